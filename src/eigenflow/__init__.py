@@ -1,0 +1,60 @@
+"""Measure, model and forecast how learning flows through the spectrum of a network.
+
+    probe set + network -> Probe -> Recorder -> run folder -> shells -> transport -> theory -> report
+
+Names are imported when they are first used, so that `import eigenflow` is fast and needs no
+PyTorch; only what measures a network (`Probe`, `Recorder`) does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from eigenflow.core.grid import log_steps as log_steps
+    from eigenflow.shells import shell_budget as shell_budget
+    from eigenflow.store import open_run as open_run
+    from eigenflow.tangent import Probe as Probe
+    from eigenflow.theory import claims as claims
+    from eigenflow.trajectory import Recorder as Recorder
+    from eigenflow.transport import PowerDrift as PowerDrift
+    from eigenflow.transport import TransportProblem as TransportProblem
+    from eigenflow.transport import fit_closure as fit_closure
+    from eigenflow.transport import solve as solve
+
+_HOMES = {
+    "PowerDrift": "eigenflow.transport",
+    "Probe": "eigenflow.tangent",
+    "Recorder": "eigenflow.trajectory",
+    "TransportProblem": "eigenflow.transport",
+    "claims": "eigenflow.theory",
+    "fit_closure": "eigenflow.transport",
+    "log_steps": "eigenflow.core.grid",
+    "open_run": "eigenflow.store",
+    "shell_budget": "eigenflow.shells",
+    "solve": "eigenflow.transport",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'eigenflow' has no attribute {name!r}. It has: {', '.join(__all__)}.")
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name in {"torch", "safetensors"}:
+            raise ModuleNotFoundError(
+                f"`eigenflow.{name}` measures networks and needs {error.name}, which is not installed. "
+                f"Install it with: pip install -c constraints.txt 'eigenflow[measure]'",
+                name=error.name,
+            ) from None
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,43 @@
+"""Every error that eigenflow raises on purpose.
+
+Each class also derives from the built-in that Python users would catch. A message names the
+argument as the user typed it, what is allowed, what came, and the next step.
+"""
+
+__all__ = [
+    "ArgumentError",
+    "ConfigError",
+    "EigenflowError",
+    "ModelError",
+    "NonFiniteError",
+    "RunFolderError",
+    "ShapeError",
+]
+
+
+class EigenflowError(Exception):
+    """Base of all errors raised by eigenflow on purpose."""
+
+
+class ArgumentError(EigenflowError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class ShapeError(ArgumentError):
+    """An array has the wrong shape."""
+
+
+class NonFiniteError(ArgumentError):
+    """An input, a loss or a result is NaN or infinite."""
+
+
+class ModelError(EigenflowError, ValueError):
+    """The network cannot be measured as it is (random layers, no parameters, ...)."""
+
+
+class ConfigError(EigenflowError, ValueError):
+    """An experiment file is missing, cannot be read, or has a wrong or unknown key."""
+
+
+class RunFolderError(EigenflowError, RuntimeError):
+    """A run folder exists already, is in use, is missing, or cannot be understood."""

@@ -1,0 +1,95 @@
+"""Logarithmic grids: in training steps, and in the eigenvalue."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eigenflow.core.errors import ArgumentError
+
+__all__ = ["STORED_SHELLS_PER_DECADE", "coarsen_edges", "log_steps", "shell_edges"]
+
+STORED_SHELLS_PER_DECADE = 16
+
+
+def log_steps(total: int, *, count: int = 60) -> Int[np.ndarray, " count"]:
+    """Choose the training steps to measure, evenly spread over log(step).
+
+    Args:
+        total: Number of updates of the run, at least 1.
+        count: How many measurements are wanted, at least 1. Early steps are whole numbers, so
+            fewer may come back.
+
+    Returns:
+        Increasing steps in [0, total - 1]: how many updates precede the measurement. The first is
+        0, the untouched network; the last is `total - 1`, from which the last update is made.
+
+    Raises:
+        ArgumentError: If `total` or `count` is below 1.
+    """
+    for name, value in (("total", total), ("count", count)):
+        if value < 1:
+            raise ArgumentError(f"`{name}` must be at least 1, but is {value}.")
+    last = total - 1
+    if count == 1 or last == 0:
+        return np.zeros(1, dtype=np.int64)
+    # Asking for more points than wanted makes up for those that fall on the same whole number.
+    for asked in range(count, 4 * count + 8):
+        steps = np.unique(np.round(np.geomspace(1, last + 1, asked)).astype(np.int64) - 1)
+        if len(steps) >= min(count, total):
+            break
+    return steps
+
+
+def shell_edges(
+    largest: float, *, decades_below: int = 12, decades_above: int = 3
+) -> Float[np.ndarray, " edges"]:
+    """Lay the logarithmic shells of a run, from its first largest eigenvalue.
+
+    The edges are whole powers of 10^(1/16), so the shells of different runs fall on each other and
+    can be merged when read. What lies outside belongs to an open shell at either end.
+
+    Args:
+        largest: Largest eigenvalue at the start, positive, in 1 / time.
+        decades_below: Decades covered below `largest`.
+        decades_above: Decades covered above it; eigenvalues often grow.
+
+    Returns:
+        Increasing finite edges. `n` of them bound `n + 1` shells: the first holds everything below
+        `edges[0]`, the last everything from `edges[-1]` on.
+
+    Raises:
+        ArgumentError: If `largest` is not positive and finite.
+    """
+    if not (np.isfinite(largest) and largest > 0):
+        raise ArgumentError(
+            f"`largest` must be a positive finite eigenvalue, but is {largest}. "
+            f"An operator without a positive eigenvalue cannot learn; check the model."
+        )
+    top = int(np.ceil(np.log10(largest))) + decades_above
+    bottom = int(np.ceil(np.log10(largest))) - decades_below
+    exponents = np.arange(bottom * STORED_SHELLS_PER_DECADE, top * STORED_SHELLS_PER_DECADE + 1)
+    return 10.0 ** (exponents / STORED_SHELLS_PER_DECADE)
+
+
+def coarsen_edges(
+    edges: Float[np.ndarray, " edges"], shells_per_decade: int
+) -> Int[np.ndarray, " coarse_edges"]:
+    """Pick the stored edges that bound coarser shells.
+
+    Args:
+        edges: The stored edges, 16 a decade.
+        shells_per_decade: A divisor of 16: 1, 2, 4, 8 or 16.
+
+    Returns:
+        Indices into `edges`, always with both ends.
+
+    Raises:
+        ArgumentError: If `shells_per_decade` does not divide 16.
+    """
+    if shells_per_decade < 1 or STORED_SHELLS_PER_DECADE % shells_per_decade:
+        raise ArgumentError(
+            f"`shells_per_decade` must be 1, 2, 4, 8 or 16, but is {shells_per_decade}. "
+            f"Runs store {STORED_SHELLS_PER_DECADE} shells a decade, and whole shells are merged."
+        )
+    exponents = np.round(np.log10(edges) * STORED_SHELLS_PER_DECADE).astype(np.int64)
+    kept = np.flatnonzero(exponents % (STORED_SHELLS_PER_DECADE // shells_per_decade) == 0)
+    return np.unique(np.concatenate([[0], kept, [len(edges) - 1]]))
