@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["STORED_SHELLS_PER_DECADE", "coarsen_edges", "log_steps", "shell_edges"]
+__all__ = ["STORED_SHELLS_PER_DECADE", "coarsen_edges", "log_steps", "shell_edges", "shell_index"]
 
 STORED_SHELLS_PER_DECADE = 16
 
@@ -93,3 +93,8 @@ def coarsen_edges(
     exponents = np.round(np.log10(edges) * STORED_SHELLS_PER_DECADE).astype(np.int64)
     kept = np.flatnonzero(exponents % (STORED_SHELLS_PER_DECADE // shells_per_decade) == 0)
     return np.unique(np.concatenate([[0], kept, [len(edges) - 1]]))
+
+
+def shell_index(eigenvalues: Float[np.ndarray, " modes"], edges: Float[np.ndarray, " edges"]) -> Int[np.ndarray, " modes"]:
+    """Find the shell of each eigenvalue: 0 lies below `edges[0]`, `len(edges)` from `edges[-1]` on."""
+    return np.searchsorted(edges, eigenvalues, side="right")

@@ -1,0 +1,163 @@
+"""What an experiment is: task, model, training, measuring. Read from TOML, checked key by key."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eigenflow.core.errors import ConfigError
+
+__all__ = ["ExperimentConfig", "load_config", "shipped_configs"]
+
+DEFAULT_CONFIG = "digits"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskConfig(_Section):
+    """Handwritten digits, 8 x 8 pixels, bundled with scikit-learn (1,797 of them)."""
+
+    name: Literal["digits"] = "digits"
+    samples: int = Field(100, ge=10, le=1500, description="Training samples; they are the probe set too.")
+    holdout: int = Field(200, ge=0, le=297, description="Test samples, for the test loss.")
+    seed: int = Field(0, ge=0)
+
+
+class ModelConfig(_Section):
+    """A fully connected network with one activation between its linear layers."""
+
+    name: Literal["mlp"] = "mlp"
+    width: int = Field(128, ge=1, le=4096)
+    depth: int = Field(2, ge=0, le=16, description="Hidden layers.")
+    activation: Literal["tanh", "gelu", "silu", "relu", "identity"] = "tanh"
+    output_scale: float = Field(1.0, gt=0, description="Factor on the outputs; large is lazy.")
+    seed: int = Field(1, ge=0)
+
+
+class TrainConfig(_Section):
+    """Gradient descent, heavy ball or Adam, on full batches or minibatches."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    loss: Literal["mse", "half_mean", "half_sum"] = "mse"
+    learning_rate: float = Field(1.0, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(0, ge=0, description="0 takes all samples at every step.")
+    steps: int = Field(10_000, ge=2)
+    seed: int = Field(2, ge=0)
+
+    @model_validator(mode="after")
+    def _momentum_belongs_to_sgd(self) -> "TrainConfig":
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError("momentum is a setting of optimizer = 'sgd'; adam has its own, fixed at 0.9")
+        return self
+
+
+class MeasureConfig(_Section):
+    """When and how the operator is measured."""
+
+    count: int = Field(48, ge=2, description="Measured steps, log-spaced.")
+    threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves its default.")
+
+
+class ExperimentConfig(_Section):
+    """One experiment, all its seeds included."""
+
+    name: str = "digits"
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    measure: MeasureConfig = MeasureConfig()
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> "ExperimentConfig":
+        if self.train.batch_size > self.task.samples:
+            raise ValueError(
+                f"train.batch_size = {self.train.batch_size} is more than task.samples = {self.task.samples}"
+            )
+        return self
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Names and files of the experiments that come with the package."""
+    folder = files("eigenflow.lab") / "configs"
+    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if f.name.endswith(".toml")}
+
+
+def load_config(source: str | Path | None = None, overrides: list[str] | None = None) -> ExperimentConfig:
+    """Read an experiment and apply `section.key=value` changes.
+
+    Args:
+        source: A TOML file, the name of a shipped experiment, or None for the default one.
+        overrides: Changes such as "train.steps=2000"; values are read as TOML, else as text.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: If the file is missing or no TOML, or a key or value is not allowed; the message
+            lists every problem with its key.
+    """
+    path = _find(DEFAULT_CONFIG if source is None else source)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` is not valid TOML: {error}.") from None
+    for change in overrides or []:
+        _apply(values, change)
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"`{source or DEFAULT_CONFIG}` is not a valid experiment:\n" + _explain(error)) from None
+
+
+def _find(source: str | Path) -> Path:
+    path, shipped = Path(source), shipped_configs()
+    if path.is_file():
+        return path
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise ConfigError(
+        f"`CONFIG` must be a TOML file or one of {', '.join(shipped)}, but there is no file '{source}'. "
+        f"Leave it out for '{DEFAULT_CONFIG}'."
+    )
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"`--set` takes section.key=value, for example train.steps=2000, but got '{change}'.")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"`--set {change}`: '{section}' is a value, not a section.")
+    values[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = [str(part) for part in problem["loc"]]
+        key = ".".join(where)
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  '{key}' is not a known key. Known here: {', '.join(_known_keys(where[:-1]))}.")
+        else:
+            came = "" if isinstance(problem["input"], dict) else f" (it is {problem['input']!r})"
+            lines.append(f"  {key + ': ' if key else ''}{problem['msg']}{came}.")
+    return "\n".join(lines)
+
+
+def _known_keys(sections: list[str]) -> list[str]:
+    model: Any = ExperimentConfig
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields)

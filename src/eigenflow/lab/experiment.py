@@ -1,0 +1,154 @@
+"""An experiment from its configuration to a finished run folder, resumable at any moment."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from eigenflow.core.errors import RunFolderError
+from eigenflow.core.grid import log_steps
+from eigenflow.lab.config import ExperimentConfig
+from eigenflow.lab.models import build_model
+from eigenflow.lab.tasks import load_task
+from eigenflow.lab.trainer import Trainer
+from eigenflow.store import Run, open_run
+from eigenflow.tangent import Probe
+from eigenflow.trajectory import Recorder
+
+__all__ = ["ExperimentCost", "estimate_cost", "run_experiment"]
+
+CHECKPOINT = "checkpoint.safetensors"
+
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class ExperimentCost:
+    """What an experiment will take on this machine.
+
+    Attributes:
+        train_s: Seconds for the updates, from a few timed ones.
+        measure_s: Seconds for the measurements, from the operation count and a timed eigenproblem.
+        peak_bytes: Memory of one measurement.
+        rows: Size of the operator, samples * outputs.
+        parameters: Trainable parameters.
+        measurements: Number of measured steps.
+    """
+
+    train_s: float
+    measure_s: float
+    peak_bytes: int
+    rows: int
+    parameters: int
+    measurements: int
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.parameters:,} parameters, operator of {self.rows:,} rows, {self.measurements} measurements: "
+            f"about {self.train_s + self.measure_s:.0f} s "
+            f"({self.train_s:.0f} s training, {self.measure_s:.0f} s measuring), "
+            f"{self.peak_bytes / 2**20:.0f} MiB for the operator"
+        )
+
+
+def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
+    """Time a few updates and one eigenproblem of a tenth of the size, and scale."""
+    trainer, probe, schedule = _build(config)
+    updates = trainer.updates()
+    for _ in range(3):
+        next(updates, None)
+    start = time.perf_counter()
+    timed = sum(1 for _ in zip(range(20), updates, strict=False))
+    per_step = (time.perf_counter() - start) / max(1, timed)
+    small = max(100, probe.size // 4)
+    matrix = torch.randn(small, small, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.linalg.eigh(matrix + matrix.T)
+    start = time.perf_counter()
+    torch.linalg.eigh(matrix + matrix.T)
+    flop_rate = 9.0 * small**3 / (time.perf_counter() - start)
+    # Each measured step solves two eigenproblems and forms the operator around them.
+    flops = probe.cost(drift=True).flops + probe.cost(drift=False).flops + 2.0 * probe.size**3
+    return ExperimentCost(
+        train_s=per_step * config.train.steps,
+        measure_s=len(schedule) * flops / flop_rate,
+        peak_bytes=2 * probe.cost().peak_bytes,
+        rows=probe.size,
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        measurements=len(schedule),
+    )
+
+
+def run_experiment(
+    config: ExperimentConfig, out: str | Path, *, resume: bool = False, progress: Progress | None = None
+) -> Run:
+    """Train, record, and return the run.
+
+    Args:
+        config: The experiment.
+        out: Run folder, new or empty; with `resume`, one that was cut off.
+        resume: Go on from the folder's last checkpoint instead of starting anew.
+        progress: Called as progress(done, total, measured) after every update.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RunFolderError: If the folder holds a run and `resume` is not set, or belongs to another config.
+        NonFiniteError: If training diverges; what was recorded stays.
+    """
+    out = Path(out)
+    trainer, probe, schedule = _build(config)
+    start = _load_checkpoint(trainer, out, config) if resume else None
+    measured = 0
+    with Recorder(out, probe, schedule, resume_from=start, config=config.model_dump()) as recorder:
+        for update in trainer.updates(start or 0):
+            was_measured = recorder.step(
+                update.step,
+                loss=update.loss,
+                learning_rate=config.train.learning_rate,
+                momentum=config.train.momentum,
+                batch_size=update.batch_size,
+            )
+            if was_measured:
+                measured += 1
+                _save_checkpoint(trainer, out, update.step + 1)
+            if progress is not None:
+                progress(update.step + 1, config.train.steps, measured)
+    return open_run(out)
+
+
+def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
+    if config.measure.threads:
+        torch.set_num_threads(config.measure.threads)
+    task = load_task(config.task)
+    model = build_model(task.inputs.shape[1], task.targets.shape[1], config.model)
+    holdout = (task.test_inputs, task.test_targets) if len(task.test_inputs) else None
+    probe = Probe(model, task.inputs, task.targets, loss=config.train.loss, holdout=holdout)
+    trainer = Trainer(model, task.inputs, task.targets, config.train)
+    return trainer, probe, [int(s) for s in log_steps(config.train.steps, count=config.measure.count)]
+
+
+def _save_checkpoint(trainer: Trainer, out: Path, step: int) -> None:
+    temporary = out / (CHECKPOINT + ".tmp")
+    save_file({**trainer.state(), "step": torch.tensor(step)}, str(temporary))
+    temporary.replace(out / CHECKPOINT)
+
+
+def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> int:
+    run = open_run(out)
+    if run.header.get("config") != config.model_dump():
+        raise RunFolderError(
+            f"`{out}` holds a run of another configuration, so it cannot be resumed with this one. "
+            f"Use the configuration in its run.json, or another folder."
+        )
+    path = out / CHECKPOINT
+    if not path.is_file():
+        return 0
+    state = load_file(str(path))
+    step = int(state.pop("step"))
+    trainer.load_state(state)
+    return step

@@ -1,0 +1,86 @@
+"""A plain training loop whose every random choice follows from the seed and the step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eigenflow.lab.config import TrainConfig
+from eigenflow.tangent import loss_factor
+
+__all__ = ["Trainer", "Update"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update: its number, and the batch loss that it was computed from."""
+
+    step: int
+    loss: float
+    batch_size: int
+
+
+class Trainer:
+    """Trains a model on fixed samples.
+
+    Batches are a function of (seed, step) alone, so training can go on from any saved state.
+
+    Args:
+        model: Trained in place.
+        inputs: All training inputs.
+        targets: Their targets, in the shape of the outputs.
+        config: Optimizer, loss, batches, seed.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, config: TrainConfig):
+        self.model, self.inputs, self.targets, self.config = model, inputs, targets, config
+        self.batch_size = config.batch_size or len(inputs)
+        self.factor = loss_factor(config.loss, self.batch_size, targets[0].numel())
+        shared = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        if config.optimizer == "adam":
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), **shared)
+        else:
+            self.optimizer = torch.optim.SGD(model.parameters(), momentum=config.momentum, **shared)
+
+    def updates(self, start: int = 0) -> Iterator[Update]:
+        """Make the updates from number `start` on, yielding after each."""
+        for step in range(start, self.config.steps):
+            rows = self.batch(step)
+            self.optimizer.zero_grad()
+            miss = self.model(self.inputs[rows]) - self.targets[rows]
+            loss = 0.5 * self.factor * (miss**2).sum()
+            loss.backward()
+            self.optimizer.step()
+            yield Update(step, float(loss.detach()), self.batch_size)
+
+    def batch(self, step: int) -> slice | Tensor:
+        """Samples of one update: all of them, or the next part of the epoch's permutation."""
+        if self.batch_size == len(self.inputs):
+            return slice(None)
+        per_epoch = len(self.inputs) // self.batch_size
+        epoch, position = divmod(step, per_epoch)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.inputs), generator=generator)
+        return order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on, as tensors by flat name."""
+        state = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            for name, value in slots.items():
+                if value is not None:
+                    state[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go back to what `state` returned."""
+        prefix = "model."
+        self.model.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                slots.setdefault(int(index), {})[name] = value.clone()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})

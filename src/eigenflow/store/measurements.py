@@ -1,0 +1,261 @@
+"""Writing `measurements.zarr`: an xarray dataset that grows along `step`.
+
+Each variable is a zarr array with one chunk a step, so an append makes new files and touches none of
+the old ones. While a run is written its arrays are longer than what was measured, which spares a
+rewrite of every array's metadata at each append; `seal` cuts them to size and makes the group one
+that `xarray.open_zarr` opens as it is. Which steps count is not said here but in `run.json`.
+
+LocalStore of zarr >= 3.1.3 writes each file under a temporary name and renames it, so neither
+metadata nor a chunk is ever half-written by a kill.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.store.chunks import delete_chunks_from
+from eigenflow.store.folder import read_json, write_json
+from eigenflow.store.schema import STEP, Variable
+
+__all__ = ["MeasurementWriter"]
+
+_FIRST_CAPACITY = 64
+_GROUP_METADATA = "zarr.json"
+_STEP = Variable((), np.array(0), "update", "completed updates of the network")
+
+
+class MeasurementWriter:
+    """The appending end of `measurements.zarr`. Its folder's lock must be held."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin a group; nothing is written before the first measurement."""
+        self._path = path
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._constants: dict[str, Variable] = {}
+        self._is_sealed = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arrays that grow along `step`, itself among them."""
+        return tuple(self._arrays)
+
+    def reopen(self, names: tuple[str, ...], count: int) -> None:
+        """Go on with a group of which the first `count` measurements are committed.
+
+        All that lies behind them is deleted; with a count of 0, the group.
+        """
+        if count == 0:
+            if self._path.exists():
+                shutil.rmtree(self._path)
+            return
+        self._unseal()
+        group = zarr.open_group(self._path, mode="r+", use_consolidated=False)
+        for name, array in group.arrays():
+            if name not in names:
+                self._constants[name] = _as_variable(array, array[...], array_dims(array))
+                continue
+            self._arrays[name] = array
+            delete_chunks_from(self._path / name, count)
+            self._resize(array, count)
+
+    def check(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
+        """Refuse what cannot be written behind the measurements that are there.
+
+        Raises:
+            ArgumentError: If names, axes or dtypes differ from those of the first measurement, or a
+                name is not usable.
+            ShapeError: If a shape differs from the first measurement's, or axes of one name differ
+                in length.
+            NonFiniteError: If a value is NaN or infinite; names the variable.
+        """
+        for name, variable in {**variables, **constants}.items():
+            _check_finite(name, variable)
+        if self._arrays:
+            self._check_same(variables)
+            self._check_same_constants(constants)
+        else:
+            _check_first(variables, constants)
+
+    def write(
+        self,
+        index: int,
+        step: int,
+        variables: Mapping[str, Variable],
+        constants: Mapping[str, Variable],
+    ) -> None:
+        """Write one checked measurement at a place along `step`, over whatever lies there uncommitted."""
+        if not self._arrays:
+            self._create(variables, constants)
+        if self._is_sealed:
+            self._unseal()
+        values = {STEP: np.array(step)} | {name: variable.values for name, variable in variables.items()}
+        for name, array in self._arrays.items():
+            if array.shape[0] <= index:
+                self._resize(array, max(2 * array.shape[0], index + 1, _FIRST_CAPACITY))
+            array[index] = values[name]
+
+    def seal(self, count: int) -> None:
+        """Cut the arrays to `count` measurements and gather their metadata, for other readers."""
+        if not self._arrays or self._is_sealed:
+            return
+        for name, array in self._arrays.items():
+            delete_chunks_from(self._path / name, count)
+            self._resize(array, count)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+            zarr.consolidate_metadata(str(self._path))
+        self._is_sealed = True
+
+    def _unseal(self) -> None:
+        # The gathered metadata would go stale, and zarr would believe it.
+        path = self._path / _GROUP_METADATA
+        metadata = read_json(path)
+        if metadata.pop("consolidated_metadata", None) is not None:
+            write_json(path, metadata)
+        self._is_sealed = False
+
+    def _create(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
+        # With nothing committed, whatever is there was left by a kill while it was made.
+        if self._path.exists():
+            shutil.rmtree(self._path)
+        attributes = {"coordinates": " ".join(constants)} if constants else {}
+        group = zarr.create_group(self._path, zarr_format=3, attributes=attributes)
+        for name, constant in constants.items():
+            _make_array(group, name, constant, length=None)[...] = constant.values
+        self._constants = dict(constants)
+        self._is_sealed = False
+        growing = {STEP: _STEP, **variables}
+        self._arrays = {
+            name: _make_array(group, name, variable, length=_FIRST_CAPACITY)
+            for name, variable in growing.items()
+        }
+
+    @staticmethod
+    def _resize(array: zarr.Array[Any], length: int) -> None:
+        if array.shape[0] != length:
+            array.resize((length, *array.shape[1:]))
+
+    def _check_same(self, variables: Mapping[str, Variable]) -> None:
+        expected = set(self._arrays) - {STEP}
+        if set(variables) != expected:
+            raise ArgumentError(
+                f"`variables` must be those of the first measurement, but misses "
+                f"{sorted(expected - set(variables))} and adds {sorted(set(variables) - expected)}. "
+                f"Measure the same at every step, or record another run."
+            )
+        for name, variable in variables.items():
+            array = self._arrays[name]
+            _check_alike(name, variable, array_dims(array)[1:], array.shape[1:], array.dtype)
+
+    def _check_same_constants(self, constants: Mapping[str, Variable]) -> None:
+        for name, constant in constants.items():
+            stored = self._constants.get(name)
+            if stored is None:
+                raise ArgumentError(
+                    f"Constant '{name}' was not given with the first measurement; stored are "
+                    f"{sorted(self._constants)}. Give every constant with the first measurement."
+                )
+            _check_alike(name, constant, stored.dims, stored.values.shape, stored.values.dtype)
+            if not np.array_equal(stored.values, constant.values):
+                raise ArgumentError(
+                    f"Constant '{name}' differs from the one given with the first measurement. "
+                    f"Make it a variable if it changes over a run."
+                )
+
+
+def array_dims(array: zarr.Array[Any]) -> tuple[str, ...]:
+    """Names of the axes of a stored array, `step` among them."""
+    return tuple(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
+
+
+def _as_variable(array: zarr.Array[Any], values: Any, dims: tuple[str, ...]) -> Variable:
+    attributes = array.attrs.asdict()
+    return Variable(dims, np.asarray(values), str(attributes.get("units")), str(attributes.get("long_name")))
+
+
+def _make_array(group: zarr.Group, name: str, variable: Variable, *, length: int | None) -> zarr.Array[Any]:
+    shape = variable.values.shape
+    chunk = tuple(max(1, size) for size in shape)
+    grows = length is not None
+    return group.create_array(
+        name,
+        shape=(length, *shape) if grows else shape,
+        chunks=(1, *chunk) if grows else chunk,
+        dtype=variable.values.dtype,
+        fill_value=_fill_value(name, variable),
+        dimension_names=(STEP, *variable.dims) if grows else variable.dims,
+        compressors=ZstdCodec(level=1, checksum=True),
+        # One folder level: a folder for each chunk would double the cost of an append.
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes={
+            "units": variable.units,
+            "long_name": variable.long_name,
+            "label_dependent": variable.label_dependent,
+        },
+        # Else zarr leaves out chunks that are all fill value, and a missing chunk means damage here.
+        config={"write_empty_chunks": True},
+    )
+
+
+def _fill_value(name: str, variable: Variable) -> Any:
+    """What stands where nothing was measured: no number that could be taken for one."""
+    if name == STEP:
+        return -1
+    return {"f": np.nan, "b": False}.get(variable.values.dtype.kind, 0)
+
+
+def _check_finite(name: str, variable: Variable) -> None:
+    wrong = variable.values.size - np.count_nonzero(np.isfinite(variable.values))
+    if wrong:
+        raise NonFiniteError(
+            f"Variable '{name}' must be finite, but {wrong} of its {variable.values.size} values are NaN "
+            f"or infinite. If training diverged, end the run with `set_status('failed')`; "
+            f"where a value is not known, store a mask beside it."
+        )
+
+
+def _check_alike(
+    name: str, variable: Variable, dims: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    came = (variable.dims, variable.values.shape, variable.values.dtype)
+    if came == (dims, shape, dtype):
+        return
+    kind = ShapeError if came[1] != shape else ArgumentError
+    raise kind(
+        f"Variable '{name}' must have dims {dims}, shape {shape} and dtype {dtype} as in the first "
+        f"measurement, but has dims {came[0]}, shape {came[1]} and dtype {came[2]}. "
+        f"Pad it to a fixed size with a mask beside it, or record another run."
+    )
+
+
+def _check_first(variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
+    both = sorted(set(variables) & set(constants))
+    if both or not variables:
+        raise ArgumentError(
+            f"`variables` must hold at least one variable and none of `constants`, but "
+            f"{f'shares {both}' if both else 'is empty'}. Give each quantity once."
+        )
+    sizes: dict[str, tuple[int, str]] = {}
+    everything = {**variables, **constants}
+    axes = {dim for variable in everything.values() for dim in variable.dims}
+    for name, variable in everything.items():
+        is_own_axis = name in constants and variable.dims == (name,)
+        if not (name.isidentifier() and name.isascii()) or name == STEP or (name in axes and not is_own_axis):
+            raise ArgumentError(
+                f"A variable cannot be named '{name}': names are ASCII identifiers, not `{STEP}`, and the "
+                f"name of an axis only for a constant along it. Rename the variable."
+            )
+        for dim, size in zip(variable.dims, variable.values.shape, strict=True):
+            first_size, first_name = sizes.setdefault(dim, (size, name))
+            if size != first_size:
+                raise ShapeError(
+                    f"Axis '{dim}' must have one length, but has {first_size} in '{first_name}' and "
+                    f"{size} in '{name}'. Give axes of different lengths different names."
+                )

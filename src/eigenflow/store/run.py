@@ -1,0 +1,179 @@
+"""A run folder, read: the same for a run that ended, was killed, or is being written."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import pandas as pd
+import xarray as xr
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.store.folder import read_json, to_json, write_atomic, write_json
+from eigenflow.store.inspection import find_half_written, intact_positions
+from eigenflow.store.lock import is_locked
+from eigenflow.store.losses import scan_losses
+from eigenflow.store.manifest import Manifest
+from eigenflow.store.reading import load_measurements, select_dims
+from eigenflow.store.schema import (
+    HEADER,
+    LOCK,
+    LOSSES,
+    MEASUREMENTS,
+    STEP,
+    SUMMARY,
+    RunFolderWarning,
+    Status,
+)
+
+__all__ = ["Run", "open_run"]
+
+_SHELL_DIMS = {"shell", "shell_from", "edge"}
+
+
+def open_run(path: str | Path) -> "Run":
+    """Open a run folder to read it; the folder may be live and read-only.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The run as it is now. Open it again to see what a living writer has added.
+
+    Raises:
+        RunFolderError: If the folder is missing, is no run, is damaged, or was written by a newer
+            eigenflow.
+
+    Warns:
+        RunFolderWarning: If a kill left a measurement or a loss row half-written. It is left out.
+    """
+    folder = Path(path)
+    is_held = is_locked(folder)
+    manifest = Manifest.read(folder)
+    # A writer may have come between the two.
+    is_held = is_held or is_locked(folder)
+    if not is_held:
+        for found in find_half_written(folder, manifest):
+            warn(found, RunFolderWarning, stacklevel=2)
+    return Run(folder, manifest, is_held=is_held)
+
+
+class Run:
+    """What a run folder holds, without changing it. Made by `open_run`.
+
+    Header, status and measured steps are those of the moment of opening; losses and measurements
+    are read when first asked for, and kept.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, is_held: bool) -> None:
+        """For `open_run`."""
+        self._path = path
+        self._manifest = manifest
+        self._is_held = is_held
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({str(self._path)!r}, status={self.status!r}, measured={len(self._manifest.measured_steps)})"
+        )
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._path
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """The content of `run.json`: what the recorder said of the run, and the folder's own entries."""
+        return self._manifest.to_dict()
+
+    @property
+    def status(self) -> Status:
+        """ "running", "complete", "failed" or "interrupted" (also: killed)."""
+        if self._manifest.status == "running" and not self._is_held:
+            return "interrupted"
+        return self._manifest.status
+
+    @property
+    def measured_steps(self) -> tuple[int, ...]:
+        """Steps of the measurements: completed updates of the measured networks."""
+        return tuple(self._manifest.measured_steps[index] for index in self._positions)
+
+    @cached_property
+    def _positions(self) -> list[int]:
+        positions = intact_positions(self._path, self._manifest)
+        lost = len(self._manifest.measured_steps) - len(positions)
+        if lost:
+            message = f"Run `{self._path}`: {lost} measurements have lost files and are left out."
+            warn(message, RunFolderWarning, stacklevel=4)
+        return positions
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """The logged rows, with a column for each key that any row has; `step` always."""
+        scan = scan_losses(self._path / LOSSES)
+        if scan.broken_lines:
+            warn(
+                f"Run `{self._path}`: {len(scan.broken_lines)} lines of `{LOSSES}` cannot be read and are left "
+                f"out, the first is line {scan.broken_lines[0]}.",
+                RunFolderWarning,
+                stacklevel=3,
+            )
+        return pd.DataFrame(scan.rows) if scan.rows else pd.DataFrame({STEP: pd.Series(dtype="int64")})
+
+    @cached_property
+    def measurements(self) -> xr.Dataset:
+        """All committed measurements, in memory; the constants of the run are coordinates."""
+        return load_measurements(self._path, self._manifest, self._positions)
+
+    @property
+    def modes(self) -> xr.Dataset:
+        """Measurements per mode, and those with one value a step."""
+        return select_dims(self.measurements, {"mode"})
+
+    @property
+    def shells(self) -> xr.Dataset:
+        """Measurements per shell or edge of shells, and those with one value a step."""
+        return select_dims(self.measurements, _SHELL_DIMS)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What was found about the run, as it stands in `summary.json` now; None before."""
+        try:
+            return read_json(self._path / SUMMARY)
+        except FileNotFoundError:
+            return None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace `summary.json`, as a whole.
+
+        Args:
+            summary: Nested mappings and sequences; numpy arrays and scalars are converted.
+
+        Raises:
+            NonFiniteError: If a number is NaN or infinite; names its key path.
+            ArgumentError: If a value cannot be held by JSON; names its key path.
+        """
+        write_json(self._path / SUMMARY, to_json(summary, "summary"))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Replace a text file in the run folder, such as `report.html`, as a whole.
+
+        Args:
+            name: Plain file name, none of the files that hold the run itself.
+            text: All of it; written as UTF-8.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ArgumentError: If `name` is a path, or a file of the run itself.
+        """
+        taken = (HEADER, LOSSES, MEASUREMENTS, SUMMARY, LOCK)
+        if name in (*taken, "", ".", "..") or Path(name).name != name:
+            raise ArgumentError(
+                f"`name` must be a plain file name and none of {taken}, but is {name!r}. "
+                f"To write elsewhere, write the text yourself."
+            )
+        path = self._path / name
+        write_atomic(path, text.encode())
+        return path

@@ -1,0 +1,83 @@
+"""What a run folder holds: its version, the names of its files, and one measured variable."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from eigenflow.core.errors import ArgumentError, ShapeError
+
+__all__ = [
+    "HEADER",
+    "LOCK",
+    "LOSSES",
+    "MEASUREMENTS",
+    "REPORT",
+    "SCHEMA_VERSION",
+    "STATUSES",
+    "STEP",
+    "SUMMARY",
+    "RunFolderWarning",
+    "Status",
+    "Variable",
+]
+
+SCHEMA_VERSION = 1
+
+HEADER = "run.json"
+LOSSES = "losses.jsonl"
+MEASUREMENTS = "measurements.zarr"
+SUMMARY = "summary.json"
+REPORT = "report.html"
+LOCK = ".lock"
+
+STEP = "step"
+
+Status = Literal["running", "complete", "failed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("running", "complete", "failed", "interrupted")
+
+
+class RunFolderWarning(UserWarning):
+    """Something half-written or damaged in a run folder was left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One quantity at one measured step, or a constant of the whole run.
+
+    Attributes:
+        dims: Names of the axes, without `step`. A variable that shares its name with its only axis
+            is the coordinate of that axis.
+        values: Booleans, integers or floats, all finite. One value per entry of `dims`' axes.
+        units: Of the values, `"1"` for a pure number. Avoid `"seconds"`, `"days"` and the like:
+            xarray turns them into time stamps.
+        long_name: What the quantity is, in words.
+        label_dependent: Whether the values depend on the labels of eigenvectors, which are not
+            unique where eigenvalues are close.
+    """
+
+    dims: tuple[str, ...]
+    values: Shaped[np.ndarray, "..."]
+    units: str
+    long_name: str
+    label_dependent: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", tuple(self.dims))
+        object.__setattr__(self, "values", np.asarray(self.values))
+        if len(self.dims) != self.values.ndim:
+            raise ShapeError(
+                f"`dims` must name every axis of `values`, but has {len(self.dims)} names {self.dims} "
+                f"for values of shape {self.values.shape}. The axis `{STEP}` is added when written."
+            )
+        if STEP in self.dims or len(set(self.dims)) != len(self.dims):
+            raise ArgumentError(
+                f"`dims` must be distinct names without `{STEP}`, but is {self.dims}. "
+                f"Give one measured step at a time, and two axes of the same kind two names."
+            )
+        if self.values.dtype.kind not in "biuf":
+            raise ArgumentError(
+                f"`values` must be booleans, integers or floats, but has dtype {self.values.dtype}. "
+                f"Store a complex quantity as two variables and text in the header."
+            )

@@ -1,0 +1,307 @@
+"""Recording into a run folder, so that a kill at any moment leaves a folder that opens and goes on."""
+
+import operator
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, SupportsIndex
+from warnings import warn
+
+from filelock import FileLock
+
+from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.store.folder import is_leftover, remove_leftovers
+from eigenflow.store.inspection import find_half_written
+from eigenflow.store.lock import acquire_lock
+from eigenflow.store.losses import LossLog, LossScan, scan_losses
+from eigenflow.store.manifest import Manifest
+from eigenflow.store.measurements import MeasurementWriter
+from eigenflow.store.schema import (
+    LOCK,
+    LOSSES,
+    MEASUREMENTS,
+    STATUSES,
+    STEP,
+    RunFolderWarning,
+    Status,
+    Variable,
+)
+
+__all__ = ["RunWriter"]
+
+
+class RunWriter:
+    """The one writer of a run folder. Make it with `create` or `resume`, and close it.
+
+    As a context manager it ends a run that still is "running": as "complete", as "interrupted" at
+    Ctrl-C, or as "failed" at any other exception.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock: FileLock,
+        manifest: Manifest,
+        losses: LossLog,
+        measurements: MeasurementWriter,
+    ) -> None:
+        """For `create` and `resume`."""
+        self._path = path
+        self._lock = lock
+        self._manifest = manifest
+        self._losses = losses
+        self._measurements = measurements
+        self._is_open = True
+
+    @classmethod
+    def create(cls, path: str | Path, *, header: Mapping[str, Any]) -> Self:
+        """Begin a run in a new or empty folder.
+
+        Args:
+            path: The folder; made if missing, with its parents.
+            header: What the run is: resolved config, seeds, versions, `probe` with its description
+                and `checksum`. The writer adds the schema version, the status and the times.
+
+        Raises:
+            RunFolderError: If the folder is not empty, or another writer is in it.
+            ArgumentError: If the header has a reserved key or a value that JSON cannot hold.
+            NonFiniteError: If a number in the header is NaN or infinite.
+        """
+        folder = Path(path)
+        manifest = Manifest.new(header)
+        _check_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = acquire_lock(folder)
+        try:
+            _check_empty(folder)
+            remove_leftovers(folder)
+            manifest.write(folder)
+            losses = LossLog(folder / LOSSES)
+        except BaseException:
+            lock.release()
+            raise
+        measurements = MeasurementWriter(folder / MEASUREMENTS)
+        return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
+
+    @classmethod
+    def resume(
+        cls, path: str | Path, *, start: SupportsIndex, header: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Go on with a run that was interrupted, or with more updates for one that ended.
+
+        Args:
+            path: The run folder.
+            start: Completed updates of the network as it is now. Loss rows and measurements with a
+                step from `start` on are dropped: they will be made again.
+            header: The header of the resumed run. The stored one stays; entries that differ are
+                kept under `resumes`.
+
+        Raises:
+            RunFolderError: If the folder is no run, another writer is in it, steps between the log
+                and `start` would be missing, or the probe set is another.
+        """
+        folder = Path(path)
+        Manifest.read(folder)  # before a lock file is made: the folder may be no run
+        lock = acquire_lock(folder)
+        try:
+            return cls._resume_locked(folder, operator.index(start), header, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _resume_locked(
+        cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock
+    ) -> Self:
+        stored = Manifest.read(folder)
+        scan = scan_losses(folder / LOSSES)
+        _check_same_probe(folder, stored, header)
+        _check_no_gap(folder, start, scan, stored)
+        for found in find_half_written(folder, stored):
+            warn(found, RunFolderWarning, stacklevel=3)
+        remove_leftovers(folder)
+        manifest = stored.resumed(start, header)
+        # From here on a reader takes only what stays, so a kill further down loses nothing more.
+        manifest.write(folder)
+        measurements = MeasurementWriter(folder / MEASUREMENTS)
+        measurements.reopen(manifest.measured_variables, len(manifest.measured_steps))
+        rows, size = scan.cut(start)
+        losses = LossLog(folder / LOSSES, size=size, last_step=rows[-1][STEP] if rows else None)
+        return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._path
+
+    @property
+    def measured_steps(self) -> tuple[int, ...]:
+        """Steps of the committed measurements."""
+        return self._manifest.measured_steps
+
+    @property
+    def last_logged_step(self) -> int | None:
+        """Step of the last loss row, None before the first."""
+        return self._losses.last_step
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the loss log; a few microseconds. Not safe from several threads.
+
+        Args:
+            row: A whole-numbered `step` that increases from row to row, and what else is known:
+                `time` (sum of learning rates), `loss`, `learning_rate`, ... all finite.
+
+        Raises:
+            ArgumentError: If `step` is missing or does not increase.
+            NonFiniteError: If a value is NaN or infinite.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        self._losses.append(row)
+
+    def flush(self) -> None:
+        """Hand waiting loss rows to the operating system.
+
+        Call it before a checkpoint is saved, so that a kill never leaves a log that ends before the
+        checkpoint from which `resume` would go on.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        self._losses.flush()
+
+    def append(
+        self,
+        step: SupportsIndex,
+        variables: Mapping[str, Variable],
+        *,
+        constants: Mapping[str, Variable] | None = None,
+    ) -> None:
+        """Add a measurement and commit it; when this returns, a kill does not lose it.
+
+        Args:
+            step: Completed updates of the measured network, later than the measurement before.
+            variables: The measured quantities by name: at every step the same names, axes, shapes
+                and dtypes.
+            constants: What is fixed for the run, such as the edges of shells. Given with the first
+                measurement; later it may be left out or repeated unchanged.
+
+        Raises:
+            ArgumentError: If the step does not increase, or names or dtypes differ from before.
+            ShapeError: If a shape differs from before.
+            NonFiniteError: If a value is NaN or infinite; nothing is written.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        measured = operator.index(step)
+        constants = constants or {}
+        steps = self.measured_steps
+        if measured < 0 or (steps and measured <= steps[-1]):
+            raise ArgumentError(
+                f"`step` must be at least 0 and later than the measurements before, but is {measured} after "
+                f"{list(steps[-1:])}. To measure again from an earlier step, use `RunWriter.resume`."
+            )
+        self._measurements.check(variables, constants)
+        self._losses.flush()
+        self._measurements.write(len(steps), measured, variables, constants)
+        self._commit(measured_steps=(*steps, measured), measured_variables=self._measurements.names)
+
+    def set_status(self, status: Status) -> None:
+        """Say how the run ended: "complete", "failed" or "interrupted".
+
+        Raises:
+            ArgumentError: If the status is another.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        if status not in STATUSES[1:]:
+            raise ArgumentError(
+                f"`status` must be 'complete', 'failed' or 'interrupted', but is {status!r}. "
+                f"A run is 'running' from `create` or `resume` on."
+            )
+        self._losses.flush()
+        self._measurements.seal(len(self.measured_steps))
+        self._commit(status=status)
+
+    def close(self) -> None:
+        """Write what waits and free the folder. A run without a status then counts as interrupted."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self._losses.close()
+            self._measurements.seal(len(self.measured_steps))
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._is_open and kind is not None:
+                self.set_status("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+            elif self._is_open and self._manifest.status == "running":
+                self.set_status("complete")
+        finally:
+            self.close()
+
+    def _commit(self, **changes: Any) -> None:
+        manifest = self._manifest.changed(**changes)
+        manifest.write(self._path)
+        self._manifest = manifest
+
+    def _refuse_closed(self) -> None:
+        raise RunFolderError(
+            f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run."
+        )
+
+
+def _check_empty(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RunFolderError(f"`{folder}` is a file, so no run can be made there. Choose another path.")
+    inside = [path.name for path in folder.iterdir() if path.name != LOCK and not is_leftover(path.name)]
+    if inside:
+        raise RunFolderError(
+            f"Folder `{folder}` is not empty; it holds {_shorten(sorted(inside))}. Choose another path, or go on "
+            f"with the run in it by `RunWriter.resume`."
+        )
+
+
+def _shorten(names: Iterable[str], most: int = 4) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_same_probe(folder: Path, stored: Manifest, header: Mapping[str, Any] | None) -> None:
+    checksums = [_probe_checksum(one) for one in (stored.header, header or {})]
+    if None not in checksums and checksums[0] != checksums[1]:
+        raise RunFolderError(
+            f"Run `{folder}` was measured on another probe set: its checksum is {checksums[0]!r}, the one given "
+            f"has {checksums[1]!r}. Resume with the same inputs and targets, or record into another path."
+        )
+
+
+def _probe_checksum(header: Mapping[str, Any]) -> Any:
+    probe = header.get("probe")
+    return probe.get("checksum") if isinstance(probe, Mapping) else None
+
+
+def _check_no_gap(folder: Path, start: int, scan: LossScan, stored: Manifest) -> None:
+    """Logged rows tell how far the run came; a run that logs nothing is known by its measurements."""
+    known = [row[STEP] for row in scan.rows] or list(stored.measured_steps)
+    spacing = known[-1] - known[-2] if len(known) > 1 and scan.rows else 1
+    end = known[-1] + max(1, spacing) if known else 0
+    if not 0 <= start <= end:
+        raise RunFolderError(
+            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}, and "
+            f"the steps between would be missing. Go on from a checkpoint of at most {end} updates "
+            f"(and call `flush` before a checkpoint is saved), or record into another path."
+        )

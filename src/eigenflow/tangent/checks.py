@@ -1,0 +1,61 @@
+"""Checks of what the user passes to a probe, each with the remedy in its message."""
+
+import torch
+from torch import Tensor
+
+from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError, ShapeError
+from eigenflow.tangent.network import Network, Parameters
+
+__all__ = ["checked_outputs", "checked_pair"]
+
+
+def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Check one pair of inputs and targets and convert floating-point values to `dtype`."""
+    for name, tensor in zip(names, (inputs, targets), strict=True):
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(
+                f"`{name}` must be a torch.Tensor, but is {type(tensor).__name__}. Convert it with torch.as_tensor."
+            )
+        if tensor.ndim == 0 or len(tensor) == 0:
+            raise ShapeError(f"`{name}` must have at least one sample on its first axis, but has shape {tuple(tensor.shape)}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise NonFiniteError(
+                f"`{name}` must be finite, but has {bad} NaN or infinite value(s). Remove or repair those samples."
+            )
+    if len(inputs) != len(targets):
+        raise ShapeError(
+            f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have {len(inputs)} and {len(targets)}."
+        )
+    if not targets.is_floating_point():
+        raise ArgumentError(
+            f"`{names[1]}` must be floating-point values with the shape of the network's outputs, but has dtype "
+            f"{targets.dtype}. For class labels, pass torch.nn.functional.one_hot(labels).to(torch.get_default_dtype())."
+        )
+    if inputs.is_floating_point():
+        inputs = inputs.to(dtype)
+    return inputs, targets.reshape(len(targets), -1).to(dtype)
+
+
+def checked_outputs(
+    network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor, targets: Tensor, check_determinism: bool
+) -> None:
+    """Evaluate the network on the probe set and check shape, finiteness and repeatability."""
+    with torch.no_grad():
+        outputs = network.apply(parameters, rest, inputs)
+        again = network.apply(parameters, rest, inputs) if check_determinism else outputs
+    if outputs.shape != targets.shape:
+        raise ShapeError(
+            f"`targets` must have the shape of the network's outputs, {tuple(outputs.shape)} (samples, outputs), "
+            f"but has {tuple(targets.shape)}."
+        )
+    if not torch.isfinite(outputs).all():
+        raise NonFiniteError(
+            "`model` returns NaN or infinite outputs on the probe inputs. Look at its weights before measuring."
+        )
+    # Threads may add in another order, so repeatability means equal up to rounding.
+    if (outputs - again).norm() > 1e-5 * torch.finfo(outputs.dtype).eps ** 0.5 * outputs.norm():
+        raise ModelError(
+            "`model` gives different outputs on two calls with the same inputs, so its operator is not defined. "
+            "Switch random layers off with model.eval(), or pass check_determinism=False if you know better."
+        )

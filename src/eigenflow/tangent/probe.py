@@ -1,0 +1,239 @@
+"""The probe: a network, a fixed set of samples, and the loss, ready to be measured."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.linalg import cluster_labels, dense_eigenpairs
+from eigenflow.tangent.checks import checked_outputs, checked_pair
+from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
+from eigenflow.tangent.layers import find_linear_layers
+from eigenflow.tangent.losses import loss_factor
+from eigenflow.tangent.network import Network, Parameters
+from eigenflow.tangent.point import TangentPoint
+from eigenflow.tangent.snapshot import Snapshot
+
+__all__ = ["Probe"]
+
+# A dense operator that differs more than this from a matrix-free product was formed by a rule that
+# does not hold for the network. Rounding alone gives about 1e-15.
+OPERATOR_TOLERANCE = 1e-9
+
+
+class Probe:
+    """Measures the operator M = J J^T of a network on fixed samples.
+
+    The probe refers to the live model: after a training step, `measure()` sees the new weights. The
+    exact equations of the theory hold when the probe set is the training set.
+
+    Args:
+        model: Any `torch.nn.Module` with one tensor in and one tensor out. Random layers must be off
+            (model.eval()) when the probe is made.
+        inputs: Probe inputs, sample axis first.
+        targets: Same number of samples; the shape and dtype of the model's outputs.
+        loss: "mse" (as in `torch.nn.MSELoss`), "half_mean" or "half_sum"; see `tangent.losses`.
+        holdout: Test inputs and targets, or None. Their loss is recorded beside the probe's.
+        dtype: Type in which the operator is evaluated, whatever the model's own type is.
+        check_determinism: Evaluate the model twice and refuse it if the outputs differ.
+
+    Raises:
+        ShapeError, NonFiniteError, ArgumentError: For bad inputs or targets.
+        ModelError: For a model that cannot be measured as it is.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: str = "mse",
+        holdout: tuple[Tensor, Tensor] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        check_determinism: bool = True,
+    ):
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(f"`model` must be a torch.nn.Module, but is {type(model).__name__}.")
+        if dtype not in (torch.float32, torch.float64):
+            raise ArgumentError(f"`dtype` must be torch.float64 or torch.float32, but is {dtype}.")
+        self.network = Network(model, dtype)
+        _require_same_dtype(model, inputs, targets)
+        self.inputs, self.targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
+        self.holdout = None
+        if holdout is not None:
+            self.holdout = checked_pair(*holdout, ("holdout[0]", "holdout[1]"), dtype)
+        self.loss = loss
+        self.factor = loss_factor(loss, *self.targets.shape)
+        parameters, rest = self.network.state()
+        checked_outputs(self.network, parameters, rest, self.inputs, self.targets, check_determinism)
+        if self.holdout is not None:
+            checked_outputs(self.network, parameters, rest, *self.holdout, check_determinism=False)
+        self.layers = find_linear_layers(self.network, parameters, rest, self.inputs)
+
+    @property
+    def size(self) -> int:
+        """Rows of M: samples * outputs."""
+        return self.targets.numel()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Copy the model's trainable parameters, and the rest of its tensors, as they are now."""
+        return self.network.state()
+
+    def at(self, state: tuple[Parameters, Parameters] | None = None) -> TangentPoint:
+        """The linearised network at a state, or at the model's present one."""
+        parameters, rest = self.state() if state is None else state
+        return TangentPoint(self.network, self.layers, parameters, rest, self.inputs, self.targets, self.factor)
+
+    def cost(self, *, drift: bool = True) -> MeasureCost:
+        """Estimate one measurement before it is made."""
+        parameters = sum(p.numel() for p in self.network.model.parameters() if p.requires_grad)
+        return dense_cost(self.size, parameters, drift)
+
+    @torch.no_grad()
+    def measure(
+        self,
+        modes: int | None = None,
+        drift: bool = True,
+        direction: Mapping[str, Tensor] | None = None,
+        *,
+        at: TangentPoint | None = None,
+    ) -> Snapshot:
+        """Measure the largest eigenpairs of M, the error in their basis, and how they move.
+
+        Args:
+            modes: How many eigenpairs to keep, largest first; None keeps all.
+            drift: Whether to compute the exact Mdot, and from it the eigenvalues' rates and couplings.
+            direction: dtheta/dt by parameter name, along which M moves. None: minus the gradient of the
+                probe loss, which is gradient flow.
+            at: Instant to measure; None: the model's present state.
+
+        Returns:
+            A snapshot with its certificates.
+
+        Raises:
+            ArgumentError: If `modes` is out of range, `direction` misses a parameter, or the dense operator
+                cannot fit in memory.
+            NonFiniteError: If the network's outputs or the operator are not finite.
+        """
+        if modes is not None and not 1 <= modes <= self.size:
+            raise ArgumentError(
+                f"`modes` must lie in [1, {self.size}] (samples * outputs of the probe set), but is {modes}."
+            )
+        require_memory(self.cost(drift=drift), self.size)
+        point = self.at() if at is None else at
+        error = point.error  # raises before the expensive part if the network has diverged
+        if drift:
+            direction = _checked_direction(direction, point)
+        matrix, rate, operator_error = self._operator(point, direction if drift else None)
+        pairs = dense_eigenpairs(matrix, modes)
+        largest = float(pairs.eigenvalues[0].abs())
+        tolerance = 2.0 * float(pairs.residuals.max()) + 100 * torch.finfo(torch.float64).eps * largest
+        clusters = cluster_labels(pairs.eigenvalues, tolerance)
+        rate_matrix = couplings = None
+        if rate is not None:
+            rate_matrix = pairs.eigenvectors @ rate.to(torch.float64) @ pairs.eigenvectors.T
+            couplings = _couplings(rate_matrix, pairs.eigenvalues, clusters)
+        error = error.to(torch.float64)
+        return Snapshot(
+            eigenvalues=pairs.eigenvalues,
+            eigenvectors=pairs.eigenvectors,
+            residuals=pairs.residuals,
+            clusters=clusters,
+            coefficients=pairs.eigenvectors @ error,
+            error=error,
+            loss=point.loss,
+            factor=self.factor,
+            eigenvalue_rates=None if rate_matrix is None else rate_matrix.diagonal().clone(),
+            rate_matrix=rate_matrix,
+            couplings=couplings,
+            operator_error=operator_error,
+            method=self.method,
+        )
+
+    @property
+    def method(self) -> str:
+        """How the dense operator is formed, in words."""
+        covered = {name for layer in self.layers for name in layer.parameters}
+        others = [name for name in self.network.trainable if name not in covered]
+        if not others:
+            return "dense, layer rules for all parameters"
+        return f"dense, explicit Jacobian for {', '.join(others)}" + ("; layer rules for the rest" if covered else "")
+
+    def holdout_loss(self, point: TangentPoint) -> float | None:
+        """The loss on the holdout set at an instant, with the same normalisation per sample and output."""
+        if self.holdout is None:
+            return None
+        inputs, targets = self.holdout
+        with torch.no_grad():
+            outputs = self.network.apply(point.parameters, point.rest, inputs)
+        factor = loss_factor(self.loss, *targets.shape)
+        return 0.5 * factor * float(((outputs - targets) ** 2).sum())
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder stores about the probe, with a checksum of its samples."""
+        digest = hashlib.sha256()
+        for tensor in (self.inputs, self.targets):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        samples, outputs = self.targets.shape
+        return {
+            "samples": samples,
+            "outputs": outputs,
+            "loss": self.loss,
+            "factor": self.factor,
+            "holdout_samples": 0 if self.holdout is None else len(self.holdout[1]),
+            "dtype": str(self.network.dtype),
+            "method": self.method,
+            "parameters": sum(p.numel() for p in self.network.model.parameters() if p.requires_grad),
+            "cost": asdict(self.cost()),
+            "checksum": digest.hexdigest(),
+        }
+
+    def _operator(self, point: TangentPoint, direction: Parameters | None) -> tuple[Tensor, Tensor | None, float]:
+        """Form M (and Mdot), and hold it against one matrix-free product."""
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(1, self.size, generator=generator, dtype=torch.float64).to(point.error)
+        expected = point.product(z)
+        while True:
+            matrix, rate = (point.dense(), None) if direction is None else point.dense_and_rate(direction)
+            scale = float(expected.norm())
+            operator_error = float((z @ matrix - expected).norm()) / scale if scale > 0 else 0.0
+            tolerance = max(OPERATOR_TOLERANCE, 100 * torch.finfo(matrix.dtype).eps)
+            if operator_error <= tolerance or not point.layers:
+                return matrix, rate, operator_error
+            # The rule's one assumption fails: outputs of one sample depend on another's input.
+            self.layers = point.layers = ()
+
+
+def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    own = next(p.dtype for p in model.parameters() if p.requires_grad)
+    for name, tensor in (("inputs", inputs), ("targets", targets)):
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != own:
+            raise ArgumentError(
+                f"`{name}` must have the dtype of the model's parameters, {own}, but has {tensor.dtype}. "
+                f"Convert one of them: {name}.to({own}) or model.to({tensor.dtype})."
+            )
+
+
+def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoint) -> dict[str, Tensor]:
+    if direction is None:
+        return {name: -g for name, g in point.gradient().items()}
+    for name, parameter in point.parameters.items():
+        if name not in direction or direction[name].shape != parameter.shape:
+            came = f"has shape {tuple(direction[name].shape)}" if name in direction else "is missing"
+            raise ArgumentError(
+                f"`direction` must hold one tensor for every trainable parameter; '{name}' with shape "
+                f"{tuple(parameter.shape)} {came}. Use dict(model.named_parameters()) as the pattern."
+            )
+    return {name: direction[name].detach().to(parameter) for name, parameter in point.parameters.items()}
+
+
+def _couplings(rate_matrix: Tensor, eigenvalues: Tensor, clusters: Tensor) -> Tensor:
+    gaps = eigenvalues[:, None] - eigenvalues[None, :]
+    is_apart = clusters[:, None] != clusters[None, :]
+    return torch.where(is_apart, rate_matrix, 0.0) / torch.where(is_apart, gaps, 1.0)

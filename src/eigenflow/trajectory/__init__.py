@@ -1,0 +1,5 @@
+"""A training run, recorded: when to measure, and the exact budget of each measured step."""
+
+from eigenflow.trajectory.recorder import Recorder as Recorder
+from eigenflow.trajectory.step import OneStep as OneStep
+from eigenflow.trajectory.step import measure_step as measure_step

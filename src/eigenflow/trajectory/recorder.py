@@ -1,0 +1,198 @@
+"""The recorder: follows any training loop and writes a run folder."""
+
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import eigenflow
+from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.grid import shell_edges
+from eigenflow.store import RunWriter, Variable, open_run
+from eigenflow.tangent import Probe
+from eigenflow.trajectory.step import measure_step
+from eigenflow.trajectory.variables import step_variables
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Records a training run: every loss, and at chosen steps the operator and the step's budget.
+
+    Call `step` after every update. A measurement of stored step k looks at the network after k
+    updates and at the update that follows, so the recorder copies the parameters before it.
+
+    Args:
+        path: Folder of the run. It must not exist yet, or be empty, unless `resume_from` is given.
+        probe: What to measure, on the live model.
+        schedule: Steps to measure, as from `log_steps`.
+        modes: How many of the largest modes to store one by one; None stores all. Shells hold all.
+        resume_from: Number of updates that the model has seen, to go on with a run that was cut off. What
+            the folder holds from that step on is dropped.
+        config: Anything that belongs to the run (JSON types): settings, seeds.
+
+    Raises:
+        RunFolderError: If the folder holds a run already, or another process writes it.
+        ArgumentError: If the schedule is empty or not made of whole numbers >= 0.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        probe: Probe,
+        schedule: Iterable[int],
+        *,
+        modes: int | None = None,
+        resume_from: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ):
+        self.probe = probe
+        self.schedule = _checked_schedule(schedule)
+        if modes is not None and not 1 <= modes <= probe.size:
+            raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
+        self.modes = probe.size if modes is None else modes
+        self.next_step = 0 if resume_from is None else resume_from
+        self.time = 0.0
+        self._edges: np.ndarray | None = None
+        header = self._header(config)
+        if resume_from is None:
+            self.writer = RunWriter.create(path, header=header)
+        else:
+            self.writer = RunWriter.resume(path, start=resume_from, header=header)
+            self._restore()
+        self._is_due = False
+        self._before: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
+        self._prepare()
+
+    def step(
+        self,
+        step: int,
+        *,
+        loss: float | Tensor,
+        learning_rate: float,
+        momentum: float = 0.0,
+        batch_size: int | None = None,
+        **extra: float | int | str,
+    ) -> bool:
+        """Record the update that was just made.
+
+        Args:
+            step: Number of the update, from 0, without gaps.
+            loss: Training loss that the update was computed from, i.e. of the network before it.
+            learning_rate: Of this update, >= 0.
+            momentum: Heavy-ball mu; the update's length in time is learning_rate / (1 - mu).
+            batch_size: Samples in the update's batch, for the record.
+            **extra: More finite numbers or texts to log.
+
+        Returns:
+            Whether this update was measured.
+
+        Raises:
+            ArgumentError: If `step` is not the next one, or a rate is out of range.
+            NonFiniteError: If `loss` or the network is not finite; what was recorded stays.
+        """
+        loss = float(loss)
+        self._check(step, loss, learning_rate, momentum)
+        step_size = learning_rate / (1.0 - momentum)
+        row = {"step": step, "time": self.time, "loss": loss, "learning_rate": learning_rate}
+        if momentum:
+            row["momentum"] = momentum
+        if batch_size is not None:
+            row["batch_size"] = batch_size
+        # An update of length zero has no direction: the measurement waits for the next one.
+        is_measured = self._before is not None and step_size > 0
+        if is_measured:
+            self._measure(step, step_size)
+        self.writer.log({**row, **extra})
+        self.time += step_size
+        self.next_step = step + 1
+        self._prepare()
+        return is_measured
+
+    def close(self, status: str = "complete") -> None:
+        """Write what is pending, mark the run, and release the folder. Safe to call twice."""
+        self.writer.set_status(status)
+        self.writer.close()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.close("complete" if kind is None else "interrupted" if interrupted else "failed")
+
+    def _check(self, step: int, loss: float, learning_rate: float, momentum: float) -> None:
+        if step != self.next_step:
+            raise ArgumentError(
+                f"`step` must be {self.next_step}, the number of the update just made, but is {step}. "
+                f"Call recorder.step after every update, counting from 0."
+            )
+        if not np.isfinite(loss):
+            raise NonFiniteError(
+                f"`loss` is {loss} at step {step}: the run has diverged. What was recorded before is kept; "
+                f"lower the learning rate and start a new run."
+            )
+        if not (np.isfinite(learning_rate) and learning_rate >= 0):
+            raise ArgumentError(f"`learning_rate` must be a finite number >= 0, but is {learning_rate} at step {step}.")
+        if not 0 <= momentum < 1:
+            raise ArgumentError(f"`momentum` must lie in [0, 1), but is {momentum} at step {step}.")
+
+    def _prepare(self) -> None:
+        """Copy the parameters if the next update is to be measured."""
+        self._is_due = (self.next_step in self.schedule) or (self._is_due and self._before is not None)
+        self._before = self.probe.state() if self._is_due else None
+
+    def _measure(self, step: int, step_size: float) -> None:
+        assert self._before is not None
+        self._is_due = False
+        one = measure_step(self.probe, self._before, self.probe.state(), step_size)
+        constants = None
+        if self._edges is None:
+            self._edges = shell_edges(float(one.before.eigenvalues[0]))
+            constants = {"edge": Variable(("edge",), self._edges, "1 / time", "shell edges in the eigenvalue")}
+        holdout_loss = self.probe.holdout_loss(self.probe.at(self._before))
+        variables = step_variables(one, self._edges, time=self.time, holdout_loss=holdout_loss, modes=self.modes)
+        self.writer.append(step, variables, constants=constants)
+        self._before = None
+
+    def _restore(self) -> None:
+        """Take time and shell edges from what the folder holds."""
+        run = open_run(self.writer.path)
+        losses = run.losses
+        if len(losses):
+            last = losses.iloc[-1]
+            momentum = float(np.nan_to_num(last.get("momentum", 0.0)))
+            self.time = float(last["time"] + last["learning_rate"] / (1.0 - momentum))
+        if len(run.measured_steps):
+            self._edges = run.measurements["edge"].values
+
+    def _header(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {
+            "config": dict(config or {}),
+            "probe": self.probe.describe(),
+            "schedule": sorted(self.schedule),
+            "modes": self.modes,
+            "versions": {
+                "eigenflow": eigenflow.__version__,
+                "python": sys.version.split()[0],
+                **{name: version(name) for name in ("torch", "numpy", "scipy", "xarray", "zarr")},
+            },
+            "machine": {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+        }
+
+
+def _checked_schedule(schedule: Iterable[int]) -> frozenset[int]:
+    steps = list(schedule)
+    if not steps or any(int(s) != s or s < 0 for s in steps):
+        raise ArgumentError(
+            f"`schedule` must hold at least one step, whole numbers >= 0, but is {steps[:5]}. "
+            f"Use eigenflow.log_steps(total, count=60)."
+        )
+    return frozenset(int(s) for s in steps)

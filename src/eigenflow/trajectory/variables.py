@@ -1,0 +1,113 @@
+"""What a run folder stores of one measured step, with units and meaning."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eigenflow.store import Variable
+from eigenflow.trajectory.step import OneStep
+from eigenflow.trajectory.sums import coupling_matrix, shell_sums, transfer_matrix
+
+__all__ = ["step_variables"]
+
+ENERGY = "loss"  # energies are twice a loss, so they carry its unit
+RATE = "1 / time"
+
+_SHELLS = {
+    "energy": ("energy", ENERGY, "energy e'P e before the update", False),
+    "energy_after": ("energy_after", ENERGY, "energy e'P e after the update", False),
+    "dissipation": ("dissipation", ENERGY, "energy lost to the gradient-descent step (D)", False),
+    "optimizer": ("optimizer", ENERGY, "energy gained beyond gradient descent (X)", False),
+    "transfer": ("transfer", ENERGY, "energy gained from other shells (T)", False),
+    "remainder": ("remainder", ENERGY, "energy gained by nonlinearity (N)", False),
+    "transfer_drift": ("transfer_drift", ENERGY, "part of T by eigenvalues that cross an edge", True),
+    "transfer_rotation": ("transfer_rotation", ENERGY, "part of T by eigenvectors that rotate", True),
+    "mode_count": ("mode_count", "1", "eigenvalues in the shell", False),
+    "rate_sum": ("rate_sum", "1 / time^2", "sum of lambda-dot over the shell, Tr(P Mdot)", False),
+    "energy_rate": ("energy_rate", "loss / time^2", "(P e)' Mdot (P e)", False),
+}
+
+
+def step_variables(
+    one: OneStep, edges: Float[np.ndarray, " edges"], *, time: float, holdout_loss: float | None, modes: int
+) -> dict[str, Variable]:
+    """Collect the stored variables of one measured step.
+
+    Args:
+        one: The measured step.
+        edges: Shell edges of the run.
+        time: Sum of learning rates before the update.
+        holdout_loss: Loss on the holdout set before the update, if there is one.
+        modes: How many of the largest modes to store one by one. Shells hold all of them.
+    """
+    variables = _scalars(one, time, holdout_loss)
+    variables.update(_modes(one, modes))
+    sums = shell_sums(one, edges)
+    for key, (name, units, meaning, is_label_dependent) in _SHELLS.items():
+        variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
+    pair = ("shell", "shell_from")
+    variables["transfer_matrix"] = Variable(
+        pair, transfer_matrix(one, edges).numpy(), ENERGY, "energy carried from shell_from to shell, h'P'_a P_b h"
+    )
+    variables["coupling_matrix"] = Variable(
+        pair, coupling_matrix(one, edges).numpy(), "1 / time^4", "||P_a Mdot P_b||_F^2"
+    )
+    return variables
+
+
+def _scalars(one: OneStep, time: float, holdout_loss: float | None) -> dict[str, Variable]:
+    first, second = one.before, one.after
+    assert first.rate_matrix is not None
+    remainder = one.after_new - one.linear_new
+    values = {
+        "time": (time, "time", "sum of learning rates before the update"),
+        "step_size": (one.step_size, "time", "length dt of the update"),
+        "probe_loss": (first.loss, "loss", "probe loss ||e||^2 / 2 before the update"),
+        "probe_loss_after": (second.loss, "loss", "probe loss after the update"),
+        "trace": (first.eigenvalues.sum(), RATE, "Tr M"),
+        "operator_norm": (torch.linalg.vector_norm(first.eigenvalues), RATE, "Frobenius norm of M"),
+        "rate_norm": (torch.linalg.matrix_norm(first.rate_matrix), "1 / time^2", "Frobenius norm of Mdot"),
+        "identity_residual": (one.identity_residual, "1", "||e' - e - Jbar dtheta|| / ||e|| (D1)"),
+        "flow_residual": (one.flow_residual, "1", "||e' - e + dt M e|| / ||e' - e||"),
+        "remainder_norm": (torch.linalg.vector_norm(remainder), "loss^(1/2)", "||r||, r = e' - e - J dtheta"),
+        "operator_error": (first.operator_error, "1", "dense M against a matrix-free product, relative"),
+    }
+    if holdout_loss is not None:
+        values["holdout_loss"] = (holdout_loss, "loss", "loss on the holdout set before the update")
+    return {
+        name: Variable((), np.asarray(float(value), dtype=np.float64), units, meaning)
+        for name, (value, units, meaning) in values.items()
+    }
+
+
+def _modes(one: OneStep, modes: int) -> dict[str, Variable]:
+    first, second = one.before, one.after
+    assert first.eigenvalue_rates is not None and first.couplings is not None
+    successor = one.successor
+    overlap = one.overlap[successor, torch.arange(len(successor))]
+    sign = torch.where(overlap < 0, -1.0, 1.0).to(overlap)
+    rotation = one.step_size * first.couplings
+    values: dict[str, tuple[Tensor, str, str, bool]] = {
+        "eigenvalue": (first.eigenvalues, RATE, "eigenvalue lambda before the update", False),
+        "eigenvalue_rate": (first.eigenvalue_rates, "1 / time^2", "exact lambda-dot along the update", True),
+        "coefficient": (first.coefficients, "loss^(1/2)", "g = <phi, e> before the update", True),
+        "residual": (first.residuals, RATE, "||M phi - lambda phi||", False),
+        "gradient_step": (one.gradient_old, "loss^(1/2)", "<phi, h0>, after a gradient-descent step", True),
+        "linear_step": (one.linear_old, "loss^(1/2)", "<phi, h>, after the linearised update", True),
+        "eigenvalue_after": (second.eigenvalues[successor], RATE, "eigenvalue of the mode's successor", True),
+        "linear_after": (sign * one.linear_new[successor], "loss^(1/2)", "<phi', h> of the successor", True),
+        "coefficient_after": (sign * one.after_new[successor], "loss^(1/2)", "<phi', e'> of the successor", True),
+        "kato_after": (
+            one.linear_old + rotation @ one.linear_old,
+            "loss^(1/2)",
+            "coefficient after the update predicted by the Kato mode equations",
+            True,
+        ),
+        "kato_parameter": (rotation.abs().amax(1), "1", "largest |dt Omega_uv| of the mode; small: isolated", True),
+        "successor_overlap": (overlap.abs(), "1", "|<phi', phi>| with the successor", True),
+    }
+    return {
+        name: Variable(("mode",), tensor[:modes].numpy().copy(), units, meaning, is_label_dependent)
+        for name, (tensor, units, meaning, is_label_dependent) in values.items()
+    }

@@ -1,0 +1,12 @@
+"""The transport-dissipation equation of eigenvalue spectra, solved exactly. No torch."""
+
+from eigenflow.transport.characteristics import Characteristics as Characteristics
+from eigenflow.transport.drift import PowerDrift as PowerDrift
+from eigenflow.transport.exact import ExactJump as ExactJump
+from eigenflow.transport.initial import CellMasses as CellMasses
+from eigenflow.transport.initial import PointMasses as PointMasses
+from eigenflow.transport.problem import TransportProblem as TransportProblem
+from eigenflow.transport.solution import Budget as Budget
+from eigenflow.transport.solution import SolveStatus as SolveStatus
+from eigenflow.transport.solution import TransportSolution as TransportSolution
+from eigenflow.transport.solve import solve as solve

@@ -1,0 +1,261 @@
+"""What drift and dissipation do to one mode up to a horizon: where it is, how much it has lost.
+
+Everything here works on x = ln(lambda). The public face is `characteristics`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.transport.drift import PowerDrift
+from eigenflow.transport.path_quadrature import along_path, along_time, time_panels
+from eigenflow.transport.paths import accumulated_for_fall, exp_ratio, fall
+from eigenflow.transport.time_integral import TimeIntegral, integrate_strength
+
+__all__ = ["Dissipation", "Flow", "make_flow", "rate_of"]
+
+Array = Float[np.ndarray, "..."]
+Dissipation = float | int | Callable
+
+
+def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
+    """Turn a factor or a user's function into a checked rate of the eigenvalue, in 1 / time."""
+    if not callable(dissipation):
+        return lambda eigenvalues: dissipation * eigenvalues
+
+    def rate(eigenvalues: Array) -> Array:
+        flat = np.ravel(eigenvalues)
+        values = np.asarray(dissipation(flat), dtype=np.float64)
+        if values.shape not in ((), flat.shape):
+            raise ArgumentError(
+                f"`dissipation` must return one rate per eigenvalue, shape {flat.shape}, but returned "
+                f"shape {values.shape}. Write it with numpy functions that work element by element."
+            )
+        if not np.all(values >= 0):
+            where = flat[np.flatnonzero(~(np.broadcast_to(values, flat.shape) >= 0))[0]]
+            raise ArgumentError(
+                f"`dissipation` must return rates >= 0, but does not at eigenvalue {where:g}. "
+                f"Gain belongs to a source, not to dissipation."
+            )
+        return np.broadcast_to(values, flat.shape).reshape(np.shape(eigenvalues))
+
+    return rate
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Drift and dissipation, prepared for times in [0, horizon]."""
+
+    drift: PowerDrift
+    dissipation: Dissipation
+    horizon: float
+    table: TimeIntegral | None
+
+    @property
+    def b(self) -> float:
+        """Exponent of the drift."""
+        return float(self.drift.b)
+
+    @property
+    def turning_times(self) -> Float[np.ndarray, " turn"]:
+        """Times in the horizon at which the drift changes direction."""
+        return np.zeros(0) if self.table is None else self.table.turning_times
+
+    def accumulated(self, times: Array) -> Array:
+        """Integrate c from 0 to each time."""
+        return self.drift.c * times if self.table is None else self.table(times)
+
+    def extremes(self, times: Array) -> tuple[Array, Array]:
+        """Give the least and the greatest accumulated drift over [0, t], shape of `times`."""
+        now = self.accumulated(times)
+        turns = np.concatenate([[0.0], self.accumulated(self.turning_times)])
+        passed = np.searchsorted(self.turning_times, times, side="right")
+        least, greatest = np.minimum.accumulate(turns), np.maximum.accumulate(turns)
+        return np.minimum(now, least[passed]), np.maximum(now, greatest[passed])
+
+    def position(self, log_start: Array, times: Array, start: Array | float = 0.0) -> Array:
+        """Give ln(lambda) at `times` of modes at `log_start` when t = `start`; -inf or inf if gone."""
+        passed = self.accumulated(times) - self.accumulated(np.asarray(start))
+        return log_start - fall(log_start, passed, self.b)[0]
+
+    def exponent(self, log_start: Array, times: Array, start: Array | float = 0.0) -> Array:
+        """Integrate the dissipation rate along characteristics from `start` to `times`.
+
+        The arguments broadcast; the result has no unit, and inf says that nothing is left.
+        """
+        log_start, times, start = np.broadcast_arrays(log_start, times, start)
+        if not callable(self.dissipation) and self.dissipation == 0:
+            return np.zeros(log_start.shape)
+        if self.table is None:
+            return self._exponent_constant(log_start, times - start)
+        if self._is_separable and not np.any(start):
+            return self.dissipation * np.exp(log_start) * self._scaled_time(times)
+        return self._exponent_varying(log_start, times, start)
+
+    def exit_exponent(self, log_start: Array, drop: Array, times: Array) -> Array:
+        """Give the exponent of modes that reach a domain end after a fall, at known exit times."""
+        if self.table is not None:
+            return self.exponent(log_start, times)
+        stretch = drop * np.exp(-(self.b - 1.0) * log_start) / self.drift.c
+        return self._exponent_of_path(log_start, drop, stretch)
+
+    def exit_times(self, log_start: Array, drop: Array) -> Array:
+        """Give when modes have first fallen by `drop` (negative: risen); inf if not in the horizon."""
+        target = accumulated_for_fall(log_start, drop, self.b)
+        if self.table is None:
+            with np.errstate(all="ignore"):
+                times = target / self.drift.c
+            return np.where(times >= 0, times, np.inf)
+        return self._first_reached(target)
+
+    @property
+    def _is_separable(self) -> bool:
+        return self.b == 1.0 and not callable(self.dissipation)
+
+    def _exponent_constant(self, log_start: Array, elapsed: Array) -> Array:
+        if self.drift.c == 0:
+            return rate_of(self.dissipation)(np.exp(log_start)) * elapsed
+        drop, slowing = fall(log_start, self.drift.c * elapsed, self.b)
+        with np.errstate(invalid="ignore"):
+            value = self._exponent_of_path(log_start, drop, elapsed * slowing)
+        ended = np.isinf(drop)
+        return np.where(ended, self._exponent_of_ended(log_start), value) if ended.any() else value
+
+    def _exponent_of_path(self, log_start: Array, drop: Array, stretch: Array) -> Array:
+        """Exponent at constant c; `stretch` is d lambda0^(1-b) / c, in units of time."""
+        if callable(self.dissipation):
+            return along_path(rate_of(self.dissipation), log_start, drop, stretch, self.b)
+        with np.errstate(over="ignore"):
+            spent = stretch * exp_ratio((2.0 - self.b) * drop)
+            return self.dissipation * np.exp(log_start) * spent
+
+    def _exponent_of_ended(self, log_start: Array) -> Array:
+        """Exponent, at constant c, of a mode that has reached zero or escaped to infinity."""
+        power, c = 2.0 - self.b, float(self.drift.c)
+        if not callable(self.dissipation):
+            if c * power <= 0:
+                return np.full(log_start.shape, np.inf)
+            return self.dissipation * np.exp(power * log_start) / (c * power)
+        if c < 0:
+            return np.full(log_start.shape, np.inf)
+        # The rest of the way to zero takes a share 1e-16 of the time.
+        a = self.b - 1.0
+        drop = np.full(log_start.shape, min(37.0 / abs(a), 600.0))
+        return self.exit_exponent(log_start, drop, np.zeros(log_start.shape))
+
+    def _scaled_time(self, times: Array) -> Array:
+        """Integrate exp(-C(s)) from 0 to each time, the common effective time at b = 1."""
+        unique, inverse = np.unique(times, return_inverse=True)
+        zero = np.zeros(1)
+        left, right = time_panels(self.accumulated, self._breaks(0.0, unique[-1], unique), zero, 1.0)
+        panels = along_time(self.accumulated, left, right, lambda C: np.exp(-C))
+        total = np.concatenate([[0.0], np.cumsum(panels)])
+        return total[np.searchsorted(left, unique)][inverse].reshape(np.shape(times))
+
+    def _breaks(self, start: float, end: float, extra: Array | None = None) -> Array:
+        assert self.table is not None
+        inner = np.concatenate([self.table.edges, self.turning_times])
+        keep = (inner > start + 1e-15 * (end - start)) & (inner < end)
+        more = np.zeros(0) if extra is None else extra
+        return np.unique(np.concatenate([[start], inner[keep], more, [end]]))
+
+    def _exponent_varying(self, log_start: Array, times: Array, start: Array) -> Array:
+        """Quadrature in time, one pair (start, time) after the other."""
+        result = np.zeros(log_start.shape)
+        unique, inverse = np.unique((start + 1j * times).ravel(), return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        bounds = np.searchsorted(inverse[order], np.arange(len(unique) + 1))
+        flat = log_start.ravel()
+        for i, pair in enumerate(unique):
+            members = order[bounds[i] : bounds[i + 1]]
+            result.flat[members] = self._exponent_of_pair(flat[members], pair.real, pair.imag)
+        return result
+
+    def _exponent_of_pair(self, log_start: Array, start: float, end: float) -> Array:
+        if end <= start:
+            return np.zeros(log_start.shape)
+        begun = self.accumulated(np.array(start))
+
+        def passed(times: Array) -> Array:
+            return self.accumulated(times) - begun
+
+        breaks = self._breaks(start, end)
+        drops = fall(log_start[:, None], passed(breaks), self.b)[0]
+        ended = np.isinf(drops).any(axis=1)
+        result = np.full(log_start.shape, np.inf)
+        for i in np.flatnonzero(ended):
+            result[i] = self._exponent_until_end(log_start[i], start, breaks, drops[i])
+        alive = log_start[~ended]
+        if len(alive):
+            ends = np.array([alive.min(), alive.max()])
+            left, right = time_panels(passed, breaks, ends, self.b)
+            rate = rate_of(self.dissipation)
+
+            def weighted(C: Array) -> Array:
+                return rate(np.exp(alive[:, None] - fall(alive[:, None], C, self.b)[0]))
+
+            result[~ended] = along_time(passed, left, right, weighted).sum(axis=-1)
+        return result
+
+    def _exponent_until_end(self, log_start: Array, start: float, breaks: Array, drops: Array) -> float:
+        """Exponent of one mode that reaches zero or infinity before the end of the breaks."""
+        has_escaped = self.b > 1.0
+        if has_escaped and (callable(self.dissipation) or self.b <= 2.0):
+            return np.inf
+        # Follow it until a share 1e-16 of the time is left; add the rest with c as it is then.
+        a = self.b - 1.0
+        last = np.array(np.sign(-a) * min(37.0 / abs(a), 300.0))
+        begun = self.accumulated(np.array(start))
+        low, high = start, breaks[np.flatnonzero(np.isinf(drops))[0]]
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            drop = fall(log_start, self.accumulated(np.array(middle)) - begun, self.b)[0]
+            low, high = (low, middle) if abs(drop) > abs(last) else (middle, high)
+        value = float(self._exponent_of_pair(np.array([log_start]), start, low)[0])
+        c = float(self.drift.strength(low))
+        rest = np.exp(log_start - last)
+        if callable(self.dissipation) or c == 0:
+            return value
+        return value + float(self.dissipation * rest ** (2.0 - self.b) / abs(c * (2.0 - self.b)))
+
+    def _first_reached(self, target: Array) -> Array:
+        """Invert C on the segment between turning times where it first reaches the target."""
+        corners = np.concatenate([[0.0], self.turning_times, [self.horizon]])
+        levels = self.accumulated(corners)
+        highest, lowest = np.maximum.accumulate(levels), np.minimum.accumulate(levels)
+        is_up = target >= 0
+        segment = np.where(is_up, np.searchsorted(highest, target), np.searchsorted(-lowest, -target))
+        is_reached = segment < len(corners)
+        segment = np.clip(segment, 1, len(corners) - 1)
+        low, high = corners[segment - 1], corners[segment]
+        for _ in range(110):
+            middle = 0.5 * (low + high)
+            level = self.accumulated(middle)
+            is_past = np.where(is_up, level >= target, level <= target)
+            low, high = np.where(is_past, low, middle), np.where(is_past, middle, high)
+        return np.where(is_reached, high, np.inf)
+
+
+def make_flow(drift: PowerDrift, dissipation: Dissipation, horizon: float) -> Flow:
+    """Prepare drift and dissipation for times up to the horizon.
+
+    Raises:
+        NonFiniteError: If c or its integral is not finite on [0, horizon].
+        ArgumentError: If c cannot be integrated, or its given integral does not start at 0.
+    """
+    if drift.is_constant:
+        return Flow(drift, dissipation, horizon, None)
+    assert callable(drift.c)
+    table = integrate_strength(drift.c, horizon if horizon > 0 else 1.0, drift.integral)
+    at_zero = float(table(np.zeros(1))[0])
+    if abs(at_zero) > 1e-12 * max(1.0, float(np.abs(table(table.edges)).max())):
+        raise ArgumentError(
+            f"`integral` must be 0 at t = 0, but is {at_zero:g}. It is the integral of `c` from 0 to t; "
+            f"subtract its value at 0."
+        )
+    if not np.all(np.isfinite(table.at_edges)):
+        raise NonFiniteError("`c` must have a finite integral from 0 to the last time. Check its size.")
+    return Flow(drift, dissipation, horizon, table)

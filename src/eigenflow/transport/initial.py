@@ -1,0 +1,212 @@
+"""What the modes carry at t = 0: a density, masses of cells, or masses of single modes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.transport.paths import panel_rule
+from eigenflow.transport.reconstruction import parabolas
+
+__all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "departure_mesh"]
+
+Array = Float[np.ndarray, "..."]
+
+# A callable is sampled at least this finely in ln(lambda); narrower spikes must be given as points.
+_LONGEST_PANEL = 0.25
+_RESOLVED = 1e-13
+_MAX_DEPTH = 60
+_MAX_PANELS = 20_000
+
+
+def _vector(name: str, values: ArrayLike) -> Float[np.ndarray, " entry"]:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ShapeError(f"`{name}` must be one-dimensional, but has shape {array.shape}. Pass one row.")
+    if not np.all(np.isfinite(array)):
+        raise NonFiniteError(f"`{name}` must be finite, but holds NaN or inf. Drop those entries.")
+    array.flags.writeable = False
+    return array
+
+
+def _check_masses(masses: Array) -> None:
+    if np.any(masses < 0):
+        raise ArgumentError(
+            f"`masses` must not be negative, but the least is {masses.min():g}. "
+            f"Energies are squares; amplitudes need their absolute value."
+        )
+
+
+@dataclass(frozen=True)
+class CellMasses:
+    """Masses of cells in the eigenvalue, such as shell energies.
+
+    Attributes:
+        edges: Positive, increasing, shape (cells + 1,); any spacing.
+        masses: Mass of each cell, not negative, shape (cells,). Inside a cell the density per
+            unit ln(lambda) is a monotone parabola (PPM), so no mass is made and none is negative.
+    """
+
+    edges: ArrayLike
+    masses: ArrayLike
+
+    def __post_init__(self) -> None:
+        edges, masses = _vector("edges", self.edges), _vector("masses", self.masses)
+        if len(masses) < 1 or len(edges) != len(masses) + 1:
+            raise ShapeError(
+                f"`edges` must have one entry more than `masses`, but they have {len(edges)} and "
+                f"{len(masses)}. n cells are bounded by n + 1 edges."
+            )
+        if edges[0] <= 0 or np.any(np.diff(edges) <= 0):
+            raise ArgumentError(
+                "`edges` must be positive and increasing, as np.geomspace gives them. "
+                "For mass below the lowest edge, choose a small positive edge."
+            )
+        _check_masses(masses)
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "masses", masses)
+
+
+@dataclass(frozen=True)
+class PointMasses:
+    """Masses of single modes, as measured on a network; each is carried exactly.
+
+    Attributes:
+        eigenvalues: Positive, in any order, shape (modes,), in 1 / time.
+        masses: Energy (or absolute amplitude) of each mode, not negative, shape (modes,).
+    """
+
+    eigenvalues: ArrayLike
+    masses: ArrayLike
+
+    def __post_init__(self) -> None:
+        eigenvalues = _vector("eigenvalues", self.eigenvalues)
+        masses = _vector("masses", self.masses)
+        if eigenvalues.shape != masses.shape or not len(masses):
+            raise ShapeError(
+                f"`masses` must have one entry per mode, shape {eigenvalues.shape} and not empty, but "
+                f"has shape {masses.shape}. Pass `eigenvalues` and `masses` of the same modes."
+            )
+        if np.any(eigenvalues <= 0):
+            raise ArgumentError(
+                f"`eigenvalues` must be positive, but the least is {eigenvalues.min():g}. "
+                f"Leave out the null space: it neither moves nor decays."
+            )
+        _check_masses(masses)
+        object.__setattr__(self, "eigenvalues", eigenvalues)
+        object.__setattr__(self, "masses", masses)
+
+
+Initial = Callable | CellMasses | PointMasses
+
+
+@dataclass(frozen=True)
+class DepartureMesh:
+    """An initial density per unit x = ln(lambda), and panels on which it is smooth.
+
+    Attributes:
+        edges: Panel ends in x, increasing.
+        density: Function of x, shape (panel, node), nodes of one row in one panel.
+        rougher: The same from half the data, or None; the difference estimates the error.
+        mass: Integral over all panels.
+        error: Estimated error of that integral.
+    """
+
+    edges: Float[np.ndarray, " edge"]
+    density: Callable
+    rougher: Callable | None
+    mass: float
+    error: float
+
+
+def departure_mesh(initial: Callable | CellMasses, log_domain: tuple[float, float]) -> DepartureMesh:
+    """Prepare an initial density for integration over departure intervals.
+
+    Raises:
+        ArgumentError: If a callable returns negative values or too few.
+        NonFiniteError: If it returns NaN or inf.
+    """
+    if isinstance(initial, CellMasses):
+        return _mesh_of_cells(initial)
+    return _mesh_of_callable(_checked_density(initial), log_domain)
+
+
+def refine(edges: Array, longest: float) -> Array:
+    """Divide intervals evenly so that none is longer than asked."""
+    widths = np.diff(edges)
+    parts = np.maximum(1, np.ceil(widths / longest - 1e-9)).astype(int)
+    start = np.repeat(edges[:-1], parts)
+    index = np.arange(len(start)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return np.append(start + index * np.repeat(widths / parts, parts), edges[-1])
+
+
+def _mesh_of_cells(initial: CellMasses) -> DepartureMesh:
+    edges, masses = np.log(np.asarray(initial.edges)), np.asarray(initial.masses)
+    rougher = None
+    if len(masses) >= 4:
+        pairs = np.arange(0, len(masses), 2)
+        rougher = parabolas(np.append(edges[:-1][pairs], edges[-1]), np.add.reduceat(masses, pairs))
+    mesh = refine(edges, _LONGEST_PANEL)
+    return DepartureMesh(mesh, parabolas(edges, masses), rougher, float(masses.sum()), 0.0)
+
+
+def _checked_density(initial: Callable) -> Callable[[Array], Array]:
+    def density(x: Array) -> Array:
+        eigenvalues = np.exp(x.ravel())
+        with np.errstate(under="ignore"):
+            values = np.asarray(initial(eigenvalues), dtype=np.float64)
+        if values.shape not in ((), eigenvalues.shape):
+            raise ShapeError(
+                f"`initial` must return one density per eigenvalue, shape {eigenvalues.shape}, but "
+                f"returned shape {values.shape}. Write it with numpy functions that work by element."
+            )
+        if not np.all(np.isfinite(values)):
+            where = eigenvalues[np.flatnonzero(~np.isfinite(np.broadcast_to(values, eigenvalues.shape)))[0]]
+            raise NonFiniteError(
+                f"`initial` must be finite in the domain, but is not at eigenvalue {where:g}. "
+                f"Mass at a point is given as `PointMasses(eigenvalues, masses)`."
+            )
+        if values.min(initial=0.0) < 0:
+            raise ArgumentError(
+                f"`initial` must not be negative, but falls to {values.min():g}. "
+                f"Energies are squares; amplitudes need their absolute value."
+            )
+        return (values * eigenvalues).reshape(x.shape)
+
+    return density
+
+
+def _mesh_of_callable(density: Callable[[Array], Array], log_domain: tuple[float, float]) -> DepartureMesh:
+    """Bisect panels until six nodes integrate each as well as twelve do."""
+    nodes, weights = panel_rule(6)
+
+    def integrate(left: Array, right: Array) -> Array:
+        half = 0.5 * (right - left)[:, None]
+        return (density(left[:, None] + half * (1.0 + nodes)) * half) @ weights
+
+    edges = refine(np.array(log_domain), _LONGEST_PANEL)
+    left, right = edges[:-1], edges[1:]
+    whole = integrate(left, right)
+    done_edges, mass, error = [edges], 0.0, 0.0
+    for depth in range(_MAX_DEPTH):
+        middle = 0.5 * (left + right)
+        lower, upper = integrate(left, middle), integrate(middle, right)
+        wrong = np.abs(lower + upper - whole)
+        scale = mass + float(np.sum(lower + upper))
+        is_open = wrong > _RESOLVED * scale / 32
+        if depth == _MAX_DEPTH - 1 or 2 * is_open.sum() + sum(map(len, done_edges)) > _MAX_PANELS:
+            is_open[:] = False
+        mass += float(np.sum((lower + upper)[~is_open]))
+        error += float(np.sum(wrong[~is_open]))
+        if not is_open.any():
+            break
+        done_edges.append(middle[is_open])
+        left, right = (
+            np.concatenate([left[is_open], middle[is_open]]),
+            np.concatenate([middle[is_open], right[is_open]]),
+        )
+        whole = np.concatenate([lower[is_open], upper[is_open]])
+    return DepartureMesh(np.unique(np.concatenate(done_edges)), density, None, mass, error)

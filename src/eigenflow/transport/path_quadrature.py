@@ -1,0 +1,96 @@
+"""Integrals along characteristics that have no closed form, by composite Gauss-Legendre.
+
+With constant c the variable is x = ln(lambda), in which a rate is smooth. With c(t) it is time, on
+panels so short that no characteristic of the group moves by more than one e-fold.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.transport.paths import fall, panel_rule
+
+__all__ = ["along_path", "along_time", "time_panels"]
+
+Array = Float[np.ndarray, "..."]
+Function = Callable[[Array], Array]
+
+_NODES, _WEIGHTS = panel_rule(12)
+_CHUNK = 300_000
+
+
+def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b: float) -> Array:
+    """Integrate a rate over the time that a mode needs to fall by `drop`, at constant c.
+
+    With x = x0 - d y the time element is stretch * exp(a d y) dy, a = b - 1, which stays regular
+    where c or a vanishes.
+
+    Args:
+        rate: Dissipation rate of the eigenvalue, in 1 / time.
+        log_start: x0 = ln(lambda0).
+        drop: d = x0 - x at the end; negative when the mode has risen.
+        stretch: d * exp(-a x0) / c, in units of time.
+        b: Exponent of the drift.
+    """
+    a = b - 1.0
+    flat_x, flat_d = np.ravel(log_start), np.ravel(drop)
+    span = np.abs(flat_d) * max(1.0, abs(a))
+    doublings = np.ceil(np.log2(np.maximum(span, 1.0))).astype(int)
+    value = np.zeros(flat_x.shape)
+    for doubling in np.unique(doublings):
+        members = np.flatnonzero(doublings == doubling)
+        x, d = flat_x[members], flat_d[members]
+        panels = 2**doubling
+        for index in range(panels):
+            for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+                fraction = (index + 0.5 * (1.0 + node)) / panels
+                term = rate(np.exp(x - d * fraction)) * np.exp(a * d * fraction)
+                value[members] += 0.5 * weight / panels * term
+    return value.reshape(np.shape(drop)) * stretch
+
+
+def time_panels(accumulated: Function, breaks: Array, log_ends: Array, b: float) -> tuple[Array, Array]:
+    """Bisect time panels until the outermost characteristics move by at most an e-fold on each.
+
+    Args:
+        accumulated: C as a function of time, zero at the start.
+        breaks: Times between which c is smooth and of one sign, increasing.
+        log_ends: ln(lambda0) of the lowest and the highest mode of the group.
+        b: Exponent of the drift.
+    """
+    longest = 1.0 / max(1.0, abs(b - 1.0))
+    points = breaks
+    for _ in range(200):
+        log_now = log_ends - fall(log_ends, accumulated(points)[:, None], b)[0]
+        moved = np.abs(np.diff(log_now, axis=0)).max(axis=1)
+        middle = 0.5 * (points[1:] + points[:-1])
+        is_long = (moved > longest) & (middle > points[:-1]) & (middle < points[1:])
+        if not is_long.any():
+            break
+        points = np.sort(np.concatenate([points, middle[is_long]]))
+    return points[:-1], points[1:]
+
+
+def along_time(accumulated: Function, left: Array, right: Array, function: Function) -> Array:
+    """Integrate a function of C over each time panel.
+
+    Args:
+        accumulated: C as a function of time.
+        left: Where the panels begin, shape (panel,); `right` likewise.
+        function: Takes C of shape (time,), returns shape (..., time).
+
+    Returns:
+        Shape (..., panel).
+    """
+    half = 0.5 * (right - left)
+    levels = accumulated((left[:, None] + half[:, None] * (1.0 + _NODES)).ravel())
+    weights = (half[:, None] * _WEIGHTS).ravel()
+    probe = function(levels[:1])
+    step = max(1, _CHUNK // max(1, probe.size) // len(_NODES)) * len(_NODES)
+    parts = []
+    for begin in range(0, len(levels), step):
+        block = slice(begin, begin + step)
+        values = function(levels[block]) * weights[block]
+        parts.append(values.reshape(*values.shape[:-1], -1, len(_NODES)).sum(axis=-1))
+    return np.concatenate(parts, axis=-1)

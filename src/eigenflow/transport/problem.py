@@ -1,0 +1,94 @@
+"""The transport-dissipation problem: what is to be solved, checked once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.characteristics import Characteristics, check_dissipation
+from eigenflow.transport.drift import PowerDrift
+from eigenflow.transport.flow import Dissipation
+from eigenflow.transport.initial import CellMasses, Initial, PointMasses
+
+__all__ = ["TransportProblem"]
+
+# (1 + |b|) |ln lambda| stays below this, so that no power of an eigenvalue overflows.
+_LARGEST_LOG_POWER = 600.0
+
+
+@dataclass(frozen=True)
+class TransportProblem:
+    """The equation d_t g + d_lambda(v g) = -rate(lambda) g on a domain of eigenvalues, from t = 0.
+
+    Nothing flows in through the ends of the domain: `initial` counts as zero outside it. What
+    reaches an end has left for good, and is found in the outflow of the budget.
+
+    Source: claim C3 of theory.md, whose energy form has the rate 2 lambda.
+
+    Attributes:
+        drift: v = -c(t) lambda^b.
+        dissipation: Factor of lambda (2.0 for energy, 1.0 for an amplitude), or a function that
+            takes an array of eigenvalues and returns rates >= 0, in 1 / time.
+        initial: Density per unit eigenvalue as a function of an array of eigenvalues, or
+            `CellMasses`, or `PointMasses`.
+        domain: Lowest and highest eigenvalue, positive, in 1 / time.
+        source: Must be None: only source-free problems are solved so far.
+    """
+
+    drift: PowerDrift
+    dissipation: Dissipation
+    initial: Initial
+    domain: tuple[float | int, float | int]
+    source: Any = None
+
+    def __post_init__(self) -> None:
+        _check_domain(self.domain, self.drift)
+        check_dissipation(self.dissipation)
+        if self.source is not None:
+            raise ArgumentError(
+                f"`source` must be None, but is {self.source!r}. Only source-free problems are solved "
+                f"so far; leave the coupling between modes out."
+            )
+        _check_initial(self.initial, self.domain)
+
+    @property
+    def characteristics(self) -> Characteristics:
+        """The exact paths of single modes, unbounded by the domain."""
+        return Characteristics(self.drift, self.dissipation)
+
+
+def _check_domain(domain: tuple, drift: PowerDrift) -> None:
+    is_pair = isinstance(domain, tuple) and len(domain) == 2
+    if not is_pair or not np.all(np.isfinite(domain)) or not 0 < domain[0] < domain[1]:
+        raise ArgumentError(
+            f"`domain` must be two positive finite eigenvalues, the lower one first, but is {domain!r}. "
+            f"Modes of eigenvalue 0 lie below any domain; take a small lower end such as 1e-12."
+        )
+    reach = (1.0 + abs(drift.b)) * max(abs(np.log(domain[0])), abs(np.log(domain[1])))
+    if reach > _LARGEST_LOG_POWER:
+        raise ArgumentError(
+            f"`domain` must keep lambda^(1 + |b|) within 1e-260 and 1e260, but {domain!r} with "
+            f"b = {drift.b:g} does not. Narrow it or measure time in another unit."
+        )
+
+
+def _check_initial(initial: Initial, domain: tuple) -> None:
+    if isinstance(initial, CellMasses):
+        ends, what = np.asarray(initial.edges)[[0, -1]], "edges"
+    elif isinstance(initial, PointMasses):
+        ends = np.array([np.min(initial.eigenvalues), np.max(initial.eigenvalues)])
+        what = "eigenvalues"
+    elif callable(initial):
+        return
+    else:
+        raise ArgumentError(
+            f"`initial` must be a function, `CellMasses` or `PointMasses`, but is a "
+            f"{type(initial).__name__}. Wrap an array as `CellMasses(edges, masses)`."
+        )
+    # Edges made by another geomspace may differ in the last digits.
+    if ends[0] < domain[0] * (1 - 1e-12) or ends[1] > domain[1] * (1 + 1e-12):
+        raise ArgumentError(
+            f"`initial` must lie in the domain {domain!r}, but its {what} reach from {ends[0]:g} to "
+            f"{ends[1]:g}. Widen `domain`; mass outside it would be lost in silence."
+        )

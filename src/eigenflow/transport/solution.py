@@ -1,0 +1,92 @@
+"""The solution of a transport problem, with its budget and what is known of its accuracy."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.transport.problem import TransportProblem
+
+__all__ = ["Budget", "SolveStatus", "TransportSolution"]
+
+
+class SolveStatus(Enum):
+    """How a solve ended.
+
+    CONVERGED: accurate, and all mass stayed in the domain. LEFT_DOMAIN: accurate, but mass went out
+    through an end of the domain; see the budget. INACCURATE: the error estimate or the budget
+    residual is larger than promised.
+    """
+
+    CONVERGED = "converged"
+    LEFT_DOMAIN = "left domain"
+    INACCURATE = "inaccurate"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Where the initial mass has gone by each output time, cumulative since t = 0.
+
+    Attributes:
+        initial: Mass at t = 0 in the domain.
+        dissipated: Lost to the dissipation rate, shape (time,).
+        outflow_below: Gone through the lower end of the domain, as much as was left on arrival
+            there. For b < 1 this holds the modes on their way to zero, which decay no more.
+        outflow_above: Gone through the upper end, for c < 0.
+        source: Gained from the source; zero so far.
+        residual: initial + source - total - dissipated - outflow. The terms are integrated
+            separately, so it measures the quadrature and the partition of the domain.
+    """
+
+    initial: float
+    dissipated: Float[np.ndarray, " time"]
+    outflow_below: Float[np.ndarray, " time"]
+    outflow_above: Float[np.ndarray, " time"]
+    source: Float[np.ndarray, " time"]
+    residual: Float[np.ndarray, " time"]
+
+    @property
+    def outflow(self) -> Float[np.ndarray, " time"]:
+        """Mass gone through both ends of the domain, shape (time,)."""
+        return self.outflow_below + self.outflow_above
+
+
+@dataclass(frozen=True)
+class TransportSolution:
+    """Cell masses and totals at the output times.
+
+    Attributes:
+        problem: What was solved.
+        times: Output times, shape (time,).
+        edges: Cell edges, logarithmic over the domain, shape (cells + 1,).
+        mass: Integral of g over each cell, never negative, shape (time, cell).
+        total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
+        frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
+            where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
+            (theory.md 3.10). Only paths inside the domain count: inf while none has lost that much
+            (or none is left), 0 when all have.
+        budget: Where the mass has gone.
+        error: Estimated error of `mass`, summed over the cells, shape (time,). It is on the safe
+            side for smooth data.
+        status: See `SolveStatus`.
+        method: Name of the method that was used.
+        reason: Why that method.
+    """
+
+    problem: TransportProblem
+    times: Float[np.ndarray, " time"]
+    edges: Float[np.ndarray, " edge"]
+    mass: Float[np.ndarray, "time cell"]
+    total: Float[np.ndarray, " time"]
+    frontier: Float[np.ndarray, " time"]
+    budget: Budget
+    error: Float[np.ndarray, " time"]
+    status: SolveStatus
+    method: str
+    reason: str
+
+    @property
+    def density(self) -> Float[np.ndarray, "time cell"]:
+        """Mean of g over each cell, mass per unit eigenvalue."""
+        return self.mass / np.diff(self.edges)

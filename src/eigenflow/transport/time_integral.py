@@ -1,0 +1,151 @@
+"""The integral of a time-dependent drift strength, accurate from the first moment to the last.
+
+c(t) may vary over many decades of time, so panels are bisected until the Legendre series of c
+on each of them has converged; C(t) is then the integral of that series, evaluated anywhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.polynomial import legendre
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.transport.paths import panel_rule
+
+__all__ = ["TimeIntegral", "integrate_strength"]
+
+Array = Float[np.ndarray, "..."]
+TimeFunction = Callable[[np.ndarray], object]
+
+_NODES, _WEIGHTS = panel_rule(14)
+# Legendre coefficients of the interpolant through the nodes, from the values there.
+_TO_COEFFICIENTS = (
+    legendre.legvander(_NODES, len(_NODES) - 1) * _WEIGHTS[:, None] * (np.arange(len(_NODES)) + 0.5)
+).T
+_CONVERGED = 1e-14
+_MAX_DEPTH = 100
+_MAX_PANELS = 20_000
+# Share of the whole integral that unresolved panels may carry.
+_UNRESOLVED_SHARE = 1e-10
+
+
+@dataclass(frozen=True)
+class TimeIntegral:
+    """C(t) on [0, horizon], with the panels on which c is smooth and the times it changes sign."""
+
+    edges: Float[np.ndarray, " edge"]
+    at_edges: Float[np.ndarray, " edge"]
+    coefficients: Float[np.ndarray, "panel coefficient"]
+    turning_times: Float[np.ndarray, " turn"]
+    given: TimeFunction | None = None
+
+    def __call__(self, times: Array) -> Array:
+        """Evaluate C, shape of `times`, in units of c times time."""
+        if self.given is not None:
+            return evaluate("integral", self.given, times)
+        flat = np.ravel(times)
+        last = len(self.edges) - 2
+        panel = np.clip(np.searchsorted(self.edges, flat, side="right") - 1, 0, last)
+        left, width = self.edges[panel], np.diff(self.edges)[panel]
+        local = 2.0 * (flat - left) / width - 1.0
+        value = legendre.legval(local, self.coefficients[panel].T, tensor=False)
+        return (self.at_edges[panel] + value).reshape(np.shape(times))
+
+
+def evaluate(name: str, function: TimeFunction, times: Array) -> Array:
+    """Call a user's function of time and check what comes back."""
+    flat = np.ravel(times)
+    values = np.asarray(function(flat), dtype=np.float64)
+    if values.shape not in ((), flat.shape):
+        raise ArgumentError(
+            f"`{name}` must return one value per time, shape {flat.shape}, but returned shape "
+            f"{values.shape}. Write it with numpy functions that work element by element."
+        )
+    values = np.broadcast_to(values, flat.shape)
+    if not np.all(np.isfinite(values)):
+        where = flat[np.flatnonzero(~np.isfinite(values))[0]]
+        raise NonFiniteError(
+            f"`{name}` must be finite at every time in the solved range, but is not at t = {where:g}. "
+            f"If it diverges at t = 0, shift it, as in c / (t + t0)."
+        )
+    return values.reshape(np.shape(times))
+
+
+def integrate_strength(
+    strength: TimeFunction, horizon: float, given: TimeFunction | None = None
+) -> TimeIntegral:
+    """Integrate c(t) from 0 to the horizon.
+
+    Args:
+        strength: c, vectorised over time.
+        horizon: Last time of interest, positive.
+        given: C itself when the user knows it; panels are still laid for c.
+
+    Raises:
+        ArgumentError: If c cannot be resolved, as for c = t^-0.95, and C is not given.
+    """
+    left, right = np.array([0.0]), np.array([horizon])
+    done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    num_panels = 0
+    for depth in range(_MAX_DEPTH + 1):
+        half = 0.5 * (right - left)
+        values = evaluate("c", strength, left[:, None] + half[:, None] * (1.0 + _NODES))
+        series = values @ _TO_COEFFICIENTS.T
+        tail = np.abs(series[:, -2:]).max(axis=1)
+        is_done = tail <= _CONVERGED * np.abs(values).max(axis=1)
+        num_panels += len(left)
+        is_last = depth == _MAX_DEPTH or num_panels > _MAX_PANELS
+        # Below the spacing of floats a jump of c is as well located as it can be.
+        is_done |= half <= 4e-16 * right
+        keep = np.ones_like(is_done) if is_last else is_done
+        done.append((left[keep], right[keep], np.column_stack([series, values.min(1), values.max(1)])[keep]))
+        if is_last:
+            _check_resolved(tail * half, is_done, done, given)
+            break
+        if is_done.all():
+            break
+        left, right, half = left[~is_done], right[~is_done], half[~is_done]
+        left, right = np.concatenate([left, left + half]), np.concatenate([left + half, right])
+    return _assemble(strength, done, horizon, given)
+
+
+def _check_resolved(errors: Array, is_done: np.ndarray, done: list, given: TimeFunction | None) -> None:
+    scale = sum(float(np.sum(np.abs(rows[:, 0]) * (right - left))) for left, right, rows in done)
+    if given is None and np.sum(errors[~is_done]) > _UNRESOLVED_SHARE * scale:
+        raise ArgumentError(
+            "`c` varies too fast to be integrated to 10 digits. "
+            "Give its integral from 0 to t in closed form as `integral=`."
+        )
+
+
+def _assemble(
+    strength: TimeFunction, done: list, horizon: float, given: TimeFunction | None
+) -> TimeIntegral:
+    left = np.concatenate([item[0] for item in done])
+    right = np.concatenate([item[1] for item in done])
+    order = np.argsort(left)
+    left, right = left[order], right[order]
+    series = np.concatenate([item[2] for item in done])[order][:, :-2]
+    half = 0.5 * (right - left)
+    integrated = legendre.legint(series, lbnd=-1, axis=1) * half[:, None]
+    at_edges = np.concatenate([[0.0], np.cumsum(2.0 * half * series[:, 0])])
+    edges = np.append(left, horizon)
+    nodes = (left[:, None] + half[:, None] * (1.0 + _NODES)).ravel()
+    turning = _turning_times(strength, nodes)
+    return TimeIntegral(edges, at_edges, integrated, turning, given)
+
+
+def _turning_times(strength: TimeFunction, nodes: Array) -> Array:
+    """Locate by bisection the times at which c changes sign."""
+    values = evaluate("c", strength, nodes)
+    nodes, sign = nodes[values != 0], np.sign(values[values != 0])
+    change = np.flatnonzero(np.diff(sign) != 0)
+    low, high = nodes[change], nodes[change + 1]
+    if len(change):
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            is_before = np.sign(evaluate("c", strength, middle)) == sign[change]
+            low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
+    return high
