@@ -32,16 +32,15 @@ def log_steps(total: int, *, count: int = 60) -> Int[np.ndarray, " count"]:
     if count == 1 or last == 0:
         return np.zeros(1, dtype=np.int64)
     # Asking for more points than wanted makes up for those that fall on the same whole number.
-    for asked in range(count, 4 * count + 8):
+    asked = count
+    while True:
         steps = np.unique(np.round(np.geomspace(1, last + 1, asked)).astype(np.int64) - 1)
-        if len(steps) >= min(count, total):
-            break
-    return steps
+        if len(steps) >= min(count, total) or asked > 4 * count + 8:
+            return steps
+        asked += 1
 
 
-def shell_edges(
-    largest: float, *, decades_below: int = 12, decades_above: int = 3
-) -> Float[np.ndarray, " edges"]:
+def shell_edges(largest: float, *, decades_below: int = 12, decades_above: int = 3) -> Float[np.ndarray, " edges"]:
     """Lay the logarithmic shells of a run, from its first largest eigenvalue.
 
     The edges are whole powers of 10^(1/16), so the shells of different runs fall on each other and
@@ -70,9 +69,7 @@ def shell_edges(
     return 10.0 ** (exponents / STORED_SHELLS_PER_DECADE)
 
 
-def coarsen_edges(
-    edges: Float[np.ndarray, " edges"], shells_per_decade: int
-) -> Int[np.ndarray, " coarse_edges"]:
+def coarsen_edges(edges: Float[np.ndarray, " edges"], shells_per_decade: int) -> Int[np.ndarray, " coarse_edges"]:
     """Pick the stored edges that bound coarser shells.
 
     Args:
@@ -95,6 +92,8 @@ def coarsen_edges(
     return np.unique(np.concatenate([[0], kept, [len(edges) - 1]]))
 
 
-def shell_index(eigenvalues: Float[np.ndarray, " modes"], edges: Float[np.ndarray, " edges"]) -> Int[np.ndarray, " modes"]:
+def shell_index(
+    eigenvalues: Float[np.ndarray, " modes"], edges: Float[np.ndarray, " edges"]
+) -> Int[np.ndarray, " modes"]:
     """Find the shell of each eigenvalue: 0 lies below `edges[0]`, `len(edges)` from `edges[-1]` on."""
     return np.searchsorted(edges, eigenvalues, side="right")

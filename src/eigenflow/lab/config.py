@@ -68,10 +68,10 @@ class ExperimentConfig(_Section):
     """One experiment, all its seeds included."""
 
     name: str = "digits"
-    task: TaskConfig = TaskConfig()
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
-    measure: MeasureConfig = MeasureConfig()
+    task: TaskConfig = Field(default_factory=lambda: TaskConfig.model_validate({}))
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+    measure: MeasureConfig = Field(default_factory=lambda: MeasureConfig.model_validate({}))
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "ExperimentConfig":

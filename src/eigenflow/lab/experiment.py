@@ -115,6 +115,7 @@ def run_experiment(
             )
             if was_measured:
                 measured += 1
+                recorder.flush()
                 _save_checkpoint(trainer, out, update.step + 1)
             if progress is not None:
                 progress(update.step + 1, config.train.steps, measured)

@@ -1,5 +1,7 @@
 """Reference networks."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = [inputs, *[config.width] * config.depth]
         hidden = []
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             hidden += [nn.Linear(a, b), _ACTIVATIONS[config.activation]()]
         self.body = nn.Sequential(*hidden, nn.Linear(widths[-1], outputs))
         self.output_scale = config.output_scale

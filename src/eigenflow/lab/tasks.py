@@ -29,10 +29,10 @@ def load_task(config: TaskConfig) -> Task:
     Pixels are shifted and scaled to mean 0 and variance 1 over the whole data set; targets are one-hot
     minus 1/10, so that the untouched network's mean error is not spent on a constant.
     """
-    digits = load_digits()
-    pixels = digits.data.astype(np.float64)
+    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = np.asarray(pixels, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     pixels = (pixels - pixels.mean()) / pixels.std()
-    one_hot = np.eye(10)[digits.target] - 0.1
+    one_hot = np.eye(10)[labels] - 0.1
     order = np.random.default_rng(config.seed).permutation(len(pixels))
     train, test = order[: config.samples], order[config.samples : config.samples + config.holdout]
     return Task(*(torch.from_numpy(a) for a in (pixels[train], one_hot[train], pixels[test], one_hot[test])))

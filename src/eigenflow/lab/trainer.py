@@ -37,11 +37,11 @@ class Trainer:
         self.model, self.inputs, self.targets, self.config = model, inputs, targets, config
         self.batch_size = config.batch_size or len(inputs)
         self.factor = loss_factor(config.loss, self.batch_size, targets[0].numel())
-        shared = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        rate, decay = config.learning_rate, config.weight_decay
         if config.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), **shared)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
         else:
-            self.optimizer = torch.optim.SGD(model.parameters(), momentum=config.momentum, **shared)
+            self.optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=config.momentum, weight_decay=decay)
 
     def updates(self, start: int = 0) -> Iterator[Update]:
         """Make the updates from number `start` on, yielding after each."""

@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["cluster_labels", "match_modes"]
+from eigenflow.linalg.dense import EigenPairs
+
+__all__ = ["cluster_labels", "match_modes", "resolve_clusters"]
 
 
 def cluster_labels(eigenvalues: Float[Tensor, " modes"], tolerance: float) -> Int[Tensor, " modes"]:
@@ -20,6 +22,44 @@ def cluster_labels(eigenvalues: Float[Tensor, " modes"], tolerance: float) -> In
     gaps = -torch.diff(eigenvalues)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64, device=eigenvalues.device), (gaps > tolerance).long()])
     return torch.cumsum(starts, 0)
+
+
+@torch.no_grad()
+def resolve_clusters(
+    pairs: EigenPairs,
+    matrix: Float[Tensor, "size size"],
+    rate: Float[Tensor, "size size"],
+    clusters: Int[Tensor, " modes"],
+) -> tuple[EigenPairs, Float[Tensor, "modes modes"]]:
+    """Choose inside every cluster the eigenvectors into which the moving operator splits it.
+
+    Equal eigenvalues leave their eigenvectors free up to a rotation. Degenerate perturbation theory (Kato,
+    II.2) takes the rotation that makes P Mdot P diagonal; its diagonal holds the eigenvalues' rates.
+
+    Args:
+        pairs: Eigenpairs of `matrix`.
+        matrix: M.
+        rate: Mdot.
+        clusters: Labels as from `cluster_labels`.
+
+    Returns:
+        The pairs, rotated inside clusters of two or more (largest rate first), and <phi_u, Mdot phi_v>.
+    """
+    vectors = pairs.eigenvectors
+    rates = vectors @ rate @ vectors.T
+    sizes = torch.bincount(clusters)
+    if int(sizes.max()) == 1:
+        return pairs, rates
+    rotation = torch.eye(len(clusters), dtype=vectors.dtype, device=vectors.device)
+    for label in torch.nonzero(sizes > 1)[:, 0]:
+        members = torch.nonzero(clusters == label)[:, 0]
+        block = slice(int(members[0]), int(members[-1]) + 1)  # labels follow the order of the eigenvalues
+        rotation[block, block] = torch.linalg.eigh(rates[block, block])[1].flip(1).T
+    vectors = rotation @ vectors
+    images = vectors @ matrix
+    values = (images * vectors).sum(1)
+    residuals = torch.linalg.vector_norm(images - values[:, None] * vectors, dim=1)
+    return EigenPairs(values, vectors, residuals), rotation @ rates @ rotation.T
 
 
 def match_modes(overlap: Float[Tensor, "after before"]) -> Int[Tensor, " before"]:

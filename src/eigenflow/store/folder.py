@@ -12,7 +12,15 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
 
-__all__ = ["parse_strict", "read_json", "remove_leftovers", "to_json", "write_atomic", "write_json"]
+__all__ = [
+    "is_leftover",
+    "parse_strict",
+    "read_json",
+    "remove_leftovers",
+    "to_json",
+    "write_atomic",
+    "write_json",
+]
 
 _TEMPORARY_PREFIX = ".tmp-"
 _ZARR_TEMPORARY_SUFFIX = ".partial"
@@ -54,9 +62,9 @@ def is_leftover(name: str) -> bool:
     return name.startswith(_TEMPORARY_PREFIX) or name.endswith(_ZARR_TEMPORARY_SUFFIX)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, *, recursive: bool = True) -> None:
     """Delete what kills have left of atomic writes. For the writer that holds the lock."""
-    for path in folder.rglob("*"):
+    for path in folder.rglob("*") if recursive else folder.iterdir():
         if is_leftover(path.name):
             path.unlink(missing_ok=True)
 

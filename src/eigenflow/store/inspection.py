@@ -21,16 +21,12 @@ def find_half_written(folder: Path, manifest: Manifest) -> list[str]:
     count = len(manifest.measured_steps)
     group = folder / MEASUREMENTS
     # Before the first commit no names are known, and whatever is there was half-written.
-    if (not names and group.exists()) or (
-        names and max(present_indices(group, names)[1], default=0) >= count
-    ):
+    if (not names and group.exists()) or (names and max(present_indices(group, names)[1], default=0) >= count):
         found.append(
             f"Run `{folder}`: a measurement after {_last(manifest)} was not written to its end and is left out."
         )
     if ends_in_mid_line(folder / LOSSES):
-        found.append(
-            f"Run `{folder}`: the last line of `{LOSSES}` was not written to its end and is left out."
-        )
+        found.append(f"Run `{folder}`: the last line of `{LOSSES}` was not written to its end and is left out.")
     return found
 
 

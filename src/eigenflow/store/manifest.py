@@ -7,8 +7,9 @@ replaced the one before. Whatever else lies in `measurements.zarr` does not exis
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store.folder import read_json, to_json, write_json
@@ -55,7 +56,7 @@ class Manifest:
     measured_variables: tuple[str, ...] = ()
 
     @classmethod
-    def new(cls, header: Mapping[str, Any]) -> Self:
+    def new(cls, header: Mapping[str, Any]) -> "Manifest":
         """Begin a run.
 
         Raises:
@@ -70,11 +71,11 @@ class Manifest:
             )
         return cls(to_json(header, "header"))
 
-    def changed(self, **changes: Any) -> Self:
+    def changed(self, **changes: Any) -> "Manifest":
         """The same with other fields, and the present time as `updated`."""
         return replace(self, updated=_now(), **changes)
 
-    def resumed(self, start: int, header: Mapping[str, Any] | None) -> Self:
+    def resumed(self, start: int, header: Mapping[str, Any] | None) -> "Manifest":
         """Go back to `start` completed updates, and say so in `resumes`."""
         new = to_json(header or {}, "header")
         changed = {key: entry for key, entry in new.items() if self.header.get(key) != entry}
@@ -96,7 +97,7 @@ class Manifest:
         write_json(folder / HEADER, self.to_dict())
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path) -> "Manifest":
         """Read the folder's `run.json`.
 
         Raises:
@@ -147,7 +148,7 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
         "resumes": isinstance(resumes, list) and all(isinstance(entry, dict) for entry in resumes),
         "measured_steps": isinstance(steps, list)
         and all(type(step) is int for step in steps)
-        and all(early < late for early, late in zip(steps, steps[1:], strict=False)),
+        and all(early < late for early, late in pairwise(steps)),
         "measured_variables": isinstance(names, list) and all(isinstance(name, str) for name in names),
     }
     wrong = [key for key, sound in is_sound.items() if not sound]

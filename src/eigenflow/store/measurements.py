@@ -21,13 +21,14 @@ from zarr.codecs import ZstdCodec
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.store.chunks import delete_chunks_from
-from eigenflow.store.folder import read_json, write_json
+from eigenflow.store.folder import read_json, remove_leftovers, write_json
 from eigenflow.store.schema import STEP, Variable
 
 __all__ = ["MeasurementWriter"]
 
-_FIRST_CAPACITY = 64
+_FIRST_CAPACITY = 16
 _GROUP_METADATA = "zarr.json"
+_COORDINATES = "coordinates"
 _STEP = Variable((), np.array(0), "update", "completed updates of the network")
 
 
@@ -57,11 +58,10 @@ class MeasurementWriter:
             return
         self._unseal()
         group = zarr.open_group(self._path, mode="r+", use_consolidated=False)
-        for name, array in group.arrays():
-            if name not in names:
-                self._constants[name] = _as_variable(array, array[...], array_dims(array))
-                continue
-            self._arrays[name] = array
+        for name in constant_names(group):
+            self._constants[name] = _as_variable(stored_array(group, name))
+        for name in names:
+            array = self._arrays[name] = stored_array(group, name)
             delete_chunks_from(self._path / name, count)
             self._resize(array, count)
 
@@ -108,6 +108,7 @@ class MeasurementWriter:
         for name, array in self._arrays.items():
             delete_chunks_from(self._path / name, count)
             self._resize(array, count)
+        remove_leftovers(self._path, recursive=False)  # zarr would take them for members of the group
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
             zarr.consolidate_metadata(str(self._path))
@@ -125,7 +126,7 @@ class MeasurementWriter:
         # With nothing committed, whatever is there was left by a kill while it was made.
         if self._path.exists():
             shutil.rmtree(self._path)
-        attributes = {"coordinates": " ".join(constants)} if constants else {}
+        attributes = {_COORDINATES: " ".join(constants)} if constants else {}
         group = zarr.create_group(self._path, zarr_format=3, attributes=attributes)
         for name, constant in constants.items():
             _make_array(group, name, constant, length=None)[...] = constant.values
@@ -133,8 +134,7 @@ class MeasurementWriter:
         self._is_sealed = False
         growing = {STEP: _STEP, **variables}
         self._arrays = {
-            name: _make_array(group, name, variable, length=_FIRST_CAPACITY)
-            for name, variable in growing.items()
+            name: _make_array(group, name, variable, length=_FIRST_CAPACITY) for name, variable in growing.items()
         }
 
     @staticmethod
@@ -175,9 +175,22 @@ def array_dims(array: zarr.Array[Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
 
 
-def _as_variable(array: zarr.Array[Any], values: Any, dims: tuple[str, ...]) -> Variable:
-    attributes = array.attrs.asdict()
-    return Variable(dims, np.asarray(values), str(attributes.get("units")), str(attributes.get("long_name")))
+def stored_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Get an array by name, without listing the group: a kill may leave odd files in it."""
+    array = group[name]
+    if isinstance(array, zarr.Array):
+        return array
+    raise ValueError(f"'{name}' is no array")
+
+
+def constant_names(group: zarr.Group) -> list[str]:
+    """Names of the constants of a run, which xarray takes as coordinates by the same attribute."""
+    return str(group.attrs.get(_COORDINATES, "")).split()
+
+
+def _as_variable(array: zarr.Array[Any]) -> Variable:
+    units, long_name = (str(array.attrs[key]) for key in ("units", "long_name"))
+    return Variable(array_dims(array), np.asarray(array[...]), units, long_name)
 
 
 def _make_array(group: zarr.Group, name: str, variable: Variable, *, length: int | None) -> zarr.Array[Any]:

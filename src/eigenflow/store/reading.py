@@ -9,7 +9,7 @@ import zarr
 
 from eigenflow.core.errors import RunFolderError
 from eigenflow.store.manifest import Manifest
-from eigenflow.store.measurements import array_dims
+from eigenflow.store.measurements import array_dims, constant_names, stored_array
 from eigenflow.store.schema import MEASUREMENTS, STEP
 
 __all__ = ["load_measurements", "select_dims"]
@@ -49,20 +49,19 @@ def _load(folder: Path, manifest: Manifest, positions: list[int]) -> xr.Dataset:
     group = zarr.open_group(folder / MEASUREMENTS, mode="r", use_consolidated=False)
     is_whole = len(positions) == positions[-1] + 1
     selection = slice(0, len(positions)) if is_whole else np.asarray(positions)
-    variables, constants = {}, {}
-    for name, array in group.arrays():
-        if name in manifest.measured_variables:
-            values = array.oindex[(selection,) + (slice(None),) * (array.ndim - 1)]
-            variables[name] = _as_xarray(array, values)
-        else:
-            constants[name] = _as_xarray(array, array[...])
+    variables: dict[str, xr.Variable] = {}
+    constants: dict[str, xr.Variable] = {}
+    for name in manifest.measured_variables:
+        array = stored_array(group, name)
+        values = array.oindex[(selection,) + (slice(None),) * (array.ndim - 1)]
+        variables[name] = _as_xarray(array, values)
+    for name in constant_names(group):
+        array = stored_array(group, name)
+        constants[name] = _as_xarray(array, array[...])
     stored = variables[STEP].values.tolist()
     expected = [manifest.measured_steps[index] for index in positions]
     if stored != expected:
         raise ValueError(f"the arrays hold steps {stored}, run.json says {expected}")
-    missing = set(manifest.measured_variables) - set(variables)
-    if missing:
-        raise ValueError(f"the arrays {sorted(missing)} are missing")
     coords = {STEP: variables.pop(STEP), **constants}
     return xr.Dataset(variables, coords=coords)
 
@@ -74,8 +73,7 @@ def _as_xarray(array: zarr.Array[Any], values: Any) -> xr.Variable:
 def _check_not_resumed(folder: Path, manifest: Manifest) -> None:
     if len(Manifest.read(folder).resumes) != len(manifest.resumes):
         raise RunFolderError(
-            f"Run `{folder}` was resumed while it was open here, and may hold other measurements now. "
-            f"Open it again."
+            f"Run `{folder}` was resumed while it was open here, and may hold other measurements now. Open it again."
         )
 
 

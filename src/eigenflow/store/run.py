@@ -72,9 +72,7 @@ class Run:
         self._is_held = is_held
 
     def __repr__(self) -> str:
-        return (
-            f"Run({str(self._path)!r}, status={self.status!r}, measured={len(self._manifest.measured_steps)})"
-        )
+        return f"Run({str(self._path)!r}, status={self.status!r}, measured={len(self._manifest.measured_steps)})"
 
     @property
     def path(self) -> Path:
@@ -113,8 +111,8 @@ class Run:
         scan = scan_losses(self._path / LOSSES)
         if scan.broken_lines:
             warn(
-                f"Run `{self._path}`: {len(scan.broken_lines)} lines of `{LOSSES}` cannot be read and are left "
-                f"out, the first is line {scan.broken_lines[0]}.",
+                f"Run `{self._path}`: {len(scan.broken_lines)} lines of `{LOSSES}` cannot be read "
+                f"and are left out, the first is line {scan.broken_lines[0]}.",
                 RunFolderWarning,
                 stacklevel=3,
             )

@@ -49,7 +49,7 @@ class Variable:
     Attributes:
         dims: Names of the axes, without `step`. A variable that shares its name with its only axis
             is the coordinate of that axis.
-        values: Booleans, integers or floats, all finite. One value per entry of `dims`' axes.
+        values: Booleans, integers or floats; finite and not empty. One axis for each of `dims`.
         units: Of the values, `"1"` for a pure number. Avoid `"seconds"`, `"days"` and the like:
             xarray turns them into time stamps.
         long_name: What the quantity is, in words.
@@ -75,6 +75,11 @@ class Variable:
             raise ArgumentError(
                 f"`dims` must be distinct names without `{STEP}`, but is {self.dims}. "
                 f"Give one measured step at a time, and two axes of the same kind two names."
+            )
+        if self.values.size == 0:
+            raise ShapeError(
+                f"`values` must not be empty, but has shape {self.values.shape}. "
+                f"Leave the variable out of the run, or pad it with a mask beside it."
             )
         if self.values.dtype.kind not in "biuf":
             raise ArgumentError(

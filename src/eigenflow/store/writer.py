@@ -4,7 +4,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex
+from typing import Any, SupportsIndex
 from warnings import warn
 
 from filelock import FileLock
@@ -55,7 +55,7 @@ class RunWriter:
         self._is_open = True
 
     @classmethod
-    def create(cls, path: str | Path, *, header: Mapping[str, Any]) -> Self:
+    def create(cls, path: str | Path, *, header: Mapping[str, Any]) -> "RunWriter":
         """Begin a run in a new or empty folder.
 
         Args:
@@ -85,9 +85,7 @@ class RunWriter:
         return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
 
     @classmethod
-    def resume(
-        cls, path: str | Path, *, start: SupportsIndex, header: Mapping[str, Any] | None = None
-    ) -> Self:
+    def resume(cls, path: str | Path, *, start: SupportsIndex, header: Mapping[str, Any] | None = None) -> "RunWriter":
         """Go on with a run that was interrupted, or with more updates for one that ended.
 
         Args:
@@ -111,9 +109,7 @@ class RunWriter:
             raise
 
     @classmethod
-    def _resume_locked(
-        cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock
-    ) -> Self:
+    def _resume_locked(cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock) -> "RunWriter":
         stored = Manifest.read(folder)
         scan = scan_losses(folder / LOSSES)
         _check_same_probe(folder, stored, header)
@@ -234,7 +230,7 @@ class RunWriter:
         finally:
             self._lock.release()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(
@@ -257,9 +253,7 @@ class RunWriter:
         self._manifest = manifest
 
     def _refuse_closed(self) -> None:
-        raise RunFolderError(
-            f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run."
-        )
+        raise RunFolderError(f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run.")
 
 
 def _check_empty(folder: Path) -> None:
@@ -270,8 +264,8 @@ def _check_empty(folder: Path) -> None:
     inside = [path.name for path in folder.iterdir() if path.name != LOCK and not is_leftover(path.name)]
     if inside:
         raise RunFolderError(
-            f"Folder `{folder}` is not empty; it holds {_shorten(sorted(inside))}. Choose another path, or go on "
-            f"with the run in it by `RunWriter.resume`."
+            f"Folder `{folder}` is not empty; it holds {_shorten(sorted(inside))}. "
+            f"Choose another path, or go on with the run in it by `RunWriter.resume`."
         )
 
 
@@ -284,8 +278,9 @@ def _check_same_probe(folder: Path, stored: Manifest, header: Mapping[str, Any] 
     checksums = [_probe_checksum(one) for one in (stored.header, header or {})]
     if None not in checksums and checksums[0] != checksums[1]:
         raise RunFolderError(
-            f"Run `{folder}` was measured on another probe set: its checksum is {checksums[0]!r}, the one given "
-            f"has {checksums[1]!r}. Resume with the same inputs and targets, or record into another path."
+            f"Run `{folder}` was measured on another probe set: its checksum is {checksums[0]!r}, "
+            f"the one given has {checksums[1]!r}. Resume with the same inputs and targets, "
+            f"or record into another path."
         )
 
 
@@ -301,7 +296,7 @@ def _check_no_gap(folder: Path, start: int, scan: LossScan, stored: Manifest) ->
     end = known[-1] + max(1, spacing) if known else 0
     if not 0 <= start <= end:
         raise RunFolderError(
-            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}, and "
-            f"the steps between would be missing. Go on from a checkpoint of at most {end} updates "
+            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}, "
+            f"and the steps between would be missing. Go on from a checkpoint of at most {end} updates "
             f"(and call `flush` before a checkpoint is saved), or record into another path."
         )

@@ -17,7 +17,9 @@ def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype:
                 f"`{name}` must be a torch.Tensor, but is {type(tensor).__name__}. Convert it with torch.as_tensor."
             )
         if tensor.ndim == 0 or len(tensor) == 0:
-            raise ShapeError(f"`{name}` must have at least one sample on its first axis, but has shape {tuple(tensor.shape)}.")
+            raise ShapeError(
+                f"`{name}` must have at least one sample on its first axis, but has shape {tuple(tensor.shape)}."
+            )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise NonFiniteError(
@@ -25,12 +27,13 @@ def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype:
             )
     if len(inputs) != len(targets):
         raise ShapeError(
-            f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have {len(inputs)} and {len(targets)}."
+            f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have "
+            f"{len(inputs)} and {len(targets)}."
         )
     if not targets.is_floating_point():
         raise ArgumentError(
             f"`{names[1]}` must be floating-point values with the shape of the network's outputs, but has dtype "
-            f"{targets.dtype}. For class labels, pass torch.nn.functional.one_hot(labels).to(torch.get_default_dtype())."
+            f"{targets.dtype}. For class labels, pass torch.nn.functional.one_hot(labels).to(outputs' dtype)."
         )
     if inputs.is_floating_point():
         inputs = inputs.to(dtype)
@@ -38,7 +41,12 @@ def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype:
 
 
 def checked_outputs(
-    network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor, targets: Tensor, check_determinism: bool
+    network: Network,
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
+    targets: Tensor,
+    check_determinism: bool,
 ) -> None:
     """Evaluate the network on the probe set and check shape, finiteness and repeatability."""
     with torch.no_grad():

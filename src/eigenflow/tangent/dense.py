@@ -15,7 +15,11 @@ JACOBIAN_BYTES = 512 * 2**20
 
 
 def dense_kernel(
-    network: Network, layers: tuple[LinearLayer, ...], parameters: Parameters, rest: Parameters, inputs: Tensor
+    network: Network,
+    layers: tuple[LinearLayer, ...],
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
 ) -> Float[Tensor, "size size"]:
     """Form J_net J_net^T of the network's outputs, sample-major (index = sample * outputs + output).
 
@@ -45,9 +49,10 @@ def dense_kernel_and_rate(
     direction: Parameters,
 ) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
     """Form J_net J_net^T and its exact derivative along a direction, by one forward-mode pass."""
-    return jvp(
+    kernel, rate, *_ = jvp(
         lambda p: dense_kernel(network, layers, p, rest, inputs), (dict(parameters),), (dict(direction),)
     )
+    return kernel, rate
 
 
 def _linear_part(layer: LinearLayer, A: Tensor, G: Tensor) -> Tensor:
@@ -63,7 +68,7 @@ def _linear_part(layer: LinearLayer, A: Tensor, G: Tensor) -> Tensor:
 def _jacobian_part(
     network: Network, parameters: Parameters, others: Parameters, rest: Parameters, inputs: Tensor
 ) -> Tensor:
-    outputs, pull_back = vjp(lambda some: network.apply({**parameters, **some}, rest, inputs), dict(others))
+    outputs, pull_back, *_ = vjp(lambda some: network.apply({**parameters, **some}, rest, inputs), dict(others))
     size = outputs.numel()
     row_bytes = sum(p.numel() for p in others.values()) * outputs.element_size()
     chunk = max(1, min(size, JACOBIAN_BYTES // row_bytes))

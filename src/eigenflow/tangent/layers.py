@@ -8,6 +8,7 @@ is (g_ic a_i^T, g_ic) with g the derivative of that output by z. Its part of J J
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,11 @@ def find_linear_layers(
 
 
 def capture_signals(
-    network: Network, layers: tuple[LinearLayer, ...], parameters: Parameters, rest: Parameters, inputs: Tensor
+    network: Network,
+    layers: tuple[LinearLayer, ...],
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
 ) -> list[tuple[Tensor, Tensor]]:
     """Run one forward pass and one backward pass per output.
 
@@ -76,7 +81,7 @@ def capture_signals(
         For each layer its inputs A, shape (samples, in), and its signals G, the derivatives of the
         network's outputs by the layer's outputs, shape (samples, outputs, out).
     """
-    modules = {layer.name: network.model.get_submodule(layer.name) for layer in layers}
+    modules = {layer.name: cast(nn.Linear, network.model.get_submodule(layer.name)) for layer in layers}
 
     def forward(offsets: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         layer_inputs: dict[str, Tensor] = {}
@@ -92,7 +97,8 @@ def capture_signals(
         name: inputs.new_zeros(len(inputs), module.out_features, dtype=network.dtype)
         for name, module in modules.items()
     }
-    outputs, pull_back, layer_inputs = vjp(forward, offsets, has_aux=True)
+    outputs, pull_back, *aux = vjp(forward, offsets, has_aux=True)
+    (layer_inputs,) = aux
     samples, classes = outputs.shape
     basis = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
     one_hot = basis[:, None, :].expand(classes, samples, classes)

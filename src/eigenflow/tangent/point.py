@@ -75,14 +75,14 @@ class TangentPoint:
     @torch.no_grad()
     def push(self, direction: Parameters) -> Float[Tensor, " size"]:
         """J times one parameter direction: how fast e changes along it."""
-        _, change = jvp(self._outputs, (self.parameters,), (dict(direction),))
+        _, change, *_ = jvp(self._outputs, (self.parameters,), (dict(direction),))
         return self.factor**0.5 * change.reshape(-1)
 
     @torch.no_grad()
     def pull(self, rows: Float[Tensor, "block size"]) -> dict[str, Tensor]:
         """J^T times each row; parameter tensors come back with a leading block axis."""
         self._require_rows(rows)
-        _, pull_back = vjp(self._outputs, self.parameters)
+        _, pull_back, *_ = vjp(self._outputs, self.parameters)
         cotangents = (self.factor**0.5 * rows).reshape(len(rows), *self.targets.shape)
         (gradients,) = vmap(pull_back)(cotangents)
         return gradients
@@ -105,9 +105,7 @@ class TangentPoint:
         return self.factor * kernel
 
     @torch.no_grad()
-    def dense_and_rate(
-        self, direction: Parameters
-    ) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
+    def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
         """M, and Mdot: its exact derivative when the parameters move along `direction`."""
         kernel, rate = dense_kernel_and_rate(
             self.network, self.layers, self.parameters, self.rest, self.inputs, direction

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.linalg import cluster_labels, dense_eigenpairs
+from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
 from eigenflow.tangent.layers import find_linear_layers
@@ -136,7 +136,7 @@ class Probe:
         clusters = cluster_labels(pairs.eigenvalues, tolerance)
         rate_matrix = couplings = None
         if rate is not None:
-            rate_matrix = pairs.eigenvectors @ rate.to(torch.float64) @ pairs.eigenvectors.T
+            pairs, rate_matrix = resolve_clusters(pairs, matrix, rate.to(torch.float64), clusters)
             couplings = _couplings(rate_matrix, pairs.eigenvalues, clusters)
         error = error.to(torch.float64)
         return Snapshot(

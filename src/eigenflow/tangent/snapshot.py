@@ -17,8 +17,8 @@ class Snapshot:
     over the stacked outputs (index = sample * outputs + output).
 
     What has the index of a single mode depends on that mode's label: signs are arbitrary, and
-    inside a cluster (equal `clusters` label) so is any rotation. Sums over clusters, or over
-    shells, do not.
+    inside a cluster (equal `clusters` label) so is any rotation; with drift, the one that makes Mdot
+    diagonal there is taken. Sums over clusters, or over shells, do not depend on it.
 
     Attributes:
         eigenvalues: lambda_u, the rates at which error along a mode decays.

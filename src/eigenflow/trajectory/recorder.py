@@ -15,7 +15,7 @@ from torch import Tensor
 import eigenflow
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.core.grid import shell_edges
-from eigenflow.store import RunWriter, Variable, open_run
+from eigenflow.store import RunWriter, Status, Variable, open_run
 from eigenflow.tangent import Probe
 from eigenflow.trajectory.step import measure_step
 from eigenflow.trajectory.variables import step_variables
@@ -116,7 +116,11 @@ class Recorder:
         self._prepare()
         return is_measured
 
-    def close(self, status: str = "complete") -> None:
+    def flush(self) -> None:
+        """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
+        self.writer.flush()
+
+    def close(self, status: Status = "complete") -> None:
         """Write what is pending, mark the run, and release the folder. Safe to call twice."""
         self.writer.set_status(status)
         self.writer.close()
@@ -124,7 +128,9 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.close("complete" if kind is None else "interrupted" if interrupted else "failed")
 
@@ -184,7 +190,11 @@ class Recorder:
                 "python": sys.version.split()[0],
                 **{name: version(name) for name in ("torch", "numpy", "scipy", "xarray", "zarr")},
             },
-            "machine": {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+            "machine": {
+                "system": platform.system(),
+                "processor": platform.machine(),
+                "threads": torch.get_num_threads(),
+            },
         }
 
 

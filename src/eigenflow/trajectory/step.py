@@ -49,7 +49,8 @@ class OneStep:
         after_new: Components of e' in the new basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
-        identity_residual: ||e' - e - Jbar dtheta|| / ||e|| with the path average Jbar (D1).
+        identity_residual: ||e' - e - Jbar dtheta|| with the path average Jbar (D1), relative to ||e|| + sqrt(f)
+            ||targets||, the scale of the outputs whose rounding it shows.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
     """
 
@@ -102,7 +103,7 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         after_new=second.coefficients,
         overlap=overlap,
         successor=match_modes(overlap),
-        identity_residual=_ratio(torch.linalg.vector_norm(change - path_change), torch.linalg.vector_norm(error)),
+        identity_residual=_ratio(torch.linalg.vector_norm(change - path_change), _outputs_scale(old)),
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
     )
 
@@ -115,6 +116,10 @@ def _path_change(probe: Probe, old: TangentPoint, update: Mapping[str, Tensor]) 
         moved = {name: p + float(node) * update[name] for name, p in old.parameters.items()}
         total += float(weight) * probe.at((moved, old.rest)).push(update)
     return total
+
+
+def _outputs_scale(point: TangentPoint) -> Tensor:
+    return torch.linalg.vector_norm(point.error) + point.factor**0.5 * torch.linalg.vector_norm(point.targets)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -75,7 +75,9 @@ def coupling_matrix(one: OneStep, edges: Float[np.ndarray, " edges"]) -> Float[T
     return block_sums(one.before.rate_matrix**2, old, old, len(edges) + 1)
 
 
-def shell_indices(one: OneStep, edges: Float[np.ndarray, " edges"]) -> tuple[Int[Tensor, " size"], Int[Tensor, " size"]]:
+def shell_indices(
+    one: OneStep, edges: Float[np.ndarray, " edges"]
+) -> tuple[Int[Tensor, " size"], Int[Tensor, " size"]]:
     """The shell of every eigenvalue before and after the update."""
     return tuple(torch.from_numpy(shell_index(s.eigenvalues.numpy(), edges)) for s in (one.before, one.after))  # pyright: ignore
 

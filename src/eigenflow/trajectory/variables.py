@@ -48,7 +48,10 @@ def step_variables(
         variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
     pair = ("shell", "shell_from")
     variables["transfer_matrix"] = Variable(
-        pair, transfer_matrix(one, edges).numpy(), ENERGY, "energy carried from shell_from to shell, h'P'_a P_b h"
+        pair,
+        transfer_matrix(one, edges).numpy(),
+        ENERGY,
+        "energy carried from shell_from to shell, h'P'_a P_b h",
     )
     variables["coupling_matrix"] = Variable(
         pair, coupling_matrix(one, edges).numpy(), "1 / time^4", "||P_a Mdot P_b||_F^2"
@@ -68,7 +71,11 @@ def _scalars(one: OneStep, time: float, holdout_loss: float | None) -> dict[str,
         "trace": (first.eigenvalues.sum(), RATE, "Tr M"),
         "operator_norm": (torch.linalg.vector_norm(first.eigenvalues), RATE, "Frobenius norm of M"),
         "rate_norm": (torch.linalg.matrix_norm(first.rate_matrix), "1 / time^2", "Frobenius norm of Mdot"),
-        "identity_residual": (one.identity_residual, "1", "||e' - e - Jbar dtheta|| / ||e|| (D1)"),
+        "identity_residual": (
+            one.identity_residual,
+            "1",
+            "||e' - e - Jbar dtheta|| relative to the outputs (D1)",
+        ),
         "flow_residual": (one.flow_residual, "1", "||e' - e + dt M e|| / ||e' - e||"),
         "remainder_norm": (torch.linalg.vector_norm(remainder), "loss^(1/2)", "||r||, r = e' - e - J dtheta"),
         "operator_error": (first.operator_error, "1", "dense M against a matrix-free product, relative"),
@@ -97,14 +104,24 @@ def _modes(one: OneStep, modes: int) -> dict[str, Variable]:
         "linear_step": (one.linear_old, "loss^(1/2)", "<phi, h>, after the linearised update", True),
         "eigenvalue_after": (second.eigenvalues[successor], RATE, "eigenvalue of the mode's successor", True),
         "linear_after": (sign * one.linear_new[successor], "loss^(1/2)", "<phi', h> of the successor", True),
-        "coefficient_after": (sign * one.after_new[successor], "loss^(1/2)", "<phi', e'> of the successor", True),
+        "coefficient_after": (
+            sign * one.after_new[successor],
+            "loss^(1/2)",
+            "<phi', e'> of the successor",
+            True,
+        ),
         "kato_after": (
             one.linear_old + rotation @ one.linear_old,
             "loss^(1/2)",
             "coefficient after the update predicted by the Kato mode equations",
             True,
         ),
-        "kato_parameter": (rotation.abs().amax(1), "1", "largest |dt Omega_uv| of the mode; small: isolated", True),
+        "kato_parameter": (
+            torch.linalg.vector_norm(rotation, dim=1),
+            "1",
+            "angle by which Kato rotates the mode, ||dt Omega_u||",
+            True,
+        ),
         "successor_overlap": (overlap.abs(), "1", "|<phi', phi>| with the successor", True),
     }
     return {

@@ -1,6 +1,8 @@
 """The transport-dissipation equation of eigenvalue spectra, solved exactly. No torch."""
 
 from eigenflow.transport.characteristics import Characteristics as Characteristics
+from eigenflow.transport.closure import Closure as Closure
+from eigenflow.transport.closure import fit_closure as fit_closure
 from eigenflow.transport.drift import PowerDrift as PowerDrift
 from eigenflow.transport.exact import ExactJump as ExactJump
 from eigenflow.transport.initial import CellMasses as CellMasses

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.drift import PowerDrift
 from eigenflow.transport.flow import Dissipation, Flow, make_flow
-from eigenflow.transport.paths import fall
+from eigenflow.transport.paths import Values, fall
 
 __all__ = ["Characteristics"]
 
@@ -37,17 +36,18 @@ class Characteristics:
     def __post_init__(self) -> None:
         check_dissipation(self.dissipation)
 
-    def forward(self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    def forward(self, eigenvalues: Values, times: Values, start: Values = 0.0) -> Array:
         """Give where modes are at `times` that were at `eigenvalues` at `start`.
 
         Returns:
             Positive eigenvalues, 0 for a mode that has reached zero (b < 1), inf for one that has
             escaped (b > 1, growth). `times` may lie before `start`.
         """
-        x, times, begin, flow = self._prepare(eigenvalues, times, start)
-        return np.exp(flow.position(x, times, begin))
+        x, end, begin, flow, shape = self._prepare(eigenvalues, times, start)
+        with np.errstate(over="ignore"):
+            return np.exp(flow.position(x, end, begin)).reshape(shape)
 
-    def backward(self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    def backward(self, eigenvalues: Values, times: Values, start: Values = 0.0) -> Array:
         """Give where modes were at `start` that are at `eigenvalues` at `times`.
 
         Returns:
@@ -56,20 +56,21 @@ class Characteristics:
         """
         return self.forward(eigenvalues, start, times)
 
-    def jacobian(self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    def jacobian(self, eigenvalues: Values, times: Values, start: Values = 0.0) -> Array:
         """Give d lambda / d lambda0 = (lambda / lambda0)^b for modes at `eigenvalues` at `start`.
 
         Densities per unit eigenvalue are divided by it. It is 0 where modes have reached zero
         (b > 0) and inf where they have escaped.
         """
-        x, times, begin, flow = self._prepare(eigenvalues, times, start)
-        passed = flow.accumulated(times) - flow.accumulated(begin)
+        x, end, begin, flow, shape = self._prepare(eigenvalues, times, start)
+        passed = flow.accumulated(end) - flow.accumulated(begin)
         drop = fall(x, passed, flow.b)[0]
         if flow.b == 0:
-            return np.ones(drop.shape)
-        return np.exp(-flow.b * drop)
+            return np.ones(shape)
+        with np.errstate(over="ignore"):
+            return np.exp(-flow.b * drop).reshape(shape)
 
-    def exponent(self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    def exponent(self, eigenvalues: Values, times: Values, start: Values = 0.0) -> Array:
         """Integrate the dissipation rate from `start` to `times` along the paths.
 
         Args:
@@ -82,21 +83,20 @@ class Characteristics:
             had then. For one that has escaped Q is inf if b <= 2 (the integral diverges) or the rate
             is a function, else finite.
         """
-        x, times, begin, flow = self._prepare(eigenvalues, times, start)
-        if np.any(times < begin):
+        x, end, begin, flow, shape = self._prepare(eigenvalues, times, start)
+        if np.any(end < begin):
             raise ArgumentError(
-                "`times` must not lie before `start` in an attenuation. Exchange them, starting from "
-                "`backward(...)`."
+                "`times` must not lie before `start` in an attenuation. Exchange them, starting from `backward(...)`."
             )
-        return flow.exponent(x, times, begin)
+        return flow.exponent(x, end, begin).reshape(shape)
 
-    def attenuation(self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    def attenuation(self, eigenvalues: Values, times: Values, start: Values = 0.0) -> Array:
         """Give exp(-Q), the share that is left of what a mode carried at `start`."""
-        return np.exp(-self.exponent(eigenvalues, times, start))
+        return np.asarray(np.exp(-self.exponent(eigenvalues, times, start)))
 
     def _prepare(
-        self, eigenvalues: ArrayLike, times: ArrayLike, start: ArrayLike
-    ) -> tuple[Array, Array, Array, Flow]:
+        self, eigenvalues: Values, times: Values, start: Values
+    ) -> tuple[Array, Array, Array, Flow, tuple[int, ...]]:
         values = np.asarray(eigenvalues, dtype=np.float64)
         if not np.all((values > 0) & np.isfinite(values)):
             raise ArgumentError(
@@ -106,12 +106,12 @@ class Characteristics:
         end, begin = np.asarray(times, dtype=np.float64), np.asarray(start, dtype=np.float64)
         for name, item in (("times", end), ("start", begin)):
             if not np.all((item >= 0) & np.isfinite(item)):
-                raise ArgumentError(
-                    f"`{name}` must be finite and at least 0. Time is the sum of learning rates."
-                )
+                raise ArgumentError(f"`{name}` must be finite and at least 0. Time is the sum of learning rates.")
         horizon = float(max(end.max(initial=0.0), begin.max(initial=0.0)))
         flow = make_flow(self.drift, self.dissipation, horizon)
-        return np.log(values), end, begin, flow
+        values, end, begin = np.broadcast_arrays(values, end, begin)
+        # One axis inside: numpy turns arrays without axes into scalars.
+        return np.log(values.ravel()), end.ravel(), begin.ravel(), flow, values.shape
 
 
 def check_dissipation(dissipation: Dissipation) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.transport.paths import Values
 from eigenflow.transport.time_integral import evaluate, integrate_strength
 
 __all__ = ["PowerDrift"]
@@ -53,22 +53,22 @@ class PowerDrift:
         """Whether c does not depend on time."""
         return not callable(self.c)
 
-    def strength(self, times: ArrayLike) -> Float[np.ndarray, "..."]:
+    def strength(self, times: Values) -> Float[np.ndarray, "..."]:
         """Evaluate c(t), shape of `times`."""
         times = np.asarray(times, dtype=np.float64)
         if callable(self.c):
             return evaluate("c", self.c, times)
         return np.full(times.shape, float(self.c))
 
-    def velocity(self, eigenvalues: ArrayLike, times: ArrayLike = 0.0) -> Float[np.ndarray, "..."]:
+    def velocity(self, eigenvalues: Values, times: Values = 0.0) -> Float[np.ndarray, "..."]:
         """Evaluate v = -c(t) lambda^b on broadcast arrays, in eigenvalue per time; positive upwards."""
-        return -self.strength(times) * np.asarray(eigenvalues, dtype=np.float64) ** self.b
+        return np.asarray(-self.strength(times) * np.asarray(eigenvalues, dtype=np.float64) ** self.b)
 
-    def accumulated(self, times: ArrayLike) -> Float[np.ndarray, "..."]:
+    def accumulated(self, times: Values) -> Float[np.ndarray, "..."]:
         """Integrate c from 0 to each time, shape of `times`, which must not be negative."""
         times = np.asarray(times, dtype=np.float64)
         if not callable(self.c):
-            return self.c * times
+            return np.asarray(self.c * times)
         if self.integral is not None:
             return evaluate("integral", self.integral, times)
         horizon = float(times.max(initial=0.0))

@@ -13,7 +13,14 @@ from jaxtyping import Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.exits import Leaving, leaving_density, leaving_points, survivors
 from eigenflow.transport.flow import Flow
-from eigenflow.transport.initial import CellMasses, DepartureMesh, Initial, PointMasses, departure_mesh, refine
+from eigenflow.transport.initial import (
+    CellMasses,
+    DepartureMesh,
+    Initial,
+    PointMasses,
+    departure_mesh,
+    refine,
+)
 from eigenflow.transport.paths import fall
 from eigenflow.transport.piece_rule import PieceRule
 
@@ -100,7 +107,8 @@ def _jump_density(
     left, right, row, cell = _union_pieces(flow, mesh, times, edges, longest)
     x, weights = rule.place(left, right)
     exponent = flow.exponent(x, times[row][:, None])
-    carried = mesh.density(x) * weights
+    density = mesh.density(x)
+    carried = density * weights
     kept = np.exp(-exponent)
     num_times, num_cells = len(times), len(edges) - 1
     index = row * num_cells + cell
@@ -109,7 +117,7 @@ def _jump_density(
     lost = -(carried * np.expm1(-exponent)).sum(axis=1)
     dissipated = np.bincount(row, lost, num_times)
     if mesh.rougher is None:
-        error = np.bincount(row, rule.error(carried / weights * kept, weights), num_times)
+        error = np.bincount(row, rule.error(density * kept, weights), num_times)
     else:
         change = ((carried - mesh.rougher(x) * weights) * kept).sum(axis=1)
         per_cell = np.bincount(index, change, num_times * num_cells).reshape(num_times, num_cells)

@@ -15,7 +15,7 @@ __all__ = ["Leaving", "leaving_density", "leaving_points", "survivors"]
 Array = Float[np.ndarray, "..."]
 
 # Where the drift turns, the exit time goes like a square root of the departure.
-_GRADED = 0.25 * 2.0 ** -np.arange(40)
+_GRADED = 0.25 * 2.0 ** -np.arange(20)
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def leaving_points(
     return _accumulate(start, below, above, lost, low, high)
 
 
-def _followed(
-    flow: Flow, start: Array, carried: Array, ends: tuple[float, float]
-) -> tuple[Array, Array, Array]:
+def _followed(flow: Flow, start: Array, carried: Array, ends: tuple[float, float]) -> tuple[Array, Array, Array]:
     drops = start - ends[0], start - ends[1]
     times = [flow.exit_times(start, drop) for drop in drops]
     goes_below = times[0] <= times[1]
@@ -83,8 +81,6 @@ def _followed(
     return np.where(goes_below, out, 0.0), np.where(goes_below, 0.0, out), -carried * np.expm1(-exponent)
 
 
-def _accumulate(
-    where: Array, below: Array, above: Array, lost: Array, low: Array, high: Array
-) -> Leaving:
+def _accumulate(where: Array, below: Array, above: Array, lost: Array, low: Array, high: Array) -> Leaving:
     has_left = ((where < low[:, None]) | (where > high[:, None])).astype(np.float64)
     return Leaving(has_left @ below, has_left @ above, has_left @ lost)

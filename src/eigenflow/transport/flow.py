@@ -60,13 +60,19 @@ class Flow:
         return float(self.drift.b)
 
     @property
+    def c(self) -> float:
+        """Strength of a drift that does not depend on time."""
+        assert not callable(self.drift.c)
+        return float(self.drift.c)
+
+    @property
     def turning_times(self) -> Float[np.ndarray, " turn"]:
         """Times in the horizon at which the drift changes direction."""
         return np.zeros(0) if self.table is None else self.table.turning_times
 
     def accumulated(self, times: Array) -> Array:
         """Integrate c from 0 to each time."""
-        return self.drift.c * times if self.table is None else self.table(times)
+        return self.c * times if self.table is None else self.table(times)
 
     def extremes(self, times: Array) -> tuple[Array, Array]:
         """Give the least and the greatest accumulated drift over [0, t], shape of `times`."""
@@ -76,9 +82,11 @@ class Flow:
         least, greatest = np.minimum.accumulate(turns), np.maximum.accumulate(turns)
         return np.minimum(now, least[passed]), np.maximum(now, greatest[passed])
 
-    def position(self, log_start: Array, times: Array, start: Array | float = 0.0) -> Array:
-        """Give ln(lambda) at `times` of modes at `log_start` when t = `start`; -inf or inf if gone."""
-        passed = self.accumulated(times) - self.accumulated(np.asarray(start))
+    def position(self, log_start: Array, times: Array, start: Array | None = None) -> Array:
+        """Give ln(lambda) at `times` of modes at `log_start` at `start` (0); -inf or inf if gone."""
+        passed = self.accumulated(times)
+        if start is not None:
+            passed = passed - self.accumulated(start)
         return log_start - fall(log_start, passed, self.b)[0]
 
     def exponent(self, log_start: Array, times: Array, start: Array | float = 0.0) -> Array:
@@ -92,14 +100,15 @@ class Flow:
         if self.table is None:
             return self._exponent_constant(log_start, times - start)
         if self._is_separable and not np.any(start):
-            return self.dissipation * np.exp(log_start) * self._scaled_time(times)
+            with np.errstate(over="ignore"):
+                return self.dissipation * np.exp(log_start) * self._scaled_time(times)
         return self._exponent_varying(log_start, times, start)
 
     def exit_exponent(self, log_start: Array, drop: Array, times: Array) -> Array:
         """Give the exponent of modes that reach a domain end after a fall, at known exit times."""
         if self.table is not None:
             return self.exponent(log_start, times)
-        stretch = drop * np.exp(-(self.b - 1.0) * log_start) / self.drift.c
+        stretch = drop * np.exp(-(self.b - 1.0) * log_start) / self.c
         return self._exponent_of_path(log_start, drop, stretch)
 
     def exit_times(self, log_start: Array, drop: Array) -> Array:
@@ -107,7 +116,7 @@ class Flow:
         target = accumulated_for_fall(log_start, drop, self.b)
         if self.table is None:
             with np.errstate(all="ignore"):
-                times = target / self.drift.c
+                times = target / self.c
             return np.where(times >= 0, times, np.inf)
         return self._first_reached(target)
 
@@ -116,9 +125,9 @@ class Flow:
         return self.b == 1.0 and not callable(self.dissipation)
 
     def _exponent_constant(self, log_start: Array, elapsed: Array) -> Array:
-        if self.drift.c == 0:
+        if self.c == 0:
             return rate_of(self.dissipation)(np.exp(log_start)) * elapsed
-        drop, slowing = fall(log_start, self.drift.c * elapsed, self.b)
+        drop, slowing = fall(log_start, self.c * elapsed, self.b)
         with np.errstate(invalid="ignore"):
             value = self._exponent_of_path(log_start, drop, elapsed * slowing)
         ended = np.isinf(drop)
@@ -134,7 +143,7 @@ class Flow:
 
     def _exponent_of_ended(self, log_start: Array) -> Array:
         """Exponent, at constant c, of a mode that has reached zero or escaped to infinity."""
-        power, c = 2.0 - self.b, float(self.drift.c)
+        power, c = 2.0 - self.b, self.c
         if not callable(self.dissipation):
             if c * power <= 0:
                 return np.full(log_start.shape, np.inf)
@@ -149,6 +158,8 @@ class Flow:
     def _scaled_time(self, times: Array) -> Array:
         """Integrate exp(-C(s)) from 0 to each time, the common effective time at b = 1."""
         unique, inverse = np.unique(times, return_inverse=True)
+        if not len(unique) or unique[-1] == 0:
+            return np.zeros(np.shape(times))
         zero = np.zeros(1)
         left, right = time_panels(self.accumulated, self._breaks(0.0, unique[-1], unique), zero, 1.0)
         panels = along_time(self.accumulated, left, right, lambda C: np.exp(-C))
@@ -171,13 +182,13 @@ class Flow:
         flat = log_start.ravel()
         for i, pair in enumerate(unique):
             members = order[bounds[i] : bounds[i + 1]]
-            result.flat[members] = self._exponent_of_pair(flat[members], pair.real, pair.imag)
+            result.flat[members] = self._exponent_of_pair(flat[members], float(pair.real), float(pair.imag))
         return result
 
     def _exponent_of_pair(self, log_start: Array, start: float, end: float) -> Array:
         if end <= start:
             return np.zeros(log_start.shape)
-        begun = self.accumulated(np.array(start))
+        begun = self.accumulated(np.array([start]))
 
         def passed(times: Array) -> Array:
             return self.accumulated(times) - begun
@@ -200,26 +211,29 @@ class Flow:
             result[~ended] = along_time(passed, left, right, weighted).sum(axis=-1)
         return result
 
-    def _exponent_until_end(self, log_start: Array, start: float, breaks: Array, drops: Array) -> float:
+    def _exponent_until_end(self, log_start: float, start: float, breaks: Array, drops: Array) -> float:
         """Exponent of one mode that reaches zero or infinity before the end of the breaks."""
         has_escaped = self.b > 1.0
         if has_escaped and (callable(self.dissipation) or self.b <= 2.0):
             return np.inf
-        # Follow it until a share 1e-16 of the time is left; add the rest with c as it is then.
+        x = np.array([log_start])
+        # Follow it until a share e^-20 of the time is left; add the rest with c as it is then.
         a = self.b - 1.0
-        last = np.array(np.sign(-a) * min(37.0 / abs(a), 300.0))
-        begun = self.accumulated(np.array(start))
-        low, high = start, breaks[np.flatnonzero(np.isinf(drops))[0]]
+        begun = self.accumulated(np.array([start]))
+        low, high = start, float(breaks[np.flatnonzero(np.isinf(drops))[0]])
+        drop = 0.0
         for _ in range(200):
             middle = 0.5 * (low + high)
-            drop = fall(log_start, self.accumulated(np.array(middle)) - begun, self.b)[0]
-            low, high = (low, middle) if abs(drop) > abs(last) else (middle, high)
-        value = float(self._exponent_of_pair(np.array([log_start]), start, low)[0])
-        c = float(self.drift.strength(low))
-        rest = np.exp(log_start - last)
-        if callable(self.dissipation) or c == 0:
-            return value
-        return value + float(self.dissipation * rest ** (2.0 - self.b) / abs(c * (2.0 - self.b)))
+            fallen = float(fall(x, self.accumulated(np.array([middle])) - begun, self.b)[0][0])
+            if abs(fallen) > 20.0 / abs(a):
+                high = middle
+            else:
+                low, drop = middle, fallen
+        value = float(self._exponent_of_pair(x, start, low)[0])
+        c, rest = abs(float(self.drift.strength(low))), np.exp(x - drop)
+        if callable(self.dissipation):
+            return value + float((rate_of(self.dissipation)(rest) * rest**-a)[0] / abs(a * c))
+        return value + float(self.dissipation * rest[0] ** (2.0 - self.b) / abs(c * (2.0 - self.b)))
 
     def _first_reached(self, target: Array) -> Array:
         """Invert C on the segment between turning times where it first reaches the target."""
@@ -230,13 +244,28 @@ class Flow:
         segment = np.where(is_up, np.searchsorted(highest, target), np.searchsorted(-lowest, -target))
         is_reached = segment < len(corners)
         segment = np.clip(segment, 1, len(corners) - 1)
-        low, high = corners[segment - 1], corners[segment]
-        for _ in range(110):
-            middle = 0.5 * (low + high)
-            level = self.accumulated(middle)
-            is_past = np.where(is_up, level >= target, level <= target)
-            low, high = np.where(is_past, low, middle), np.where(is_past, middle, high)
-        return np.where(is_reached, high, np.inf)
+        result = np.full(np.shape(target), np.inf)
+        low, high = corners[segment - 1][is_reached], corners[segment][is_reached]
+        result[is_reached] = self._invert(target[is_reached], low, high)
+        return result
+
+    def _invert(self, target: Array, low: Array, high: Array) -> Array:
+        """Solve C(t) = target by Newton steps, bisecting where they leave the bracket."""
+        is_up = target >= 0
+        now = 0.5 * (low + high)
+        for _ in range(120):
+            gap = self.accumulated(now) - target
+            is_past = np.where(is_up, gap >= 0, gap <= 0)
+            low, high = np.where(is_past, low, now), np.where(is_past, now, high)
+            with np.errstate(all="ignore"):
+                newton = now - gap / self.drift.strength(now)
+            is_inside = (newton > low) & (newton < high)
+            after = np.where(is_inside, newton, 0.5 * (low + high))
+            has_met = np.abs(after - now) <= 4e-16 * np.abs(now)
+            now = after
+            if has_met.all():
+                break
+        return now
 
 
 def make_flow(drift: PowerDrift, dissipation: Dissipation, horizon: float) -> Flow:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.transport.paths import panel_rule
+from eigenflow.transport.paths import Values, panel_rule
 from eigenflow.transport.reconstruction import parabolas
 
 __all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "departure_mesh"]
@@ -22,7 +21,7 @@ _MAX_DEPTH = 60
 _MAX_PANELS = 20_000
 
 
-def _vector(name: str, values: ArrayLike) -> Float[np.ndarray, " entry"]:
+def _vector(name: str, values: Values) -> Float[np.ndarray, " entry"]:
     array = np.array(values, dtype=np.float64)
     if array.ndim != 1:
         raise ShapeError(f"`{name}` must be one-dimensional, but has shape {array.shape}. Pass one row.")
@@ -47,11 +46,11 @@ class CellMasses:
     Attributes:
         edges: Positive, increasing, shape (cells + 1,); any spacing.
         masses: Mass of each cell, not negative, shape (cells,). Inside a cell the density per
-            unit ln(lambda) is a monotone parabola (PPM), so no mass is made and none is negative.
+            unit ln(lambda) is a parabola that is never negative and keeps the cell's mass.
     """
 
-    edges: ArrayLike
-    masses: ArrayLike
+    edges: Values
+    masses: Values
 
     def __post_init__(self) -> None:
         edges, masses = _vector("edges", self.edges), _vector("masses", self.masses)
@@ -79,8 +78,8 @@ class PointMasses:
         masses: Energy (or absolute amplitude) of each mode, not negative, shape (modes,).
     """
 
-    eigenvalues: ArrayLike
-    masses: ArrayLike
+    eigenvalues: Values
+    masses: Values
 
     def __post_init__(self) -> None:
         eigenvalues = _vector("eigenvalues", self.eigenvalues)

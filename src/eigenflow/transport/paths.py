@@ -7,12 +7,16 @@ d = log(1 + w) / a, which is C lambda0^a at b = 1. A path that ends (1 + w <= 0)
 Reference: theory.md section 4 (method of characteristics).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["accumulated_for_fall", "exp_ratio", "fall", "log1p_ratio", "panel_rule"]
+__all__ = ["Values", "accumulated_for_fall", "exp_ratio", "fall", "log1p_ratio", "panel_rule"]
 
 Array = Float[np.ndarray, "..."]
+# What a user may pass for numbers. numpy's ArrayLike is not understood by beartype 0.23.
+Values = float | int | np.ndarray | Sequence
 
 # Beyond this w, log1p(w) = log(w) + 1/w to all digits, and w itself may overflow.
 _LARGE = 1e8

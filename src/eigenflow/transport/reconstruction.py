@@ -1,8 +1,9 @@
 """Densities inside cells of which only the masses are known.
 
-The piecewise parabolic method of Colella and Woodward (1984, J. Comput. Phys. 54, 174) on cells
-of any width: edge values of fourth order where the data are smooth, monotone between neighbours,
-never negative, and each cell keeps its mass.
+Parabolas on cells of any width, with edge values of fourth order (Colella and Woodward 1984,
+J. Comput. Phys. 54, 174) and each cell's mass kept. Only what would be negative is limited, towards
+the cell's mean (Zhang and Shu 2010, J. Comput. Phys. 229, 3091): the cumulative mass is monotone, and
+smooth maxima keep the third order.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ def parabolas(
     """
     widths = np.diff(edges)
     mean = masses / widths
-    left, right = _limited_edges(mean, *_edge_values(mean, widths))
+    left, right = _positive(mean, *_edge_values(mean, widths))
     bend = 6.0 * (mean - 0.5 * (left + right))
 
     def density(x: Array) -> Array:
@@ -46,43 +47,43 @@ def parabolas(
 
 
 def _edge_values(mean: Array, widths: Array) -> tuple[Array, Array]:
-    """Interpolate at the inner edges (equations 1.6 to 1.8), constant beyond the ends."""
+    """Interpolate at the inner edges (equations 1.6 and 1.7), constant beyond the ends."""
+    if len(mean) == 1:
+        return mean, mean
     # One ghost cell on either side keeps the formulas whole; its slope is zero.
     a = np.concatenate([mean[:1], mean, mean[-1:]])
     h = np.concatenate([widths[:1], widths, widths[-1:]])
-    slope = np.zeros(len(a))
     before, here, after = h[:-2], h[1:-1], h[2:]
     up, down = a[2:] - a[1:-1], a[1:-1] - a[:-2]
-    raw = (here / (before + here + after)) * (
+    slope = (here / (before + here + after)) * (
         (2 * before + here) / (after + here) * up + (here + 2 * after) / (before + here) * down
     )
-    bound = 2.0 * np.minimum(np.abs(up), np.abs(down))
-    slope[1:-1] = np.where(up * down > 0, np.sign(raw) * np.minimum(np.abs(raw), bound), 0.0)
-    if len(mean) == 1:
-        return mean, mean
-    j = np.arange(1, len(a) - 2)
-    wide = np.concatenate([h[:1], h, h[-1:]])
-    h0, h1, h2, h3 = wide[j], wide[j + 1], wide[j + 2], wide[j + 3]
+    h0, h1, h2, h3 = h[:-3], h[1:-2], h[2:-1], h[3:]
     total = h0 + h1 + h2 + h3
     first, last = (h0 + h1) / (2 * h1 + h2), (h3 + h2) / (2 * h2 + h1)
+    jump = mean[1:] - mean[:-1]
     inner = (
-        a[j]
-        + h1 / (h1 + h2) * (a[j + 1] - a[j])
-        + (2 * h2 * h1 / (h1 + h2) * (first - last) * (a[j + 1] - a[j])) / total
-        - h1 * first * slope[j + 1] / total
-        + h2 * last * slope[j] / total
+        mean[:-1]
+        + h1 / (h1 + h2) * jump
+        + 2 * h1 * h2 / (h1 + h2) * (first - last) * jump / total
+        - h1 * first * slope[1:] / total
+        + h2 * last * slope[:-1] / total
     )
+    # Cells of very different widths can overshoot; smooth data never reach this bound.
+    inner = np.clip(inner, 0.0, 1.5 * np.maximum(mean[:-1], mean[1:]))
     # At the ends the slope of the neighbour goes on, but not through zero.
-    begin = np.maximum(0.0, mean[0] - 0.5 * (inner[0] - mean[0]) * 2.0)
-    end = np.maximum(0.0, mean[-1] - 0.5 * (inner[-1] - mean[-1]) * 2.0)
+    begin = np.maximum(0.0, 2.0 * mean[0] - inner[0])
+    end = np.maximum(0.0, 2.0 * mean[-1] - inner[-1])
     return np.append(begin, inner), np.append(inner, end)
 
 
-def _limited_edges(mean: Array, left: Array, right: Array) -> tuple[Array, Array]:
-    """Make every parabola monotone (equation 1.10), which also keeps it from being negative."""
-    is_extremum = (right - mean) * (mean - left) <= 0
-    gap, skew = right - left, 6.0 * (mean - 0.5 * (left + right))
-    too_left, too_right = gap * skew > gap**2, gap * skew < -(gap**2)
-    new_left = np.where(too_left, 3.0 * mean - 2.0 * right, left)
-    new_right = np.where(too_right, 3.0 * mean - 2.0 * left, right)
-    return np.where(is_extremum, mean, new_left), np.where(is_extremum, mean, new_right)
+def _positive(mean: Array, left: Array, right: Array) -> tuple[Array, Array]:
+    """Draw edge values towards the mean until the least value of the parabola is not negative."""
+    bend = 6.0 * (mean - 0.5 * (left + right))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # The parabola left + y (right - left + bend (1 - y)) has its minimum here if bend < 0.
+        y = np.clip(np.nan_to_num(0.5 * (1.0 + (right - left) / bend), nan=0.0), 0.0, 1.0)
+        inside = left + y * (right - left + bend * (1.0 - y))
+        least = np.minimum(np.minimum(left, right), np.where(bend < 0, inside, left))
+        share = np.where(least < 0, mean / (mean - least), 1.0)
+    return mean + share * (left - mean), mean + share * (right - mean)

@@ -15,8 +15,8 @@ class SolveStatus(Enum):
     """How a solve ended.
 
     CONVERGED: accurate, and all mass stayed in the domain. LEFT_DOMAIN: accurate, but mass went out
-    through an end of the domain; see the budget. INACCURATE: the error estimate or the budget
-    residual is larger than promised.
+    through an end of the domain; see the budget. INACCURATE: the budget residual or the error of
+    the quadrature is larger than promised.
     """
 
     CONVERGED = "converged"
@@ -67,8 +67,8 @@ class TransportSolution:
             (theory.md 3.10). Only paths inside the domain count: inf while none has lost that much
             (or none is left), 0 when all have.
         budget: Where the mass has gone.
-        error: Estimated error of `mass`, summed over the cells, shape (time,). It is on the safe
-            side for smooth data.
+        error: Estimated error of `mass`, summed over the cells, shape (time,); on the safe side for
+            smooth data. For `CellMasses` it is what halving their resolution would change.
         status: See `SolveStatus`.
         method: Name of the method that was used.
         reason: Why that method.

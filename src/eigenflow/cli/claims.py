@@ -1,0 +1,33 @@
+"""`eigenflow claims RUN`: the theory's claims on a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eigenflow.cli.console import claims_table, err, out, print_json
+
+__all__ = ["claims"]
+
+
+def claims(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    reasons: Annotated[bool, typer.Option("--reasons", help="Print the reason below each verdict.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as a JSON list.")] = False,
+) -> None:
+    """Test the theory's claims on RUN and say which hold, which do not, and why.
+
+    Example: `eigenflow claims runs/digits --reasons`
+    """
+    from eigenflow.store import open_run
+    from eigenflow.theory import claims as test_claims
+
+    with err.status("Testing the claims, a few seconds ..."):
+        rows = test_claims(open_run(run))
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+        return
+    out.print(claims_table(rows))
+    if reasons:
+        for row in rows:
+            out.print(f"{row.claim} ({row.verdict}): {row.reason}", markup=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""`eigenflow run [CONFIG]`: the main job, from training to report."""
+
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+
+__all__ = ["run"]
+
+
+def run(
+    config: Annotated[
+        str | None, typer.Argument(help="TOML file, or the name of a shipped experiment: digits, digits-sgd.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one key: section.key=value.", metavar="A.B=C")
+    ] = None,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder, new or empty. Default: runs/NAME.", metavar="DIR"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="State the cost and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary (or cost) as JSON.")] = False,
+) -> None:
+    """Train a reference task, measure it, analyse it, forecast its rest, and write the report.
+
+    Example: `eigenflow run --set train.steps=4000 --out runs/short`
+    """
+    from dataclasses import asdict
+
+    from eigenflow.lab import estimate_cost, load_config, run_experiment
+    from eigenflow.report import analyse, write_report
+
+    begin = perf_counter()
+    settings = load_config(config, changes)
+    folder = out_folder or Path("runs") / settings.name
+    cost = estimate_cost(settings)
+    err.print(f"{settings.name}: {cost.summary()}", markup=False, soft_wrap=True)
+    if dry_run:
+        if as_json:
+            print_json({"config": settings.model_dump(), "cost": asdict(cost)})
+        return
+    with _progress() as bar:
+        task = bar.add_task("Training and measuring", total=settings.train.steps, measured=0)
+
+        def show(done: int, total: int, measured: int) -> None:
+            if done % 50 == 0 or done == total:
+                bar.update(task, completed=done, measured=measured)
+
+        recorded = run_experiment(settings, folder, resume=resume, progress=show)
+    train_s = perf_counter() - begin
+    with err.status("Analysing and writing the report ..."):
+        analysis = analyse(recorded)
+        timings = {"train_and_measure_s": train_s, "peak_bytes": _peak_bytes()}
+        page = write_report(analysis, **timings)
+        summary = analysis.summary(**timings, total_s=perf_counter() - begin)
+        recorded.write_summary(summary)
+    if as_json:
+        print_json(summary)
+        return
+    out.print(claims_table(analysis.claims))
+    out.print(scores_table(analysis.forecasts))
+    out.print(f"Summary: {recorded.path / 'summary.json'}\nReport:  {page}", markup=False, soft_wrap=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps, {task.fields[measured]} measured"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,74 @@
+"""The plainest forecast: the loss goes on as a power of time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.core.resampling import LEVEL
+
+__all__ = ["PowerLawForecast", "power_law_forecast"]
+
+MAX_POINTS = 200
+
+
+@dataclass(frozen=True)
+class PowerLawForecast:
+    """L = A t^-a, fitted to the last decade of known time.
+
+    Attributes:
+        loss: Forecast at the later times.
+        lower: Lower end of the 90 % interval of the fitted line (its misfit when extrapolated is not in it).
+        upper: Upper end.
+        exponent: a.
+        points: Log-spaced points behind the fit.
+    """
+
+    loss: Float[np.ndarray, " later"]
+    lower: Float[np.ndarray, " later"]
+    upper: Float[np.ndarray, " later"]
+    exponent: float
+    points: int
+
+
+def power_law_forecast(
+    times: Float[np.ndarray, " known"],
+    losses: Float[np.ndarray, " known"],
+    later_times: Float[np.ndarray, " later"],
+) -> PowerLawForecast:
+    """Fit a straight line to ln L over ln t on the last decade of known time, and continue it.
+
+    Args:
+        times: Sums of learning rates, increasing.
+        losses: Positive losses at those times.
+        later_times: Where to forecast.
+
+    Returns:
+        The forecast, with the interval of an ordinary least-squares line.
+
+    Raises:
+        ArgumentError: If fewer than 3 positive losses lie in the last decade of known time.
+    """
+    is_last = (times >= times[-1] / 10.0) & (times > 0) & (losses > 0)
+    x, y = np.log(times[is_last]), np.log(losses[is_last])
+    if len(x) < 3:
+        raise ArgumentError(
+            f"`losses` has {len(x)} positive values in the last decade of known time; a power law needs 3. "
+            f"Log more steps, or cut later."
+        )
+    # Steps are even in time; the line has to be fitted evenly in ln(time).
+    picked = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], MAX_POINTS)))
+    x, y = x[picked], y[picked]
+    slope, level = np.polyfit(x, y, 1)
+    ahead = np.log(later_times)
+    centre = level + slope * ahead
+    spread = float(((x - x.mean()) ** 2).sum())
+    noise = float(np.sqrt(((y - level - slope * x) ** 2).sum() / max(len(x) - 2, 1)))
+    width = (
+        noise
+        * np.sqrt(1.0 / len(x) + (ahead - x.mean()) ** 2 / spread)
+        * stats.t.ppf((1 + LEVEL) / 2, max(len(x) - 2, 1))
+    )
+    return PowerLawForecast(np.exp(centre), np.exp(centre - width), np.exp(centre + width), -float(slope), len(x))

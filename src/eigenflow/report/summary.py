@@ -1,0 +1,124 @@
+"""Everything that is concluded from a run, computed once, for the summary file and the report."""
+
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import eigenflow
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast import RestForecast, forecast_rest
+from eigenflow.shells import ShellBudget, shell_budget
+from eigenflow.store import Run
+from eigenflow.theory import Claim, claims
+from eigenflow.transport import Closure, fit_closure
+
+__all__ = ["Analysis", "analyse"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The conclusions from one run.
+
+    Attributes:
+        run: The run.
+        budget: Its shells, 4 a decade.
+        closure: The drift law, or None where the run does not allow a fit.
+        claims: Verdicts on the theory's claims.
+        forecasts: Three forecasts from each cut, with scores.
+        problems: What could not be computed, and why.
+        wall_s: Seconds that the analysis took.
+    """
+
+    run: Run
+    budget: ShellBudget
+    closure: Closure | None
+    claims: list[Claim]
+    forecasts: list[RestForecast]
+    problems: list[str]
+    wall_s: float
+
+    def summary(self, **timings: float) -> dict[str, Any]:
+        """The machine-readable summary; `timings` in seconds are put beside the analysis's own."""
+        return {
+            "schema_version": 1,
+            "eigenflow": eigenflow.__version__,
+            "status": self.run.status,
+            "measurements": len(self.run.measured_steps),
+            "claims": [claim.to_dict() for claim in self.claims],
+            "forecast": {
+                "protocol": "given everything measured up to the cut and the later learning rates; "
+                "rms_log_ratio and final_log_ratio are of ln(predicted / true) on log-spaced later steps",
+                "scores": [_score(forecast) for forecast in self.forecasts],
+            },
+            "closure": None if self.closure is None else _closure(self.closure),
+            "budget": _budget(self.budget),
+            "problems": self.problems,
+            "timings": {**timings, "analyse_s": self.wall_s},
+        }
+
+
+def analyse(run: Run) -> Analysis:
+    """Draw every conclusion from a run that this version knows.
+
+    Args:
+        run: As from `open_run`; it may still be running.
+
+    Returns:
+        Budget, drift law, claims, and scored forecasts. What a short run does not allow is listed in
+        `problems`, not raised.
+
+    Raises:
+        RunFolderError: If the run holds no measurement at all.
+    """
+    start = perf_counter()
+    budget = shell_budget(run)
+    problems: list[str] = []
+    try:
+        closure = fit_closure(budget)
+    except ArgumentError as error:
+        closure = None
+        problems.append(f"drift law: {error}")
+    forecasts, missing = forecast_rest(run)
+    problems += [f"forecast from {line}" for line in missing]
+    rows = claims(run)
+    return Analysis(run, budget, closure, rows, forecasts, problems, perf_counter() - start)
+
+
+def _score(forecast: RestForecast) -> dict[str, Any]:
+    return {
+        "method": forecast.method,
+        "cut": forecast.observed.cut,
+        "parameter": forecast.parameter,
+        "basis": forecast.basis,
+        "losses": forecast.observed.source,
+        **asdict(forecast.score),
+    }
+
+
+def _closure(closure: Closure) -> dict[str, Any]:
+    return {
+        "law": "v = -c(t) lambda^b",
+        "b": closure.b,
+        "b_interval": list(closure.b_interval),
+        "gamma": closure.gamma,
+        "gamma_interval": list(closure.gamma_interval),
+        "reference_eigenvalue": closure.reference,
+        "times": closure.times,
+        "strength": closure.strength,
+        "explained": closure.explained,
+        "held_out": asdict(closure.held_out),
+        "points": closure.points,
+    }
+
+
+def _budget(budget: ShellBudget) -> dict[str, Any]:
+    energy = budget.energy.sum("shell").values
+    terms = ("dissipation", "optimizer", "transfer", "remainder")
+    sums = {name: np.abs(getattr(budget, name).values).sum(1) for name in terms}
+    total = np.maximum(sum(sums.values()), np.finfo(np.float64).tiny)
+    return {
+        "largest_residual": float((np.abs(budget.residual.values).max(1) / energy).max()),
+        "median_shares": {name: float(np.median(values / total)) for name, values in sums.items()},
+    }

@@ -1,0 +1,160 @@
+"""The exact energy budget of logarithmic shells, read from a run folder.
+
+A shell B of eigenvalues holds the energy E_B = e'P_B e, P_B the spectral projector of M. Over one
+update it changes by exactly four terms (derivation: `trajectory.step`):
+
+    E'_B - E_B = -dissipation + optimizer + transfer + remainder
+
+Stored shells are 16 a decade and are merged here; merging keeps the identity, because every term is
+a sum over modes (or, for transfer, over pairs of shells).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from eigenflow.core.errors import RunFolderError
+from eigenflow.core.grid import coarsen_edges
+from eigenflow.store import Run
+
+__all__ = ["ShellBudget", "shell_budget"]
+
+_SUMMED = (
+    "energy",
+    "energy_after",
+    "dissipation",
+    "optimizer",
+    "transfer",
+    "remainder",
+    "transfer_drift",
+    "transfer_rotation",
+    "mode_count",
+    "rate_sum",
+    "energy_rate",
+)
+
+
+@dataclass(frozen=True)
+class ShellBudget:
+    """Shell energies of a run and the four terms by which each measured update changed them.
+
+    All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`; energies
+    are twice a loss. `shell` 0 lies below `edges[0]`, the last one from `edges[-1]` on.
+
+    Attributes:
+        edges: Shell edges in the eigenvalue, 1 / time.
+        time: Sum of learning rates before each measured update.
+        step_size: Length of each measured update in time.
+        energy: E_B before the update.
+        energy_after: E_B after it.
+        dissipation: Lost to the gradient-descent step; positive, except beyond the edge of stability.
+        optimizer: Gained by what the optimizer did beyond gradient descent on the probe set.
+        transfer: Gained from other shells; sums to zero over shells.
+        remainder: Gained by the nonlinearity of the network over one update.
+        flux: Downward flux through each edge (dimension `edge`), energy per time: what transfer brings
+            into all shells below the edge. Positive towards small eigenvalues.
+        transfer_matrix: (step, shell, shell_from): energy carried by the update from one shell to another.
+        mode_count: Eigenvalues in each shell.
+        mean_rate: Mean lambda-dot of the shell's eigenvalues, 1 / time^2; 0 where there are none.
+        energy_rate: Velocity of the shell's energy in eigenvalue, (P e)'Mdot(P e) / E_B; 0 where there is no energy.
+        transfer_drift: Label-dependent part of `transfer`: eigenvalues that cross an edge.
+        transfer_rotation: Label-dependent part of `transfer`: eigenvectors that rotate.
+    """
+
+    edges: Float[np.ndarray, " edges"]
+    time: xr.DataArray
+    step_size: xr.DataArray
+    energy: xr.DataArray
+    energy_after: xr.DataArray
+    dissipation: xr.DataArray
+    optimizer: xr.DataArray
+    transfer: xr.DataArray
+    remainder: xr.DataArray
+    flux: xr.DataArray
+    transfer_matrix: xr.DataArray
+    mode_count: xr.DataArray
+    mean_rate: xr.DataArray
+    energy_rate: xr.DataArray
+    transfer_drift: xr.DataArray
+    transfer_rotation: xr.DataArray
+
+    @property
+    def residual(self) -> xr.DataArray:
+        """What the four terms leave unexplained of each shell's change; rounding error."""
+        explained = -self.dissipation + self.optimizer + self.transfer + self.remainder
+        return self.energy_after - self.energy - explained
+
+    @property
+    def centres(self) -> Float[np.ndarray, " inner"]:
+        """Geometric centres of the bounded shells, `shell` 1 to the last but one."""
+        return np.sqrt(self.edges[:-1] * self.edges[1:])
+
+
+def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
+    """Read the energy budget of a run, in shells of a chosen width.
+
+    Args:
+        run: As from `open_run`.
+        shells_per_decade: 1, 2, 4, 8 or 16.
+
+    Returns:
+        The budget of every measured update.
+
+    Raises:
+        RunFolderError: If the run holds no measurement.
+        ArgumentError: If `shells_per_decade` does not divide 16.
+    """
+    if not run.measured_steps:
+        raise RunFolderError(
+            f"Run `{run.path}` holds no measurement, so it has no shells. Was it cut off before the first one? "
+            f"Resume it, or record a new run."
+        )
+    data = run.measurements
+    stored = data["edge"].values
+    kept = coarsen_edges(stored, shells_per_decade)
+    group = _groups(len(stored), kept)
+    count = len(kept) + 1
+    sums = {name: _merge(data[name], group, count) for name in _SUMMED}
+    transfer_matrix = _merge(_merge(data["transfer_matrix"], group, count), group, count, "shell_from")
+    step_size = data["step_size"]
+    below = sums["transfer"].cumsum("shell").isel(shell=slice(None, -1)).rename(shell="edge")
+    return ShellBudget(
+        edges=stored[kept],
+        time=data["time"],
+        step_size=step_size,
+        energy=sums["energy"],
+        energy_after=sums["energy_after"],
+        dissipation=sums["dissipation"],
+        optimizer=sums["optimizer"],
+        transfer=sums["transfer"],
+        remainder=sums["remainder"],
+        flux=(below / step_size).transpose("step", "edge"),
+        transfer_matrix=transfer_matrix,
+        mode_count=sums["mode_count"],
+        mean_rate=_ratio(sums["rate_sum"], sums["mode_count"]),
+        energy_rate=_ratio(sums["energy_rate"], sums["energy"]),
+        transfer_drift=sums["transfer_drift"],
+        transfer_rotation=sums["transfer_rotation"],
+    )
+
+
+def _groups(num_edges: int, kept: Int[np.ndarray, " kept"]) -> Int[np.ndarray, " shells"]:
+    """The merged shell of each stored one: stored shell j > 0 begins at edge j - 1."""
+    return np.searchsorted(kept, np.arange(num_edges + 1) - 1, side="right")
+
+
+def _merge(values: xr.DataArray, group: Int[np.ndarray, " shells"], count: int, dim: str = "shell") -> xr.DataArray:
+    axis = values.get_axis_num(dim)
+    moved = np.moveaxis(values.values, axis, 0)
+    merged = np.zeros((count, *moved.shape[1:]))
+    np.add.at(merged, group, moved)
+    coords = {name: c for name, c in values.coords.items() if dim not in c.dims}
+    return xr.DataArray(
+        np.moveaxis(merged, 0, axis), dims=values.dims, coords=coords, name=values.name, attrs=values.attrs
+    )
+
+
+def _ratio(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
+    return xr.where(whole > 0, part / xr.where(whole > 0, whole, 1.0), 0.0)

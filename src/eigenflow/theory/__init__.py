@@ -1,0 +1,11 @@
+"""What the theory asserts, as functions and as tests on measured runs. No torch."""
+
+from eigenflow.theory.claims import BANDS as BANDS
+from eigenflow.theory.claims import claims as claims
+from eigenflow.theory.limits import LimitForecast as LimitForecast
+from eigenflow.theory.limits import lazy_forecast as lazy_forecast
+from eigenflow.theory.limits import transport_forecast as transport_forecast
+from eigenflow.theory.observed import Observed as Observed
+from eigenflow.theory.observed import observe_until as observe_until
+from eigenflow.theory.verdicts import Claim as Claim
+from eigenflow.theory.verdicts import Verdict as Verdict

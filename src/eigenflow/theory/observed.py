@@ -1,0 +1,97 @@
+"""A run cut in two: what a forecast is given, and the truth that it is scored on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.store import Run
+
+__all__ = ["CUTS", "Observed", "observe_until"]
+
+CUTS = (0.10, 0.25, 0.50)
+SCORED_STEPS = 64
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A run as it is known at a cut, and what came after.
+
+    Attributes:
+        cut: Share of the run's steps that is known.
+        cut_step: Completed updates at the cut.
+        measured: Measurements of updates made up to the cut.
+        steps: Known steps with a loss; `times` and `losses` belong to them.
+        times: Sums of learning rates.
+        losses: Probe losses.
+        later_steps: Log-spaced steps after the cut, on which forecasts are scored.
+        later_times: Their sums of learning rates, which follow from the known later learning rates.
+        later_losses: The truth; no forecast sees it.
+        source: Where the losses come from: "logged" every step, or "measured" where the logged ones are
+            those of minibatches.
+    """
+
+    cut: float
+    cut_step: int
+    measured: xr.Dataset
+    steps: Int[np.ndarray, " known"]
+    times: Float[np.ndarray, " known"]
+    losses: Float[np.ndarray, " known"]
+    later_steps: Int[np.ndarray, " later"]
+    later_times: Float[np.ndarray, " later"]
+    later_losses: Float[np.ndarray, " later"]
+    source: str
+
+
+def observe_until(run: Run, cut: float) -> Observed:
+    """Cut a run at a share of its steps.
+
+    Raises:
+        ArgumentError: If `cut` is not between 0 and 1.
+        RunFolderError: If there is no measurement before the cut, or no loss after it.
+    """
+    if not 0 < cut < 1:
+        raise ArgumentError(f"`cut` must lie between 0 and 1, but is {cut}. It is the share of steps that is known.")
+    steps, times, losses, source = _probe_losses(run)
+    total = int(run.losses["step"].iloc[-1]) + 1 if len(run.losses) else 0
+    cut_step = int(np.floor(cut * total))
+    data = run.measurements
+    # An update that starts at step k is known once k + 1 updates are made.
+    measured = data.isel(step=np.flatnonzero(data["step"].values + 1 <= cut_step))
+    known, later = steps <= cut_step, np.flatnonzero(steps > cut_step)
+    if measured.sizes["step"] < 3 or len(later) < 3:
+        raise RunFolderError(
+            f"Run `{run.path}` has {measured.sizes['step']} measurements before {cut:.0%} of its {total} steps and "
+            f"{len(later)} losses after; a forecast needs 3 of each. Measure more steps."
+        )
+    if len(later) > SCORED_STEPS:
+        wanted = np.geomspace(steps[later[0]], steps[later[-1]], SCORED_STEPS)
+        later = np.unique(later[0] + np.searchsorted(steps[later], np.floor(wanted)))
+    return Observed(
+        cut,
+        cut_step,
+        measured,
+        steps[known],
+        times[known],
+        losses[known],
+        steps[later],
+        times[later],
+        losses[later],
+        source,
+    )
+
+
+def _probe_losses(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The loss on the probe set, at every step where it is known."""
+    logged, data = run.losses, run.measurements
+    samples = run.header["probe"]["samples"]
+    # Logged losses are the probe's only if every update saw all samples, and the trained loss is the probe's.
+    is_full = len(logged) > 0 and "batch_size" in logged and bool((logged["batch_size"] == samples).all())
+    if is_full:
+        at_measured = logged.set_index("step")["loss"].reindex(data["step"].values).to_numpy()
+        is_full = bool(np.allclose(at_measured, data["probe_loss"].values, rtol=1e-3, atol=0))
+    if is_full:
+        return logged["step"].to_numpy(), logged["time"].to_numpy(), logged["loss"].to_numpy(), "logged"
+    return data["step"].values, data["time"].values, data["probe_loss"].values, "measured"

@@ -1,0 +1,33 @@
+"""Shared set-up: the lane that proves the reading side works without torch."""
+
+import os
+import sys
+from importlib.abc import MetaPathFinder
+
+import pytest
+
+WITHOUT_TORCH = bool(os.environ.get("EIGENFLOW_WITHOUT_TORCH"))
+MEASURING = ("linalg", "tangent", "trajectory", "lab", "cli")
+
+
+class _NotInstalled(MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.split(".")[0] in {"torch", "safetensors"}:
+            raise ModuleNotFoundError(f"No module named {fullname!r} (hidden by this test lane)", name=fullname.split(".")[0])
+        return None
+
+
+if WITHOUT_TORCH:
+    sys.meta_path.insert(0, _NotInstalled())
+    collect_ignore = [*MEASURING]
+else:
+    import torch
+
+    # One thread a worker: two workers share two cores, and results do not depend on the machine's size.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in MEASURING:
+            item.add_marker(pytest.mark.measure)
