@@ -13,7 +13,9 @@ MEASURING = ("linalg", "tangent", "trajectory", "lab", "cli")
 class _NotInstalled(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         if fullname.split(".")[0] in {"torch", "safetensors"}:
-            raise ModuleNotFoundError(f"No module named {fullname!r} (hidden by this test lane)", name=fullname.split(".")[0])
+            raise ModuleNotFoundError(
+                f"No module named {fullname!r} (hidden by this test lane)", name=fullname.split(".")[0]
+            )
         return None
 
 

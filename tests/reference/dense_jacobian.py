@@ -12,7 +12,12 @@ def jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
     for output in outputs:
         gradients = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
         rows.append(
-            torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(parameters, gradients, strict=True)])
+            torch.cat(
+                [
+                    (torch.zeros_like(p) if g is None else g).reshape(-1)
+                    for p, g in zip(parameters, gradients, strict=True)
+                ]
+            )
         )
     return torch.stack(rows)
 

@@ -58,7 +58,9 @@ def test_operator_is_that_of_plain_autograd(case):
 def test_error_flows_with_minus_the_operator(case):
     """C1: de/dt = -M e."""
     model, inputs, targets, probe, snapshot, ahead, behind = case
-    rate = (oracle.error(ahead, inputs, targets, probe.factor) - oracle.error(behind, inputs, targets, probe.factor)) / (2 * H)
+    rate = (
+        oracle.error(ahead, inputs, targets, probe.factor) - oracle.error(behind, inputs, targets, probe.factor)
+    ) / (2 * H)
     expected = -probe.at().product(snapshot.error[None])[0]
     assert (rate - expected).norm() <= 1e-5 * expected.norm()
 
@@ -114,7 +116,9 @@ def test_operator_rate_is_linear_in_the_direction(case):
     model, inputs, targets, probe, *_ = case
     point = probe.at()
     generator = torch.Generator().manual_seed(5)
-    a, b = ({n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in point.parameters.items()} for _ in "ab")
+    a, b = (
+        {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in point.parameters.items()} for _ in "ab"
+    )
     both = {n: 2.0 * a[n] - 3.0 * b[n] for n in a}
     rates = [point.dense_and_rate(d)[1] for d in (a, b, both)]
     torch.testing.assert_close(rates[2], 2.0 * rates[0] - 3.0 * rates[1], rtol=1e-11, atol=1e-11)

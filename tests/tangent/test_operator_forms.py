@@ -98,7 +98,12 @@ def test_exact_rate_agrees_with_differences(name):
     point = probe.at()
     direction = point.gradient()
     _, rate = point.dense_and_rate(direction)
-    flat = torch.cat([direction[n].reshape(-1) if n in direction else torch.zeros(p.numel()).double() for n, p in model.named_parameters()])
+    flat = torch.cat(
+        [
+            direction[n].reshape(-1) if n in direction else torch.zeros(p.numel()).double()
+            for n, p in model.named_parameters()
+        ]
+    )
     theta, ends = oracle.get_parameters(model), []
     for sign in (1, -1):
         oracle.set_parameters(model, theta + sign * 1e-5 * flat)

@@ -41,7 +41,9 @@ def edges_of(one):
     return shell_edges(float(one.before.eigenvalues[0]))
 
 
-CASES = [(name, None) for name in OPTIMIZERS] + [("gradient descent", lambda step: slice(2 * (step % 3), 2 * (step % 3) + 2))]
+CASES = [(name, None) for name in OPTIMIZERS] + [
+    ("gradient descent", lambda step: slice(2 * (step % 3), 2 * (step % 3) + 2))
+]
 
 
 @pytest.mark.parametrize(("optimizer", "batch"), CASES)
@@ -124,12 +126,18 @@ def test_transfer_matrix_has_the_marginals_and_the_dense_form():
     expected = np.zeros_like(A)
     for a in np.unique(index_new):
         for b in np.unique(index_old):
-            P_new, P_old = (rows[index == k].T @ rows[index == k] for rows, index, k in ((new, index_new, a), (old, index_old, b)))
+            P_new, P_old = (
+                rows[index == k].T @ rows[index == k] for rows, index, k in ((new, index_new, a), (old, index_old, b))
+            )
             expected[a, b] = h @ P_new @ P_old @ h
     scale = h @ h
     np.testing.assert_allclose(A, expected, rtol=0, atol=1e-13 * scale)
-    np.testing.assert_allclose(A.sum(0), np.bincount(index_old, one.linear_old.numpy() ** 2, len(edges) + 1), atol=1e-13 * scale)
-    np.testing.assert_allclose(A.sum(1), np.bincount(index_new, one.linear_new.numpy() ** 2, len(edges) + 1), atol=1e-13 * scale)
+    np.testing.assert_allclose(
+        A.sum(0), np.bincount(index_old, one.linear_old.numpy() ** 2, len(edges) + 1), atol=1e-13 * scale
+    )
+    np.testing.assert_allclose(
+        A.sum(1), np.bincount(index_new, one.linear_new.numpy() ** 2, len(edges) + 1), atol=1e-13 * scale
+    )
     transfer = shell_sums(one, edges)["transfer"].numpy()
     np.testing.assert_allclose(A.sum(1) - A.sum(0), transfer, rtol=0, atol=1e-13 * scale)
 

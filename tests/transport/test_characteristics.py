@@ -153,6 +153,9 @@ def test_modes_that_end():
     sinking = Characteristics(PowerDrift(c=0.3, b=0.5))
     assert sinking.forward(0.04, 10.0) == 0.0
     assert float(sinking.exponent(0.04, 10.0)) == pytest.approx(2 * 0.04**1.5 / (0.3 * 1.5), rel=1e-14)
+    # The rate sqrt(lambda) gives 0.04 / 0.3, for ds = dlambda / (0.3 sqrt(lambda)); 1e-12 is promised.
+    rooted = Characteristics(sinking.drift, np.sqrt)
+    np.testing.assert_allclose(rooted.exponent([0.04, 0.01], 10.0), [0.04 / 0.3, 0.01 / 0.3], rtol=1e-12)
     assert sinking.backward(0.0001, 0.01) > 0.0001
     assert Characteristics(PowerDrift(c=-0.3, b=0.5)).backward(0.0001, 10.0) == 0.0
 

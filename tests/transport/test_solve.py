@@ -112,8 +112,8 @@ def reference_point(c, b, eigenvalue, times):
     """Position and exponent of one mode by DOP853, and whether it is inside the domain so far."""
 
     def slope(t, y):
-        # A trial step may overshoot an escape to infinity.
-        x = min(y[0], 200.0)
+        # A trial step may overshoot an escape to infinity or an arrival at zero.
+        x = np.clip(y[0], -60.0, 200.0)
         return [-c(t) * np.exp((b - 1) * x), 2 * np.exp(x)]
 
     def leaves_below(t, y):
@@ -186,14 +186,12 @@ def test_mode_that_left_does_not_come_back():
 
 @pytest.mark.parametrize("end", [1.0, 2.5, 8.0])
 def test_turning_drift_agrees_with_many_points(end):
-    """A density cut into 4000 points by the midpoint rule, which is of second order: 1e-6."""
+    """Which end takes what, without dissipation, against 4000 points of at most 3e-4 each."""
     drift, domain = PowerDrift(c=wave, b=1.1), (0.05, 0.6)
     solution = solve(problem(drift, bump, domain=domain), [end], cells=1)
     edges = np.linspace(*np.log(domain), 4001)
     x = np.exp(0.5 * (edges[1:] + edges[:-1]))
     points = PointMasses(x, bump(x) * x * np.diff(edges))
-    # A function that is constant in lambda per point would be slow in time quadrature; 60 suffice
-    # where it is smooth, so only the budget's split by end is compared on the fine set.
     fine = solve(problem(drift, points, dissipation=0.0, domain=domain), [end], cells=1)
     still = solve(problem(drift, bump, dissipation=0.0, domain=domain), [end], cells=1)
     for name in ("outflow_below", "outflow_above"):

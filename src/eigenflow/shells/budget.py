@@ -31,6 +31,7 @@ _SUMMED = (
     "transfer_drift",
     "transfer_rotation",
     "mode_count",
+    "eigenvalue_sum",
     "rate_sum",
     "energy_rate",
 )
@@ -57,6 +58,7 @@ class ShellBudget:
             into all shells below the edge. Positive towards small eigenvalues.
         transfer_matrix: (step, shell, shell_from): energy carried by the update from one shell to another.
         mode_count: Eigenvalues in each shell.
+        mean_eigenvalue: Mean of the shell's eigenvalues, 1 / time; 0 where there are none.
         mean_rate: Mean lambda-dot of the shell's eigenvalues, 1 / time^2; 0 where there are none.
         energy_rate: Velocity of the shell's energy in eigenvalue, (P e)'Mdot(P e) / E_B; 0 where there is no energy.
         transfer_drift: Label-dependent part of `transfer`: eigenvalues that cross an edge.
@@ -75,6 +77,7 @@ class ShellBudget:
     flux: xr.DataArray
     transfer_matrix: xr.DataArray
     mode_count: xr.DataArray
+    mean_eigenvalue: xr.DataArray
     mean_rate: xr.DataArray
     energy_rate: xr.DataArray
     transfer_drift: xr.DataArray
@@ -133,6 +136,7 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         flux=(below / step_size).transpose("step", "edge"),
         transfer_matrix=transfer_matrix,
         mode_count=sums["mode_count"],
+        mean_eigenvalue=_ratio(sums["eigenvalue_sum"], sums["mode_count"]),
         mean_rate=_ratio(sums["rate_sum"], sums["mode_count"]),
         energy_rate=_ratio(sums["energy_rate"], sums["energy"]),
         transfer_drift=sums["transfer_drift"],

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError, ShapeError
+from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, NonFiniteError, ShapeError
 from eigenflow.tangent.network import Network, Parameters
 
 __all__ = ["checked_outputs", "checked_pair"]
@@ -50,7 +50,15 @@ def checked_outputs(
 ) -> None:
     """Evaluate the network on the probe set and check shape, finiteness and repeatability."""
     with torch.no_grad():
-        outputs = network.apply(parameters, rest, inputs)
+        try:
+            outputs = network.apply(parameters, rest, inputs)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, EigenflowError):
+                raise
+            raise ArgumentError(
+                f"`model` cannot be evaluated on `inputs` of shape {tuple(inputs.shape)} and dtype {inputs.dtype}: "
+                f"{error}. Pass samples as the model's forward takes them, sample axis first."
+            ) from error
         again = network.apply(parameters, rest, inputs) if check_determinism else outputs
     if outputs.shape != targets.shape:
         raise ShapeError(

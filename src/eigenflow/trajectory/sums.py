@@ -22,6 +22,7 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
         - `transfer_drift`, `transfer_rotation`: T split by mode labels into eigenvalues that cross an
           edge and vectors that rotate. Their sum is T; each alone depends on the labels.
         - `mode_count`: eigenvalues in the shell.
+        - `eigenvalue_sum`: Tr(P_B M), in 1 / time. Divided by `mode_count` it is the mean eigenvalue.
         - `rate_sum`: Tr(P_B Mdot), in 1 / time^2. Divided by `mode_count` it is the mean lambda-dot.
         - `energy_rate`: (P_B e)' Mdot (P_B e), how fast the shell's energy moves in eigenvalue. Divided by
           `energy` it is the velocity of the shell's energy centroid.
@@ -52,6 +53,7 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
         "transfer_drift": total(new, carried) - total(old, h**2),
         "transfer_rotation": total(new, h_new**2 - carried),
         "mode_count": total(old, torch.ones_like(g)),
+        "eigenvalue_sum": total(old, one.before.eigenvalues),
         "rate_sum": total(old, one.before.eigenvalue_rates),
         "energy_rate": total(old, moved_energy),
     }

@@ -24,6 +24,7 @@ _SHELLS = {
     "transfer_drift": ("transfer_drift", ENERGY, "part of T by eigenvalues that cross an edge", True),
     "transfer_rotation": ("transfer_rotation", ENERGY, "part of T by eigenvectors that rotate", True),
     "mode_count": ("mode_count", "1", "eigenvalues in the shell", False),
+    "eigenvalue_sum": ("eigenvalue_sum", RATE, "sum of the shell's eigenvalues, Tr(P M)", False),
     "rate_sum": ("rate_sum", "1 / time^2", "sum of lambda-dot over the shell, Tr(P Mdot)", False),
     "energy_rate": ("energy_rate", "loss / time^2", "(P e)' Mdot (P e)", False),
 }

@@ -41,7 +41,8 @@ class Characteristics:
 
         Returns:
             Positive eigenvalues, 0 for a mode that has reached zero (b < 1), inf for one that has
-            escaped (b > 1, growth). `times` may lie before `start`.
+            escaped (b > 1, growth). `times` may lie before `start`. Only the drift between the two
+            counts: a path that ends under a c(t) which then turns round is not remembered here.
         """
         x, end, begin, flow, shape = self._prepare(eigenvalues, times, start)
         with np.errstate(over="ignore"):

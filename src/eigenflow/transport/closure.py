@@ -1,7 +1,7 @@
 """From shells to the equation: the signed drift law v = -c(t) lambda^b that a run shows.
 
-The velocity of a shell is the mean lambda-dot of its eigenvalues, Tr(P Mdot) / n, which does not depend
-on the choice of eigenvectors. The law is fitted to the logarithmic velocity v / lambda, signed, so no
+The velocity of a shell is the mean lambda-dot of its eigenvalues, Tr(P Mdot) / n, at their mean eigenvalue,
+Tr(P M) / n; neither depends on the choice of eigenvectors. The law is fitted to the logarithmic velocity v / lambda, signed, so no
 sign is imposed and shells that stand still count as such. Every measured time is scaled by its own root
 mean square, so that the late, slow ones count as much as the early ones.
 """
@@ -53,7 +53,7 @@ class Closure:
     Attributes:
         b: Exponent, common to all times and shells.
         b_interval: Its 90 % interval, block bootstrap over times.
-        reference: lambda_ref, the geometric mean of the shells' centres, 1 / time.
+        reference: lambda_ref, the geometric mean of the centres of all shells used, 1 / time.
         times: Measured times used.
         strength: Signed kappa(t) = c(t) lambda_ref^(b - 1), 1 / time: the rate at which ln(lambda) falls at the
             reference. Negative: eigenvalues grow.
@@ -95,7 +95,7 @@ class _Velocities:
     """Logarithmic velocities, scaled per time, where shells are populated."""
 
     times: Float[np.ndarray, " time"]
-    position: Float[np.ndarray, " shell"]  # ln(lambda / reference)
+    position: Float[np.ndarray, "time shell"]  # ln(mean lambda / reference); 0 where not used
     scaled: Float[np.ndarray, "time shell"]  # (v / lambda) / scale; 0 where not used
     is_used: Bool[np.ndarray, "time shell"]
     scale: Float[np.ndarray, " time"]
@@ -160,10 +160,12 @@ def fit_closure(budget: ShellBudget, *, seed: int = 0) -> Closure:
 
 
 def _velocities(budget: ShellBudget) -> tuple[_Velocities, float]:
-    inner = slice(1, -1)  # the open shells at both ends have no centre
+    inner = slice(1, -1)  # the open shells at both ends have no width
     counts = budget.mode_count.values[:, inner]
-    speed = budget.mean_rate.values[:, inner] / budget.centres
-    is_used = (counts >= MIN_MODES) & (speed != 0)
+    mean = budget.mean_eigenvalue.values[:, inner]
+    is_used = (counts >= MIN_MODES) & (mean > 0) & (budget.mean_rate.values[:, inner] != 0)
+    mean = np.where(is_used, mean, 1.0)
+    speed = budget.mean_rate.values[:, inner] / mean
     times = (budget.time + budget.step_size).values
     rows = (is_used.sum(1) >= MIN_SHELLS) & (times > 0)
     columns = is_used[rows].any(0)
@@ -173,10 +175,11 @@ def _velocities(budget: ShellBudget) -> tuple[_Velocities, float]:
             f"eigenvalues; a drift law needs {MIN_TIMES}. Measure more steps, or use more probe samples."
         )
     is_used, speed = is_used[rows][:, columns], speed[rows][:, columns]
-    logs = np.log(budget.centres[columns])
+    logs, middle = np.log(mean[rows][:, columns]), float(np.log(budget.centres[columns]).mean())
     scale = np.sqrt((speed**2 * is_used).sum(1) / is_used.sum(1))
     scaled = np.where(is_used, speed / scale[:, None], 0.0)
-    return _Velocities(times[rows], logs - logs.mean(), scaled, is_used, scale), float(np.exp(logs.mean()))
+    position = np.where(is_used, logs - middle, 0.0)
+    return _Velocities(times[rows], position, scaled, is_used, scale), float(np.exp(middle))
 
 
 def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray) -> tuple[float, tuple[float, float]]:

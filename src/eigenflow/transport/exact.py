@@ -113,14 +113,14 @@ def _jump_density(
     num_times, num_cells = len(times), len(edges) - 1
     index = row * num_cells + cell
     arrived = (carried * kept).sum(axis=1)
-    mass = np.bincount(index, arrived, num_times * num_cells).reshape(num_times, num_cells)
+    mass = _added(index, arrived, num_times * num_cells).reshape(num_times, num_cells)
     lost = -(carried * np.expm1(-exponent)).sum(axis=1)
-    dissipated = np.bincount(row, lost, num_times)
+    dissipated = _added(row, lost, num_times)
     if mesh.rougher is None:
-        error = np.bincount(row, rule.error(density * kept, weights), num_times)
+        error = _added(row, rule.error(density * kept, weights), num_times)
     else:
         change = ((carried - mesh.rougher(x) * weights) * kept).sum(axis=1)
-        per_cell = np.bincount(index, change, num_times * num_cells).reshape(num_times, num_cells)
+        per_cell = _added(index, change, num_times * num_cells).reshape(num_times, num_cells)
         error = np.abs(per_cell).sum(axis=1)
     return mass, dissipated, error
 
@@ -161,7 +161,12 @@ def _jump_points(flow: Flow, initial: PointMasses, times: Array, edges: Array) -
     num_times, num_cells = len(times), len(edges) - 1
     cell = np.clip(np.searchsorted(edges, arrival, side="right") - 1, 0, num_cells - 1)
     kept = masses[mode] * np.exp(-exponent)
-    mass = np.bincount(row * num_cells + cell, kept, num_times * num_cells).reshape(num_times, num_cells)
-    dissipated = np.bincount(row, -masses[mode] * np.expm1(-exponent), num_times)
+    mass = _added(row * num_cells + cell, kept, num_times * num_cells).reshape(num_times, num_cells)
+    dissipated = _added(row, -masses[mode] * np.expm1(-exponent), num_times)
     left = leaving_points(flow, start, masses, (edges[0], edges[-1]), low, high)
     return _combine(flow, float(masses.sum()), 0.0, (mass, dissipated, np.zeros(num_times)), left)
+
+
+def _added(index: np.ndarray, values: Array, size: int) -> Float[np.ndarray, " slot"]:
+    """Add values into slots; numpy counts in whole numbers when there are none."""
+    return np.bincount(index, values, size).astype(np.float64, copy=False)

@@ -128,10 +128,12 @@ class Flow:
         if self.c == 0:
             return rate_of(self.dissipation)(np.exp(log_start)) * elapsed
         drop, slowing = fall(log_start, self.c * elapsed, self.b)
-        with np.errstate(invalid="ignore"):
-            value = self._exponent_of_path(log_start, drop, elapsed * slowing)
         ended = np.isinf(drop)
-        return np.where(ended, self._exponent_of_ended(log_start), value) if ended.any() else value
+        if not ended.any():
+            return self._exponent_of_path(log_start, drop, elapsed * slowing)
+        drop, slowing = np.where(ended, 0.0, drop), np.where(ended, 0.0, slowing)
+        value = self._exponent_of_path(log_start, drop, elapsed * slowing)
+        return np.where(ended, self._exponent_of_ended(log_start), value)
 
     def _exponent_of_path(self, log_start: Array, drop: Array, stretch: Array) -> Array:
         """Exponent at constant c; `stretch` is d lambda0^(1-b) / c, in units of time."""
@@ -259,10 +261,9 @@ class Flow:
             low, high = np.where(is_past, low, now), np.where(is_past, now, high)
             with np.errstate(all="ignore"):
                 newton = now - gap / self.drift.strength(now)
+            has_met = (np.abs(newton - now) <= 4e-16 * now) | (high - low <= 4e-16 * high)
             is_inside = (newton > low) & (newton < high)
-            after = np.where(is_inside, newton, 0.5 * (low + high))
-            has_met = np.abs(after - now) <= 4e-16 * np.abs(now)
-            now = after
+            now = np.where(has_met, now, np.where(is_inside, newton, 0.5 * (low + high)))
             if has_met.all():
                 break
         return now

@@ -1,0 +1,133 @@
+"""The common look of the report's figures: palette, axes, and scales for values over many decades."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+from plotly.subplots import make_subplots
+
+__all__ = [
+    "ACCENT",
+    "DIVERGING",
+    "INK",
+    "MUTED",
+    "RATE",
+    "TIME",
+    "WARM",
+    "cell_bounds",
+    "log_axis",
+    "new_figure",
+    "positive",
+    "signed_colours",
+    "signed_log",
+    "thinned",
+]
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers.
+INK, MUTED, GRID = "#1f2933", "#66717d", "#e3e8ee"
+ACCENT, WARM = "#0072B2", "#D55E00"
+DIVERGING = [[0.0, "#8a3500"], [0.25, "#e08a4f"], [0.5, "#ffffff"], [0.75, "#5aa5d6"], [1.0, "#004a78"]]
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
+
+TIME = "time t, sum of learning rates"
+RATE = "eigenvalue λ [1 / time]"
+SIGNED_DECADES = 5  # what a signed colour scale shows on either side of zero
+
+
+def new_figure(
+    title: str, *, columns: int = 1, height: int = 430, subplot_titles: list[str] | None = None, **grid: Any
+) -> go.Figure:
+    """Make an empty figure with this report's look.
+
+    Args:
+        title: What is seen; above the plot, left.
+        columns: Panels side by side.
+        height: In pixels; the width follows the page.
+        subplot_titles: One a panel.
+        grid: More for `plotly.subplots.make_subplots`.
+    """
+    figure = make_subplots(rows=1, cols=columns, subplot_titles=subplot_titles, **grid)
+    figure.update_annotations(font={"size": 13, "color": INK})
+    figure.update_layout(
+        template="none",
+        title={"text": title, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container"},
+        title_font={"size": 16, "color": INK, "weight": 600},
+        title_pad={"t": 14},
+        title_yanchor="top",
+        font={"family": FONT, "size": 12.5, "color": INK},
+        height=height,
+        margin={"l": 76, "r": 24, "t": 74 if subplot_titles else 52, "b": 62},
+        paper_bgcolor="#ffffff",
+        plot_bgcolor="#ffffff",
+        hoverlabel={"font": {"family": FONT}},
+        legend={"bgcolor": "rgba(255,255,255,0)", "font": {"size": 12}},
+    )
+    line = {"showline": True, "linecolor": MUTED, "gridcolor": GRID, "ticks": "outside", "tickcolor": MUTED}
+    figure.update_xaxes(**line, zeroline=False, exponentformat="power", title_standoff=8, tickangle=0)
+    figure.update_yaxes(**line, zeroline=False, exponentformat="power", title_standoff=8, mirror=False)
+    return figure
+
+
+def log_axis(*values: np.ndarray, pad: float = 0.03, most_ticks: int = 8) -> dict[str, Any]:
+    """Settings of a logarithmic axis that just holds the positive ones of `values`."""
+    kept = np.concatenate([np.ravel(positive(array)) for array in values])
+    kept = np.log10(kept[np.isfinite(kept)])
+    if len(kept) == 0:
+        return {"type": "log"}
+    low, high = float(kept.min()), float(kept.max())
+    room = max(pad * (high - low), 0.02) if pad else 0.0
+    settings: dict[str, Any] = {"type": "log", "range": [low - room, high + room]}
+    if high - low > 1.6:
+        settings["dtick"] = int(np.ceil((high - low) / most_ticks))
+    else:
+        powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+        settings["tickvals"] = (np.array([1, 2, 5]) * powers[:, None]).ravel().tolist()
+    return settings
+
+
+def positive(values: np.ndarray) -> Float[np.ndarray, "..."]:
+    """The values that a logarithmic axis can show; NaN, a gap in a line, for the others."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.where(values > 0, values, np.nan)
+
+
+def thinned(rows: np.ndarray, most: int) -> Int[np.ndarray, " kept"]:
+    """Indices of at most `most` rows, evenly spread over the logarithm of the position."""
+    if len(rows) <= most:
+        return np.arange(len(rows))
+    return np.unique(np.geomspace(1, len(rows), most).round().astype(int) - 1)
+
+
+def cell_bounds(centres: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " bounds"]:
+    """Bounds of a heat map's cells on a logarithmic axis: half-way between positive, increasing centres."""
+    logs = np.log(centres)
+    between = (logs[1:] + logs[:-1]) / 2
+    if len(between) == 0:
+        return np.exp(np.array([logs[0] - 0.2, logs[0] + 0.2]))
+    return np.exp(np.concatenate([[2 * logs[0] - between[0]], between, [2 * logs[-1] - between[-1]]]))
+
+
+def signed_log(values: np.ndarray, top: float) -> Float[np.ndarray, "..."]:
+    """Decades above `top` / 10^5, with the sign of the value; 0 for what is smaller."""
+    floor = top * 10.0**-SIGNED_DECADES
+    return np.sign(values) * np.log10(np.maximum(np.abs(values) / floor, 1.0))
+
+
+def signed_colours(top: float, title: str) -> dict[str, Any]:
+    """A diverging colour axis for `signed_log`, white at zero, labelled with the values themselves."""
+    decade = round(np.log10(top))
+    marks = [*range(SIGNED_DECADES, 0, -2)]
+    names = [f"10<sup>{decade - SIGNED_DECADES + mark}</sup>".replace("-", "−") for mark in marks]
+    return {
+        "colorscale": DIVERGING,
+        "cmin": -SIGNED_DECADES,
+        "cmax": SIGNED_DECADES,
+        "colorbar": {
+            "title": {"text": title, "side": "right", "font": {"size": 12}},
+            "tickvals": [*(-mark for mark in marks), 0, *reversed(marks)],
+            "ticktext": [*(f"−{name}" for name in names), "0", *reversed(names)],
+            "thickness": 14,
+            "outlinewidth": 0,
+        },
+    }

@@ -1,0 +1,191 @@
+"""The report's pictures with their captions; where a run does not allow one, the reason instead."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from eigenflow.report.drift_figures import strength_figure, velocity_figure
+from eigenflow.report.figures import eigenvalue_figure, forecast_figure, loss_figure
+from eigenflow.report.shell_figures import energy_figure, flux_figure, populated, terms_figure, transfer_figure
+from eigenflow.report.summary import Analysis
+from eigenflow.report.words import interval_text, number
+
+__all__ = ["Picture", "pictures"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption, or the reason why there is none.
+
+    Attributes:
+        key: Short name, unique in a report.
+        figure: None where the run does not allow it.
+        caption: How to read the figure and what is behind it; without a figure, why it is missing.
+    """
+
+    key: str
+    figure: go.Figure | None
+    caption: str
+
+
+def pictures(analysis: Analysis) -> dict[str, Picture]:
+    """All pictures of a report, by key."""
+    makers: dict[str, Callable[[Analysis], tuple[go.Figure | None, str]]] = {
+        "loss": _loss,
+        "forecast": _forecast,
+        "eigenvalues": _eigenvalues,
+        "energy": _energy,
+        "flux": _flux,
+        "terms": _terms,
+        "velocity": _velocity,
+        "strength": _strength,
+        "transfer": _transfer,
+    }
+    return {key: Picture(key, *make(analysis)) for key, make in makers.items()}
+
+
+def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    run = analysis.run
+    if not _has_later_times(analysis):
+        return None, _TOO_EARLY
+    holdout = "" if "holdout_loss" in run.measurements else " No holdout set was measured."
+    return loss_figure(run), (
+        f"Points are measurements ({len(run.measured_steps)}), the pale line the loss of the trained batches "
+        f"({len(run.losses)} logged, at most 800 drawn). Time 0 has no place on a logarithmic axis.{holdout}"
+    )
+
+
+def _forecast(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    if not analysis.forecasts:
+        return None, "There is no forecast: " + (
+            _joined(problem for problem in analysis.problems if problem.startswith("forecast"))
+            or "the run does not allow any."
+        )
+    modes = {f.basis for f in analysis.forecasts if f.method != "power_law"}
+    kind = " and ".join(sorted({forecast.observed.source for forecast in analysis.forecasts}))
+    return forecast_figure(analysis.forecasts), (
+        "Left of the dotted line a forecast knows everything, right of it only the learning rates; the "
+        "pale line is the truth that it is scored on. Bands are 90 % intervals from the uncertainty of "
+        "each method’s own parameter "
+        f"alone (the lazy limit has none). Behind lazy and transport are {_joined(map(str, sorted(modes)), ' or ')} "
+        f"modes; the losses are the {kind} ones."
+    )
+
+
+def _eigenvalues(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    run = analysis.run
+    if not _has_later_times(analysis):
+        return None, _TOO_EARLY
+    if run.measurements.sizes.get("mode", 0) == 0:
+        return None, "The run stores no mode one by one, only shells."
+    return eigenvalue_figure(run), (
+        "Lines join eigenvalues of equal rank, not of equal eigenvector. By time t, modes above the dashed line "
+        "1 / (2t) have learned (resolution frontier); above the dotted line 2 / η plain gradient descent is "
+        f"unstable. {len(run.measured_steps)} measurements of {run.measurements.sizes['mode']} modes."
+    )
+
+
+def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    budget = analysis.budget
+    shells = populated(budget)
+    if shells.start == shells.stop or not (budget.energy_after.values[:, shells] > 0).any():
+        return None, "No bounded shell holds energy."
+    energy = budget.energy_after.values
+    outside = energy.sum(1) - energy[:, shells].sum(1)
+    share = float((outside / np.maximum(energy.sum(1), np.finfo(float).tiny)).max())
+    note = f" Up to {share:.2g} of the energy lies in open shells, which are not drawn." if share > 1e-12 else ""
+    return energy_figure(budget), (
+        "Energy is twice the loss. Each column is the state after one measured update, each row a shell "
+        f"({shells.stop - shells.start} shells, {_modes(analysis)} modes, {len(budget.time)} measurements); energies "
+        "more than ten decades below the largest share the darkest colour, white is none. In the lazy limit energy "
+        f"dies above the frontier 1 / (2t).{note}"
+    )
+
+
+def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    budget = analysis.budget
+    shells = populated(budget)
+    if shells.start == shells.stop:
+        return None, "No bounded shell holds an eigenvalue, so there is no edge to flow through."
+    if not (budget.flux.values.any() or budget.dissipation.values.any()):
+        return None, "Flux and dissipation are zero at every measured update."
+    return flux_figure(budget), (
+        "Left, blue is energy that flows down, towards small eigenvalues, and orange is energy that flows up. Right, "
+        "blue is energy that gradient descent removes, on the same scale; orange there means a step beyond the edge "
+        f"of stability. {len(budget.time)} measured updates, {_modes(analysis)} modes; the colour scale is "
+        "logarithmic on both sides of zero, and white is below a 100 000th of its end."
+    )
+
+
+def _terms(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    budget = analysis.budget
+    return terms_figure(budget), (
+        "Each term is the sum of absolute values over shells: dissipation by the gradient-descent step, transfer "
+        "between shells, the optimizer beyond gradient descent, and the nonlinear remainder. Close to zero, right, "
+        f"means absent up to rounding. {len(budget.time)} measured updates."
+    )
+
+
+def _velocity(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    law = analysis.closure
+    if law is None:
+        return None, _no_law(analysis)
+    positions = np.unique(np.linspace(0, len(law.times) - 1, 6).round().astype(int)[1:-1]).tolist()
+    return velocity_figure(analysis.budget, law, positions), (
+        f"Points are shells of at least 3 eigenvalues (larger points hold more); above zero eigenvalues grow. The "
+        f"line is the one law of all times, b = {law.b:.3g}, whose strength alone is free at each time; its band is "
+        f"the 90 % interval of the strength. {law.points} shell velocities at {len(law.times)} times are behind it. "
+        "Mind that each panel has its own scale."
+    )
+
+
+def _strength(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    law = analysis.closure
+    if law is None:
+        return None, _no_law(analysis)
+    decay = f"{number(-law.decay, 2)} (90 % interval {interval_text((-law.decay_interval[1], -law.decay_interval[0]))})"
+    return strength_figure(law), (
+        f"κ(t) = c(t) λ^(b−1) at λ = {law.reference:.3g}; above zero modes move down, below zero eigenvalues grow. "
+        f"|κ| goes as t to the power {decay}; a horizontal line here would be c ∝ 1 / t. {len(law.times)} times."
+    )
+
+
+def _transfer(analysis: Analysis) -> tuple[go.Figure | None, str]:
+    budget = analysis.budget
+    shells = populated(budget)
+    if shells.stop - shells.start < 2:
+        return None, "Fewer than two bounded shells hold eigenvalues, so nothing can pass between them."
+    count = len(budget.time)
+    positions = sorted({count // 4, count // 2, (3 * count) // 4})
+    carried = budget.transfer_matrix.isel(step=positions).values[:, shells, shells]
+    if not (carried * (1 - np.eye(carried.shape[-1]))).any():
+        return None, "Nothing is carried between shells by the updates that would be drawn."
+    return transfer_figure(budget, positions), (
+        "Entry (a, b) is h′P′(a)P(b)h off the diagonal: the energy that one update carries from shell b (across) to "
+        "shell a (up), over the whole energy. Blue adds to shell a, orange takes from it: overlap terms have a sign. "
+        f"No choice of eigenvectors enters. Single updates out of {count}, {_modes(analysis)} modes."
+    )
+
+
+_TOO_EARLY = "All measurements are of time 0, which a logarithmic axis cannot show."
+
+
+def _has_later_times(analysis: Analysis) -> bool:
+    return bool((analysis.run.measurements["time"].values > 0).any())
+
+
+def _modes(analysis: Analysis) -> int:
+    return int(analysis.budget.mode_count.sum("shell").max())
+
+
+def _no_law(analysis: Analysis) -> str:
+    return "There is no drift law: " + (
+        _joined(problem for problem in analysis.problems if problem.startswith("drift"))
+        or "the run does not allow a fit."
+    )
+
+
+def _joined(texts: Iterable[str], between: str = " ") -> str:
+    return between.join(texts)

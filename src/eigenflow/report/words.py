@@ -1,0 +1,160 @@
+"""A run's set-up and findings in words, and numbers as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eigenflow.report.figures import METHODS
+from eigenflow.report.summary import Analysis
+from eigenflow.store import Run
+
+__all__ = ["band_text", "flattened", "headlines", "interval_text", "method_name", "number", "statement"]
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+LISTED = 6  # entries of a long list that are shown
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with few digits, powers of ten raised: `5.59 × 10⁻¹⁶`; a dash for None."""
+    if value is None:
+        return "–"
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    mantissa = mantissa.replace("-", "−")
+    return f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval as `[low, high]`, or a dash."""
+    return "–" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]"
+
+
+def band_text(band: tuple[float | None, float | None]) -> str:
+    """A band, open ends left out."""
+    low, high = band
+    if low is None and high is None:
+        return "–"
+    if low is None:
+        return f"≤ {number(high)}"
+    return f"≥ {number(low)}" if high is None else f"{number(low)} to {number(high)}"
+
+
+def method_name(method: str) -> str:
+    """A forecast method's name for people."""
+    return METHODS[method][0] if method in METHODS else method
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as rows of dotted key and text."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{name}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield name, _listed(value)
+        else:
+            yield name, "–" if value is None else str(value)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    if len(values) <= 2 * LISTED:
+        return ", ".join(map(str, values)) or "none"
+    ends = [*map(str, values[:LISTED]), "…", *map(str, values[-2:])]
+    return f"{', '.join(ends)} ({len(values)} entries)"
+
+
+def statement(run: Run) -> str:
+    """What was run and measured, in a paragraph."""
+    header = run.header
+    config, probe = _part(header, "config"), _part(header, "probe")
+    parts = [f"The run has the status “{run.status}”."]
+    told = [_told(config, "task"), _told(config, "model"), _told(config, "train")]
+    if any(told):
+        names = ("Task", "Model", "Training")
+        parts += [f"{name}: {text}." for name, text in zip(names, told, strict=True) if text]
+    else:
+        parts.append("The recorder was given no task, model or training set-up.")
+    parts.append(_progress(run))
+    if "samples" in probe and "outputs" in probe:
+        size = int(probe["samples"]) * int(probe["outputs"])
+        parameters = f" of the network’s {probe['parameters']} parameters" if "parameters" in probe else ""
+        parts.append(
+            f"The operator M = J Jᵀ{parameters} is {size} × {size} ({probe['samples']} probe samples times "
+            f"{probe['outputs']} outputs); its {run.measurements.sizes.get('mode', 0)} largest modes are stored one by "
+            f"one, and shells hold all of them."
+        )
+    return " ".join(parts)
+
+
+def _progress(run: Run) -> str:
+    count, steps = len(run.measured_steps), len(run.losses)
+    data = run.measurements
+    end = float(data["time"].values[-1] + data["step_size"].values[-1])
+    return (
+        f"Logged steps: {steps}; measured updates: {count}, the last at step {run.measured_steps[-1]}, up to time "
+        f"{number(end, 4)} (sum of learning rates)."
+    )
+
+
+def _part(header: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = header.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _told(config: Mapping[str, Any], key: str) -> str:
+    """One part of a config as `name (key value, ...)`."""
+    part = config.get(key)
+    if not isinstance(part, Mapping):
+        return "" if part is None else str(part)
+    rows = dict(flattened(part))
+    name = rows.pop("name", rows.pop("optimizer", ""))
+    if rows.get("batch_size") == "0":
+        rows["batch_size"] = "all samples"
+    details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in rows.items())
+    return f"{name} ({details})" if name and details else name or details
+
+
+def headlines(analysis: Analysis) -> list[tuple[str, str]]:
+    """The findings in a sentence each: a keyword and the sentence."""
+    run, data = analysis.run, analysis.run.measurements
+    loss = data["probe_loss"].values
+    told = f"The probe loss went from {number(float(loss[0]))} to {number(float(loss[-1]))}"
+    if "holdout_loss" in data:
+        holdout = data["holdout_loss"].values
+        told += f", the holdout loss from {number(float(holdout[0]))} to {number(float(holdout[-1]))}"
+    told += f", over {len(run.measured_steps)} measurements."
+    found = [("Loss", told)]
+    if "trace" in data:
+        trace = data["trace"].values
+        found.append(
+            (
+                "Operator",
+                f"Tr M went from {number(float(trace[0]))} to {number(float(trace[-1]))} per unit of time.",
+            )
+        )
+    return [*found, ("Drift", _drift(analysis)), *_forecasts(analysis)]
+
+
+def _drift(analysis: Analysis) -> str:
+    law = analysis.closure
+    if law is None:
+        return "No drift law could be fitted; the reason stands below."
+    way = "grow (c < 0)" if law.gamma < 0 else "shrink (c > 0)"
+    is_clear = law.gamma_interval[0] * law.gamma_interval[1] > 0
+    return (
+        f"Eigenvalues {way if is_clear else 'show no clear direction'}: "
+        f"γ = median of t κ(t) = {number(law.gamma)}, 90 % interval {interval_text(law.gamma_interval)}; exponent "
+        f"b = {number(law.b)} {interval_text(law.b_interval)}, from {law.points} shell velocities."
+    )
+
+
+def _forecasts(analysis: Analysis) -> list[tuple[str, str]]:
+    """The best forecast of each cut, as the typical factor by which it misses."""
+    told = []
+    for cut in sorted({forecast.observed.cut for forecast in analysis.forecasts}):
+        of_cut = [forecast for forecast in analysis.forecasts if forecast.observed.cut == cut]
+        best = min(of_cut, key=lambda forecast: forecast.score.rms_log_ratio)
+        factor = float(np.exp(min(best.score.rms_log_ratio, 700.0)))
+        miss = f"{number(100 * (factor - 1), 2)} %" if factor < 2 else f"a factor of {number(factor)}"
+        told.append(f"from {cut:.0%} of the steps {method_name(best.method)}, off by {miss}")
+    return [("Forecasts", f"Best of three: {'; '.join(told)} (exponential of the RMS log ratio).")] if told else []
