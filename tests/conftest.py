@@ -16,7 +16,6 @@ class _NotInstalled(MetaPathFinder):
             raise ModuleNotFoundError(
                 f"No module named {fullname!r} (hidden by this test lane)", name=fullname.split(".")[0]
             )
-        return None
 
 
 if WITHOUT_TORCH:

@@ -36,7 +36,19 @@ _HOMES = {
     "solve": "eigenflow.transport",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [
+    "PowerDrift",
+    "Probe",
+    "Recorder",
+    "TransportProblem",
+    "__version__",
+    "claims",
+    "fit_closure",
+    "log_steps",
+    "open_run",
+    "shell_budget",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from reference import dense_jacobian as oracle
 from safetensors.torch import load_file
 
 import eigenflow as ef
@@ -21,6 +20,7 @@ from eigenflow.lab import load_config, run_experiment
 from eigenflow.lab.models import build_model
 from eigenflow.lab.tasks import load_task
 from eigenflow.store import RunFolderWarning
+from reference import dense_jacobian as oracle
 
 SMALL = [
     "task.samples=10",

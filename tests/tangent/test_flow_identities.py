@@ -8,10 +8,10 @@ import copy
 
 import pytest
 import torch
-from problems import samples, tanh_net
-from reference import dense_jacobian as oracle
 
 import eigenflow as ef
+from problems import samples, tanh_net
+from reference import dense_jacobian as oracle
 
 H = 1e-4
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from problems import AlignedLinearNet, relu_ntk_on_circle
 from torch import nn
 
 import eigenflow as ef
+from problems import AlignedLinearNet, relu_ntk_on_circle
 
 TIMES = (0.0, 0.2, 0.8, 1.5)
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import samples, tanh_net
-from reference import dense_jacobian as oracle
 from torch import nn
 
 import eigenflow as ef
+from problems import samples, tanh_net
+from reference import dense_jacobian as oracle
 
 
 class Tied(nn.Module):

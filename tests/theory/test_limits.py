@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from synthetic import scaling_run
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.scores import score_curve
 from eigenflow.forecast import power_law_forecast
 from eigenflow.theory import lazy_forecast, transport_forecast
+from synthetic import scaling_run
 
 
 @pytest.mark.parametrize("gamma", [-0.6, -0.2, 0.3, 0.8])

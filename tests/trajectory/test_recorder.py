@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from problems import samples, tanh_net
 from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError, RunFolderError, ShapeError
 from eigenflow.trajectory import measure_step
+from problems import samples, tanh_net
 
 STEPS = 12
 

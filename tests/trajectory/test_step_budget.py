@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import AlignedLinearNet, samples, tanh_net
-from reference import dense_jacobian as oracle
 from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.grid import shell_edges, shell_index
 from eigenflow.trajectory import measure_step
 from eigenflow.trajectory.sums import coupling_matrix, shell_sums, transfer_matrix
+from problems import AlignedLinearNet, samples, tanh_net
+from reference import dense_jacobian as oracle
 
 OPTIMIZERS = {
     "gradient descent": lambda p: torch.optim.SGD(p, lr=0.2),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from synthetic import drifting_budget
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
+from synthetic import drifting_budget
 
 TIMES = np.geomspace(1.0, 1e3, 40)
 
@@ -61,5 +61,5 @@ def test_a_law_with_two_regimes_is_not_explained_by_one_power():
 @pytest.mark.rejects
 def test_too_few_measurements():
     budget = drifting_budget(lambda lam, t: -lam / t, TIMES[:4], modes()[:4])
-    with pytest.raises(ArgumentError, match="`budget` has 4 measured times.*needs 6"):
+    with pytest.raises(ArgumentError, match=r"`budget` has 4 measured times.*needs 6"):
         ef.fit_closure(budget)

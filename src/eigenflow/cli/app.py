@@ -10,7 +10,7 @@ from eigenflow.cli.console import fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
-from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError
+from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError, NonFiniteError
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,8 @@ def main() -> None:
     """Run the program: exit 0 for success, 1 for a failed run, 2 for wrong usage."""
     try:
         app()
+    except NonFiniteError as error:  # on the command line: training diverged
+        fail(error, code=1)
     except (ConfigError, ArgumentError) as error:
         fail(error, code=2)
     except EigenflowError as error:

@@ -2,15 +2,15 @@
 
 import json
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eigenflow.forecast import RestForecast
-from eigenflow.theory import Claim
+if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
+    from eigenflow.forecast import RestForecast
+    from eigenflow.theory import Claim
 
 __all__ = ["claims_table", "err", "fail", "number", "out", "print_json", "scores_table"]
 
@@ -37,7 +37,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def claims_table(rows: list[Claim]) -> Table:
+def claims_table(rows: "list[Claim]") -> Table:
     """The claims and their assertions, one row each."""
     table = Table(title="Claims of the theory on this run", title_justify="left", header_style="bold")
     table.add_column("claim", no_wrap=True)
@@ -60,7 +60,7 @@ def claims_table(rows: list[Claim]) -> Table:
     return table
 
 
-def scores_table(forecasts: list[RestForecast]) -> Table:
+def scores_table(forecasts: "list[RestForecast]") -> Table:
     """Scores of the forecasts: one row a method, one column a cut."""
     cuts = sorted({forecast.observed.cut for forecast in forecasts})
     table = Table(title="Forecast of the rest of the run", title_justify="left", header_style="bold")
@@ -87,8 +87,6 @@ def _band(band: tuple[float | None, float | None]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "tolist"):  # numpy arrays and scalars
         return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
     raise TypeError(f"{type(value).__name__} has no JSON form")

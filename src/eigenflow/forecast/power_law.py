@@ -12,11 +12,14 @@ from eigenflow.core.resampling import LEVEL
 __all__ = ["PowerLawForecast", "power_law_forecast"]
 
 MAX_POINTS = 200
+MIN_POINTS = 3
+# Loss curves bend in log-log, so a short window is the stronger baseline; it grows where points are few.
+WINDOW = 2.0
 
 
 @dataclass(frozen=True)
 class PowerLawForecast:
-    """L = A t^-a, fitted to the last decade of known time.
+    """L = A t^-a, fitted to the last factor of two of known time.
 
     Attributes:
         loss: Forecast at the later times.
@@ -38,7 +41,7 @@ def power_law_forecast(
     losses: Float[np.ndarray, " known"],
     later_times: Float[np.ndarray, " later"],
 ) -> PowerLawForecast:
-    """Fit a straight line to ln L over ln t on the last decade of known time, and continue it.
+    """Fit a straight line to ln L over ln t on the last factor of two of known time, and continue it.
 
     Args:
         times: Sums of learning rates, increasing.
@@ -49,15 +52,17 @@ def power_law_forecast(
         The forecast, with the interval of an ordinary least-squares line.
 
     Raises:
-        ArgumentError: If fewer than 3 positive losses lie in the last decade of known time.
+        ArgumentError: If there are fewer than 3 positive losses at positive times.
     """
-    is_last = (times >= times[-1] / 10.0) & (times > 0) & (losses > 0)
-    x, y = np.log(times[is_last]), np.log(losses[is_last])
-    if len(x) < 3:
+    is_positive = (times > 0) & (losses > 0)
+    if is_positive.sum() < MIN_POINTS:
         raise ArgumentError(
-            f"`losses` has {len(x)} positive values in the last decade of known time; a power law needs 3. "
+            f"`losses` has {int(is_positive.sum())} positive values at positive times; a power law needs {MIN_POINTS}. "
             f"Log more steps, or cut later."
         )
+    x, y = np.log(times[is_positive]), np.log(losses[is_positive])
+    start = min(x[-1] - np.log(WINDOW), x[-MIN_POINTS])
+    x, y = x[x >= start], y[x >= start]
     # Steps are even in time; the line has to be fitted evenly in ln(time).
     picked = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], MAX_POINTS)))
     x, y = x[picked], y[picked]

@@ -115,6 +115,12 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
             f"Resume it, or record a new run."
         )
     data = run.measurements
+    missing = [name for name in (*_SUMMED, "transfer_matrix", "step_size") if name not in data]
+    if missing:
+        raise RunFolderError(
+            f"Run `{run.path}` does not hold {', '.join(missing)}, so it was not written by this version's Recorder. "
+            f"Record it again, or read it with the version named in its run.json."
+        )
     stored = data["edge"].values
     kept = coarsen_edges(stored, shells_per_decade)
     group = _groups(len(stored), kept)

@@ -265,7 +265,8 @@ def _check_empty(folder: Path) -> None:
     if inside:
         raise RunFolderError(
             f"Folder `{folder}` is not empty; it holds {_shorten(sorted(inside))}. "
-            f"Choose another path, or go on with the run in it by `RunWriter.resume`."
+            f"Choose another path, or go on with the run in it: `--resume` on the command line, `resume_from=` "
+            f"of a Recorder."
         )
 
 

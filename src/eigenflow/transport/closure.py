@@ -1,9 +1,9 @@
 """From shells to the equation: the signed drift law v = -c(t) lambda^b that a run shows.
 
 The velocity of a shell is the mean lambda-dot of its eigenvalues, Tr(P Mdot) / n, at their mean eigenvalue,
-Tr(P M) / n; neither depends on the choice of eigenvectors. The law is fitted to the logarithmic velocity v / lambda, signed, so no
-sign is imposed and shells that stand still count as such. Every measured time is scaled by its own root
-mean square, so that the late, slow ones count as much as the early ones.
+Tr(P M) / n; neither depends on the choice of eigenvectors. The law is fitted to the logarithmic velocity
+v / lambda, signed, so no sign is imposed and shells that stand still count as such. Every measured time is
+scaled by its own root mean square, so that the late, slow ones count as much as the early ones.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,50 @@
+"""The package as a whole: light to import, and split in two sides."""
+
+import subprocess
+import sys
+
+import pytest
+
+READING = [
+    "eigenflow.shells",
+    "eigenflow.transport",
+    "eigenflow.theory",
+    "eigenflow.forecast",
+    "eigenflow.report",
+    "eigenflow.cli",
+]
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_import_loads_no_heavy_package():
+    """The promise is 0.3 s; what takes longer than that are these packages, so none may be loaded."""
+    done = python(
+        "import sys, eigenflow; print(*sorted({'torch','numpy','scipy','xarray','pandas'} & set(sys.modules)))"
+    )
+    assert done.stdout.strip() == "", done.stderr
+
+
+@pytest.mark.parametrize("package", READING)
+def test_reading_side_does_not_load_torch(package):
+    done = python(f"import sys, {package}; print('torch' in sys.modules)")
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_every_public_name_is_there():
+    code = "import eigenflow as ef; print(all(getattr(ef, n) is not None for n in ef.__all__))"
+    hide = "import sys; sys.modules['torch'] = None; "
+    assert python(code).stdout.strip() == "True"
+    measuring = python(hide + "import eigenflow as ef\ntry: ef.Probe\nexcept ModuleNotFoundError as e: print(e)")
+    assert "eigenflow[measure]" in measuring.stdout
+    assert python(hide + "import eigenflow as ef; print(ef.open_run.__name__)").stdout.strip() == "open_run"
+
+
+@pytest.mark.rejects
+def test_unknown_name_lists_the_known_ones():
+    import eigenflow
+
+    with pytest.raises(AttributeError, match="Recorder"):
+        _ = eigenflow.Nonesuch
