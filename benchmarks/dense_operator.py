@@ -1,7 +1,8 @@
 """How much cheaper is the dense operator by layer rules than by the contraction of explicit Jacobians?
 
 The network and data are workload W1a's (MLP 64-256-256-10, tanh, Gaussian mixture inputs), at sizes where the
-baseline is still bearable. The baseline is the usual torch.func recipe: per-sample Jacobians by vmap(jacrev), then a contraction.
+baseline is still bearable. The baseline is the usual torch.func recipe: per-sample Jacobians by
+vmap(jacrev), then a contraction.
 
 Run:  python benchmarks/dense_operator.py --samples 32 64 128
 """
