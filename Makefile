@@ -26,8 +26,8 @@ test: $(STAMP)  ## The test suite (under five minutes on two cores), and the rea
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -q
 
 test-slow: $(STAMP)  ## The long tests, and the suite once more with shapes checked at run time
-	$(BIN)/pytest -m slow
-	$(BIN)/pytest --jaxtyping-packages=eigenflow,beartype.beartype -m "not rejects and not slow" -n 2
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest -m slow
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --jaxtyping-packages=eigenflow,beartype.beartype -m "not rejects and not slow" -n 2
 
 check: $(STAMP)  ## Lint, format, types, direction of imports
 	$(BIN)/ruff check .

@@ -5,6 +5,12 @@ import sys
 from importlib.abc import MetaPathFinder
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run, so that a change is judged by what it changes; `explore` looks for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 WITHOUT_TORCH = bool(os.environ.get("EIGENFLOW_WITHOUT_TORCH"))
 MEASURING = ("linalg", "tangent", "trajectory", "lab", "cli")

@@ -4,6 +4,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
 
 __all__ = ["claims_table", "err", "fail", "number", "out", "print_json", "scores_table"]
 
+WIDE = 120
 out = Console()
 err = Console(stderr=True)
 
@@ -38,36 +40,34 @@ def number(value: float | None) -> str:
 
 
 def claims_table(rows: "list[Claim]") -> Table:
-    """The claims and their assertions, one row each."""
-    table = Table(title="Claims of the theory on this run", title_justify="left", header_style="bold")
+    """The claims and their assertions, one row each; the statements where the terminal is wide enough."""
+    is_wide = out.width >= WIDE
+    table = Table(title="Claims of the theory on this run", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("claim", no_wrap=True)
-    table.add_column("statement", ratio=3)
+    if is_wide:
+        table.add_column("statement", ratio=1)
     for name in ("estimate", "90 % interval", "band"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        is_whole = "." not in row.claim
+        cells = [f"[bold]{row.claim}[/]" if "." not in row.claim else f"  {row.claim}"]
+        if is_wide:
+            cells.append(escape(row.statement))
         interval = "-" if row.interval is None else f"[{number(row.interval[0])}, {number(row.interval[1])}]"
-        table.add_row(
-            f"[bold]{row.claim}[/]" if is_whole else f"  {row.claim}",
-            escape(row.statement),
-            number(row.estimate),
-            escape(interval),
-            escape(_band(row.band)),
-            f"[{_COLOURS[row.verdict]}]{row.verdict}[/]",
-            end_section=False,
-        )
+        cells += [number(row.estimate), escape(interval), escape(_band(row.band))]
+        table.add_row(*cells, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]")
     return table
 
 
 def scores_table(forecasts: "list[RestForecast]") -> Table:
-    """Scores of the forecasts: one row a method, one column a cut."""
+    """Scores of the forecasts: one row a method, for each cut the RMS of ln(predicted / true) and its last value."""
     cuts = sorted({forecast.observed.cut for forecast in forecasts})
-    table = Table(title="Forecast of the rest of the run", title_justify="left", header_style="bold")
+    title = "Forecast of the rest of the run: RMS of ln(predicted / true), and its last value"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for cut in cuts:
-        table.add_column(f"from {cut:.0%}: RMS ln ratio", justify="right")
-        table.add_column("last", justify="right")
+        table.add_column(f"from {cut:.0%}", justify="right", no_wrap=True)
+        table.add_column("last", justify="right", no_wrap=True)
     for method, label in METHODS.items():
         scores = {f.observed.cut: f.score for f in forecasts if f.method == method}
         cells = []

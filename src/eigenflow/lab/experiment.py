@@ -21,6 +21,9 @@ from eigenflow.trajectory import Recorder
 __all__ = ["ExperimentCost", "estimate_cost", "run_experiment"]
 
 CHECKPOINT = "checkpoint.safetensors"
+# A measured step solves two eigenproblems; forming M and Mdot and turning into the eigenbases costs about one more.
+EIGENPROBLEMS = 3.0
+LARGEST_TIMED = 1000
 
 Progress = Callable[[int, int, int], None]
 
@@ -31,7 +34,7 @@ class ExperimentCost:
 
     Attributes:
         train_s: Seconds for the updates, from a few timed ones.
-        measure_s: Seconds for the measurements, from the operation count and a timed eigenproblem.
+        measure_s: Seconds for the measurements, from a timed eigenproblem.
         peak_bytes: Memory of one measurement.
         rows: Size of the operator, samples * outputs.
         parameters: Trainable parameters.
@@ -56,30 +59,34 @@ class ExperimentCost:
 
 
 def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
-    """Time a few updates and one eigenproblem of a tenth of the size, and scale."""
+    """Time a few updates and one eigenproblem, and scale."""
     trainer, probe, schedule = _build(config)
     updates = trainer.updates()
-    for _ in range(3):
-        next(updates, None)
+    for _ in zip(range(10), updates, strict=False):  # warm-up
+        pass
     start = time.perf_counter()
-    timed = sum(1 for _ in zip(range(20), updates, strict=False))
+    timed = sum(1 for _ in zip(range(50), updates, strict=False))
     per_step = (time.perf_counter() - start) / max(1, timed)
-    small = max(100, probe.size // 4)
-    matrix = torch.randn(small, small, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.linalg.eigh(matrix + matrix.T)
-    start = time.perf_counter()
-    torch.linalg.eigh(matrix + matrix.T)
-    flop_rate = 9.0 * small**3 / (time.perf_counter() - start)
-    # Each measured step solves two eigenproblems and forms the operator around them.
-    flops = probe.cost(drift=True).flops + probe.cost(drift=False).flops + 2.0 * probe.size**3
     return ExperimentCost(
         train_s=per_step * config.train.steps,
-        measure_s=len(schedule) * flops / flop_rate,
+        measure_s=len(schedule) * EIGENPROBLEMS * _eigenproblem_s(probe.size),
         peak_bytes=2 * probe.cost().peak_bytes,
         rows=probe.size,
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         measurements=len(schedule),
     )
+
+
+def _eigenproblem_s(size: int) -> float:
+    """Seconds for all eigenpairs of a matrix of this size; large ones are scaled up with the cube."""
+    small = min(size, LARGEST_TIMED)
+    matrix = torch.randn(small, small, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        torch.linalg.eigh(matrix + matrix.T)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) * (size / small) ** 3
 
 
 def run_experiment(

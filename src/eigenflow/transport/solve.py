@@ -118,7 +118,9 @@ def _close_budget(jumped: Jumped, total: Float[np.ndarray, " time"]) -> Budget:
 def _judge(budget: Budget, error: Float[np.ndarray, " time"], has_cells: bool) -> SolveStatus:
     # How coarse given cells are is a matter of the data; it stands in the error, not in the status.
     scale = budget.initial
-    is_open = np.abs(budget.residual).max() > RESIDUAL_TOLERANCE * scale
+    # Masses below the normal floats carry no relative accuracy that a residual could test.
+    tiny = float(np.finfo(np.float64).tiny)
+    is_open = np.abs(budget.residual).max() > RESIDUAL_TOLERANCE * scale + tiny
     if is_open or (not has_cells and error.max() > ERROR_TOLERANCE * scale):
         warnings.warn(
             f"The solution is inaccurate: budget residual {np.abs(budget.residual).max():.1e}, "
