@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.transport.paths import Values, panel_rule
+from eigenflow.transport.motion.paths import Values, panel_rule
 from eigenflow.transport.reconstruction import parabolas
 
 __all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "departure_mesh"]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.characteristics import Characteristics, check_dissipation
-from eigenflow.transport.drift import PowerDrift
-from eigenflow.transport.flow import Dissipation
 from eigenflow.transport.initial import CellMasses, Initial, PointMasses
+from eigenflow.transport.motion.characteristics import Characteristics, check_dissipation
+from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.motion.flow import Dissipation
 
 __all__ = ["TransportProblem"]
 

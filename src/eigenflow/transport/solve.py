@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, ShapeError
-from eigenflow.transport.exact import ExactJump, Jumped
-from eigenflow.transport.flow import make_flow
-from eigenflow.transport.frontier import frontier
 from eigenflow.transport.initial import CellMasses
-from eigenflow.transport.paths import Values
+from eigenflow.transport.methods.exact import ExactJump, Jumped
+from eigenflow.transport.methods.frontier import frontier
+from eigenflow.transport.motion.flow import make_flow
+from eigenflow.transport.motion.paths import Values
 from eigenflow.transport.problem import TransportProblem
 from eigenflow.transport.solution import Budget, SolveStatus, TransportSolution
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.drift import PowerDrift
-from eigenflow.transport.path_quadrature import along_path, along_time, time_panels
-from eigenflow.transport.paths import accumulated_for_fall, exp_ratio, fall
-from eigenflow.transport.time_integral import TimeIntegral, integrate_strength
+from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.motion.path_quadrature import along_path, along_time, time_panels
+from eigenflow.transport.motion.paths import accumulated_for_fall, exp_ratio, fall
+from eigenflow.transport.motion.time_integral import TimeIntegral, integrate_strength
 
 __all__ = ["Dissipation", "Flow", "make_flow", "rate_of"]
 

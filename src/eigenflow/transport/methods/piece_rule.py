@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import legendre
 
-from eigenflow.transport.paths import panel_rule
+from eigenflow.transport.motion.paths import panel_rule
 
 __all__ = ["PieceRule"]
 

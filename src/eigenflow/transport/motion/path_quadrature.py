@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.paths import fall, panel_rule
+from eigenflow.transport.motion.paths import fall, panel_rule
 
 __all__ = ["along_path", "along_time", "time_panels"]
 

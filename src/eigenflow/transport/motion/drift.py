@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.paths import Values
-from eigenflow.transport.time_integral import evaluate, integrate_strength
+from eigenflow.transport.motion.paths import Values
+from eigenflow.transport.motion.time_integral import evaluate, integrate_strength
 
 __all__ = ["PowerDrift"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.drift import PowerDrift
-from eigenflow.transport.flow import Dissipation, Flow, make_flow
-from eigenflow.transport.paths import Values, fall
+from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.motion.flow import Dissipation, Flow, make_flow
+from eigenflow.transport.motion.paths import Values, fall
 
 __all__ = ["Characteristics"]
 

@@ -11,8 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.exits import Leaving, leaving_density, leaving_points, survivors
-from eigenflow.transport.flow import Flow
 from eigenflow.transport.initial import (
     CellMasses,
     DepartureMesh,
@@ -21,8 +19,10 @@ from eigenflow.transport.initial import (
     departure_mesh,
     refine,
 )
-from eigenflow.transport.paths import fall
-from eigenflow.transport.piece_rule import PieceRule
+from eigenflow.transport.methods.exits import Leaving, leaving_density, leaving_points, survivors
+from eigenflow.transport.methods.piece_rule import PieceRule
+from eigenflow.transport.motion.flow import Flow
+from eigenflow.transport.motion.paths import fall
 
 __all__ = ["ExactJump", "Jumped"]
 

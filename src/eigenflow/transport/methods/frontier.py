@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.exits import survivors
-from eigenflow.transport.flow import Flow
-from eigenflow.transport.paths import fall
+from eigenflow.transport.methods.exits import survivors
+from eigenflow.transport.motion.flow import Flow
+from eigenflow.transport.motion.paths import fall
 
 __all__ = ["LOST_EXPONENT", "frontier"]
 

@@ -1,0 +1,1 @@
+"""Ways to solve a transport problem, one module each; `solve` chooses."""
