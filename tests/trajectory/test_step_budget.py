@@ -240,3 +240,26 @@ def test_projected_velocity_of_energy_matches_differences():
         ends.append(float(e @ oracle.kernel(moved, inputs, probe.factor) @ e))
     # Null modes (rounding below 1e-30 on either side) hold none of e' Mdot e.
     assert total == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
+def test_remainder_is_half_the_second_derivative_up_to_third_order():
+    """D2: r = 1/2 D^2 f[dtheta, dtheta] + O(|dtheta|^3): after subtracting it, an eighth per halving."""
+    model, (inputs, targets) = tanh_net(2, hidden=7), samples(2)
+    probe = ef.Probe(model, inputs, targets)
+    before, gradient = probe.state(), probe.at().gradient()
+
+    def outputs(parameters):
+        return torch.func.functional_call(model, parameters, (inputs,)).reshape(-1) * probe.factor**0.5
+
+    def slope(parameters):
+        return torch.func.jvp(outputs, (parameters,), (gradient,))[1]
+
+    _, second = torch.func.jvp(slope, (before[0],), (gradient,))
+    sizes, misses = 0.1 * 0.5 ** np.arange(5), []
+    for size in sizes:
+        after = ({n: p - size * gradient[n] for n, p in before[0].items()}, before[1])
+        one = measure_step(probe, before, after, float(size))
+        remainder = one.after.eigenvectors.T @ (one.after_new - one.linear_new)
+        misses.append(float(torch.linalg.vector_norm(remainder - 0.5 * size**2 * second)))
+    order = np.log2(np.array(misses[:-1]) / np.array(misses[1:]))
+    assert order[-1] == pytest.approx(3.0, abs=0.05)
