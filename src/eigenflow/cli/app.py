@@ -10,6 +10,7 @@ from eigenflow.cli.console import fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
+from eigenflow.cli.solve import solve
 from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError, NonFiniteError
 
 __all__ = ["app", "main"]
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, analyse, claims, report, doctor):
+for command in (run, analyse, claims, report, solve, doctor):
     app.command(no_args_is_help=False)(command)
 
 

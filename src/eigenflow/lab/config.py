@@ -1,12 +1,12 @@
 """What an experiment is: task, model, training, measuring. Read from TOML, checked key by key."""
 
-import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from eigenflow.core.config import Section, read_config
 from eigenflow.core.errors import ConfigError
 
 __all__ = ["ExperimentConfig", "load_config", "shipped_configs"]
@@ -14,11 +14,7 @@ __all__ = ["ExperimentConfig", "load_config", "shipped_configs"]
 DEFAULT_CONFIG = "digits"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TaskConfig(_Section):
+class TaskConfig(Section):
     """Handwritten digits, 8 x 8 pixels, bundled with scikit-learn (1,797 of them)."""
 
     name: Literal["digits"] = "digits"
@@ -27,7 +23,7 @@ class TaskConfig(_Section):
     seed: int = Field(0, ge=0)
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """A fully connected network with one activation between its linear layers."""
 
     name: Literal["mlp"] = "mlp"
@@ -38,7 +34,7 @@ class ModelConfig(_Section):
     seed: int = Field(1, ge=0)
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Gradient descent, heavy ball or Adam, on full batches or minibatches."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -57,14 +53,14 @@ class TrainConfig(_Section):
         return self
 
 
-class MeasureConfig(_Section):
+class MeasureConfig(Section):
     """When and how the operator is measured."""
 
     count: int = Field(48, ge=2, description="Measured steps, log-spaced.")
     threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves its default.")
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """One experiment, all its seeds included."""
 
     name: str = "digits"
@@ -102,17 +98,7 @@ def load_config(source: str | Path | None = None, overrides: list[str] | None = 
         ConfigError: If the file is missing or no TOML, or a key or value is not allowed; the message
             lists every problem with its key.
     """
-    path = _find(DEFAULT_CONFIG if source is None else source)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`{path}` is not valid TOML: {error}.") from None
-    for change in overrides or []:
-        _apply(values, change)
-    try:
-        return ExperimentConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"`{source or DEFAULT_CONFIG}` is not a valid experiment:\n" + _explain(error)) from None
+    return read_config(_find(DEFAULT_CONFIG if source is None else source), ExperimentConfig, overrides)
 
 
 def _find(source: str | Path) -> Path:
@@ -125,39 +111,3 @@ def _find(source: str | Path) -> Path:
         f"`CONFIG` must be a TOML file or one of {', '.join(shipped)}, but there is no file '{source}'. "
         f"Leave it out for '{DEFAULT_CONFIG}'."
     )
-
-
-def _apply(values: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"`--set` takes section.key=value, for example train.steps=2000, but got '{change}'.")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"`--set {change}`: '{section}' is a value, not a section.")
-    values[last] = value
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"]]
-        key = ".".join(where)
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"  '{key}' is not a known key. Known here: {', '.join(_known_keys(where[:-1]))}.")
-        else:
-            came = "" if isinstance(problem["input"], dict) else f" (it is {problem['input']!r})"
-            lines.append(f"  {key + ': ' if key else ''}{problem['msg']}{came}.")
-    return "\n".join(lines)
-
-
-def _known_keys(sections: list[str]) -> list[str]:
-    model: Any = ExperimentConfig
-    for section in sections:
-        model = model.model_fields[section].annotation
-    return list(model.model_fields)

@@ -7,3 +7,4 @@ from eigenflow.store.schema import RunFolderWarning as RunFolderWarning
 from eigenflow.store.schema import Status as Status
 from eigenflow.store.schema import Variable as Variable
 from eigenflow.store.writer import RunWriter as RunWriter
+from eigenflow.store.writer import claim_folder as claim_folder

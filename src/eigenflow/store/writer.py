@@ -27,7 +27,7 @@ from eigenflow.store.schema import (
     Variable,
 )
 
-__all__ = ["RunWriter"]
+__all__ = ["RunWriter", "claim_folder"]
 
 
 class RunWriter:
@@ -254,6 +254,18 @@ class RunWriter:
 
     def _refuse_closed(self) -> None:
         raise RunFolderError(f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run.")
+
+
+def claim_folder(path: str | Path) -> Path:
+    """Make a folder for results, or take an empty one.
+
+    Raises:
+        RunFolderError: If something is in it already; nothing is overwritten.
+    """
+    folder = Path(path)
+    _check_empty(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _check_empty(folder: Path) -> None:
