@@ -23,6 +23,11 @@ def plot_density(solution: TransportSolution, *, ax: Axes, times: int = SHOWN_TI
     Returns:
         The same `ax`, both axes logarithmic.
     """
+    ax.set_xlabel("eigenvalue λ [1 / time]")
+    ax.set_ylabel("mass per ln λ")
+    ax.set_title("Density over time (dots: frontier)")
+    if not np.any(solution.mass > TINY):
+        return _say_empty(ax)
     centres = np.sqrt(solution.edges[:-1] * solution.edges[1:])
     width = np.diff(np.log(solution.edges))
     shown = np.unique(np.linspace(0, len(solution.times) - 1, times).round().astype(int))
@@ -35,25 +40,24 @@ def plot_density(solution: TransportSolution, *, ax: Axes, times: int = SHOWN_TI
         frontier = solution.frontier[index]
         if solution.edges[0] < frontier < solution.edges[-1]:
             ax.plot(frontier, np.interp(frontier, centres, height), "o", color=colour, markersize=5)
-    if top > 0:
-        ax.set_ylim(top * 1e-8, top * 3)
-    ax.set_xlabel("eigenvalue λ [1 / time]")
-    ax.set_ylabel("mass per ln λ")
-    ax.set_title("Density over time (dots: frontier)")
+    ax.set_ylim(top * 1e-8, top * 3)
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return ax
 
 
 def plot_loss(solution: TransportSolution, *, ax: Axes) -> Axes:
     """Draw the total over time, with the frontier on a second axis."""
+    ax.set_title("Total and frontier")
+    if not np.any(solution.total > TINY):
+        return _say_empty(ax)
     ax.loglog(solution.times, np.where(solution.total > TINY, solution.total, np.nan), color="#0072B2", label="total")
     ax.set_xlabel("time t")
     ax.set_ylabel("total (2 × loss for energies)", color="#0072B2")
     right = ax.twinx()
     inside = (solution.frontier > solution.edges[0]) & (solution.frontier < solution.edges[-1])
-    right.loglog(solution.times, np.where(inside, solution.frontier, np.nan), "--", color="#D55E00")
+    if inside.any():
+        right.loglog(solution.times, np.where(inside, solution.frontier, np.nan), "--", color="#D55E00")
     right.set_ylabel("frontier λ [1 / time] (dashed)", color="#D55E00")
-    ax.set_title("Total and frontier")
     return ax
 
 
@@ -102,6 +106,11 @@ def transport_figure(solution: TransportSolution, title: str) -> Figure:
         plot(solution, ax=ax)
     figure.suptitle(title)
     return figure
+
+
+def _say_empty(ax: Axes) -> Axes:
+    ax.text(0.5, 0.5, "no mass in the domain", ha="center", va="center", transform=ax.transAxes)
+    return ax
 
 
 def _shades(count: int) -> list[tuple[float, float, float, float]]:
