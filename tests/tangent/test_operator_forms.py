@@ -114,8 +114,9 @@ def test_exact_rate_agrees_with_differences(name):
 
 def test_layer_rules_are_used_where_they_hold_and_given_up_where_not():
     assert ef.Probe(*build("mlp")).method == "dense, layer rules for all parameters"
-    tied = ef.Probe(*build("tied"))
-    assert "explicit Jacobian for inner.weight, inner.bias" in tied.method
+    for name in ("tied", "conv"):
+        assert ef.Probe(*build(name)).method == "dense, layer rules for all parameters"
+    assert ef.Probe(*build("tokens")).method == "dense, explicit Jacobian for bias; layer rules for the rest"
     mixing = ef.Probe(*build("set"))
     mixing.measure(modes=1)
     assert "layer rules" not in mixing.method

@@ -9,7 +9,7 @@ from torch.func import jvp, vjp, vmap
 
 from eigenflow.core.errors import NonFiniteError, ShapeError
 from eigenflow.tangent.dense import dense_kernel, dense_kernel_and_rate
-from eigenflow.tangent.layers import LinearLayer
+from eigenflow.tangent.layers import CoveredLayer
 from eigenflow.tangent.network import Network, Parameters
 
 __all__ = ["TangentPoint"]
@@ -34,7 +34,7 @@ class TangentPoint:
     def __init__(
         self,
         network: Network,
-        layers: tuple[LinearLayer, ...],
+        layers: tuple[CoveredLayer, ...],
         parameters: Parameters,
         rest: Parameters,
         inputs: Tensor,
@@ -102,7 +102,7 @@ class TangentPoint:
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
         kernel = dense_kernel(self.network, self.layers, self.parameters, self.rest, self.inputs)
-        return self.factor * kernel
+        return kernel.mul_(self.factor) if self.factor != 1.0 else kernel
 
     @torch.no_grad()
     def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
@@ -110,7 +110,7 @@ class TangentPoint:
         kernel, rate = dense_kernel_and_rate(
             self.network, self.layers, self.parameters, self.rest, self.inputs, direction
         )
-        return self.factor * kernel, self.factor * rate
+        return kernel.mul_(self.factor), rate.mul_(self.factor)
 
     def _outputs(self, parameters: Parameters) -> Tensor:
         return self.network.apply(parameters, self.rest, self.inputs)

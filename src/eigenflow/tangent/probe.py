@@ -12,7 +12,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
-from eigenflow.tangent.layers import find_linear_layers
+from eigenflow.tangent.layers import find_layers
 from eigenflow.tangent.losses import loss_factor
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
@@ -73,7 +73,7 @@ class Probe:
         checked_outputs(self.network, parameters, rest, self.inputs, self.targets, check_determinism)
         if self.holdout is not None:
             checked_outputs(self.network, parameters, rest, *self.holdout, check_determinism=False)
-        self.layers = find_linear_layers(self.network, parameters, rest, self.inputs)
+        self.layers = find_layers(self.network, parameters, rest, self.inputs)
 
     @property
     def size(self) -> int:

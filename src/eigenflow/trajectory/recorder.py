@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Recorder:
         self,
         path: str | Path,
         probe: Probe,
-        schedule: Iterable[int],
+        schedule: Iterable[SupportsIndex],
         *,
         modes: int | None = None,
         resume_from: int | None = None,
@@ -198,11 +198,11 @@ class Recorder:
         }
 
 
-def _checked_schedule(schedule: Iterable[int]) -> frozenset[int]:
-    steps = list(schedule)
-    if not steps or any(int(s) != s or s < 0 for s in steps):
+def _checked_schedule(schedule: Iterable[SupportsIndex]) -> frozenset[int]:
+    steps = np.asarray(list(schedule))
+    if steps.size == 0 or steps.dtype.kind not in "iu" or steps.min() < 0:
         raise ArgumentError(
-            f"`schedule` must hold at least one step, whole numbers >= 0, but is {steps[:5]}. "
+            f"`schedule` must hold at least one step, whole numbers >= 0, but is {steps[:5].tolist()}. "
             f"Use eigenflow.log_steps(total, count=60)."
         )
-    return frozenset(int(s) for s in steps)
+    return frozenset(steps.tolist())
