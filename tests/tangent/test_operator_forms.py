@@ -51,6 +51,18 @@ class Tokens(nn.Module):
         return self.head(torch.tanh(self.mix(self.norm(self.table(x))) + self.bias).mean(1))
 
 
+class Residual(nn.Module):
+    """A residual block on two positions, with norms over two axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm((2, 3))
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return (x + torch.tanh(self.inner(self.norm(x)))).sum(2)
+
+
 def frozen_net():
     model = tanh_net(seed=1)
     model[0].weight.requires_grad_(False)
@@ -67,12 +79,28 @@ MODELS = {
         nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 4, 2), nn.Tanh(), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(8, 2)
     ),
     "tokens": Tokens,
+    "grouped": lambda: nn.Sequential(
+        nn.Unflatten(1, (3, 1, 1)),
+        nn.ConstantPad2d(2, 0.3),
+        nn.Conv2d(3, 6, 3, groups=3, stride=2, padding=1),
+        nn.Tanh(),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 2, 2, dilation=2, bias=False),
+        nn.Flatten(),
+    ),
+    "normed": lambda: nn.Sequential(nn.Linear(3, 6), nn.RMSNorm(6, eps=1e-3), nn.Unflatten(1, (2, 3)), Residual()),
 }
 
 
 def build(name):
     torch.manual_seed(2)
     model = MODELS[name]().double().eval()
+    for buffer in model.buffers():  # batch statistics that are not those of a new layer
+        if buffer.is_floating_point():
+            buffer.add_(torch.rand(buffer.shape, dtype=buffer.dtype))
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.data.add_(0.3 * torch.randn(parameter.shape, dtype=parameter.dtype))
     inputs, targets = samples(seed=2)
     if name == "tokens":
         inputs = torch.randint(0, 7, (6, 5), generator=torch.Generator().manual_seed(0))
