@@ -441,11 +441,18 @@ def test_wrong_arguments_are_named(call, error, message):
         call()
 
 
-@pytest.mark.rejects
-def test_sources_are_refused():
-    with pytest.raises(ArgumentError, match=r"`source` must be None.*Only source-free"):
-        TransportProblem(DRIFTS["b=2"], 2.0, start, DOMAIN, source=start)
-
-
 def run(times=(1.0,), cells=10, method="auto", initial=start):
     return solve(problem(DRIFTS["b=2"], initial), times, cells=cells, method=method)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7, 1e-10])
+@pytest.mark.parametrize("name", ["b=2", "b=3", "standing", "b=0.5 growth", "b=1.5 escape", "c(t), b=1", "c(t), b=1.5"])
+def test_tolerance_is_kept(name, tolerance):
+    """Against 20 nodes on pieces of 0.1, which are converged to rounding."""
+    case, times = problem(DRIFTS[name]), np.geomspace(0.03, 30, 4)
+    reference = solve(case, times, cells=30, method=ExactJump(nodes=20, longest_piece=0.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        solution = solve(case, times, cells=30, method=ExactJump(tolerance=tolerance))
+    error = np.abs(solution.mass - reference.mass).sum(axis=1)
+    assert error.max() <= tolerance * reference.budget.initial

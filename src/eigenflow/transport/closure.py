@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL, block_indices
@@ -135,7 +135,7 @@ def fit_closure(budget: ShellBudget, *, seed: int = 0) -> Closure:
     kappa = -factor * data.scale
     count = data.is_used.sum(1)
     error = np.sqrt(data.errors(b) / np.maximum(count - 1, 1) / (shape**2).sum(1)) * data.scale
-    half_width = stats.t.ppf((1 + LEVEL) / 2, np.maximum(count - 1, 1)) * error
+    half_width = stdtrit(np.maximum(count - 1, 1), (1 + LEVEL) / 2) * error
 
     gammas = data.times * kappa
     sign = np.sign(np.median(kappa))

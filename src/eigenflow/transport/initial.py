@@ -121,16 +121,27 @@ class DepartureMesh:
     error: float
 
 
-def departure_mesh(initial: Callable | CellMasses, log_domain: tuple[float, float]) -> DepartureMesh:
+def departure_mesh(
+    initial: Callable | CellMasses,
+    log_domain: tuple[float, float],
+    longest: float = _LONGEST_PANEL,
+    resolved: float = _RESOLVED,
+) -> DepartureMesh:
     """Prepare an initial density for integration over departure intervals.
+
+    Args:
+        initial: A density per unit eigenvalue, or masses of cells.
+        log_domain: ln(lambda) at the ends of the domain.
+        longest: Longest panel.
+        resolved: Share of the mass to which a callable is to be resolved.
 
     Raises:
         ArgumentError: If a callable returns negative values or too few.
         NonFiniteError: If it returns NaN or inf.
     """
     if isinstance(initial, CellMasses):
-        return _mesh_of_cells(initial)
-    return _mesh_of_callable(_checked_density(initial), log_domain)
+        return _mesh_of_cells(initial, longest)
+    return _mesh_of_callable(_checked_density(initial), log_domain, longest, resolved)
 
 
 def refine(edges: Array, longest: float) -> Array:
@@ -142,13 +153,13 @@ def refine(edges: Array, longest: float) -> Array:
     return np.append(start + index * np.repeat(widths / parts, parts), edges[-1])
 
 
-def _mesh_of_cells(initial: CellMasses) -> DepartureMesh:
+def _mesh_of_cells(initial: CellMasses, longest: float) -> DepartureMesh:
     edges, masses = np.log(np.asarray(initial.edges)), np.asarray(initial.masses)
     rougher = None
     if len(masses) >= 4:
         pairs = np.arange(0, len(masses), 2)
         rougher = parabolas(np.append(edges[:-1][pairs], edges[-1]), np.add.reduceat(masses, pairs))
-    mesh = refine(edges, _LONGEST_PANEL)
+    mesh = refine(edges, longest)
     return DepartureMesh(mesh, parabolas(edges, masses), rougher, float(masses.sum()), 0.0)
 
 
@@ -178,7 +189,9 @@ def _checked_density(initial: Callable) -> Callable[[Array], Array]:
     return density
 
 
-def _mesh_of_callable(density: Callable[[Array], Array], log_domain: tuple[float, float]) -> DepartureMesh:
+def _mesh_of_callable(
+    density: Callable[[Array], Array], log_domain: tuple[float, float], longest: float, resolved: float
+) -> DepartureMesh:
     """Bisect panels until six nodes integrate each as well as twelve do."""
     nodes, weights = panel_rule(6)
 
@@ -186,7 +199,7 @@ def _mesh_of_callable(density: Callable[[Array], Array], log_domain: tuple[float
         half = 0.5 * (right - left)[:, None]
         return (density(left[:, None] + half * (1.0 + nodes)) * half) @ weights
 
-    edges = refine(np.array(log_domain), _LONGEST_PANEL)
+    edges = refine(np.array(log_domain), longest)
     left, right = edges[:-1], edges[1:]
     whole = integrate(left, right)
     done_edges, mass, error = [edges], 0.0, 0.0
@@ -195,7 +208,7 @@ def _mesh_of_callable(density: Callable[[Array], Array], log_domain: tuple[float
         lower, upper = integrate(left, middle), integrate(middle, right)
         wrong = np.abs(lower + upper - whole)
         scale = mass + float(np.sum(lower + upper))
-        is_open = wrong > _RESOLVED * scale / 32
+        is_open = wrong > resolved * scale / 32
         if depth == _MAX_DEPTH - 1 or 2 * is_open.sum() + sum(map(len, done_edges)) > _MAX_PANELS:
             is_open[:] = False
         mass += float(np.sum((lower + upper)[~is_open]))

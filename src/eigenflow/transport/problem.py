@@ -1,25 +1,37 @@
 """The transport-dissipation problem: what is to be solved, checked once."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.initial import CellMasses, Initial, PointMasses
 from eigenflow.transport.motion.characteristics import Characteristics, check_dissipation
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.motion.flow import Dissipation
+from eigenflow.transport.motion.paths import Values
+from eigenflow.transport.sources import Source
 
-__all__ = ["TransportProblem"]
+__all__ = ["Drift", "TransportProblem"]
 
 # (1 + |b|) |ln lambda| stays below this, so that no power of an eigenvalue overflows.
 _LARGEST_LOG_POWER = 600.0
 
 
+@runtime_checkable
+class Drift(Protocol):
+    """Any drift: what moves eigenvalues, and nothing else of it is known."""
+
+    def velocity(self, eigenvalues: Values, times: Values = 0.0) -> Float[np.ndarray, "..."]:
+        """Evaluate d lambda / dt on broadcast arrays; positive upwards."""
+        ...
+
+
 @dataclass(frozen=True)
 class TransportProblem:
-    """The equation d_t g + d_lambda(v g) = -rate(lambda) g on a domain of eigenvalues, from t = 0.
+    """The equation d_t g + d_lambda(v g) = -rate(lambda) g + S on a domain of eigenvalues, from t = 0.
 
     Nothing flows in through the ends of the domain: `initial` counts as zero outside it. What
     reaches an end has left for good, and is found in the outflow of the budget.
@@ -27,49 +39,60 @@ class TransportProblem:
     Source: claim C3 of theory.md, whose energy form has the rate 2 lambda.
 
     Attributes:
-        drift: v = -c(t) lambda^b.
+        drift: v = -c(t) lambda^b as a `PowerDrift`, or any object with a method
+            `velocity(eigenvalues, times)`.
         dissipation: Factor of lambda (2.0 for energy, 1.0 for an amplitude), or a function that
             takes an array of eigenvalues and returns rates >= 0, in 1 / time.
         initial: Density per unit eigenvalue as a function of an array of eigenvalues, or
             `CellMasses`, or `PointMasses`.
         domain: Lowest and highest eigenvalue, positive, in 1 / time.
-        source: Must be None: only source-free problems are solved so far.
+        source: S, what modes gain: None, `GivenSource`, `SgdNoise`, `KernelSource` or `StateSource`.
     """
 
-    drift: PowerDrift
+    drift: PowerDrift | Drift
     dissipation: Dissipation
     initial: Initial
     domain: tuple[float | int, float | int]
-    source: Any = None
+    source: Source | None = None
 
     def __post_init__(self) -> None:
-        _check_domain(self.domain, self.drift)
-        check_dissipation(self.dissipation)
-        if self.source is not None:
+        if not isinstance(self.drift, Drift):
             raise ArgumentError(
-                f"`source` must be None, but is {self.source!r}. Only source-free problems are solved "
-                f"so far; leave the coupling between modes out."
+                f"`drift` must have a method `velocity(eigenvalues, times)`, but is a {type(self.drift).__name__}. "
+                f"For v = -c lambda^b pass `PowerDrift(c, b)`."
+            )
+        _check_domain(self.domain, float(self.drift.b) if isinstance(self.drift, PowerDrift) else 1.0)
+        check_dissipation(self.dissipation)
+        if self.source is not None and not isinstance(self.source, Source):
+            raise ArgumentError(
+                f"`source` must be None or a source, but is a {type(self.source).__name__}. "
+                f"Available: GivenSource, SgdNoise, KernelSource, StateSource."
             )
         _check_initial(self.initial, self.domain)
 
     @property
     def characteristics(self) -> Characteristics:
         """The exact paths of single modes, unbounded by the domain."""
+        if not isinstance(self.drift, PowerDrift):
+            raise ArgumentError(
+                f"`characteristics` are known for `PowerDrift` only, but `drift` is a {type(self.drift).__name__}. "
+                f"Integrate `drift.velocity` along the path instead."
+            )
         return Characteristics(self.drift, self.dissipation)
 
 
-def _check_domain(domain: tuple, drift: PowerDrift) -> None:
+def _check_domain(domain: tuple, b: float) -> None:
     is_pair = isinstance(domain, tuple) and len(domain) == 2
     if not is_pair or not np.all(np.isfinite(domain)) or not 0 < domain[0] < domain[1]:
         raise ArgumentError(
             f"`domain` must be two positive finite eigenvalues, the lower one first, but is {domain!r}. "
             f"Modes of eigenvalue 0 lie below any domain; take a small lower end such as 1e-12."
         )
-    reach = (1.0 + abs(drift.b)) * max(abs(np.log(domain[0])), abs(np.log(domain[1])))
+    reach = (1.0 + abs(b)) * max(abs(np.log(domain[0])), abs(np.log(domain[1])))
     if reach > _LARGEST_LOG_POWER:
         raise ArgumentError(
             f"`domain` must keep lambda^(1 + |b|) within 1e-260 and 1e260, but {domain!r} with "
-            f"b = {drift.b:g} does not. Narrow it or measure time in another unit."
+            f"b = {b:g} does not. Narrow it or measure time in another unit."
         )
 
 

@@ -15,8 +15,9 @@ class SolveStatus(Enum):
     """How a solve ended.
 
     CONVERGED: accurate, and all mass stayed in the domain. LEFT_DOMAIN: accurate, but mass went out
-    through an end of the domain; see the budget. INACCURATE: the budget residual or the error of
-    the quadrature is larger than promised.
+    through an end of the domain; see the budget. INACCURATE: the budget residual or the
+    estimated error is larger than promised (1e-9 and 1e-6 of the mass in exact methods, 1e-6 and 1e-2 in
+    others), or the integration stopped before the last time, and its last state is repeated.
     """
 
     CONVERGED = "converged"
@@ -34,9 +35,10 @@ class Budget:
         outflow_below: Gone through the lower end of the domain, as much as was left on arrival
             there. For b < 1 this holds the modes on their way to zero, which decay no more.
         outflow_above: Gone through the upper end, for c < 0.
-        source: Gained from the source; zero so far.
+        source: Gained from the source, net; zero without one.
         residual: initial + source - total - dissipated - outflow. The terms are integrated
-            separately, so it measures the quadrature and the partition of the domain.
+            separately. With the exact methods it measures the quadrature and the partition of the
+            domain; with the others, which keep the books in the same steps, only their conservation.
     """
 
     initial: float
@@ -60,15 +62,18 @@ class TransportSolution:
         problem: What was solved.
         times: Output times, shape (time,).
         edges: Cell edges, logarithmic over the domain, shape (cells + 1,).
-        mass: Integral of g over each cell, never negative, shape (time, cell).
+        mass: Integral of g over each cell, shape (time, cell). Never negative with the methods
+            "exact" and "positive", if the source is not; "ladder" and "lines" may undershoot zero.
         total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
         frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
             where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
             (theory.md 3.10). Only paths inside the domain count: inf while none has lost that much
-            (or none is left), 0 when all have.
+            (or none is left), 0 when all have. The source does not enter; for a drift that is no
+            `PowerDrift` it is not known, and inf.
         budget: Where the mass has gone.
         error: Estimated error of `mass`, summed over the cells, shape (time,); on the safe side for
-            smooth data. For `CellMasses` it is what halving their resolution would change.
+            smooth data. For `CellMasses` it is what halving their resolution would change; for the
+            methods other than "exact" it is what half the cells (and double steps) do change.
         status: See `SolveStatus`.
         method: Name of the method that was used.
         reason: Why that method.

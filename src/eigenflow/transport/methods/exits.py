@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.transport.initial import DepartureMesh
-from eigenflow.transport.methods.piece_rule import PieceRule
+from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
 from eigenflow.transport.motion.flow import Flow
 from eigenflow.transport.motion.paths import fall
 
@@ -44,6 +44,10 @@ def leaving_density(
     What a mode carries out does not depend on the output time, so each departure is followed once.
     """
     low, high = survivors(flow, times, ends)
+    if low[-1] <= mesh.edges[0] and high[-1] >= mesh.edges[-1]:
+        return Leaving(*(np.zeros(len(times)) for _ in range(3)))
+    if not len(flow.turning_times):
+        return _leaving_steadily(flow, mesh, (low, high), ends, rule)
     turns = survivors(flow, flow.turning_times, ends)
     graded = (np.concatenate(turns)[:, None] + np.concatenate([_GRADED, -_GRADED])).ravel()
     points = np.concatenate([mesh.edges, low, high, *turns, graded])
@@ -57,6 +61,31 @@ def leaving_density(
     carried = mesh.density(x) * weights
     below, above, lost = _followed(flow, x, carried, ends)
     return _accumulate(middle[is_leaving], below.sum(1), above.sum(1), lost.sum(1), low, high)
+
+
+def _leaving_steadily(
+    flow: Flow, mesh: DepartureMesh, stay: tuple[Array, Array], ends: tuple[float, float], rule: PieceRule
+) -> Leaving:
+    """Modes leave through one end and in the order of their departures: one cumulative integral for all times."""
+    first, last = mesh.edges[0], mesh.edges[-1]
+    is_below = stay[0][-1] > first
+    cuts = np.clip(stay[0] if is_below else stay[1], first, last)
+    begin, end = (first, cuts[-1]) if is_below else (cuts[-1], last)
+    # Close to the end of the domain C may go like any power of the time, and what is lost on the way
+    # may be steep; kinks of c show in the exit times.
+    graded = ends[0] + _GRADED[:12] if is_below else ends[1] - _GRADED[:12]
+    points = np.concatenate([mesh.edges, graded, *survivors(flow, flow.kinks, ends)])
+    panels = np.unique(np.concatenate([[begin], points[(points > begin) & (points < end)], [end]]))
+    x, weights = rule.place(panels[:-1], panels[1:])
+    out, lost = _followed_to(flow, x, mesh.density(x) * weights, ends[0] if is_below else ends[1])
+    row = np.concatenate([[begin], cuts]) if is_below else np.concatenate([cuts[::-1], [end]])
+    place = CumulativePlaces(panels, row[None, :])
+    gone = []
+    for values in (out, lost):
+        steps = np.maximum(place.between(values[None], rule)[0], 0.0)
+        gone.append(np.cumsum(steps) if is_below else np.cumsum(steps[::-1]))
+    nothing = np.zeros(len(cuts))
+    return Leaving(gone[0] if is_below else nothing, nothing if is_below else gone[0], gone[1])
 
 
 def leaving_points(
@@ -79,6 +108,14 @@ def _followed(flow: Flow, start: Array, carried: Array, ends: tuple[float, float
     exponent = flow.exit_exponent(start, drop, exit_time)
     out = carried * np.exp(-exponent)
     return np.where(goes_below, out, 0.0), np.where(goes_below, 0.0, out), -carried * np.expm1(-exponent)
+
+
+def _followed_to(flow: Flow, start: Array, carried: Array, end: float) -> tuple[Array, Array]:
+    drop = start - end
+    # A mode on the last cut may seem to leave a rounding after the horizon.
+    exit_time = np.minimum(flow.exit_times(start, drop), flow.horizon)
+    exponent = flow.exit_exponent(start, drop, exit_time)
+    return carried * np.exp(-exponent), -carried * np.expm1(-exponent)
 
 
 def _accumulate(where: Array, below: Array, above: Array, lost: Array, low: Array, high: Array) -> Leaving:

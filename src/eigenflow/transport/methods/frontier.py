@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.transport.methods.exits import survivors
+from eigenflow.transport.methods.shared_nodes import smooth_until
 from eigenflow.transport.motion.flow import Flow
 from eigenflow.transport.motion.paths import fall
 
@@ -12,6 +13,7 @@ __all__ = ["LOST_EXPONENT", "frontier"]
 LOST_EXPONENT = 1.0
 _SECTIONS = 32
 _ROUNDS = 4
+_LONGEST_STEP = 0.25
 
 
 def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, float]) -> Float[np.ndarray, " time"]:
@@ -26,10 +28,49 @@ def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, f
         Eigenvalues; inf where no path has lost that much or none is left, 0 where all have.
     """
     low, high = survivors(flow, times, ends)
+    start = flow.start_for_exponent(LOST_EXPONENT, times)
+    if start is None and flow.table is not None and smooth_until(flow, times, ends) == len(times):
+        start = _start_on_grid(flow, times, low, high)
+    if start is not None:
+        is_some = (start > low) & (start <= high) & (high > low)
+        inside = np.where(is_some, start, low)
+        now = np.exp(inside - fall(inside, flow.accumulated(times), flow.b)[0])
+        return np.where(is_some, now, np.where((start <= low) & (high > low), 0.0, np.inf))
     result = np.full(len(times), np.inf)
     is_left = high > low
     result[is_left] = _crossing(flow, times[is_left], low[is_left], high[is_left], ends)
     return result
+
+
+def _start_on_grid(
+    flow: Flow,
+    times: Float[np.ndarray, " time"],
+    low: Float[np.ndarray, " time"],
+    high: Float[np.ndarray, " time"],
+) -> Float[np.ndarray, " time"]:
+    """Find ln(lambda0) of the first path above `low` that has lost enough, on one grid for all times."""
+    num = int(np.ceil((high.max() - low.min()) / _LONGEST_STEP)) + 1
+    grid = np.linspace(low.min(), max(high.max(), low.min() + 1e-9), max(num, 2))
+    rows = np.arange(len(times))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # ln Q is close to a straight line in ln(lambda).
+        excess = np.log(flow.exponents(grid, times) / LOST_EXPONENT)
+        is_over = (excess >= 0) & (grid > low[:, None])
+        first = np.clip(np.argmax(is_over, axis=1), 1, len(grid) - 1)
+        before, after = excess[rows, first - 1], excess[rows, first]
+        slope = (after - before) / (grid[first] - grid[first - 1])
+        x = grid[first] - after / slope
+        is_never, is_always = ~is_over.any(axis=1), before >= 0
+        is_sought = ~(is_never | is_always) & np.isfinite(slope)
+        point, value = grid[first], after
+        for _ in range(_ROUNDS - 1 if is_sought.any() else 0):
+            x = np.where(is_sought, x, grid[first])
+            now = np.log(np.diagonal(flow.exponents(x, times)) / LOST_EXPONENT)
+            secant = (now - value) / (x - point)
+            slope = np.where(np.isfinite(secant) & (secant > 0), secant, slope)
+            point, value = x, now
+            x = x - now / slope
+    return np.where(is_sought, x, np.where(is_never, np.inf, -np.inf))
 
 
 def _crossing(

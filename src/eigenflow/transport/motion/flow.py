@@ -5,20 +5,29 @@ Everything here works on x = ln(lambda). The public face is `characteristics`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.path_quadrature import along_path, along_time, time_panels
+from eigenflow.transport.motion.path_quadrature import along_path, along_time, along_time_until, time_panels
 from eigenflow.transport.motion.paths import accumulated_for_fall, exp_ratio, fall
-from eigenflow.transport.motion.time_integral import TimeIntegral, integrate_strength
+from eigenflow.transport.motion.time_integral import (
+    TimeIntegral,
+    integrate_panels,
+    integrate_strength,
+    panel_nodes,
+)
 
 __all__ = ["Dissipation", "Flow", "make_flow", "rate_of"]
 
 Array = Float[np.ndarray, "..."]
 Dissipation = float | int | Callable
+
+# With fewer modes than this for each pair of times, pairs are not worth a quadrature of their own.
+_MODES_OF_PAIR = 20
 
 
 def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
@@ -70,6 +79,11 @@ class Flow:
         """Times in the horizon at which the drift changes direction."""
         return np.zeros(0) if self.table is None else self.table.turning_times
 
+    @property
+    def kinks(self) -> Float[np.ndarray, " kink"]:
+        """Times inside the horizon at which c jumps or is otherwise not smooth, as far as its panels show."""
+        return np.zeros(0) if self.table is None else self.table.kinks
+
     def accumulated(self, times: Array) -> Array:
         """Integrate c from 0 to each time."""
         return self.c * times if self.table is None else self.table(times)
@@ -103,6 +117,52 @@ class Flow:
             with np.errstate(over="ignore"):
                 return self.dissipation * np.exp(log_start) * self._scaled_time(times)
         return self._exponent_varying(log_start, times, start)
+
+    def exponents(self, log_start: Array, times: Array) -> Array:
+        """Integrate the dissipation rate from 0 to every time along every path.
+
+        With c(t) all times share one quadrature, so this is much cheaper than `exponent`.
+
+        Args:
+            log_start: ln(lambda0), shape (mode,); no path may end within the times.
+            times: Not negative, increasing, shape (time,).
+
+        Returns:
+            Shape (time, mode).
+        """
+        if not callable(self.dissipation) and self.dissipation == 0:
+            return np.zeros((len(times), len(log_start)))
+        if self.table is None:
+            return self._exponent_constant(log_start[None, :], times[:, None])
+        if self._is_separable:
+            with np.errstate(over="ignore"):
+                return np.multiply.outer(self._scaled_time(times), self.dissipation * np.exp(log_start))
+        if times[-1] == 0:
+            return np.zeros((len(times), len(log_start)))
+        left, right = self._panels_for(log_start, self._breaks(0.0, float(times[-1]), times[times > 0]))
+        panels = along_time(self.accumulated, left, right, self._rate_along(log_start))
+        total = np.concatenate([np.zeros((len(log_start), 1)), np.cumsum(panels, axis=1)], axis=1)
+        return total[:, np.searchsorted(left, times)].T
+
+    def start_for_exponent(self, exponent: float, times: Array) -> Array | None:
+        """Give ln(lambda0) of the modes whose exponent at each time has this value, where that is a closed form.
+
+        Returns:
+            Shape of `times`, inf where no mode has lost so much; None if there is no closed form.
+        """
+        if callable(self.dissipation):
+            return None
+        if self.dissipation == 0:
+            return np.full(times.shape, np.inf)
+        with np.errstate(divide="ignore", over="ignore"):
+            if self._is_separable and self.table is not None:
+                return np.log(exponent / self.dissipation / self._scaled_time(times))
+            if self.table is None and (self.c == 0 or self.b == 1.0):
+                elapsed = times * exp_ratio(self.c * times) if self.b == 1.0 else times
+                return np.log(exponent / self.dissipation / elapsed)
+            if self.table is None and self.b == 2.0:
+                return np.log(np.expm1(exponent * self.c / self.dissipation) / (self.c * times))
+        return None
 
     def exit_exponent(self, log_start: Array, drop: Array, times: Array) -> Array:
         """Give the exponent of modes that reach a domain end after a fall, at known exit times."""
@@ -140,7 +200,7 @@ class Flow:
         if callable(self.dissipation):
             return along_path(rate_of(self.dissipation), log_start, drop, stretch, self.b)
         with np.errstate(over="ignore"):
-            spent = stretch * exp_ratio((2.0 - self.b) * drop)
+            spent = stretch if self.b == 2.0 else stretch * exp_ratio((2.0 - self.b) * drop)
             return self.dissipation * np.exp(log_start) * spent
 
     def _exponent_of_ended(self, log_start: Array) -> Array:
@@ -159,14 +219,25 @@ class Flow:
 
     def _scaled_time(self, times: Array) -> Array:
         """Integrate exp(-C(s)) from 0 to each time, the common effective time at b = 1."""
-        unique, inverse = np.unique(times, return_inverse=True)
-        if not len(unique) or unique[-1] == 0:
-            return np.zeros(np.shape(times))
+        return self._scaled_clock(times)
+
+    @cached_property
+    def _scaled_clock(self) -> TimeIntegral:
         zero = np.zeros(1)
-        left, right = time_panels(self.accumulated, self._breaks(0.0, unique[-1], unique), zero, 1.0)
-        panels = along_time(self.accumulated, left, right, lambda C: np.exp(-C))
-        total = np.concatenate([[0.0], np.cumsum(panels)])
-        return total[np.searchsorted(left, unique)][inverse].reshape(np.shape(times))
+        horizon = self.horizon if self.horizon > 0 else 1.0
+        left, right = time_panels(self.accumulated, self._breaks(0.0, horizon), zero, 1.0)
+        edges = np.append(left, right[-1])
+        return integrate_panels(edges, np.exp(-self.accumulated(panel_nodes(edges))))
+
+    def _panels_for(self, log_start: Array, breaks: Array) -> tuple[Array, Array]:
+        ends = np.array([log_start.min(), log_start.max()])
+        return time_panels(self.accumulated, breaks, ends, self.b)
+
+    def _rate_along(self, log_start: Array) -> Callable[[Array], Array]:
+        """Give the rate of each mode as a function of C, shape (mode, time)."""
+        rate = rate_of(self.dissipation)
+        start = log_start[:, None]
+        return lambda C: rate(np.exp(start - fall(start, C, self.b)[0]))
 
     def _breaks(self, start: float, end: float, extra: Array | None = None) -> Array:
         assert self.table is not None
@@ -176,9 +247,13 @@ class Flow:
         return np.unique(np.concatenate([[start], inner[keep], more, [end]]))
 
     def _exponent_varying(self, log_start: Array, times: Array, start: Array) -> Array:
-        """Quadrature in time, one pair (start, time) after the other."""
+        """Quadrature in time, one pair (start, time) after the other, or all at once where each has few modes."""
         result = np.zeros(log_start.shape)
         unique, inverse = np.unique((start + 1j * times).ravel(), return_inverse=True)
+        if len(unique) > 1 and log_start.size < _MODES_OF_PAIR * len(unique) and not np.any(start):
+            together = self._exponent_of_each(log_start.ravel(), times.ravel())
+            if together is not None:
+                return together.reshape(log_start.shape)
         order = np.argsort(inverse, kind="stable")
         bounds = np.searchsorted(inverse[order], np.arange(len(unique) + 1))
         flat = log_start.ravel()
@@ -186,6 +261,14 @@ class Flow:
             members = order[bounds[i] : bounds[i + 1]]
             result.flat[members] = self._exponent_of_pair(flat[members], float(pair.real), float(pair.imag))
         return result
+
+    def _exponent_of_each(self, log_start: Array, times: Array) -> Array | None:
+        """Exponents of modes with end times of their own, or None if some path ends before the last."""
+        breaks = self._breaks(0.0, float(times.max()))
+        if np.isinf(fall(log_start[:, None], self.accumulated(breaks), self.b)[0]).any():
+            return None
+        left, right = self._panels_for(log_start, breaks)
+        return along_time_until(self.accumulated, left, right, self._rate_along(log_start), times)
 
     def _exponent_of_pair(self, log_start: Array, start: float, end: float) -> Array:
         if end <= start:
@@ -238,32 +321,49 @@ class Flow:
         return value + float(self.dissipation * rest[0] ** (2.0 - self.b) / abs(c * (2.0 - self.b)))
 
     def _first_reached(self, target: Array) -> Array:
-        """Invert C on the segment between turning times where it first reaches the target."""
-        corners = np.concatenate([[0.0], self.turning_times, [self.horizon]])
-        levels = self.accumulated(corners)
+        """Invert C on the stretch, between two knots, where it first reaches the target."""
+        knots, levels = self._knots
         highest, lowest = np.maximum.accumulate(levels), np.minimum.accumulate(levels)
         is_up = target >= 0
         segment = np.where(is_up, np.searchsorted(highest, target), np.searchsorted(-lowest, -target))
-        is_reached = segment < len(corners)
-        segment = np.clip(segment, 1, len(corners) - 1)
+        is_reached = segment < len(knots)
+        segment = np.clip(segment, 1, len(knots) - 1)[is_reached]
         result = np.full(np.shape(target), np.inf)
-        low, high = corners[segment - 1][is_reached], corners[segment][is_reached]
-        result[is_reached] = self._invert(target[is_reached], low, high)
+        goal = target[is_reached]
+        low, high = knots[segment - 1], knots[segment]
+        step = levels[segment] - levels[segment - 1]
+        with np.errstate(all="ignore"):
+            share = (goal - levels[segment - 1]) / step
+        share = np.clip(np.nan_to_num(share, nan=0.5), 0.0, 1.0)
+        result[is_reached] = self._invert(goal, low, high, low + share * (high - low))
         return result
 
-    def _invert(self, target: Array, low: Array, high: Array) -> Array:
+    @cached_property
+    def _knots(self) -> tuple[Array, Array]:
+        """Times between which C is smooth and monotone, and its values there."""
+        assert self.table is not None
+        inner = np.concatenate([self.table.edges, self.turning_times])
+        knots = np.unique(np.concatenate([[0.0], inner[inner < self.horizon], [self.horizon]]))
+        return knots, self.accumulated(knots)
+
+    def _invert(self, target: Array, low: Array, high: Array, guess: Array) -> Array:
         """Solve C(t) = target by Newton steps, bisecting where they leave the bracket."""
         is_up = target >= 0
-        now = 0.5 * (low + high)
+        now, before = guess, np.full(target.shape, np.inf)
         for _ in range(120):
             gap = self.accumulated(now) - target
             is_past = np.where(is_up, gap >= 0, gap <= 0)
             low, high = np.where(is_past, low, now), np.where(is_past, now, high)
             with np.errstate(all="ignore"):
                 newton = now - gap / self.drift.strength(now)
-            has_met = (np.abs(newton - now) <= 4e-16 * now) | (high - low <= 4e-16 * high)
+            # A short step after one a hundred times as long leaves nothing: Newton's steps square.
+            step = np.abs(newton - now)
+            is_last = (step <= 1e-8 * now) & (step <= 0.01 * before)
+            has_met = (step <= 4e-16 * now) | is_last | (high - low <= 4e-16 * high)
+            before = step
             is_inside = (newton > low) & (newton < high)
-            now = np.where(has_met, now, np.where(is_inside, newton, 0.5 * (low + high)))
+            is_taken = is_inside & (is_last | ~has_met)
+            now = np.where(is_taken, newton, np.where(has_met, now, 0.5 * (low + high)))
             if has_met.all():
                 break
         return now

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from eigenflow.transport.motion.paths import fall, panel_rule
 
-__all__ = ["along_path", "along_time", "time_panels"]
+__all__ = ["along_path", "along_time", "along_time_until", "time_panels"]
 
 Array = Float[np.ndarray, "..."]
 Function = Callable[[Array], Array]
@@ -34,6 +34,7 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
         b: Exponent of the drift.
     """
     a = b - 1.0
+    log_start, drop = np.broadcast_arrays(log_start, drop)
     flat_x, flat_d = np.ravel(log_start), np.ravel(drop)
     span = np.abs(flat_d) * max(1.0, abs(a))
     doublings = np.ceil(np.log2(np.maximum(span, 1.0))).astype(int)
@@ -94,3 +95,20 @@ def along_time(accumulated: Function, left: Array, right: Array, function: Funct
         values = function(levels[block]) * weights[block]
         parts.append(values.reshape(*values.shape[:-1], -1, len(_NODES)).sum(axis=-1))
     return np.concatenate(parts, axis=-1)
+
+
+def along_time_until(accumulated: Function, left: Array, right: Array, function: Function, times: Array) -> Array:
+    """Integrate one function of C per mode from the first panel to a time of each mode's own.
+
+    Args:
+        accumulated: C as a function of time.
+        left: Where the panels begin, shape (panel,); `right` likewise, without gaps.
+        function: Takes C of shape (time,) or (mode, time), returns shape (mode, time).
+        times: Where each mode's integral ends, shape (mode,).
+    """
+    whole = along_time(accumulated, left, right, function)
+    before = np.concatenate([np.zeros((len(whole), 1)), np.cumsum(whole, axis=1)], axis=1)
+    panel = np.clip(np.searchsorted(left, times, side="right") - 1, 0, len(left) - 1)
+    half = 0.5 * np.maximum(times - left[panel], 0.0)[:, None]
+    last = function(accumulated(left[panel][:, None] + half * (1.0 + _NODES)))
+    return before[np.arange(len(times)), panel] + ((last * half) @ _WEIGHTS)

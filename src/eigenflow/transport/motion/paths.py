@@ -8,6 +8,7 @@ Reference: theory.md section 4 (method of characteristics).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -49,6 +50,8 @@ def fall(log_start: Array, accumulated: Array, b: float) -> tuple[Array, Array]:
     a = b - 1.0
     with np.errstate(all="ignore"):
         speed = accumulated * np.exp(a * log_start)
+        if a == 0:
+            return speed, np.ones_like(speed)
         w = a * speed
         slowing = log1p_ratio(w)
         drop = speed * slowing
@@ -68,7 +71,10 @@ def accumulated_for_fall(log_start: Array, drop: Array, b: float) -> Array:
     return drop * exp_ratio(-a * drop) * np.exp(-a * log_start)
 
 
+@lru_cache
 def panel_rule(num_nodes: int) -> tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]:
     """Give Gauss-Legendre nodes and weights on [-1, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
+    # They are shared by all callers.
+    nodes.flags.writeable = weights.flags.writeable = False
     return nodes, weights

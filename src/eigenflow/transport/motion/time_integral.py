@@ -6,6 +6,7 @@ on each of them has converged; C(t) is then the integral of that series, evaluat
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from numpy.polynomial import legendre
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.motion.paths import panel_rule
 
-__all__ = ["TimeIntegral", "integrate_strength"]
+__all__ = ["TimeIntegral", "integrate_panels", "integrate_strength", "panel_nodes"]
 
 Array = Float[np.ndarray, "..."]
 TimeFunction = Callable[[np.ndarray], object]
@@ -22,8 +23,17 @@ TimeFunction = Callable[[np.ndarray], object]
 _NODES, _WEIGHTS = panel_rule(14)
 # Legendre coefficients of the interpolant through the nodes, from the values there.
 _TO_COEFFICIENTS = (legendre.legvander(_NODES, len(_NODES) - 1) * _WEIGHTS[:, None] * (np.arange(len(_NODES)) + 0.5)).T
+# From a series to that of its integral from the left end of [-1, 1].
+_INTEGRAL = legendre.legint(np.eye(len(_NODES)), lbnd=-1, axis=1)
+_TO_POWERS = np.zeros((len(_NODES) + 1, len(_NODES) + 1))
+for _degree in range(len(_NODES) + 1):
+    _TO_POWERS[: _degree + 1, _degree] = legendre.leg2poly(np.eye(_degree + 1)[-1])
 _CONVERGED = 1e-14
-_MAX_DEPTH = 100
+# c often varies over decades of time, so the first panels halve towards zero.
+_HALVINGS = 30
+_MAX_DEPTH = 70
+# Panels shorter than this share of the time stand at a jump or kink of c.
+_KINK = 1e-12
 _MAX_PANELS = 20_000
 # Share of the whole integral that unresolved panels may carry.
 _UNRESOLVED_SHARE = 1e-10
@@ -45,12 +55,27 @@ class TimeIntegral:
             return evaluate("integral", self.given, times)
         flat = np.ravel(times)
         last = len(self.edges) - 2
-        panel = np.clip(np.searchsorted(self.edges, flat, side="right") - 1, 0, last)
-        left, width = self.edges[panel], np.diff(self.edges)[panel]
-        local = 2.0 * (flat - left) / width - 1.0
-        value = legendre.legval(local, self.coefficients[panel].T, tensor=False)
+        panel = np.minimum(np.searchsorted(self.edges, flat, side="right") - 1, last)
+        left = self.edges[panel]
+        local = 2.0 * (flat - left) / (self.edges[panel + 1] - left) - 1.0
+        powers = np.take(self._powers, panel, axis=1)
+        value = powers[-1]
+        for power in powers[-2::-1]:
+            value = value * local
+            value += power
         # Zero at t = 0 is exact, so that nothing seems to leave the domain at once.
         return np.where(flat == 0, 0.0, self.at_edges[panel] + value).reshape(np.shape(times))
+
+    @cached_property
+    def _powers(self) -> Float[np.ndarray, "power panel"]:
+        # Where a series converges as fast as here, powers lose no digits and take half the operations.
+        return _TO_POWERS @ self.coefficients.T
+
+    @property
+    def kinks(self) -> Float[np.ndarray, " kink"]:
+        """Times around which panels had to be bisected down to the spacing of floats."""
+        inner = self.edges[1:-1]
+        return inner[np.diff(self.edges)[:-1] < _KINK * inner]
 
 
 def evaluate(name: str, function: TimeFunction, times: Array) -> Array:
@@ -83,7 +108,8 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
     Raises:
         ArgumentError: If c cannot be resolved, as for c = t^-0.95, and C is not given.
     """
-    left, right = np.array([0.0]), np.array([horizon])
+    corners = np.concatenate([[0.0], horizon * 2.0 ** -np.arange(_HALVINGS, -1, -1)])
+    left, right = corners[:-1], corners[1:]
     done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     num_panels = 0
     for depth in range(_MAX_DEPTH + 1):
@@ -108,6 +134,26 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
     return _assemble(strength, done, horizon, given)
 
 
+def integrate_panels(edges: Array, values: Array) -> TimeIntegral:
+    """Integrate a function of time that is resolved on given panels.
+
+    Args:
+        edges: Panel ends from 0 on, increasing, shape (panel + 1,).
+        values: The function at `panel_nodes(edges)`, of one shape with them.
+    """
+    half = 0.5 * np.diff(edges)
+    series = values.reshape(len(half), -1) @ _TO_COEFFICIENTS.T
+    at_edges = np.concatenate([[0.0], np.cumsum(2.0 * half * series[:, 0])])
+    integrated = series @ _INTEGRAL * half[:, None]
+    return TimeIntegral(edges, at_edges, integrated, np.zeros(0))
+
+
+def panel_nodes(edges: Array) -> Array:
+    """Give the times at which `integrate_panels` wants its values, in a row."""
+    half = 0.5 * np.diff(edges)
+    return (edges[:-1, None] + half[:, None] * (1.0 + _NODES)).ravel()
+
+
 def _check_resolved(errors: Array, is_done: np.ndarray, done: list, given: TimeFunction | None) -> None:
     scale = sum(float(np.sum(np.abs(rows[:, 0]) * (right - left))) for left, right, rows in done)
     if given is None and np.sum(errors[~is_done]) > _UNRESOLVED_SHARE * scale:
@@ -124,7 +170,7 @@ def _assemble(strength: TimeFunction, done: list, horizon: float, given: TimeFun
     left, right = left[order], right[order]
     series = np.concatenate([item[2] for item in done])[order][:, :-2]
     half = 0.5 * (right - left)
-    integrated = legendre.legint(series, lbnd=-1, axis=1) * half[:, None]
+    integrated = series @ _INTEGRAL * half[:, None]
     at_edges = np.concatenate([[0.0], np.cumsum(2.0 * half * series[:, 0])])
     edges = np.append(left, horizon)
     nodes = (left[:, None] + half[:, None] * (1.0 + _NODES)).ravel()

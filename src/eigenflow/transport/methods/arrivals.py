@@ -1,0 +1,106 @@
+"""What a given source has put at a place and time: the integral of S back along the path that ends there."""
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, tails
+from eigenflow.transport.motion.flow import Flow, rate_of
+from eigenflow.transport.motion.paths import accumulated_for_fall, fall
+from eigenflow.transport.sources import GivenSource
+
+__all__ = ["Arrivals"]
+
+Array = Float[np.ndarray, "..."]
+
+# Integrals from the left end of a panel to its nodes, of the interpolant through the nodes.
+_INNER = np.polynomial.legendre.legvander(NODES, 7) * WEIGHTS[:, None] * (np.arange(8) + 0.5)
+_TO_NODES = np.array(
+    [np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legint(row, lbnd=-1)) for row in _INNER]
+).T
+_RESOLVED = 1e-7
+_ROUNDS = 10
+_MAX_PANELS = 400
+_CHUNK = 512
+
+
+class Arrivals:
+    """Densities per unit ln(lambda) that stem from a source, on a domain.
+
+    Args:
+        flow: Drift and dissipation, prepared up to the last time.
+        source: The source.
+        ends: ln(lambda) at the ends of the domain; paths begin inside.
+    """
+
+    def __init__(self, flow: Flow, source: GivenSource, ends: tuple[float, float]) -> None:
+        self._flow, self._source, self._ends = flow, source, ends
+        self._rate = rate_of(flow.dissipation)
+
+    def __call__(
+        self, log_eigenvalues: Float[np.ndarray, " point"], times: Float[np.ndarray, " point"]
+    ) -> Float[np.ndarray, "2 point"]:
+        """Give what is there, and what was dissipated on the way to there, at points and times."""
+        result = np.empty((2, len(times)))
+        for begin in range(0, len(times), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            result[:, part] = self._chunk(log_eigenvalues[part], times[part])
+        return result
+
+    def _chunk(self, x: Array, times: Array) -> Array:
+        span = times - self.entry_times(x, times)
+        # Seen from the arrival, what matters may have happened on any scale of time.
+        fastest = float((span * self._rate(np.exp(x))).max(initial=0.0))
+        depth = int(np.clip(np.ceil(np.log2(max(fastest, 1.0))) + 2, 2, 60))
+        panels = np.unique(np.concatenate([[0.0], 2.0 ** -np.arange(depth + 1), 1.0 - 2.0 ** -np.arange(1.0, 5.0)]))
+        for turn in range(_ROUNDS + 1):
+            both, wrong = self._along(x, times, span, panels)
+            is_open = wrong > _RESOLVED * np.abs(both).max(initial=1e-300)
+            if not is_open.any() or turn == _ROUNDS or len(panels) > _MAX_PANELS:
+                return both
+            panels = np.sort(np.concatenate([panels, 0.5 * (panels[1:] + panels[:-1])[is_open]]))
+        raise AssertionError("unreachable")
+
+    def _along(self, x: Array, times: Array, span: Array, panels: Array) -> tuple[Array, Array]:
+        half = 0.5 * np.diff(panels)
+        back = (panels[:-1, None] + half[:, None] * (1.0 + NODES)).ravel()
+        moments = np.maximum(times[:, None] - span[:, None] * back, 0.0)
+        passed = self._flow.accumulated(moments) - self._flow.accumulated(times)[:, None]
+        b = self._flow.b
+        origin = np.clip(x[:, None] - fall(x[:, None], passed, b)[0], *self._ends)
+        rate = (self._rate(np.exp(origin)) * span[:, None]).reshape(len(x), -1, len(NODES))
+        whole = (rate @ WEIGHTS) * half
+        before = np.cumsum(whole, axis=1) - whole
+        exponent = before[:, :, None] + (rate @ _TO_NODES.T) * half[:, None]
+        # d x0 / d x = (lambda0 / lambda)^(b - 1) turns densities at the departure into those here.
+        density = self._source.per_log(origin, moments) * np.exp((b - 1.0) * (origin - x[:, None])) * span[:, None]
+        density = density.reshape(exponent.shape)
+        values = np.stack([density * np.exp(-exponent), -density * np.expm1(-exponent)])
+        return (values @ WEIGHTS * half).sum(axis=-1), (tails(values) * half).max(axis=(0, 1))
+
+    def entry_times(self, x: Array, times: Array) -> Array:
+        """Give when each path last came in through an end of the domain, or 0."""
+        flow, (low, high) = self._flow, self._ends
+        least, most = (accumulated_for_fall(x, x - end, flow.b) for end in (high, low))
+        now = flow.accumulated(times)
+        if flow.table is None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                back = np.where(flow.c > 0, -least, most) / abs(flow.c)
+            return np.clip(times - np.nan_to_num(back, nan=np.inf), 0.0, times)
+        corners = np.concatenate([[0.0], flow.turning_times, [flow.horizon]])
+        entered, is_open = np.zeros(len(x)), np.ones(len(x), dtype=bool)
+        for begin, end in zip(corners[-2::-1], corners[:0:-1], strict=True):
+            here = flow.accumulated(np.array([begin]))[0] - now
+            is_out = is_open & (begin < times) & ((here < least) | (here > most))
+            if is_out.any():
+                entered[is_out] = self._crossing(is_out, begin, np.minimum(end, times), now, least, most)
+            is_open &= ~is_out
+        return entered
+
+    def _crossing(self, chosen: np.ndarray, begin: float, end: Array, now: Array, least: Array, most: Array) -> Array:
+        low, high = np.full(int(chosen.sum()), begin), end[chosen]
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            level = self._flow.accumulated(middle) - now[chosen]
+            is_out = (level < least[chosen]) | (level > most[chosen])
+            low, high = np.where(is_out, middle, low), np.where(is_out, high, middle)
+        return high

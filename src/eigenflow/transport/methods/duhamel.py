@@ -1,0 +1,141 @@
+"""A given source, exactly: by Duhamel's principle a superposition of jumps that start at all times.
+
+What is in a cell is integrated over arrival points; at each, the source is integrated back along the
+path that ends there (`arrivals`), by panels that are bisected until they resolve it. What left the domain is the flux
+at its ends, found in the same way, and the source itself is integrated over domain and time, so the
+budget closes only if paths, attenuation and quadratures all do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.transport.initial import refine
+from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, integrate_panels
+from eigenflow.transport.methods.arrivals import Arrivals
+from eigenflow.transport.methods.exact import ExactJump
+from eigenflow.transport.methods.outcome import Evolved, Progress, tell
+from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.motion.flow import Flow, make_flow
+from eigenflow.transport.motion.paths import fall
+from eigenflow.transport.problem import TransportProblem
+from eigenflow.transport.sources import GivenSource
+
+__all__ = ["Duhamel"]
+
+Array = Float[np.ndarray, "..."]
+_LONGEST_PANEL = 0.25
+
+
+@dataclass(frozen=True)
+class Duhamel:
+    """For `PowerDrift` and `GivenSource`.
+
+    Attributes:
+        jump: How the initial state is carried.
+    """
+
+    jump: ExactJump = ExactJump()  # noqa: RUF009
+
+    def run(
+        self,
+        problem: TransportProblem,
+        times: Float[np.ndarray, " time"],
+        log_edges: Float[np.ndarray, " edge"],
+        progress: Progress | None = None,
+        shared: dict | None = None,
+    ) -> Evolved:
+        """Carry the initial state to all output times; arguments as in `Ladder.run`."""
+        assert isinstance(problem.drift, PowerDrift) and isinstance(problem.source, GivenSource)
+        flow = make_flow(problem.drift, problem.dissipation, float(times[-1]))
+        first = self.jump.run(flow, problem.initial, times, log_edges)
+        ends = (float(log_edges[0]), float(log_edges[-1]))
+        arrivals = Arrivals(flow, problem.source, ends)
+        mass, lost, error = np.array(first.mass), np.array(first.dissipated), np.array(first.error)
+        for row, time in enumerate(times):
+            if time > 0:
+                added, wrong = _in_cells(arrivals, flow, float(time), log_edges)
+                mass[row] += added[0]
+                lost[row] += added[1].sum()
+                error[row] += wrong
+            tell(progress, row + 1, len(times))
+        below, lost_below = _through(arrivals, flow, times, ends, -1.0)
+        above, lost_above = _through(arrivals, flow, times, ends, 1.0)
+        return Evolved(
+            initial=first.initial,
+            mass=mass,
+            dissipated=lost + lost_below + lost_above,
+            outflow_below=first.outflow_below + below,
+            outflow_above=first.outflow_above + above,
+            source=_given(problem.source, flow, times, log_edges),
+            error=error,
+        )
+
+
+def _in_cells(arrivals: Arrivals, flow: Flow, time: float, log_edges: Array) -> tuple[Array, float]:
+    """Integrate over the cells, cut where paths arrive that began in a corner."""
+    ends = log_edges[[0, -1]]
+    begins = np.append(0.0, flow.turning_times[flow.turning_times < time])
+    passed = flow.accumulated(np.array([time])) - flow.accumulated(begins)
+    corners = (ends[:, None] - fall(ends[:, None], passed, flow.b)[0]).ravel()
+    corners = corners[(corners > ends[0]) & (corners < ends[1])]
+    points = np.unique(np.concatenate([refine(log_edges, _LONGEST_PANEL), corners]))
+    cell = np.clip(np.searchsorted(log_edges, 0.5 * (points[1:] + points[:-1])) - 1, 0, len(log_edges) - 2)
+    parts, error = integrate_panels(lambda x: arrivals(x, np.full(len(x), time)), points)
+    return np.array([np.bincount(cell, part, len(log_edges) - 1) for part in parts]), error
+
+
+def _time_edges(flow: Flow, times: Array) -> Array:
+    """Panels in time: between outputs, turning points and, early on, on all scales."""
+    last = times[-1]
+    early = last * 2.0 ** -np.arange(0, 24)
+    inner = np.concatenate([[0.0], times, flow.turning_times, early])
+    return np.unique(inner[inner <= last])
+
+
+def _at_outputs(parts: Array, edges: Array, times: Array) -> Array:
+    sums = np.concatenate([[0.0], np.cumsum(parts)])
+    return sums[np.searchsorted(edges, times)]
+
+
+def _through(
+    arrivals: Arrivals, flow: Flow, times: Array, ends: tuple[float, float], side: float
+) -> tuple[Array, Array]:
+    """What goes out through an end, and what it had lost before; `side` is the way out."""
+    if times[-1] == 0 or not np.any(flow.drift.strength(_time_edges(flow, times)[1:])):
+        return np.zeros(len(times)), np.zeros(len(times))
+    end = ends[0] if side < 0 else ends[1]
+    place = np.array(end)
+
+    def flux(moments: Array) -> Array:
+        speed = np.maximum(-side * flow.drift.strength(moments) * np.exp((flow.b - 1.0) * place), 0.0)
+        result = np.zeros((2, len(moments)))
+        is_out = speed > 0
+        if is_out.any():
+            here = np.full(int(is_out.sum()), end)
+            result[:, is_out] = arrivals(here, moments[is_out]) * speed[is_out]
+        return result
+
+    # The flux bends when what began at the other end arrives.
+    other = np.array([ends[0] + ends[1] - end])
+    crossing = flow.exit_times(other, other - end)
+    edges = np.unique(np.append(_time_edges(flow, times), crossing[crossing < times[-1]]))
+    parts, _ = integrate_panels(flux, edges)
+    return _at_outputs(parts[0], edges, times), _at_outputs(parts[1], edges, times)
+
+
+def _given(source: GivenSource, flow: Flow, times: Array, log_edges: Array) -> Array:
+    """Integrate the source over domain and time."""
+    if times[-1] == 0:
+        return np.zeros(len(times))
+    points = refine(log_edges[[0, -1]], _LONGEST_PANEL)
+    half = 0.5 * np.diff(points)[:, None]
+    x = (points[:-1, None] + half * (1.0 + NODES)).ravel()
+    weights = (half * WEIGHTS).ravel()
+
+    def rate(moments: Array) -> Array:
+        return (source.per_log(x[None, :], moments[:, None]) @ weights)[None]
+
+    edges = _time_edges(flow, times)
+    return _at_outputs(integrate_panels(rate, edges)[0][0], edges, times)

@@ -1,0 +1,142 @@
+"""Jumps between modes that keep the mass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import ndtr
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.transport.sources.calls import called, refuse_negative
+
+__all__ = ["KernelSource", "LogNormalKernel"]
+
+Array = Float[np.ndarray, "..."]
+
+CONSERVED = 1e-6
+_TARGET_NODES = 6
+_SPLITS = 4
+
+
+@dataclass(frozen=True)
+class LogNormalKernel:
+    """Jumps by a Gaussian of fixed width in ln(lambda), cut at the ends of the domain.
+
+    What would land outside the domain is spread over the inside in proportion, so that each
+    departure keeps its mass.
+
+    Attributes:
+        width: Standard deviation in ln(lambda), positive.
+    """
+
+    width: float | int
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.width) and self.width > 0):
+            raise ArgumentError(
+                f"`width` must be positive and finite, but is {self.width}. It is a standard deviation in ln(lambda)."
+            )
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """S(lambda) = integral of K(lambda, lambda') a(lambda') g(lambda') dlambda' - a(lambda) g(lambda).
+
+    Attributes:
+        rate: a, jumps per time: a factor of lambda, or a function of an array of eigenvalues, >= 0.
+        kernel: `LogNormalKernel`, or a function K(lambda, lambda_from) of two arrays of one shape:
+            density of the arrivals per unit eigenvalue, >= 0, whose integral over the domain is 1
+            for every departure. A kernel that misses this by more than 1e-6 is refused; one that
+            meets it is scaled to keep the mass to all digits.
+    """
+
+    rate: float | int | Callable
+    kernel: LogNormalKernel | Callable
+
+    def __post_init__(self) -> None:
+        if not callable(self.rate) and not (np.isfinite(self.rate) and self.rate >= 0):
+            raise ArgumentError(
+                f"`rate` must be a finite factor of lambda >= 0 or a function, but is {self.rate}. "
+                f"Use 0.5 for the rate 0.5 lambda."
+            )
+        if not isinstance(self.kernel, LogNormalKernel) and not callable(self.kernel):
+            raise ArgumentError(
+                f"`kernel` must be a `LogNormalKernel` or a function, but is a {type(self.kernel).__name__}. "
+                f"A matrix has no meaning here, for the cells are chosen later."
+            )
+
+    def rates(self, log_eigenvalues: Array) -> Array:
+        """Evaluate a at ln(lambda), in 1 / time."""
+        eigenvalues = np.exp(log_eigenvalues)
+        if not callable(self.rate):
+            return float(self.rate) * eigenvalues
+        return refuse_negative("rate", called("rate", self.rate, eigenvalues), "Jumps leave, they cannot arrive less.")
+
+    def shares(
+        self, log_edges: Float[np.ndarray, " edge"], fractions: Float[np.ndarray, " node"]
+    ) -> Float[np.ndarray, "target cell node"]:
+        """Give which share of the jumps from points in cells lands in which cell.
+
+        Args:
+            log_edges: Edges of equal cells in ln(lambda).
+            fractions: Where in each departure cell the points lie, in [0, 1].
+
+        Returns:
+            Shares >= 0 that add up to 1 over the targets.
+
+        Raises:
+            ArgumentError: If a callable kernel does not keep the mass.
+        """
+        if isinstance(self.kernel, LogNormalKernel):
+            return _gaussian_shares(log_edges, fractions, float(self.kernel.width))
+        raw = _integrated_shares(self.kernel, log_edges, fractions)
+        _check_conserved(raw.sum(axis=0), log_edges, fractions)
+        return raw / raw.sum(axis=0)
+
+
+def _gaussian_shares(log_edges: Array, fractions: Array, width: float) -> Array:
+    count = len(log_edges) - 1
+    step = (log_edges[-1] - log_edges[0]) / count
+    # Equal cells: a share depends on how many cells the jump passes, so each is computed once.
+    passed = np.arange(-count, count + 1)[:, None] - fractions
+    # Differences of the upper tail cancel on the far side, so both sides are measured from below.
+    tail = ndtr(-np.abs(passed) * (step / width))
+    both_below = passed[1:] <= 0
+    straddle = (passed[:-1] < 0) & (passed[1:] > 0)
+    difference = np.where(both_below, tail[1:] - tail[:-1], tail[:-1] - tail[1:])
+    landed = np.where(straddle, 1.0 - tail[1:] - tail[:-1], difference)
+    toeplitz = sliding_window_view(landed[::-1], count, axis=0)  # row r: landed[2n - 1 - r - j]
+    shares = np.moveaxis(toeplitz[count - 1 :: -1] if count > 1 else toeplitz[:1], 1, 2)[:count]
+    # Row i must hold landed[i - j + n]; the window of row n - 1 - i starts there.
+    return shares / shares.sum(axis=0)
+
+
+def _integrated_shares(kernel: Callable, log_edges: Array, fractions: Array) -> Array:
+    nodes, weights = panel_rule(_TARGET_NODES)
+    step = np.diff(log_edges)[0] / _SPLITS
+    sub = log_edges[0] + step * np.arange(_SPLITS * (len(log_edges) - 1))
+    x = (sub[:, None] + 0.5 * step * (1.0 + nodes)).reshape(len(log_edges) - 1, -1)
+    spread = np.tile(0.5 * step * weights, _SPLITS) * np.exp(x)
+    origin = np.exp(log_edges[:-1, None] + np.diff(log_edges)[:, None] * fractions)
+    shares = np.empty((len(x), *origin.shape))
+    for row in range(len(x)):
+        values = called("kernel", kernel, np.exp(x[row])[:, None, None], origin[None])
+        shares[row] = np.tensordot(spread[row], refuse_negative("kernel", values, "It is a density."), axes=1)
+    return shares
+
+
+def _check_conserved(sums: Array, log_edges: Array, fractions: Array) -> None:
+    gap = np.abs(sums - 1.0)
+    if gap.max() <= CONSERVED:
+        return
+    cell, node = np.unravel_index(int(gap.argmax()), gap.shape)
+    width = float(log_edges[1] - log_edges[0])
+    origin = float(np.exp(log_edges[cell] + width * fractions[node]))
+    raise ArgumentError(
+        f"`kernel` must keep the mass: its integral over the domain must be 1 for every departure, but is "
+        f"{sums[cell, node]:.8g} from eigenvalue {origin:g}. Divide K(lambda, lambda_from) by its integral over "
+        f"lambda in the domain (not over all lambda); a kernel narrower than a cell needs more `cells`."
+    )
