@@ -2,7 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import chdtrc, ndtri
 
 from eigenflow.core.resampling import LEVEL
 from eigenflow.transport.inverse.data import ShellData
@@ -27,13 +27,13 @@ def summarise(model: Model, fit: Fit, noise: float | None, rng: np.random.Genera
     data, layout = model.data, model.layout
     spare = max(data.points - float(fit.effective.sum()), 1.0)
     surplus = float((fit.residual**2).sum()) / fit.noise**2
-    is_poor = fit.noise > _POOR_NOISE if noise is None else stats.chi2.sf(surplus, spare) < _POOR
+    is_poor = fit.noise > _POOR_NOISE if noise is None else chdtrc(spare, surplus) < _POOR
     widening = float(np.sqrt(max(1.0, surplus / spare))) if noise is not None else 1.0
     widening *= _CALIBRATION
     draws = _draws(fit, widening, spare if noise is None else np.inf, rng)
     made = model.predict(fit.theta)
     _, _, flux, flux_jacobian = model.linearised(fit.theta)
-    wide = stats.norm.ppf((1 + LEVEL) / 2) * widening
+    wide = ndtri((1 + LEVEL) / 2) * widening
     spread = wide * np.sqrt(np.einsum("ij,jk,ik->i", flux_jacobian, fit.covariance, flux_jacobian).clip(0))
     shape = made.flux.shape
     source = _source(model, fit.theta[None])[0]
