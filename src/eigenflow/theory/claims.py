@@ -1,6 +1,7 @@
 """The theory's claims, tested on a measured run: one row a claim, and one for each of its assertions.
 
-The bands below are fixed before any run. A band says where the estimate lies if the claim holds; the
+The bands below are the same for every run; docs/theory.md says which choices were made after looking at the
+shipped experiments. A band says where the estimate lies if the claim holds; the
 verdict follows from the estimate's 90 % interval by `verdicts.judge`.
 """
 

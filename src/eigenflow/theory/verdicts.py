@@ -24,7 +24,7 @@ class Claim:
         statement: What is asserted, in words.
         estimate: The measured number, or None if the run does not allow one.
         interval: Its 90 % interval.
-        band: Where the estimate lies if the claim holds; fixed before any run.
+        band: Where the estimate lies if the claim holds; the same for every run.
         verdict: See `judge`.
         reason: Why, in words, with the numbers behind it.
     """
