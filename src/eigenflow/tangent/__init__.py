@@ -1,5 +1,10 @@
 """A network and a probe set at one instant: the error, the operator M = J J^T, and how it moves."""
 
+from eigenflow.tangent.cross_entropy import CrossEntropyLoss as CrossEntropyLoss
+from eigenflow.tangent.general_loss import GeneralLoss as GeneralLoss
+from eigenflow.tangent.loss_names import make_loss as make_loss
+from eigenflow.tangent.losses import AbstractLoss as AbstractLoss
+from eigenflow.tangent.losses import SquaredLoss as SquaredLoss
 from eigenflow.tangent.losses import loss_factor as loss_factor
 from eigenflow.tangent.point import TangentPoint as TangentPoint
 from eigenflow.tangent.probe import Probe as Probe

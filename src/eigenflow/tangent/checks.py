@@ -10,7 +10,7 @@ __all__ = ["checked_outputs", "checked_pair"]
 
 
 def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Check one pair of inputs and targets and convert floating-point values to `dtype`."""
+    """Check one pair of inputs and targets and convert floating-point inputs to `dtype`."""
     for name, tensor in zip(names, (inputs, targets), strict=True):
         if not isinstance(tensor, Tensor):
             raise ArgumentError(
@@ -30,14 +30,7 @@ def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype:
             f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have "
             f"{len(inputs)} and {len(targets)}."
         )
-    if not targets.is_floating_point():
-        raise ArgumentError(
-            f"`{names[1]}` must be floating-point values with the shape of the network's outputs, but has dtype "
-            f"{targets.dtype}. For class labels, pass torch.nn.functional.one_hot(labels).to(outputs' dtype)."
-        )
-    if inputs.is_floating_point():
-        inputs = inputs.to(dtype)
-    return inputs, targets.reshape(len(targets), -1).to(dtype)
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets
 
 
 def checked_outputs(
@@ -45,13 +38,12 @@ def checked_outputs(
     parameters: Parameters,
     rest: Parameters,
     inputs: Tensor,
-    targets: Tensor,
     check_determinism: bool,
-) -> None:
-    """Evaluate the network on the probe set and check shape, finiteness and repeatability."""
+) -> torch.Size:
+    """Evaluate the network on the probe set, check finiteness and repeatability; returns the outputs' own shape."""
     with torch.no_grad():
         try:
-            outputs = network.apply(parameters, rest, inputs)
+            outputs = network.apply_unflattened(parameters, rest, inputs)
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, EigenflowError):
                 raise
@@ -59,11 +51,11 @@ def checked_outputs(
                 f"`model` cannot be evaluated on `inputs` of shape {tuple(inputs.shape)} and dtype {inputs.dtype}: "
                 f"{error}. Pass samples as the model's forward takes them, sample axis first."
             ) from error
-        again = network.apply(parameters, rest, inputs) if check_determinism else outputs
-    if outputs.shape != targets.shape:
+        again = network.apply_unflattened(parameters, rest, inputs) if check_determinism else outputs
+    if outputs.shape[:1] != inputs.shape[:1]:
         raise ShapeError(
-            f"`targets` must have the shape of the network's outputs, {tuple(outputs.shape)} (samples, outputs), "
-            f"but has {tuple(targets.shape)}."
+            f"`model` must return one row of outputs a sample: for {len(inputs)} samples it returns shape "
+            f"{tuple(outputs.shape)}."
         )
     if not torch.isfinite(outputs).all():
         raise NonFiniteError(
@@ -75,3 +67,4 @@ def checked_outputs(
             "`model` gives different outputs on two calls with the same inputs, so its operator is not defined. "
             "Switch random layers off with model.eval(), or pass check_determinism=False if you know better."
         )
+    return outputs.shape

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from eigenflow.tangent.layers import CoveredLayer, capture_signals
+from eigenflow.tangent.layers import CoveredLayer, Spread, capture_signals
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.parts import OuterPart, Part, RowPart, make_part
 from eigenflow.tangent.rules import Factors
@@ -26,14 +26,19 @@ BLOCK_ROWS = 640
 
 @torch.no_grad()
 def dense_kernel(
-    network: Network, layers: tuple[CoveredLayer, ...], parameters: Parameters, rest: Parameters, inputs: Tensor
+    network: Network,
+    layers: tuple[CoveredLayer, ...],
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
+    spread: Spread,
 ) -> Float[Tensor, "size size"]:
-    """Form J_net J_net^T of the network's outputs, sample-major (index = sample * outputs + output).
+    """Form J J^T with J = B^T J_net, sample-major (index = sample * outputs + output).
 
     Parameters of `layers` go through their rules, which suppose that no output depends on another sample's
     input; all others through their explicit Jacobian, group by group under a memory limit.
     """
-    kernel, _ = _assemble(network, layers, parameters, rest, inputs, None)
+    kernel, _ = _assemble(network, layers, parameters, rest, inputs, None, spread)
     return kernel
 
 
@@ -45,9 +50,15 @@ def dense_kernel_and_rate(
     rest: Parameters,
     inputs: Tensor,
     direction: Parameters,
+    spread: Spread,
 ) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
-    """Form J_net J_net^T and its exact derivative along a direction, by one forward-mode pass."""
-    kernel, rate = _assemble(network, layers, parameters, rest, inputs, direction)
+    """Form J J^T and its exact derivative along a direction, by one forward-mode pass.
+
+    Args:
+        direction: How the parameters move.
+        spread: B times rows, at given outputs; its motion is part of the derivative.
+    """
+    kernel, rate = _assemble(network, layers, parameters, rest, inputs, direction, spread)
     assert rate is not None
     return kernel, rate
 
@@ -59,6 +70,7 @@ def _assemble(
     rest: Parameters,
     inputs: Tensor,
     direction: Parameters | None,
+    spread: Spread,
 ) -> tuple[Tensor, Tensor | None]:
     with torch.no_grad():
         samples, classes = network.apply(parameters, rest, inputs).shape
@@ -66,7 +78,7 @@ def _assemble(
     kernel = inputs.new_zeros(size, size, dtype=network.dtype)
     rate = None if direction is None else torch.zeros_like(kernel)
     together: list[Part] = []  # factored parts are small: their sum is formed block by block
-    for part in _layer_parts(network, layers, parameters, rest, inputs, direction) if layers else ():
+    for part in _layer_parts(network, layers, parameters, rest, inputs, direction, spread) if layers else ():
         if isinstance(part, OuterPart):
             together.append(part)
         else:
@@ -75,7 +87,8 @@ def _assemble(
     covered = {name for layer in layers for name in layer.parameters}
     others = {name: tensor for name, tensor in parameters.items() if name not in covered}
     for group in _groups(others, size, JACOBIAN_BYTES // (2 if direction is None else 4)):
-        _add(kernel, rate, [_jacobian_part(network, group, parameters, rest, inputs, direction)], samples, classes)
+        part = _jacobian_part(network, group, parameters, rest, inputs, direction, spread)
+        _add(kernel, rate, [part], samples, classes)
     return kernel, rate
 
 
@@ -86,12 +99,13 @@ def _layer_parts(
     rest: Parameters,
     inputs: Tensor,
     direction: Parameters | None,
+    spread: Spread,
 ) -> Iterator[Part]:
     """One part per factor of every layer, in turn, so that explicit rows are held for one layer at a time."""
     has_inputs: list[bool] = []
 
     def tensors(p: Parameters) -> list[Tensor]:
-        layer_inputs, signals = capture_signals(network, layers, p, rest, inputs)
+        layer_inputs, signals = capture_signals(network, layers, p, rest, inputs, spread)
         factors = [f for layer in layers for f in _factors(layer, layer_inputs, signals, {**rest, **p})]
         has_inputs[:] = [factor.inputs is not None for factor in factors]
         return [t for f in factors for t in (f.inputs, f.signals) if t is not None]
@@ -164,6 +178,7 @@ def _jacobian_part(
     rest: Parameters,
     inputs: Tensor,
     direction: Parameters | None,
+    spread: Spread,
 ) -> Part:
     names = list(group)
 
@@ -174,7 +189,7 @@ def _jacobian_part(
         )
         size = outputs.numel()
         basis = torch.eye(size, dtype=outputs.dtype, device=outputs.device).reshape(size, *outputs.shape)
-        (gradients,) = vmap(pull_back, chunk_size=_rows_at_once(group, size))(basis)
+        (gradients,) = vmap(pull_back, chunk_size=_rows_at_once(group, size))(spread(outputs, basis))
         return torch.cat([gradients[name].flatten(1) for name in names], dim=1)
 
     if direction is None:

@@ -17,7 +17,10 @@ from torch.func import vjp, vmap
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.rules import AbstractLayerRule, rule_of
 
-__all__ = ["CoveredLayer", "capture_signals", "find_layers"]
+__all__ = ["CoveredLayer", "Spread", "capture_signals", "find_layers"]
+
+# B times rows (block, samples, outputs), at given outputs.
+Spread = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,14 @@ def find_layers(network: Network, parameters: Parameters, rest: Parameters, inpu
 
 
 def capture_signals(
-    network: Network, layers: tuple[CoveredLayer, ...], parameters: Parameters, rest: Parameters, inputs: Tensor
+    network: Network,
+    layers: tuple[CoveredLayer, ...],
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
+    spread: Spread,
 ) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
-    """Run one forward pass and one backward pass per output.
+    """Run one forward pass and one backward pass per output, each weighted by the loss's root.
 
     Returns:
         For each layer, by name, one entry per call: its inputs, shape (samples, ...), and its signals, shape
@@ -102,7 +110,7 @@ def capture_signals(
     (layer_inputs,) = aux
     samples, classes = outputs.shape
     basis = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
-    (signals,) = vmap(pull_back)(basis[:, None, :].expand(classes, samples, classes))
+    (signals,) = vmap(pull_back)(spread(outputs, basis[:, None, :].expand(classes, samples, classes)))
     return layer_inputs, signals
 
 

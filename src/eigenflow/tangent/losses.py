@@ -1,15 +1,29 @@
-"""Losses as half a squared norm: how outputs and targets become the error e.
+"""Losses as seen from the outputs: the error e, and the root of the loss's curvature.
 
-The trained loss is written as ||e||^2 / 2 with e = sqrt(f) (network - targets). The factor f holds
-the loss's own normalisation, so that gradient flow is de/dt = -M e with M = J J^T and time = the
-sum of learning rates, whatever the normalisation was.
+Let r be the gradient of the loss by the network's outputs and H its Hessian, block by block (no sample
+meets another). With a root B B^T = H and the error e defined by B e = r, the operator
+
+    M = J J^T,   J = B^T J_net,   J^T e = J_net^T r = the gradient of the loss by the parameters
+
+is symmetric and acts on e. For a squared loss B is the constant sqrt(f), so e = sqrt(f) (network - targets), loss =
+||e||^2 / 2, J is the Jacobian of e, and every equation of the theory holds as written. For any other loss B moves
+with the outputs: M still is the generalised Gauss-Newton operator seen from the outputs and M-dot holds the motion of
+B, but ||e||^2 is not twice the loss, and what obeys an exact one-step identity is r, not e (r+ = (I - eta H J J^T) r
+with path averages).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-from eigenflow.core.errors import ArgumentError
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-__all__ = ["LOSS_FACTORS", "loss_factor"]
+from eigenflow.core.errors import ArgumentError, ShapeError
+
+__all__ = ["LOSS_FACTORS", "AbstractLoss", "SquaredLoss", "loss_factor"]
 
 # From (samples, outputs) to f in loss = (f / 2) sum (network - targets)^2.
 LOSS_FACTORS: dict[str, Callable[[int, int], float]] = {
@@ -20,7 +34,7 @@ LOSS_FACTORS: dict[str, Callable[[int, int], float]] = {
 
 
 def loss_factor(loss: str, samples: int, outputs: int) -> float:
-    """Return the factor f of a loss.
+    """Return the factor f of a squared loss.
 
     Args:
         loss: "mse", the mean over samples and outputs as in `torch.nn.MSELoss`; "half_mean", half
@@ -41,3 +55,132 @@ def loss_factor(loss: str, samples: int, outputs: int) -> float:
             f"and outputs), 'half_mean' is 0.5 * ((f - y)**2).sum(1).mean(), 'half_sum' is 0.5 * ((f - y)**2).sum()."
         )
     return LOSS_FACTORS[loss](samples, outputs)
+
+
+@dataclass(frozen=True)
+class AbstractLoss(ABC):
+    """A loss on a fixed set of samples. All methods are pure, and differentiable by `outputs`.
+
+    Attributes:
+        factor: The loss's own normalisation; for squared losses the f of e = sqrt(f) (network - targets).
+    """
+
+    factor: float = 1.0
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What a run folder says the loss was."""
+
+    @property
+    @abstractmethod
+    def is_quadratic(self) -> bool:
+        """Whether B is constant, so that e itself follows e+ = e + J dtheta to first order."""
+
+    @abstractmethod
+    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+        """Fix the normalisation for a set of samples and bring its targets to the form that the methods take.
+
+        Args:
+            targets: As the user gave them, sample axis first.
+            output_shape: Shape of what the network returned, sample axis first, before flattening.
+            dtype: Of the probe.
+            name: Of the argument, for messages.
+
+        Raises:
+            ArgumentError, ShapeError: If the targets do not belong to such outputs.
+        """
+
+    @abstractmethod
+    def value(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> Float[Tensor, ""]:
+        """The loss."""
+
+    @abstractmethod
+    def gradient(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> Float[Tensor, "samples outputs"]:
+        """r, the gradient of the loss by the outputs."""
+
+    @abstractmethod
+    def error(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> Float[Tensor, "samples outputs"]:
+        """e, with B e = r."""
+
+    @abstractmethod
+    def weigh(
+        self,
+        outputs: Float[Tensor, "samples outputs"],
+        targets: Tensor,
+        changes: Float[Tensor, "*block samples outputs"],
+    ) -> Float[Tensor, "*block samples outputs"]:
+        """B^T times changes of the outputs."""
+
+    @abstractmethod
+    def spread(
+        self, outputs: Float[Tensor, "samples outputs"], targets: Tensor, rows: Float[Tensor, "*block samples outputs"]
+    ) -> Float[Tensor, "*block samples outputs"]:
+        """B times vectors in the space of the error."""
+
+    def require_valid(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> None:
+        """Raise where B or e does not exist; a no-op for losses that are convex everywhere."""
+        del outputs, targets
+
+    def scaled(self, ratio: float) -> Self:
+        """The same loss times a number, as for a part of a larger set of samples."""
+        return replace(self, factor=self.factor * ratio)
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder stores about the loss."""
+        return {"loss": self.name, "factor": self.factor, "is_quadratic": self.is_quadratic}
+
+
+@dataclass(frozen=True)
+class SquaredLoss(AbstractLoss):
+    """(f / 2) sum (network - targets)^2, where `kind` says what f is; see `loss_factor`."""
+
+    kind: str = "mse"
+
+    @property
+    def name(self) -> str:
+        """The kind."""
+        return self.kind
+
+    @property
+    def is_quadratic(self) -> bool:
+        """True: B = sqrt(f)."""
+        return True
+
+    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+        """Flatten targets that have the shape of the outputs."""
+        if not targets.is_floating_point():
+            raise ArgumentError(
+                f"`{name}` must be floating-point values with the shape of the network's outputs for loss "
+                f"{self.kind!r}, but has dtype {targets.dtype}. For class labels, pass loss='cross_entropy', or "
+                f"torch.nn.functional.one_hot(labels).to(outputs' dtype)."
+            )
+        samples = output_shape[0] if output_shape else 1
+        outputs = output_shape.numel() // samples
+        flat = targets.reshape(len(targets), -1).to(dtype)
+        if flat.shape != (samples, outputs):
+            raise ShapeError(
+                f"`{name}` must have the shape of the network's outputs, {(samples, outputs)} (samples, outputs), "
+                f"but has {tuple(flat.shape)}."
+            )
+        return replace(self, factor=loss_factor(self.kind, samples, outputs)), flat
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """||e||^2 / 2."""
+        return 0.5 * self.error(outputs, targets).square().sum()
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """f (network - targets)."""
+        return self.factor * (outputs - targets)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """sqrt(f) (network - targets)."""
+        return self.factor**0.5 * (outputs - targets)
+
+    def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
+        """sqrt(f) times changes of the outputs."""
+        return changes if self.factor == 1.0 else self.factor**0.5 * changes
+
+    def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+        """sqrt(f) times rows."""
+        return rows if self.factor == 1.0 else self.factor**0.5 * rows

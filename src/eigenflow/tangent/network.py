@@ -52,6 +52,11 @@ class Network:
 
     def apply(self, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Tensor:
         """Evaluate the module; returns outputs of shape (samples, outputs)."""
+        outputs = self.apply_unflattened(parameters, rest, inputs)
+        return outputs.reshape(len(outputs), -1) if outputs.ndim else outputs.reshape(1, 1)
+
+    def apply_unflattened(self, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Tensor:
+        """Evaluate the module; returns outputs in its own shape, sample axis first."""
         with self._in_probe_mode():
             outputs = functional_call(self.model, {**rest, **parameters}, (inputs,))
         if not isinstance(outputs, Tensor):
@@ -59,7 +64,7 @@ class Network:
                 f"`model` must return one tensor, but returns {type(outputs).__name__}. "
                 f"Wrap it in a module whose forward returns the outputs that the loss sees."
             )
-        return outputs.reshape(len(outputs), -1) if outputs.ndim else outputs.reshape(1, 1)
+        return outputs
 
     def _convert(self, tensor: Tensor, copy: bool = False) -> Tensor:
         return tensor.to(self.dtype if tensor.is_floating_point() else tensor.dtype, copy=copy)

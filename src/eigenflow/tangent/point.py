@@ -10,16 +10,18 @@ from torch.func import jvp, vjp, vmap
 from eigenflow.core.errors import NonFiniteError, ShapeError
 from eigenflow.tangent.dense import dense_kernel, dense_kernel_and_rate
 from eigenflow.tangent.layers import CoveredLayer
+from eigenflow.tangent.losses import AbstractLoss
 from eigenflow.tangent.network import Network, Parameters
 
 __all__ = ["TangentPoint"]
 
 
 class TangentPoint:
-    """The linearised network at fixed parameters, in units of the error e = sqrt(f) (network - targets).
+    """The linearised network at fixed parameters, in units of the loss's error e.
 
-    J is the Jacobian of e, so M = J J^T = f J_net J_net^T. Vectors over the outputs are rows of
-    length samples * outputs, sample-major; vectors over the parameters are dicts of tensors.
+    J = B^T J_net with the root B of the loss's curvature and M = J J^T. For squared losses e = sqrt(f) (network -
+    targets), B = sqrt(f), and J is the Jacobian of e; see `tangent.losses` for the others. Vectors over the
+    outputs are rows of length samples * outputs, sample-major; vectors over the parameters are dicts of tensors.
 
     Args:
         network: The module as a pure function.
@@ -27,8 +29,8 @@ class TangentPoint:
         parameters: Trainable parameters, by name.
         rest: Frozen parameters and buffers, by name.
         inputs: Probe inputs, sample axis first.
-        targets: Probe targets, shape (samples, outputs).
-        factor: f, the loss's own normalisation.
+        targets: Probe targets, as the loss takes them.
+        objective: The loss, bound to these samples.
     """
 
     def __init__(
@@ -38,8 +40,8 @@ class TangentPoint:
         parameters: Parameters,
         rest: Parameters,
         inputs: Tensor,
-        targets: Float[Tensor, "samples outputs"],
-        factor: float,
+        targets: Tensor,
+        objective: AbstractLoss,
     ):
         self.network = network
         self.layers = layers
@@ -47,43 +49,57 @@ class TangentPoint:
         self.rest = dict(rest)
         self.inputs = inputs
         self.targets = targets
-        self.factor = factor
+        self.objective = objective
 
     @property
     def size(self) -> int:
         """Number of stacked outputs: samples * outputs."""
-        return self.targets.numel()
+        return self.outputs.numel()
 
     @cached_property
-    def error(self) -> Float[Tensor, " size"]:
-        """e = sqrt(f) (network - targets)."""
+    def outputs(self) -> Float[Tensor, "samples outputs"]:
+        """What the network returns on the probe inputs."""
         with torch.no_grad():
             outputs = self.network.apply(self.parameters, self.rest, self.inputs)
-            error = self.factor**0.5 * (outputs - self.targets).reshape(-1)
-        if not torch.isfinite(error).all():
+        if not torch.isfinite(outputs).all():
             raise NonFiniteError(
                 "The network's outputs on the probe set are NaN or infinite. The run has diverged, or the "
                 "model holds bad weights: look at the step before, or lower the learning rate."
             )
+        return outputs
+
+    @cached_property
+    def error(self) -> Float[Tensor, " size"]:
+        """e, with B e = the gradient of the loss by the outputs."""
+        with torch.no_grad():
+            self.objective.require_valid(self.outputs, self.targets)
+            error = self.objective.error(self.outputs, self.targets).reshape(-1)
+        if not torch.isfinite(error).all():
+            raise NonFiniteError(
+                f"The error of loss '{self.objective.name}' overflows on "
+                f"{int((~torch.isfinite(error)).sum())} outputs. "
+                f"Samples are wrong by an extreme margin: lower the scale of the outputs, or measure in float64."
+            )
         return error
 
-    @property
+    @cached_property
     def loss(self) -> float:
-        """||e||^2 / 2."""
-        return 0.5 * float(self.error @ self.error)
+        """The loss itself. For squared losses it is ||e||^2 / 2."""
+        return float(self.objective.value(self.outputs, self.targets))
 
     @torch.no_grad()
     def push(self, direction: Parameters) -> Float[Tensor, " size"]:
-        """J times one parameter direction: how fast e changes along it."""
+        """J times one parameter direction: B^T times how fast the outputs change along it."""
         _, change, *_ = jvp(self._outputs, (self.parameters,), (dict(direction),))
-        return self.factor**0.5 * change.reshape(-1)
+        return self.objective.weigh(self.outputs, self.targets, change).reshape(-1)
 
     @torch.no_grad()
     def pull(self, rows: Float[Tensor, "block size"]) -> dict[str, Tensor]:
         """J^T times each row; parameter tensors come back with a leading block axis."""
         self._require_rows(rows)
         _, pull_back, *_ = vjp(self._outputs, self.parameters)
-        cotangents = (self.factor**0.5 * rows).reshape(len(rows), *self.targets.shape)
+        rows = rows.reshape(len(rows), *self.outputs.shape)
+        cotangents = self.objective.spread(self.outputs, self.targets, rows)
         (gradients,) = vmap(pull_back)(cotangents)
         return gradients
 
@@ -92,25 +108,29 @@ class TangentPoint:
         """M times each row, without forming M."""
         gradients = self.pull(rows)
         changes = vmap(lambda tangent: jvp(self._outputs, (self.parameters,), (tangent,))[1])(gradients)
-        return self.factor**0.5 * changes.reshape(len(rows), -1)
+        return self.objective.weigh(self.outputs, self.targets, changes).reshape(len(rows), -1)
 
+    @torch.no_grad()
     def gradient(self) -> dict[str, Tensor]:
-        """J^T e, the gradient of the probe loss."""
-        return {name: g[0] for name, g in self.pull(self.error[None]).items()}
+        """The gradient of the probe loss. It is J^T e wherever e exists."""
+        _, pull_back, *_ = vjp(self._outputs, self.parameters)
+        (gradient,) = pull_back(self.objective.gradient(self.outputs, self.targets))
+        return gradient
 
     @torch.no_grad()
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
-        kernel = dense_kernel(self.network, self.layers, self.parameters, self.rest, self.inputs)
-        return kernel.mul_(self.factor) if self.factor != 1.0 else kernel
+        return dense_kernel(self.network, self.layers, self.parameters, self.rest, self.inputs, self._spread)
 
     @torch.no_grad()
     def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
         """M, and Mdot: its exact derivative when the parameters move along `direction`."""
-        kernel, rate = dense_kernel_and_rate(
-            self.network, self.layers, self.parameters, self.rest, self.inputs, direction
+        return dense_kernel_and_rate(
+            self.network, self.layers, self.parameters, self.rest, self.inputs, direction, self._spread
         )
-        return kernel.mul_(self.factor), rate.mul_(self.factor)
+
+    def _spread(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return self.objective.spread(outputs, self.targets, rows)
 
     def _outputs(self, parameters: Parameters) -> Tensor:
         return self.network.apply(parameters, self.rest, self.inputs)

@@ -13,7 +13,7 @@ from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
 from eigenflow.tangent.layers import find_layers
-from eigenflow.tangent.losses import loss_factor
+from eigenflow.tangent.loss_names import LossLike, make_loss
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.snapshot import Snapshot
@@ -35,8 +35,9 @@ class Probe:
         model: Any `torch.nn.Module` with one tensor in and one tensor out. Random layers must be off
             (model.eval()) when the probe is made.
         inputs: Probe inputs, sample axis first.
-        targets: Same number of samples; the shape and dtype of the model's outputs.
-        loss: "mse" (as in `torch.nn.MSELoss`), "half_mean" or "half_sum"; see `tangent.losses`.
+        targets: Same number of samples; the shape and dtype of the model's outputs, or class labels.
+        loss: "mse" (as in `torch.nn.MSELoss`), "half_mean" or "half_sum", "cross_entropy", a loss object, or a
+            function of outputs and targets; see `make_loss` and `tangent.losses`.
         holdout: Test inputs and targets, or None. Their loss is recorded beside the probe's.
         dtype: Type in which the operator is evaluated, whatever the model's own type is.
         check_determinism: Evaluate the model twice and refuse it if the outputs differ.
@@ -51,7 +52,7 @@ class Probe:
         model: nn.Module,
         inputs: Tensor,
         targets: Tensor,
-        loss: str = "mse",
+        loss: LossLike = "mse",
         holdout: tuple[Tensor, Tensor] | None = None,
         *,
         dtype: torch.dtype = torch.float64,
@@ -63,22 +64,30 @@ class Probe:
             raise ArgumentError(f"`dtype` must be torch.float64 or torch.float32, but is {dtype}.")
         self.network = Network(model, dtype)
         _require_same_dtype(model, inputs, targets)
-        self.inputs, self.targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
+        unbound = make_loss(loss)
+        self.inputs, targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
+        parameters, rest = self.network.state()
+        shape = checked_outputs(self.network, parameters, rest, self.inputs, check_determinism)
+        self.loss, self.targets = unbound.bind(targets, shape, dtype, "targets")
+        self.outputs = shape.numel() // shape[0]
         self.holdout = None
         if holdout is not None:
-            self.holdout = checked_pair(*holdout, ("holdout[0]", "holdout[1]"), dtype)
-        self.loss = loss
-        self.factor = loss_factor(loss, *self.targets.shape)
-        parameters, rest = self.network.state()
-        checked_outputs(self.network, parameters, rest, self.inputs, self.targets, check_determinism)
-        if self.holdout is not None:
-            checked_outputs(self.network, parameters, rest, *self.holdout, check_determinism=False)
+            names = ("holdout[0]", "holdout[1]")
+            holdout_inputs, holdout_targets = checked_pair(*holdout, names, dtype)
+            shape = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
+            self.holdout_objective, holdout_targets = unbound.bind(holdout_targets, shape, dtype, names[1])
+            self.holdout = holdout_inputs, holdout_targets
         self.layers = find_layers(self.network, parameters, rest, self.inputs)
 
     @property
     def size(self) -> int:
         """Rows of M: samples * outputs."""
-        return self.targets.numel()
+        return len(self.inputs) * self.outputs
+
+    @property
+    def factor(self) -> float:
+        """The loss's own normalisation; for squared losses the f of e = sqrt(f) (network - targets)."""
+        return self.loss.factor
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Copy the model's trainable parameters, and the rest of its tensors, as they are now."""
@@ -87,7 +96,7 @@ class Probe:
     def at(self, state: tuple[Parameters, Parameters] | None = None) -> TangentPoint:
         """The linearised network at a state, or at the model's present one."""
         parameters, rest = self.state() if state is None else state
-        return TangentPoint(self.network, self.layers, parameters, rest, self.inputs, self.targets, self.factor)
+        return TangentPoint(self.network, self.layers, parameters, rest, self.inputs, self.targets, self.loss)
 
     def cost(self, *, drift: bool = True) -> MeasureCost:
         """Estimate one measurement before it is made."""
@@ -171,8 +180,7 @@ class Probe:
         inputs, targets = self.holdout
         with torch.no_grad():
             outputs = self.network.apply(point.parameters, point.rest, inputs)
-        factor = loss_factor(self.loss, *targets.shape)
-        return 0.5 * factor * float(((outputs - targets) ** 2).sum())
+        return float(self.holdout_objective.value(outputs, targets))
 
     def describe(self) -> dict[str, Any]:
         """What a run folder stores about the probe, with a checksum of its samples."""
@@ -180,12 +188,10 @@ class Probe:
         for tensor in (self.inputs, self.targets):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        samples, outputs = self.targets.shape
         return {
-            "samples": samples,
-            "outputs": outputs,
-            "loss": self.loss,
-            "factor": self.factor,
+            "samples": len(self.inputs),
+            "outputs": self.outputs,
+            **self.loss.describe(),
             "holdout_samples": 0 if self.holdout is None else len(self.holdout[1]),
             "dtype": str(self.network.dtype),
             "method": self.method,

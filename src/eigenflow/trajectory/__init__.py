@@ -2,4 +2,5 @@
 
 from eigenflow.trajectory.recorder import Recorder as Recorder
 from eigenflow.trajectory.step import OneStep as OneStep
+from eigenflow.trajectory.step import gradient_identity as gradient_identity
 from eigenflow.trajectory.step import measure_step as measure_step

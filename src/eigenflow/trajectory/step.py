@@ -11,6 +11,11 @@ r = e' - h the change of the energy of a shell B is exactly (theory: D3')
     N_B = 2 r'P'_B h + r'P'_B r             nonlinear remainder
 
 where P_B and P'_B project on the eigenvectors of M in the shell before and after the update.
+
+All this rests on J being the Jacobian of e, so it holds for squared losses. For any other loss the root B of its
+curvature moves with the outputs, and e' - e differs from J dtheta already to first order; what is exact then is the
+identity of the loss's gradient r by the outputs, r' - r = (path average of H J_net) dtheta, for gradient descent
+r' = (I - eta H J J^T) r. `gradient_identity` measures that for every loss.
 """
 
 from collections.abc import Mapping
@@ -21,11 +26,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot
-from eigenflow.tangent.point import TangentPoint
 
-__all__ = ["OneStep", "measure_step"]
+__all__ = ["OneStep", "gradient_identity", "measure_step"]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -49,8 +54,8 @@ class OneStep:
         after_new: Components of e' in the new basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
-        identity_residual: ||e' - e - Jbar dtheta|| with the path average Jbar (D1), relative to ||e|| + sqrt(f)
-            ||targets||, the scale of the outputs whose rounding it shows.
+        identity_residual: ||e' - e - Jbar dtheta|| with the path average Jbar (D1), relative to the scale of
+            the outputs whose rounding it shows; see `gradient_identity`.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
     """
 
@@ -79,7 +84,17 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
 
     Returns:
         Both snapshots and the update's vectors in both eigenbases.
+
+    Raises:
+        ArgumentError: If the probe's loss is not squared.
     """
+    if not probe.loss.is_quadratic:
+        raise ArgumentError(
+            f"The one-step energy budget needs a squared loss ('mse', 'half_mean', 'half_sum'), but `loss` is "
+            f"'{probe.loss.name}': its error e follows e + J dtheta to first order only where the curvature of the "
+            f"loss stands still. Exact for this loss are probe.measure(), with the motion of the curvature in its "
+            f"rates, and eigenflow.trajectory.gradient_identity(probe, before, after)."
+        )
     old, new = probe.at(before), probe.at(after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     direction = {name: change / step_size for name, change in update.items()}
@@ -90,7 +105,6 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
     gradient = error - step_size * old.product(old.error[None])[0].to(error)
     linear = error + old.push(update).to(error)
     change = second.error - error
-    path_change = _path_change(probe, old, update).to(error)
     flow_miss = torch.linalg.vector_norm(second.error - gradient)
     overlap = second.eigenvectors @ first.eigenvectors.T
     return OneStep(
@@ -103,23 +117,36 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         after_new=second.coefficients,
         overlap=overlap,
         successor=match_modes(overlap),
-        identity_residual=_ratio(torch.linalg.vector_norm(change - path_change), _outputs_scale(old)),
+        identity_residual=gradient_identity(probe, before, after),
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
     )
 
 
-def _path_change(probe: Probe, old: TangentPoint, update: Mapping[str, Tensor]) -> Tensor:
-    """Jbar dtheta, with the Jacobian averaged along the straight path of the update."""
+@torch.no_grad()
+def gradient_identity(probe: Probe, before: State, after: State) -> float:
+    """How far an update is from the exact identity r' - r = (average of H J_net along the path) dtheta.
+
+    r is the gradient of the loss by the outputs and H its Hessian, formed as B B^T from the root that the operator
+    uses. For squared losses r = sqrt(f) e and H = f, so this is D1.
+
+    Returns:
+        The norm of the miss relative to ||r|| + ||H outputs||, the scale of the numbers whose rounding it shows.
+        The average is by Gauss-Legendre quadrature, exact for paths that are polynomials of degree 15.
+    """
+    old, new = probe.at(before), probe.at(after)
+    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
+    start, end = (p.objective.gradient(p.outputs, p.targets) for p in (old, new))
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
-    total = torch.zeros_like(old.error)
+    total = torch.zeros_like(start)
     for node, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
         moved = {name: p + float(node) * update[name] for name, p in old.parameters.items()}
-        total += float(weight) * probe.at((moved, old.rest)).push(update)
-    return total
-
-
-def _outputs_scale(point: TangentPoint) -> Tensor:
-    return torch.linalg.vector_norm(point.error) + point.factor**0.5 * torch.linalg.vector_norm(point.targets)
+        point = probe.at((moved, old.rest))
+        weighed = point.push(update).reshape(start.shape)
+        total += float(weight) * point.objective.spread(point.outputs, point.targets, weighed)
+    curved = old.objective.weigh(old.outputs, old.targets, old.outputs)
+    curved = old.objective.spread(old.outputs, old.targets, curved)
+    scale = torch.linalg.vector_norm(start) + torch.linalg.vector_norm(curved)
+    return _ratio(torch.linalg.vector_norm(end - start - total), scale)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -1,0 +1,170 @@
+"""Any twice-differentiable loss of the outputs, through its Hessian sample by sample.
+
+The root is the symmetric one, B = H^(1/2), and e = B^+ r. It exists where H is positive semidefinite and r lies in its
+range. Both can fail: a loss that is not convex in the outputs has an indefinite H, and a loss that is straight
+somewhere (Huber's tails, a hinge) has r outside the range of H. The operator then does not explain the gradient, so by
+default the probe refuses; `defect="drop"` measures the positive part and leaves the rest out of e.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp, vmap
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.tangent.losses import AbstractLoss
+
+__all__ = ["GeneralLoss"]
+
+
+@dataclass(frozen=True)
+class GeneralLoss(AbstractLoss):
+    """A loss given as a function of outputs and targets, such as `binary_cross_entropy_with_logits`.
+
+    The function must be a sum (or mean) of terms of one sample each. The derivative of the root is exact where H keeps
+    its null space; where an eigenvalue of H reaches zero the root has no derivative, and the part that grows out of
+    the null space is left out. Rates need forward mode through the function's own gradient, which PyTorch lacks for a
+    few fused losses (`huber_loss` in 2.13); written with elementary operations they work.
+
+    Attributes:
+        function: Maps outputs (in the network's own shape) and targets (as given) to a scalar.
+        defect: What to do with negative curvature, and with gradients outside the range of H: "raise" or "drop".
+        output_shape: Of the network, without the sample axis.
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor] | None = None
+    defect: Literal["raise", "drop"] = "raise"
+    output_shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise ArgumentError(f"`function` must be callable as function(outputs, targets), but is {self.function!r}.")
+        if self.defect not in ("raise", "drop"):
+            raise ArgumentError(f"`defect` must be 'raise' or 'drop', but is {self.defect!r}.")
+
+    @property
+    def name(self) -> str:
+        """The function's own name."""
+        function = self.function
+        return getattr(function, "__name__", type(function).__name__)
+
+    @property
+    def is_quadratic(self) -> bool:
+        """False: nothing is known about the function."""
+        return False
+
+    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+        """Keep the targets as they are; floating-point ones are converted."""
+        targets = targets.to(dtype) if targets.is_floating_point() else targets
+        return replace(self, output_shape=tuple(output_shape[1:])), targets
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The function's value."""
+        assert self.function is not None
+        value = self.function(outputs.reshape(len(outputs), *self.output_shape), targets)
+        return self.factor * value
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """By reverse mode."""
+        return grad(self.value)(outputs, targets)
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Blocks (samples, outputs, outputs): one reverse pass per output for all samples."""
+        samples, width = outputs.shape
+        _, pull_back, *_ = vjp(lambda z: self.gradient(z, targets), outputs)
+        basis = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
+        (rows,) = vmap(pull_back)(basis[:, None, :].expand(width, samples, width))
+        return rows.transpose(0, 1)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """H^(-1/2) r on the range of H."""
+        r = self.gradient(outputs, targets)
+        roots, vectors = _root_pairs(self.hessian(outputs, targets))
+        inverse = torch.where(roots > 0, 1.0 / torch.where(roots > 0, roots, 1.0), 0.0)
+        inside = inverse[..., None] * (vectors.mT @ r[..., None])
+        return (vectors @ inside)[..., 0]
+
+    def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
+        """H^(1/2) times changes of the outputs."""
+        return (_symmetric_root(self.hessian(outputs, targets)) @ changes[..., None])[..., 0]
+
+    def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+        """The same, since the root is symmetric."""
+        return self.weigh(outputs, targets, rows)
+
+    @torch.no_grad()
+    def require_valid(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse a function that is no scalar or mixes samples; with `defect="raise"`, also H < 0 and r outside it."""
+        self._require_scalar(outputs, targets)
+        self._require_separate(outputs, targets)
+        if self.defect == "drop":
+            return
+        H, r = self.hessian(outputs, targets), self.gradient(outputs, targets)
+        values = torch.linalg.eigvalsh(H)
+        is_indefinite = values[:, 0] < -_tolerance(values)[:, 0]
+        if is_indefinite.any():
+            raise ArgumentError(
+                f"`loss` '{self.name}' has a Hessian by the outputs with negative eigenvalues on "
+                f"{int(is_indefinite.sum())} of {len(r)} samples (down to {float(values.min()):.3g}), so it has no "
+                f"real root. Pass GeneralLoss(function, defect='drop') to measure the positive part only."
+            )
+        miss = r - self.weigh(outputs, targets, self.error(outputs, targets))
+        is_outside = miss.norm(dim=1) > torch.finfo(r.dtype).eps ** 0.5 * r.norm(dim=1)
+        if is_outside.any():
+            raise ArgumentError(
+                f"`loss` '{self.name}' has a gradient outside the range of its Hessian on {int(is_outside.sum())} of "
+                f"{len(r)} samples (it is straight there, as in the tails of Huber's loss), so no error e with B e = r "
+                f"exists. Pass GeneralLoss(function, defect='drop') to leave that part out of e."
+            )
+
+    def _require_scalar(self, outputs: Tensor, targets: Tensor) -> None:
+        try:
+            value = self.value(outputs, targets)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"`loss` '{self.name}' cannot be evaluated on outputs of shape {(len(outputs), *self.output_shape)} "
+                f"and targets of shape {tuple(targets.shape)}, dtype {targets.dtype}: {error}"
+            ) from error
+        if value.shape != ():
+            raise ArgumentError(
+                f"`loss` '{self.name}' must return a scalar, but returns shape {tuple(value.shape)}. "
+                f"Use reduction='mean'."
+            )
+
+    def _require_separate(self, outputs: Tensor, targets: Tensor) -> None:
+        """Moving every second sample must not change the gradients of the others."""
+        is_moved = (torch.arange(len(outputs), device=outputs.device) % 2 == 0)[:, None]
+        tangent = torch.ones_like(outputs) * is_moved
+        _, pull_back, *_ = vjp(lambda z: self.gradient(z, targets), outputs)
+        (change,) = pull_back(tangent)
+        if (change * ~is_moved).norm() > torch.finfo(outputs.dtype).eps ** 0.5 * change.norm():
+            raise ArgumentError(
+                f"`loss` '{self.name}' couples the outputs of different samples, so its Hessian is not one block per "
+                f"sample. Only sums or means of terms of one sample each can be measured."
+            )
+
+
+def _tolerance(values: Tensor) -> Tensor:
+    """Eigenvalues below this are zero up to rounding, per sample."""
+    return 100 * values.shape[-1] * torch.finfo(values.dtype).eps * values.abs().amax(-1, keepdim=True)
+
+
+def _root_pairs(H: Tensor) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(H)
+    return torch.where(values > _tolerance(values), values, 0.0).sqrt(), vectors
+
+
+def _symmetric_root(H: Tensor) -> Tensor:
+    """H^(1/2), whose derivative solves Bdot B + B Bdot = Hdot and so exists where eigenvalues of H meet.
+
+    The derivative of `eigh` divides by gaps; here B is a constant plus the solution for H - H0, which is zero.
+    """
+    H0 = H.detach()
+    roots, vectors = _root_pairs(H0)
+    sums = roots[..., :, None] + roots[..., None, :]
+    moved = vectors.mT @ (H - H0) @ vectors
+    moved = torch.where(sums > 0, moved / torch.where(sums > 0, sums, 1.0), 0.0)
+    return vectors @ (torch.diag_embed(roots) + moved) @ vectors.mT
