@@ -1,0 +1,56 @@
+"""The momentum law: a power of the sum of learning rates, less a share of the annealing so far.
+
+    L = L0 + A S1^-a - C S2,   S2 = sum of m_i,   m_i = 0.999 m_(i-1) + (eta_(i-1) - eta_i)
+
+S2 is divided by the peak rate / (1 - 0.999), so that C is in nats and comes out of order 0.1 for every set; C >= 0,
+without which a fit of one schedule diverges.
+
+Reference: Tissue, Wang and Wang (2024), "Scaling Law with Learning Rate Annealing".
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.signal import lfilter
+
+from eigenflow.forecast.laws.power import AMPLITUDE, EXPONENT, FLOOR, positive_times
+from eigenflow.forecast.laws.protocol import History, Parameter
+from eigenflow.forecast.laws.rate_changes import warmup_end
+from eigenflow.forecast.laws.separable import AbstractSeparableLaw, Shapes, power_shape
+
+__all__ = ["MomentumLaw", "annealing"]
+
+DECAY = 0.999
+
+
+def annealing(history: History, decay: float = DECAY) -> Float[np.ndarray, " point"]:
+    """Give S2 at each observation, divided by peak rate / (1 - decay); the warm-up's rise does not count."""
+    rates = history.rates
+    falls = np.concatenate([[0.0], -np.diff(rates)])
+    falls[: warmup_end(rates) + 1] = 0.0
+    momentum = lfilter([1.0], [1.0, -decay], falls)
+    total = np.concatenate([[0.0], np.cumsum(momentum)])[history.steps]
+    return total * (1.0 - decay) / rates.max()
+
+
+class MomentumLaw(AbstractSeparableLaw):
+    """L0 + A S1^-a - C S2, with S2 in units of peak rate / (1 - 0.999)."""
+
+    name = "momentum"
+    weights = (FLOOR, AMPLITUDE, Parameter("C", "nats", "loss removed by annealing to zero", "log", 1e-9, 1e3))
+    shape_parameters = (EXPONENT,)
+
+    def prepare(self, history: History) -> Float[np.ndarray, "sum point"]:
+        """Compute S1 and S2, which hold no parameter."""
+        return np.stack([positive_times(history), annealing(history)])
+
+    def shapes(self, shape_values: Float[np.ndarray, " shape"], prepared: Float[np.ndarray, "sum point"]) -> Shapes:
+        """Evaluate 1, S1^-a and -S2."""
+        value, slope = power_shape(prepared[0], float(shape_values[0]))
+        zero = np.zeros_like(value)
+        return Shapes(np.stack([zero + 1.0, value, -prepared[1]], axis=1), np.stack([zero, slope, zero], axis=1)[None])
+
+    def typical_shape(self, prepared: Sequence[Float[np.ndarray, "sum point"]]) -> Float[np.ndarray, " shape"]:
+        """Square-root decay."""
+        return np.array([0.5])
