@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eigenflow.core.errors import ArgumentError
@@ -23,6 +23,7 @@ from eigenflow.transport import (
     solve,
     solve_batch,
 )
+from transport.spectral import jump_masses
 
 # What few cells cost is known in these tests, and measured by them.
 COARSE = pytest.mark.filterwarnings("ignore:The solution is inaccurate")
@@ -57,23 +58,43 @@ def jump_reference():
     return solve(problem(), TIMES, cells=240, method=Ladder(order=9))
 
 
-def test_task_t3_agrees_with_lsoda_and_with_a_fine_grid():
-    """Goal of benchmarks.md: mean e1 <= 1e-4. LSODA of order 9 and a fine grid of order 9 set the truth."""
+def test_task_t3_against_a_spectral_oracle():
+    """Goal of benchmarks.md: mean e1 <= 1e-4. The oracle agrees with itself at another degree to 1e-7 of the total."""
     case = problem(JUMPS, PowerDrift(c=0.02, b=1.5), start, 1.0, (1e-6, 1e2))
     times = np.geomspace(1e-3, 1e4, 50)
+    settings = {"c": 0.02, "b": 1.5, "rate": 0.5, "width": 0.5, "dissipation": 1.0}
+    truth = jump_masses(start, (1e-6, 1e2), times, 200, **settings)
     solution = solve(case, times)
     assert solution.method == "ladder" and solution.status is SolveStatus.LEFT_DOMAIN
-    fine = solve(case, times, cells=400, method=Ladder(order=9))
-    lsoda = solve(case, times, cells=200, method=Lines(relative_tolerance=1e-9, order=9))
-    for reference in (fine, lsoda):
-        there = reference.mass.reshape(50, 200, -1).sum(axis=2)
-        e1 = np.abs(solution.mass - there).sum(axis=1) / there.sum(axis=1)
-        assert e1.mean() < 3e-5
-        assert np.abs(solution.total / reference.total - 1).max() < 1e-3
+    wrong = np.abs(solution.mass - truth).sum(axis=1)
+    assert (wrong / truth.sum(axis=1)).mean() < 1e-5
+    np.testing.assert_allclose(solution.total, truth.sum(axis=1), rtol=2e-6)
     # The estimate is on the safe side.
-    there = fine.mass.reshape(50, 200, -1).sum(axis=2)
-    assert np.all(np.abs(solution.mass - there).sum(axis=1) <= solution.error + 1e-10)
+    assert np.all(wrong <= solution.error + 1e-10) and solution.mass.min() >= 0
     assert np.abs(solution.budget.residual).max() <= 1e-9 * solution.budget.initial
+    # The oracle on its own, and LSODA on finite volumes.
+    lsoda = solve(case, times, cells=200, method=Lines(relative_tolerance=1e-9, order=9))
+    assert (np.abs(lsoda.mass - truth).sum(axis=1) / truth.sum(axis=1)).mean() < 1e-5
+    other = jump_masses(start, (1e-6, 1e2), times, 200, degree=256, **settings)
+    assert (np.abs(other - truth).sum(axis=1) / truth.sum(axis=1)).mean() < 1e-6
+
+
+def test_order_falls_only_where_the_front_is_sharper_than_cells():
+    """T3 at t = 300 converges at order 6 and more; at 1e4 a front of 0.1 e-folds is met by cells of 0.1.
+
+    There the density is like exp(-150 sqrt(lambda0)) with lambda0 -> inf at the front: smooth, but on no
+    scale, so no fixed order is reached. The mean over T3's outputs, which the last ones carry, has 4 to 5.
+    """
+    case = problem(JUMPS, PowerDrift(c=0.02, b=1.5), start, 1.0, (1e-6, 1e2))
+    times, settings = np.array([300.0, 1e4]), {"c": 0.02, "b": 1.5, "rate": 0.5, "width": 0.5, "dissipation": 1.0}
+    truth = jump_masses(start, (1e-6, 1e2), times, 200, **settings)
+    for order, least in ((7, 5.5), (9, 6.0)):
+        wrong = []
+        for cells in (100, 200):
+            mass = solve(case, times, cells, method=Ladder(order=order)).mass
+            wrong.append(np.abs(mass - truth.reshape(2, cells, -1).sum(axis=2)).sum(axis=1))
+        measured = np.log2(wrong[0] / wrong[1])
+        assert measured[0] > least and 3.0 < measured[1] < 5.0
 
 
 @pytest.mark.parametrize(("order", "least"), [(3, 2.8), (5, 4.5), (7, 6.0)])
@@ -121,24 +142,29 @@ def test_splitting_converges_at_second_order_in_the_steps():
     width=st.floats(0.4, 1.5),
     end=st.floats(0.1, 5.0),
 )
-@settings(max_examples=3, deadline=None)
-def test_three_methods_agree_on_random_jumps(b, c, rate, width, end):
-    """Growth squeezes or stretches the bump by at most e^1.5, so all cells stay resolved.
+@settings(max_examples=4, deadline=None)
+@example(b=0.54, c=-0.23, rate=0.5, width=0.5, end=3.1)
+def test_three_methods_on_random_jumps_against_a_spectral_oracle(b, c, rate, width, end):
+    """Growth squeezes or stretches the bump by at most e^1.5; the oracle is good to 1e-4 at worst (squeezed, b = 0.5).
 
-    Splitting is of second order with an error of about 1e-3 here, the others of 1e-4, except where the
-    third-order lines cannot follow a squeezed bump; then their own estimate, from half the cells, says so.
+    Cells of 0.2 e-folds: the ladder has 1e-9 to 1e-4. The third-order lines and the splitting lose 2e-2 of a squeezed
+    bump, which is what they say: their estimates from half the cells hold to a factor of 2.
     """
-    case = problem(KernelSource(rate, LogNormalKernel(width)), PowerDrift(c=c, b=b), domain=(1e-5, 1e2))
+    domain = (1e-5, 1e2)
+    case = problem(KernelSource(rate, LogNormalKernel(width)), PowerDrift(c=c, b=b), domain=domain)
+    settings = {"c": c, "b": b, "rate": rate, "width": width, "dissipation": 2.0}
+    truth = jump_masses(bump, domain, np.array([end]), 80, degree=200, **settings)[0]
     ladder, lines, positive = (
         solve(case, [end], cells=80, method=method) for method in ("ladder", "lines", Strang(0.05))
     )
     scale = ladder.budget.initial
-    assert np.abs(ladder.mass - lines.mass).sum() <= max(2e-3 * scale, lines.error[0])
-    assert np.abs(ladder.mass - positive.mass).sum() <= 1e-2 * scale
+    assert np.abs(ladder.mass[0] - truth).sum() <= min(3e-4 * scale, ladder.error[0] + 1e-4 * scale)
+    for solution in (lines, positive):
+        assert np.abs(solution.mass[0] - truth).sum() <= 2 * solution.error[0] + 1e-6 * scale
     for solution in (ladder, lines, positive):
         assert np.abs(solution.budget.residual).max() <= 1e-8 * scale
         assert solution.budget.dissipated[0] == pytest.approx(ladder.budget.dissipated[0], abs=2e-3 * scale)
-    assert positive.mass.min() >= 0
+    assert min(ladder.mass.min(), positive.mass.min()) >= 0
 
 
 @COARSE
@@ -156,15 +182,18 @@ def test_given_sources_agree_with_lsoda(b, c, end, place):
 
 
 @COARSE
-def test_positive_never_undershoots_where_high_order_does():
-    """A start with a step: the polynomials of the ladder ring, splitting must not."""
+def test_no_mass_is_negative_where_polynomials_of_high_order_ring():
+    """A start with a step: LSODA's third order undershoots, splitting must not; the ladder takes it off elsewhere."""
     case = problem(initial=lambda x: (np.abs(np.log(x)) < 1) / x, drift=PowerDrift(c=0.5, b=1.0))
     times = np.geomspace(0.01, 5, 6)
-    positive = solve(case, times, cells=80, method="positive")
-    ladder = solve(case, times, cells=80, method=Ladder())
-    assert ladder.mass.min() < -1e-6 and positive.mass.min() >= 0
+    positive, ladder, lines = (solve(case, times, cells=80, method=name) for name in ("positive", "ladder", "lines"))
+    assert lines.mass.min() < -1e-6 and positive.mass.min() >= 0 and ladder.mass.min() >= 0
+    # What the ladder has moved between cells is in its error, and its books still close.
+    assert np.all(ladder.error > np.abs(ladder.mass - positive.mass).sum(axis=1) / 3)
+    assert np.abs(ladder.budget.residual).max() <= 1e-10 * ladder.budget.initial
     noise = SgdNoise(0.1, 4, lambda x: 30 * bump(x), 0.1)
-    assert solve(problem(noise, case.drift, case.initial), times, cells=80, method="positive").mass.min() >= 0
+    for method in ("positive", "ladder"):
+        assert solve(problem(noise, case.drift, case.initial), times, cells=80, method=method).mass.min() >= 0
 
 
 def test_noise_under_a_drift_that_depends_on_time():
@@ -228,7 +257,9 @@ def test_time_zero_is_the_initial_state(method):
     source = GivenSource(lambda x, t: bump(x)) if method == "exact" else JUMPS
     for times in ([0.0], [0.0, 1.0]):
         solution = solve(problem(source), times, cells=40, method=method)
-        np.testing.assert_allclose(solution.mass[0], solve(problem(None), 0.0, cells=40).mass[0], rtol=1e-12)
+        # Panels resolve the start to 1e-13 of its mass; the least cells hold 1e-20 of it.
+        start_mass = solve(problem(None), 0.0, cells=40).mass[0]
+        np.testing.assert_allclose(solution.mass[0], start_mass, rtol=1e-12, atol=1e-13 * start_mass.sum())
         assert solution.budget.source[0] == 0 and solution.budget.dissipated[0] == 0
 
 

@@ -10,7 +10,7 @@ from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport.motion.paths import Values, panel_rule
 from eigenflow.transport.reconstruction import parabolas
 
-__all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "departure_mesh"]
+__all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "cell_masses", "departure_mesh"]
 
 Array = Float[np.ndarray, "..."]
 
@@ -142,6 +142,25 @@ def departure_mesh(
     if isinstance(initial, CellMasses):
         return _mesh_of_cells(initial, longest)
     return _mesh_of_callable(_checked_density(initial), log_domain, longest, resolved)
+
+
+def cell_masses(initial: Initial, log_edges: Float[np.ndarray, " edge"]) -> tuple[Float[np.ndarray, " cell"], float]:
+    """Integrate an initial state over cells, by panels on which it is resolved.
+
+    Returns:
+        Masses, and the estimated error of their sum.
+    """
+    if isinstance(initial, PointMasses):
+        place = np.searchsorted(log_edges, np.log(np.asarray(initial.eigenvalues)), side="right") - 1
+        cell = np.clip(place, 0, len(log_edges) - 2)
+        return np.bincount(cell, np.asarray(initial.masses), len(log_edges) - 1), 0.0
+    mesh = departure_mesh(initial, (float(log_edges[0]), float(log_edges[-1])))
+    cuts = np.unique(np.concatenate([np.clip(mesh.edges, log_edges[0], log_edges[-1]), log_edges]))
+    nodes, weights = panel_rule(2 if isinstance(initial, CellMasses) else 6)
+    half = 0.5 * np.diff(cuts)[:, None]
+    pieces = (mesh.density(cuts[:-1, None] + half * (1.0 + nodes)) * half) @ weights
+    cell = np.searchsorted(log_edges, cuts[:-1], side="right") - 1
+    return np.bincount(cell, pieces, len(log_edges) - 1), mesh.error
 
 
 def refine(edges: Array, longest: float) -> Array:

@@ -62,8 +62,8 @@ class TransportSolution:
         problem: What was solved.
         times: Output times, shape (time,).
         edges: Cell edges, logarithmic over the domain, shape (cells + 1,).
-        mass: Integral of g over each cell, shape (time, cell). Never negative with the methods
-            "exact" and "positive", if the source is not; "ladder" and "lines" may undershoot zero.
+        mass: Integral of g over each cell, shape (time, cell). Never negative, except with the method
+            "lines", if the source is not.
         total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
         frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
             where the exponent Q of the characteristic ending there is 1, in instantaneous lambda

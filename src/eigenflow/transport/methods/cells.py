@@ -65,14 +65,10 @@ class CellGrid:
         """ln(lambda) at the Gauss nodes."""
         return self.log_edges[:-1, None] + self.width * self.rule[0]
 
-    @cached_property
+    @property
     def _stencil(self) -> tuple[np.ndarray, Array]:
         """First cell of each cell's stencil, and the coefficients, shape (cell, node, offset)."""
-        size = min(self.order, self.count)
-        begin = np.clip(np.arange(self.count) - size // 2, 0, self.count - size)
-        shift = np.arange(self.count) - begin
-        table = np.array([[_weights(size, s + float(f)) for f in self.rule[0]] for s in range(size)])
-        return begin, table[shift]
+        return _stencils(self.count, min(self.order, self.count))
 
     def at_nodes(self, means: Float[np.ndarray, " cell"]) -> Float[np.ndarray, "cell node"]:
         """Reconstruct values at the Gauss nodes from the means over cells."""
@@ -92,22 +88,36 @@ class CellGrid:
         matrix[rows, begin[:, None] + np.arange(table.shape[2])] = values
         return matrix
 
-    def spread(
-        self, shares: Float[np.ndarray, "target cell node"], rate: Float[np.ndarray, "cell node"]
-    ) -> Float[np.ndarray, "cell cell"]:
-        """Matrix of arrivals: shares of what leaves the nodes of each cell at a rate."""
-        begin, table = self._stencil
-        leaving = table * (rate * self.rule[1])[:, :, None]
-        if table.shape[2] == 1:
-            return np.einsum("ijq,jq->ij", shares, leaving[:, :, 0])
-        parts = np.matmul(np.ascontiguousarray(shares.transpose(1, 0, 2)), leaving)  # (cell, target, offset)
+    def leaving(self, rate: Float[np.ndarray, "cell node"]) -> Float[np.ndarray, "cell node offset"]:
+        """What leaves the nodes of each cell at a rate, per mass of each cell of its stencil."""
+        return self._stencil[1] * (rate * self.rule[1])[:, :, None]
+
+    def assembled(self, parts: Float[np.ndarray, "target cell offset"]) -> Float[np.ndarray, "cell cell"]:
+        """Matrix of what arrives in cells, of parts that belong to the cells of stencils."""
+        begin = self._stencil[0]
         matrix = np.zeros((self.count, self.count))
-        for start in range(begin.min(), begin.max() + 1):
-            members = begin == start
-            matrix[:, start : start + table.shape[2]] += parts[members].sum(axis=0)
+        # Away from the ends every stencil begins one cell further than the one before.
+        inner = np.flatnonzero(np.diff(begin) == 1)
+        first, last = (inner[0], inner[-1] + 2) if len(inner) else (0, 0)
+        for offset in range(parts.shape[2]):
+            start = begin[first] + offset
+            matrix[:, start : start + last - first] += parts[:, first:last, offset]
+        for cell in (*range(first), *range(last, self.count)):
+            matrix[:, begin[cell] : begin[cell] + parts.shape[2]] += parts[:, cell]
         return matrix
 
 
+@lru_cache(maxsize=32)
+def _stencils(count: int, size: int) -> tuple[np.ndarray, Array]:
+    begin = np.clip(np.arange(count) - size // 2, 0, count - size)
+    shift = np.arange(count) - begin
+    points = 0.5 * (1.0 + panel_rule(_NODES)[0])
+    table = np.array([[_weights(size, s + float(f)) for f in points] for s in range(size)])[shift]
+    table.flags.writeable = begin.flags.writeable = False
+    return begin, table
+
+
+@lru_cache(maxsize=16)
 def upwind_edges(count: int, order: int) -> tuple[Float[np.ndarray, "edge cell"], Float[np.ndarray, "edge cell"]]:
     """Matrices from cell means to values at edges, for motion upwards and downwards.
 
@@ -126,6 +136,7 @@ def upwind_edges(count: int, order: int) -> tuple[Float[np.ndarray, "edge cell"]
         reach = min(half, edge, count - edge + 1)
         size = 2 * reach - 1
         up[edge, edge - reach : edge + reach - 1] = _weights(size, float(reach))
+    up.flags.writeable = False
     return up, up[::-1, ::-1]
 
 

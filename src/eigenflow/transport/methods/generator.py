@@ -63,8 +63,8 @@ def source_matrix(
         taken = grid.integrals(source.per_log)
         return np.repeat(taken[:, None], grid.count, axis=1), taken * float(source.label_noise)
     rate = source.rates(grid.nodes)
-    shares = source.shares(grid.log_edges, grid.rule[0])
-    return grid.spread(shares, rate) - grid.averaged(rate), np.zeros(grid.count)
+    arrivals = source.arrivals(grid.log_edges, grid.rule[0], grid.leaving(rate))
+    return grid.assembled(arrivals) - grid.averaged(rate), np.zeros(grid.count)
 
 
 def augmented(

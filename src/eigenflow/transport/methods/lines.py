@@ -16,6 +16,7 @@ from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.methods.cells import CellGrid
+from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import (
     BOOKS,
     Transport,
@@ -24,7 +25,6 @@ from eigenflow.transport.methods.generator import (
     source_matrix,
     unpacked,
 )
-from eigenflow.transport.methods.ladder import apart, start_masses
 from eigenflow.transport.methods.outcome import Evolved, Progress, tell
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.problem import TransportProblem
@@ -69,21 +69,19 @@ class Lines:
         shared: dict | None = None,
     ) -> Evolved:
         """Carry the initial state to all output times; arguments as in `Ladder.run`."""
-        cells = len(log_edges) - 1
-        fine, failure = self._solved(problem, times, log_edges, progress)
-        halved = np.linspace(log_edges[0], log_edges[-1], max(4, cells // 2) + 1)
-        rough, rough_failure = self._solved(problem, times, halved, None)
+
+        def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
+            states, failure = self._solved(problem, times, edges, start, None if is_rough else progress)
+            return unpacked(states, float(start.sum()), np.zeros(len(times)), failure)
+
         # A method of order 3 leaves 1/7 of the difference; half of that order is allowed for.
-        error = apart(fine[:-BOOKS], rough[:-BOOKS]) / 3
-        initial = float(start_masses(problem, log_edges).sum())
-        return unpacked(fine, initial, error, failure or rough_failure)
+        return with_estimate(on, problem.initial, log_edges, 1 / 3)
 
     def _solved(
-        self, problem: TransportProblem, times: Array, log_edges: Array, progress: Progress | None
+        self, problem: TransportProblem, times: Array, log_edges: Array, masses: Array, progress: Progress | None
     ) -> tuple[Array, str]:
-        grid = CellGrid(log_edges, self.order)
-        slope, jacobian = _equations(problem, grid)
-        start = np.concatenate([start_masses(problem, log_edges), np.zeros(BOOKS - 1), [1.0]])
+        slope, jacobian = _equations(problem, CellGrid(log_edges, self.order))
+        start = np.concatenate([masses, np.zeros(BOOKS - 1), [1.0]])
         if times[-1] == 0:
             return start[:, None], ""
         passed = -1

@@ -14,12 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.initial import CellMasses, Initial, PointMasses, departure_mesh
+from eigenflow.transport.initial import Initial, PointMasses, cell_masses
 from eigenflow.transport.methods.exact import ExactJump, Jumped
 from eigenflow.transport.methods.remap import Remap, coefficients, make_remap, rougher_coefficients
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.motion.flow import Dissipation, make_flow
-from eigenflow.transport.motion.paths import panel_rule
 from eigenflow.transport.motion.stepping import IntegratedPaths, make_paths
 
 __all__ = ["March"]
@@ -91,7 +90,7 @@ class March:
             raise ArgumentError("`log_edges` must be evenly spaced. Use np.linspace between the domain's logarithms.")
         if isinstance(initial, PointMasses):
             return _carry_points(drift, dissipation, initial, times, log_edges)
-        mass, error = _averaged(initial, log_edges)
+        mass, error = cell_masses(initial, log_edges)
         ends = (float(log_edges[0]), float(log_edges[-1]))
         paths, turns = make_paths(drift, dissipation, float(times[-1]), ends, may_turn=self.from_start)
         stops = times[times > 0] if self.from_start else _stops(times, turns, self.steps)
@@ -109,17 +108,6 @@ def _stops(times: Array, turns: Array, steps: int) -> Array:
     # Closed forms need intervals in which the drift keeps its direction.
     stops = np.unique(np.concatenate([inner.ravel(), turns[turns < times[-1]]]))
     return stops[stops > 0]
-
-
-def _averaged(initial: Any, edges: Array) -> tuple[Float[np.ndarray, " cell"], float]:
-    """Integrate the initial density over the cells, by panels on which it is resolved."""
-    mesh = departure_mesh(initial, (edges[0], edges[-1]))
-    cuts = np.unique(np.concatenate([np.clip(mesh.edges, edges[0], edges[-1]), edges]))
-    nodes, weights = panel_rule(2 if isinstance(initial, CellMasses) else 6)
-    half = 0.5 * np.diff(cuts)[:, None]
-    pieces = (mesh.density(cuts[:-1, None] + half * (1.0 + nodes)) * half) @ weights
-    cell = np.searchsorted(edges, cuts[:-1], side="right") - 1
-    return np.bincount(cell, pieces, len(edges) - 1), mesh.error
 
 
 def _march(remap: Remap, mass: Array, width: float) -> tuple[Array, Array, Array, Array, Array]:

@@ -1,8 +1,9 @@
 """Sources in steps that keep every mass >= 0: Strang splitting on few geometric steps.
 
 Half a step of drift and dissipation by an exact jump of cell masses (its parabolas are never
-negative), a whole step of the source, half a step of the jump again. The source's matrix is Metzler,
-so its exponential has no negative entry. Second order in the steps and in the cells.
+negative, see `remap`), a whole step of the source, half a step of the jump again. The source's matrix is
+Metzler, so its exponential has no negative entry; steps are a power of two long wherever they can, so that
+few exponentials serve them all. Second order in the steps and in the cells.
 
 Reference: Strang (1968), SIAM J. Numer. Anal. 5, 506.
 """
@@ -15,13 +16,12 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.methods.cells import CellGrid
+from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import source_matrix
-from eigenflow.transport.methods.ladder import apart, start_masses
 from eigenflow.transport.methods.outcome import Evolved, Progress, tell
 from eigenflow.transport.methods.propagator import Propagator
-from eigenflow.transport.methods.split_step import SplitStep
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import make_flow
+from eigenflow.transport.methods.remap import coefficients, make_remap
+from eigenflow.transport.motion.stepping import make_paths
 from eigenflow.transport.problem import TransportProblem
 from eigenflow.transport.sources import GivenSource, KernelSource, SgdNoise
 
@@ -30,6 +30,9 @@ __all__ = ["Strang"]
 Array = Float[np.ndarray, "..."]
 # Takes masses, the time and the step; returns masses and what they have gained in sum.
 SourceStep = Callable[[Array, float, float], tuple[Array, float]]
+_NODES = 3
+# Jumps prepared at once.
+_CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class Strang:
         step: Share of the time by which a step advances, in (0, 0.5].
     """
 
-    step: float = 0.05
+    step: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= 0.5:
-            raise ArgumentError(f"`step` must be in (0, 0.5], but is {self.step}. 0.05 is a good choice.")
+            raise ArgumentError(f"`step` must be in (0, 0.5], but is {self.step}. 0.1 is a good choice.")
 
     def run(
         self,
@@ -55,73 +58,108 @@ class Strang:
         shared: dict | None = None,
     ) -> Evolved:
         """Carry the initial state to all output times; arguments as in `Ladder.run`."""
-        shared = {} if shared is None else shared
-        fine = _stepped(problem, times, log_edges, self.step, progress, shared)
-        halved = np.linspace(log_edges[0], log_edges[-1], max(4, (len(log_edges) - 1) // 2) + 1)
-        rough = _stepped(problem, times, halved, 2 * self.step, None, shared)
+        known = {} if shared is None else shared
+
+        def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
+            step = 2 * self.step if is_rough else self.step
+            return _stepped(problem, times, edges, start, step, None if is_rough else progress, known)
+
         # A method of order 2 leaves a third of the difference.
-        error = apart(fine.mass.T, rough.mass.T) / 2
-        return Evolved(
-            initial=fine.initial,
-            mass=fine.mass,
-            dissipated=fine.dissipated,
-            outflow_below=fine.outflow_below,
-            outflow_above=fine.outflow_above,
-            source=fine.source,
-            error=error,
-        )
+        return with_estimate(on, problem.initial, log_edges, 1 / 2)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Steps of the source, and between them jumps of half the step before and half the step after.
+
+    Attributes:
+        spans: Length of each step, shape (step,).
+        starts: When each jump starts, shape (jump,); `ends` likewise. Jump i comes before step i, except that after
+            the last step to an output one more jump leads there.
+        is_last: Whether a jump ends at an output, so that no step follows it.
+    """
+
+    spans: list[float]
+    starts: list[float]
+    ends: list[float]
+    is_last: list[bool]
+
+
+def _plan(times: Array, step: float, unit: float) -> _Plan:
+    """Lay steps so that each but the last to an output is `unit` times a power of two.
+
+    Args:
+        times: Output times.
+        step: Share of the time, or of `unit / step` early on, that a step may be long.
+        unit: Length of the first steps, positive.
+    """
+    plan = _Plan([], [], [], [])
+    now = carried_to = 0.0
+    for target in times[times > 0]:
+        while now < target:
+            span = unit * 2.0 ** max(0.0, np.floor(np.log2(max(step * now / unit, 1.0))))
+            end = now + span
+            if end >= target * (1 - 1e-12):
+                span, end = float(target) - now, float(target)
+            middle = now + 0.5 * span
+            plan.spans.append(span)
+            plan.starts.append(carried_to)
+            plan.ends.append(middle)
+            plan.is_last.append(False)
+            carried_to, now = middle, end
+        plan.starts.append(carried_to)
+        plan.ends.append(now)
+        plan.is_last.append(True)
+        carried_to = now
+    return plan
 
 
 def _stepped(
-    problem: TransportProblem, times: Array, log_edges: Array, step: float, progress: Progress | None, shared: dict
+    problem: TransportProblem,
+    times: Array,
+    log_edges: Array,
+    masses: Array,
+    step: float,
+    progress: Progress | None,
+    shared: dict,
 ) -> Evolved:
     grid = CellGrid(log_edges, 1)
-    gain, fastest = _source_step(problem, grid, shared)
-    assert isinstance(problem.drift, PowerDrift)
-    jump = SplitStep(make_flow(problem.drift, problem.dissipation, float(times[-1])), log_edges).step
-    masses = start_masses(problem, log_edges)
+    gain, fastest, base = _source_step(problem, grid, shared)
+    first = float(times[times > 0].min(initial=np.inf))
+    unit = step * min(first, 1.0 / fastest if fastest > 0 else np.inf)
+    if max(base, unit) < np.inf:
+        unit = base * 2.0 ** np.floor(np.log2(unit / base))
+    plan = _plan(times, step, unit)
+    ends = (float(log_edges[0]), float(log_edges[-1]))
+    paths, _ = make_paths(problem.drift, problem.dissipation, float(times[-1]), ends, may_turn=True)
     initial = float(masses.sum())
+    rows, kept = np.repeat(masses[None], len(times), axis=0), np.zeros((len(times), 4))
     books = np.zeros(4)
-    rows, kept = np.zeros((len(times), grid.count)), np.zeros((len(times), 4))
-    carried_to = now = 0.0
-    for index, target in enumerate(times):
-        for end in _steps(now, float(target), step, fastest, float(times[times > 0].min(initial=np.inf))):
-            middle = 0.5 * (now + end)
-            masses, lost = jump(masses, carried_to, middle)
-            masses, gained = gain(masses, now, end - now)
-            books[:3] += lost
+    row, taken, now = int(np.count_nonzero(times == 0)), 0, 0.0
+    for begin in range(0, len(plan.starts), _CHUNK):
+        chunk = slice(begin, begin + _CHUNK)
+        starts, stops = np.array(plan.starts[chunk]), np.array(plan.ends[chunk])
+        remap = make_remap(paths, log_edges, starts, stops, _NODES)
+        for index, is_last in enumerate(plan.is_last[chunk]):
+            parabolas = coefficients(masses / grid.width)
+            masses = remap.apply(index, parabolas)
+            books[:3] += [np.vdot(part[index], parabolas) for part in (remap.lost, remap.below, remap.above)]
+            if is_last:
+                rows[row], kept[row] = masses, books
+                row += 1
+                tell(progress, row, len(times))
+                continue
+            masses, gained = gain(masses, now, plan.spans[taken])
             books[3] += gained
-            carried_to, now = middle, end
-        # Half-steps merge, except where the state is wanted.
-        masses, lost = jump(masses, carried_to, now)
-        books[:3] += lost
-        carried_to = now
-        rows[index], kept[index] = masses, books
-        tell(progress, index + 1, len(times))
+            now += plan.spans[taken]
+            taken += 1
+    tell(progress, len(times), len(times))
     dissipated, below, above, gained_by_source = np.ascontiguousarray(kept.T)
     return Evolved(initial, rows, dissipated, below, above, gained_by_source, np.zeros(len(times)))
 
 
-def _steps(now: float, target: float, step: float, fastest: float, first: float) -> Array:
-    """Ends of the steps from now to the target: even up to the source's own time, then geometric."""
-    own = min(first, 1.0 / fastest if fastest > 0 else np.inf)
-    even = max(0.0, min(target, own) - now)
-    parts = [np.zeros(0)]
-    if even > 0:
-        count = int(np.ceil(even / (step * own) - 1e-9))
-        parts.append(now + even * np.arange(1, count + 1) / count)
-    begin = max(now, own)
-    if target > begin:
-        count = int(np.ceil(np.log(target / begin) / np.log1p(step) - 1e-9))
-        parts.append(begin * (target / begin) ** (np.arange(1, count + 1) / count))
-    ends = np.concatenate(parts)
-    if len(ends):
-        ends[-1] = target
-    return ends
-
-
-def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tuple[SourceStep, float]:
-    """Give a whole step of the source, and its fastest rate."""
+def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tuple[SourceStep, float, float]:
+    """Give a whole step of the source, its fastest rate, and of which length steps are cheap multiples."""
     source = problem.source
     if isinstance(source, SgdNoise):
         taken = grid.integrals(source.per_log)
@@ -132,14 +170,18 @@ def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tup
             gained = (masses.sum() + floor) * np.expm1(growth * span)
             return masses + (taken / growth if growth > 0 else taken) * gained, float(gained)
 
-        return fed, growth
+        return fed, growth, np.inf
     if isinstance(source, KernelSource):
         key = ("strang", source, problem.domain, grid.count)
         if key not in shared:
             matrix = source_matrix(grid, source)[0]
             shared[key] = Propagator(matrix, is_metzler=True), -float(np.diag(matrix).min())
         propagator, fastest = shared[key]
-        return lambda masses, t, span: (propagator.apply(np.array([span]), masses[:, None])[:, 0], 0.0), fastest
+
+        def jumped(masses: Array, t: float, span: float) -> tuple[Array, float]:
+            return propagator.carry(span, masses), 0.0
+
+        return jumped, fastest, propagator.step
     assert isinstance(source, GivenSource)
 
     def given(masses: Array, t: float, span: float) -> tuple[Array, float]:
@@ -147,4 +189,4 @@ def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tup
         gained = sum(grid.integrals(lambda x, s=s: source.per_log(x, s)) for s in points) * 0.5 * span
         return masses + gained, float(np.sum(gained))
 
-    return given, 0.0
+    return given, 0.0, np.inf

@@ -28,6 +28,7 @@ Dissipation = float | int | Callable
 
 # With fewer modes than this for each pair of times, pairs are not worth a quadrature of their own.
 _MODES_OF_PAIR = 20
+_NEWTON_STEPS = 20
 
 
 def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
@@ -154,7 +155,7 @@ class Flow:
             return None
         if self.dissipation == 0:
             return np.full(times.shape, np.inf)
-        with np.errstate(divide="ignore", over="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             if self._is_separable and self.table is not None:
                 return np.log(exponent / self.dissipation / self._scaled_time(times))
             if self.table is None and (self.c == 0 or self.b == 1.0):
@@ -162,6 +163,23 @@ class Flow:
                 return np.log(exponent / self.dissipation / elapsed)
             if self.table is None and self.b == 2.0:
                 return np.log(np.expm1(exponent * self.c / self.dissipation) / (self.c * times))
+            if self.table is None and self.c > 0 and 1.0 < self.b < 2.0:
+                return self._start_by_newton(exponent, times)
+        return None
+
+    def _start_by_newton(self, exponent: float, times: Array) -> Array | None:
+        """Solve for ln(lambda0) where c > 0 and 1 < b < 2: no path ends, and Q grows with lambda0 without bound."""
+        assert not callable(self.dissipation)
+        x = np.log(exponent / (self.dissipation * times))
+        for _ in range(_NEWTON_STEPS):
+            drop, slowing = fall(x, self.c * times, self.b)
+            spent = self._exponent_of_path(x, drop, times * slowing)
+            # dQ / d ln(lambda0) = rate (lambda0 - lambda) / (c lambda0^(b - 1)).
+            slope = self.dissipation * np.exp((2.0 - self.b) * x) * -np.expm1(-drop) / self.c
+            step = np.log(spent / exponent) * spent / slope
+            x = np.where(times > 0, x - step, np.inf)
+            if np.all(np.abs(step[times > 0]) <= 1e-12 * np.maximum(1.0, np.abs(x[times > 0]))):
+                return x
         return None
 
     def exit_exponent(self, log_start: Array, drop: Array, times: Array) -> Array:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from scipy.special import ndtr
 
 from eigenflow.core.errors import ArgumentError
@@ -91,16 +91,34 @@ class KernelSource:
             ArgumentError: If a callable kernel does not keep the mass.
         """
         if isinstance(self.kernel, LogNormalKernel):
-            return _gaussian_shares(log_edges, fractions, float(self.kernel.width))
+            landed, sums = _gaussian_landings(log_edges, fractions, float(self.kernel.width))
+            return _by_target(landed[:, None, :]) / sums
         raw = _integrated_shares(self.kernel, log_edges, fractions)
         _check_conserved(raw.sum(axis=0), log_edges, fractions)
         return raw / raw.sum(axis=0)
 
+    def arrivals(
+        self,
+        log_edges: Float[np.ndarray, " edge"],
+        fractions: Float[np.ndarray, " node"],
+        leaving: Float[np.ndarray, "cell node part"],
+    ) -> Float[np.ndarray, "target cell part"]:
+        """Give what arrives in each cell of what leaves the nodes of each cell; see `shares`."""
+        if not isinstance(self.kernel, LogNormalKernel):
+            return np.einsum("ijq,jqp->ijp", self.shares(log_edges, fractions), leaving)
+        landed, sums = _gaussian_landings(log_edges, fractions, float(self.kernel.width))
+        count, nodes, parts = leaving.shape
+        rows = (leaving / sums[:, :, None]).transpose(1, 0, 2).reshape(nodes, -1)
+        return _by_target((landed @ rows).reshape(-1, count, parts))
 
-def _gaussian_shares(log_edges: Array, fractions: Array, width: float) -> Array:
+
+def _gaussian_landings(log_edges: Array, fractions: Array, width: float) -> tuple[Array, Array]:
+    """Give shares that jump by -n .. n - 1 cells, shape (2n, node), and what of each departure lands inside.
+
+    Cells are equal, so shares depend on the number of cells alone that a jump passes.
+    """
     count = len(log_edges) - 1
     step = (log_edges[-1] - log_edges[0]) / count
-    # Equal cells: a share depends on how many cells the jump passes, so each is computed once.
     passed = np.arange(-count, count + 1)[:, None] - fractions
     # Differences of the upper tail cancel on the far side, so both sides are measured from below.
     tail = ndtr(-np.abs(passed) * (step / width))
@@ -108,10 +126,17 @@ def _gaussian_shares(log_edges: Array, fractions: Array, width: float) -> Array:
     straddle = (passed[:-1] < 0) & (passed[1:] > 0)
     difference = np.where(both_below, tail[1:] - tail[:-1], tail[:-1] - tail[1:])
     landed = np.where(straddle, 1.0 - tail[1:] - tail[:-1], difference)
-    toeplitz = sliding_window_view(landed[::-1], count, axis=0)  # row r: landed[2n - 1 - r - j]
-    shares = np.moveaxis(toeplitz[count - 1 :: -1] if count > 1 else toeplitz[:1], 1, 2)[:count]
-    # Row i must hold landed[i - j + n]; the window of row n - 1 - i starts there.
-    return shares / shares.sum(axis=0)
+    cumulative = np.concatenate([np.zeros((1, len(fractions))), np.cumsum(landed, axis=0)])
+    cell = np.arange(count)
+    return landed, cumulative[2 * count - cell] - cumulative[count - cell]
+
+
+def _by_target(passed: Float[np.ndarray, "passed cell part"]) -> Float[np.ndarray, "target cell part"]:
+    """View values of jumps from cell j by i - j cells as those that arrive in cell i, without a copy."""
+    count = len(passed) // 2
+    row, column, part = passed.strides
+    shape = (count, count, passed.shape[2])
+    return as_strided(passed[count:], shape, (row, (column if passed.shape[1] > 1 else 0) - row, part), writeable=False)
 
 
 def _integrated_shares(kernel: Callable, log_edges: Array, fractions: Array) -> Array:
