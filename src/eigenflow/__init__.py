@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from eigenflow.core.grid import log_steps as log_steps
+    from eigenflow.forecast import Schedule as Schedule
     from eigenflow.shells import shell_budget as shell_budget
     from eigenflow.store import open_run as open_run
     from eigenflow.tangent import Probe as Probe
@@ -27,6 +28,7 @@ _HOMES = {
     "PowerDrift": "eigenflow.transport",
     "Probe": "eigenflow.tangent",
     "Recorder": "eigenflow.trajectory",
+    "Schedule": "eigenflow.forecast",
     "TransportProblem": "eigenflow.transport",
     "claims": "eigenflow.theory",
     "fit_closure": "eigenflow.transport",
@@ -40,6 +42,7 @@ __all__ = [
     "PowerDrift",
     "Probe",
     "Recorder",
+    "Schedule",
     "TransportProblem",
     "__version__",
     "claims",

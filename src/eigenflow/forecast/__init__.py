@@ -1,6 +1,11 @@
 """Forecasts of loss curves, and how good they were. No torch."""
 
+from eigenflow.forecast.curves import Curve as Curve
+from eigenflow.forecast.curves import CurveSet as CurveSet
+from eigenflow.forecast.curves import Origin as Origin
 from eigenflow.forecast.power_law import PowerLawForecast as PowerLawForecast
 from eigenflow.forecast.power_law import power_law_forecast as power_law_forecast
 from eigenflow.forecast.rest_of_run import RestForecast as RestForecast
 from eigenflow.forecast.rest_of_run import forecast_rest as forecast_rest
+from eigenflow.forecast.schedules import Blocks as Blocks
+from eigenflow.forecast.schedules import Schedule as Schedule

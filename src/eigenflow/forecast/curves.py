@@ -1,0 +1,284 @@
+"""Loss curves with the schedules that made them, as a fit takes them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self, overload
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.forecast.schedules import Schedule
+
+__all__ = ["Curve", "CurveSet", "Origin"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a curve came from.
+
+    Attributes:
+        file: As the user gave it.
+        first_row: Line of its first point in the file (the header is line 1), None where there are no lines.
+        last_row: Line of its last point.
+    """
+
+    file: str
+    first_row: int | None = None
+    last_row: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.first_row is None else f"{self.file}, rows {self.first_row} to {self.last_row}"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The loss of one run at some steps, and every learning rate that led there.
+
+    Attributes:
+        name: The run.
+        steps: Completed updates at each point, increasing, from 0 (the initial network).
+        losses: Loss there, positive and finite, in nats (or the loss's own unit).
+        schedule: Rates of all updates up to the last point at least, warm-up and shared history included.
+        size: Parameters of the model, None if unknown.
+        tokens_per_step: Tokens (or examples) per update, None if unknown; `schedule.batch` where it changes.
+        role: What the table calls it ("fit", "dev", "test", ...), None if it does not.
+        branch: Completed updates that the run shares with another one; 0 if its history is its own.
+        origin: File and rows.
+        changes: What the reader did to it, one line each.
+    """
+
+    name: str
+    steps: Int[np.ndarray, " point"]
+    losses: Float[np.ndarray, " point"]
+    schedule: Schedule
+    size: float | None = None
+    tokens_per_step: float | None = None
+    role: str | None = None
+    branch: int = 0
+    origin: Origin | None = None
+    changes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        steps, losses = np.array(self.steps), np.array(self.losses, dtype=np.float64)
+        if steps.shape != losses.shape or steps.ndim != 1 or len(steps) == 0:
+            raise ShapeError(
+                f"Curve {self.name!r}: `steps` and `losses` must be equally long and not empty, but have shapes "
+                f"{steps.shape} and {losses.shape}."
+            )
+        if not np.issubdtype(steps.dtype, np.integer):
+            raise ArgumentError(
+                f"Curve {self.name!r}: `steps` must be whole numbers of updates, but are {steps.dtype}."
+            )
+        back = np.flatnonzero(np.diff(steps) <= 0)
+        if len(back) or steps[0] < 0:
+            at = int(back[0]) if len(back) else 0
+            raise ArgumentError(
+                f"Curve {self.name!r}: `steps` must increase from 0 or later, but point {at} has step {steps[at]}"
+                + (f" and the next {steps[at + 1]}." if len(back) else ".")
+            )
+        wrong = np.flatnonzero(~(np.isfinite(losses) & (losses > 0)))
+        if len(wrong):
+            raise NonFiniteError(
+                f"Curve {self.name!r}: losses must be positive and finite, but step {steps[wrong[0]]} has "
+                f"{losses[wrong[0]]}."
+            )
+        if steps[-1] > self.schedule.total:
+            raise ArgumentError(
+                f"Curve {self.name!r} goes to step {steps[-1]}, but its schedule has {self.schedule.total} updates. "
+                f"Give the rates of every update, or cut the curve."
+            )
+        if self.size is not None and not 0 < self.size < np.inf:
+            raise ArgumentError(
+                f"Curve {self.name!r}: `size` must be a positive number of parameters, but is {self.size}."
+            )
+        for name, values in (("steps", steps.astype(np.int64)), ("losses", losses)):
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def times(self) -> Float[np.ndarray, " point"]:
+        """Intrinsic time at each point, the sum of the learning rates before it."""
+        return self.schedule.times[self.steps]
+
+    @property
+    def label(self) -> str:
+        """Name and size, for people."""
+        return self.name if self.size is None else f"{self.name} ({format_size(self.size)})"
+
+    def until(self, step: int) -> Self:
+        """What was known after `step` completed updates: the points up to it; the schedule stays whole."""
+        return self._kept(self.steps <= step, f"no point up to step {step}")
+
+    def after(self, step: int) -> Self:
+        """The points after `step` completed updates."""
+        return self._kept(self.steps > step, f"no point after step {step}")
+
+    def cut(self, share: float) -> tuple[Self, Self]:
+        """Its points up to a share of the run's last step, and the later ones.
+
+        Args:
+            share: In (0, 1); the house's cuts are 0.1, 0.25 and 0.5.
+        """
+        if not 0 < share < 1:
+            raise ArgumentError(f"`share` must lie in (0, 1), but is {share}.")
+        step = int(share * self.steps[-1])
+        return self.until(step), self.after(step)
+
+    def binned(self, points: int) -> Self:
+        """At most about `points` points: means over windows that are even in ln(step), each at its mean step.
+
+        Noise of single steps averages out, and dense logs fit as fast as thin ones. Windows do not straddle a
+        jump of the learning rate by more than a tenth.
+
+        Args:
+            points: Windows over the range of steps; windows without a point give none.
+        """
+        if len(self) <= points:
+            return self
+        first, last = max(int(self.steps[0]), 1), int(self.steps[-1])
+        edges = np.geomspace(first, last + 1, points + 1)
+        rates = self.schedule.rates[np.maximum(self.steps - 1, 0)]
+        jumps = np.cumsum(np.abs(np.diff(rates, prepend=rates[0])) > 0.1 * np.maximum(rates, 1e-300))
+        window = np.searchsorted(edges, self.steps, side="right") + (points + 2) * jumps
+        starts = np.flatnonzero(np.diff(window, prepend=-1))
+        count = np.diff(np.append(starts, len(self)))
+        centres = np.add.reduceat(self.steps, starts) / count
+        means = np.add.reduceat(np.log(self.losses), starts) / count
+        steps = np.rint(centres).astype(np.int64)
+        losses = np.exp(means + _gentler_slope(centres, means) * (steps - centres))
+        line = f"{len(self)} points averaged in {len(starts)} windows"
+        return replace(self, steps=steps, losses=losses, changes=(*self.changes, line))
+
+    def to_frame(self) -> pd.DataFrame:
+        """As a table: curve, size, step, learning_rate (of the next update), time, loss, role."""
+        rates = self.schedule.rates[np.minimum(self.steps, self.schedule.total - 1)]
+        return pd.DataFrame(
+            {
+                "curve": self.name,
+                "size": self.size,
+                "step": self.steps,
+                "learning_rate": rates,
+                "time": self.times,
+                "loss": self.losses,
+                "role": self.role,
+            }
+        )
+
+    def _kept(self, kept: np.ndarray, problem: str) -> Self:
+        if not kept.any():
+            raise ArgumentError(f"Curve {self.label} has {problem}; it runs from {self.steps[0]} to {self.steps[-1]}.")
+        return replace(self, steps=self.steps[kept], losses=self.losses[kept])
+
+
+@dataclass(frozen=True)
+class CurveSet:
+    """Curves that belong together, and what their reader has to say.
+
+    Attributes:
+        curves: In the order of the file.
+        notes: The reader's report: one line for each thing that was found or done.
+        size_unit: Parameters per unit of the table's size column (1e6 for `model_size_M`).
+        loss_unit: "nats" unless the reader was told otherwise.
+    """
+
+    curves: tuple[Curve, ...]
+    notes: tuple[str, ...] = field(default=())
+    size_unit: float = 1.0
+    loss_unit: str = "nats"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "curves", tuple(self.curves))
+        keys = [(curve.name, curve.size) for curve in self.curves]
+        doubles = sorted({str(key[0]) for key in keys if keys.count(key) > 1})
+        if doubles:
+            raise ArgumentError(
+                f"Two curves of one size must not have the same name, but {', '.join(doubles)} occurs twice."
+            )
+
+    def __len__(self) -> int:
+        return len(self.curves)
+
+    def __iter__(self) -> Iterator[Curve]:
+        return iter(self.curves)
+
+    @overload
+    def __getitem__(self, key: int) -> Curve: ...
+    @overload
+    def __getitem__(self, key: str) -> Curve: ...
+    def __getitem__(self, key: int | str) -> Curve:
+        if isinstance(key, int):
+            return self.curves[key]
+        found = [curve for curve in self.curves if curve.name == key]
+        if len(found) != 1:
+            raise ArgumentError(
+                f"There must be one curve {key!r}, but there are {len(found)}. Available: {', '.join(self.names)}."
+                + (" Choose a size first: `curves.select(size=...)`." if found else "")
+            )
+        return found[0]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the curves, each once."""
+        return list(dict.fromkeys(curve.name for curve in self.curves))
+
+    @property
+    def sizes(self) -> list[float | None]:
+        """Sizes that occur, from small to large; None last."""
+        found = {curve.size for curve in self.curves}
+        return [*sorted(size for size in found if size is not None), *([None] if None in found else [])]
+
+    @property
+    def points(self) -> int:
+        """Number of points of all curves."""
+        return sum(len(curve) for curve in self.curves)
+
+    def select(
+        self, *, names: Iterable[str] | None = None, role: str | Iterable[str] | None = None, size: float | None = None
+    ) -> Self:
+        """The curves that have one of the names, one of the roles, and the size (in parameters), where given."""
+        wanted_names = None if names is None else set(names)
+        wanted_roles = None if role is None else {role} if isinstance(role, str) else set(role)
+        kept = [
+            curve
+            for curve in self.curves
+            if (wanted_names is None or curve.name in wanted_names)
+            and (wanted_roles is None or curve.role in wanted_roles)
+            and (size is None or curve.size == size)
+        ]
+        if not kept:
+            raise ArgumentError(
+                f"No curve has names={names}, role={role}, size={size}. Names: {', '.join(self.names)}. Roles: "
+                f"{sorted({str(curve.role) for curve in self.curves})}. Sizes: {self.sizes}."
+            )
+        return replace(self, curves=tuple(kept))
+
+    def per_size(self) -> dict[float | None, Self]:
+        """A set for every size."""
+        return {
+            size: replace(self, curves=tuple(curve for curve in self.curves if curve.size == size))
+            for size in self.sizes
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """All points in one table; columns as in `Curve.to_frame`."""
+        return pd.concat([curve.to_frame() for curve in self.curves], ignore_index=True)
+
+
+def _gentler_slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
+    """The smaller of the slopes to the left and to the right, 0 where they disagree in sign: none across a jump."""
+    slopes = np.diff(y) / np.diff(x)
+    left, right = np.concatenate([[0.0], slopes]), np.concatenate([slopes, [0.0]])
+    return np.where(left * right > 0, np.sign(left) * np.minimum(np.abs(left), np.abs(right)), 0.0)
+
+
+def format_size(size: float) -> str:
+    """A number of parameters for people: 25M, 1.3B, 9600."""
+    for unit, letter in ((1e9, "B"), (1e6, "M")):
+        if size >= unit:
+            return f"{size / unit:.4g}{letter}"
+    return f"{size:g}"

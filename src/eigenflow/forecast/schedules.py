@@ -1,0 +1,415 @@
+"""Learning-rate schedules: one rate per update, with warm-up, batch sizes and intrinsic time.
+
+Updates are counted from 0: `rates[k]` is the learning rate of update k, and after s completed updates the
+intrinsic time is S(s) = rates[0] + ... + rates[s - 1]. A logged row at step s shows the state after s completed
+updates beside `rates[s]`, the rate of the next one; that is how schedulers that step after the update log it
+(Hugging Face, the tables of the multi-power law), and those tables are reproduced to their last digit.
+
+Warm-up is linear from 0: rates[k] = peak * k / warmup for k < warmup, so rates[warmup] is the peak.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+
+__all__ = ["Blocks", "Decay", "Schedule"]
+
+Decay = Literal["linear", "exponential", "sqrt"]
+MAX_UPDATES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A schedule as runs of constant rate.
+
+    Attributes:
+        edges: Block j covers updates edges[j] ... edges[j + 1] - 1; from 0 to the total.
+        rates: Learning rate of each block (its mean, where the rates inside differ).
+    """
+
+    edges: Int[np.ndarray, " edge"]
+    rates: Float[np.ndarray, " block"]
+
+    @property
+    def times(self) -> Float[np.ndarray, " edge"]:
+        """Intrinsic time at every edge."""
+        return np.concatenate([[0.0], np.cumsum(np.diff(self.edges) * self.rates)])
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A learning rate for every update of a run. Make one with a constructor: `Schedule.cosine(...)`, ...
+
+    Attributes:
+        rates: Learning rate of update k, k from 0; finite, not negative, some positive.
+        warmup: Updates of warm-up at the start (they are part of `rates`).
+        batch: Tokens (or examples) per update, one value per update, or None if it never changes.
+        kind: The constructor's name.
+        parameters: The constructor's arguments, enough to make the schedule again.
+    """
+
+    rates: Float[np.ndarray, " update"]
+    warmup: int = 0
+    batch: Float[np.ndarray, " update"] | None = None
+    kind: str = "table"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rates = _read_only(self.rates, "rates")
+        if not 0 < len(rates) <= MAX_UPDATES:
+            raise ArgumentError(
+                f"`rates` must have between 1 and {MAX_UPDATES:,} values, one per update, but has {len(rates):,}. "
+                f"If steps are counted in tokens, divide them by the tokens per update."
+            )
+        if rates.min() < 0 or rates.max() == 0:
+            raise ArgumentError(
+                f"Learning rates must not be negative, and some must be positive, but they run from {rates.min():g} to "
+                f"{rates.max():g} (update {int(rates.argmin())} is the lowest)."
+            )
+        if not 0 <= self.warmup <= len(rates):
+            raise ArgumentError(f"`warmup` must lie in [0, total = {len(rates)}] updates, but is {self.warmup}.")
+        object.__setattr__(self, "rates", rates)
+        if self.batch is not None:
+            batch = _read_only(self.batch, "batch")
+            if batch.shape != rates.shape:
+                raise ShapeError(f"`batch` must have one value per update, {len(rates)}, but has {len(batch)}.")
+            if batch.min() <= 0:
+                raise ArgumentError(f"`batch` must be positive, but its lowest value is {batch.min():g}.")
+            object.__setattr__(self, "batch", batch)
+
+    @classmethod
+    def constant(cls, *, total: int, peak: float, warmup: int = 0) -> Self:
+        """The peak rate from the end of warm-up on."""
+        return cls._make("constant", total, warmup, peak, lambda k: np.full(k.shape, peak))
+
+    @classmethod
+    def cosine(cls, *, total: int, peak: float, end: float = 0.0, warmup: int = 0) -> Self:
+        """Half a cosine from the peak, at update `warmup`, to `end`, at update `total`."""
+
+        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
+            return end + 0.5 * (peak - end) * (1 + np.cos(np.pi * (k - warmup) / (total - warmup)))
+
+        return cls._make("cosine", total, warmup, peak, rate, end=end)
+
+    @classmethod
+    def wsd(
+        cls, *, total: int, peak: float, decay_start: int, end: float = 0.0, warmup: int = 0, decay: Decay = "linear"
+    ) -> Self:
+        """Warm-up, stable, decay: the peak until `decay_start`, then down to `end` at update `total`.
+
+        Args:
+            total: Updates in all.
+            peak: Rate of the stable part.
+            decay_start: First update of the decay.
+            end: Rate that the decay reaches at update `total`, just after the last one.
+            warmup: Updates of warm-up.
+            decay: "linear"; "exponential", peak * (end / peak)^x; or "sqrt", peak - (peak - end) * sqrt(x), the
+                "1-sqrt" decay; x is the share of the decay that is done.
+        """
+        _check_choice("decay", decay, ("linear", "exponential", "sqrt"))
+        _check_inside("decay_start", decay_start, warmup, total)
+        if decay == "exponential" and not end > 0:
+            raise ArgumentError(f"An exponential decay never reaches 0: `end` must be positive, but is {end:g}.")
+
+        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
+            done = np.clip((k - decay_start) / max(total - decay_start, 1), 0.0, 1.0)
+            if decay == "exponential":
+                return peak * (end / peak) ** done
+            return peak - (peak - end) * (done if decay == "linear" else np.sqrt(done))
+
+        return cls._make("wsd", total, warmup, peak, rate, decay_start=decay_start, end=end, decay=decay)
+
+    @classmethod
+    def two_stage(cls, *, total: int, peak: float, end: float, change: int, warmup: int = 0) -> Self:
+        """The peak before update `change`, `end` from that update on."""
+        _check_inside("change", change, warmup, total)
+        return cls._make(
+            "two_stage", total, warmup, peak, lambda k: np.where(k < change, peak, end), end=end, change=change
+        )
+
+    @classmethod
+    def multi_step(
+        cls, *, total: int, peak: float, changes: Sequence[int], factors: Sequence[float], warmup: int = 0
+    ) -> Self:
+        """The peak times 1 at first, times factors[j] from update changes[j] on."""
+        if len(changes) != len(factors) or len(changes) == 0:
+            raise ShapeError(
+                f"`changes` and `factors` must be equally long, not empty, but have {len(changes)} and {len(factors)}."
+            )
+        edges = [int(change) for change in changes]
+        if edges != sorted(set(edges)):
+            raise ArgumentError(f"`changes` must increase, but is {edges}.")
+        _check_inside("changes[0]", edges[0], warmup, total)
+        _check_inside("changes[-1]", edges[-1], warmup, total)
+        levels = peak * np.array([1.0, *factors])
+        return cls._make(
+            "multi_step",
+            total,
+            warmup,
+            peak,
+            lambda k: levels[np.searchsorted(edges, k, side="right")],
+            changes=edges,
+            factors=[float(factor) for factor in factors],
+        )
+
+    @classmethod
+    def linear_to_zero(cls, *, total: int, peak: float, warmup: int = 0) -> Self:
+        """A straight line from the peak, at update `warmup`, to 0, at update `total`."""
+        return cls._make("linear_to_zero", total, warmup, peak, lambda k: peak * (total - k) / (total - warmup))
+
+    @classmethod
+    def cyclic(
+        cls,
+        *,
+        total: int,
+        peak: float,
+        period: int,
+        end: float = 0.0,
+        warmup: int = 0,
+        shape: Literal["cosine", "triangle"] = "cosine",
+    ) -> Self:
+        """Cycles of `period` updates after warm-up.
+
+        Args:
+            total: Updates in all.
+            peak: Highest rate.
+            period: Updates of a cycle.
+            end: Lowest rate.
+            warmup: Updates of warm-up.
+            shape: "cosine": half a cosine from the peak to `end`, then a restart at the peak (SGDR);
+                "triangle": a straight line down to `end` in the first half, up again in the second.
+        """
+        _check_choice("shape", shape, ("cosine", "triangle"))
+        _check_inside("period", period, 2, total)
+
+        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
+            phase = np.mod(k - warmup, period) / period
+            height = 0.5 * (1 + np.cos(np.pi * phase)) if shape == "cosine" else np.abs(1 - 2 * phase)
+            return end + (peak - end) * height
+
+        return cls._make("cyclic", total, warmup, peak, rate, period=period, end=end, shape=shape)
+
+    @classmethod
+    def table(
+        cls, rates: Sequence[float] | Float[np.ndarray, " update"], *, warmup: int | None = None, batch: Any = None
+    ) -> Self:
+        """A rate for every update, in order.
+
+        Args:
+            rates: The rates.
+            warmup: Updates of warm-up; None: the length of the rise at the start, 0 if there is none.
+            batch: As in the class.
+        """
+        values = np.asarray(rates, dtype=np.float64)
+        return cls(values, _rise(values) if warmup is None else warmup, batch)
+
+    @classmethod
+    def from_steps(
+        cls,
+        steps: Sequence[int] | Int[np.ndarray, " entry"],
+        rates: Sequence[float] | Float[np.ndarray, " entry"],
+        *,
+        total: int,
+        between: Literal["hold", "linear"] = "hold",
+        warmup: int | None = None,
+    ) -> Self:
+        """A rate at some updates, held or joined by straight lines between them; before the first the first holds.
+
+        Args:
+            steps: Updates at which the rate is given, increasing.
+            rates: The rates there.
+            total: Updates in all.
+            between: What happens between two entries.
+            warmup: As in `table`.
+        """
+        entries, values = np.asarray(steps), np.asarray(rates, dtype=np.float64)
+        if entries.shape != values.shape or entries.ndim != 1 or len(entries) == 0:
+            raise ShapeError(
+                f"`steps` and `rates` must be equally long, not empty, but have shapes {entries.shape}, {values.shape}."
+            )
+        if np.any(np.diff(entries) <= 0):
+            raise ArgumentError("`steps` must increase; sort them and remove the doubles.")
+        _check_choice("between", between, ("hold", "linear"))
+        k = np.arange(_check_total(total, 0))
+        if between == "linear":
+            return cls.table(np.interp(k, entries, values), warmup=warmup)
+        return cls.table(values[np.maximum(np.searchsorted(entries, k, side="right") - 1, 0)], warmup=warmup)
+
+    @property
+    def total(self) -> int:
+        """Number of updates."""
+        return len(self.rates)
+
+    @property
+    def peak(self) -> float:
+        """Highest rate."""
+        return float(self.rates.max())
+
+    @cached_property
+    def times(self) -> Float[np.ndarray, " step"]:
+        """Intrinsic time S(s) after s = 0 ... total completed updates; one more value than there are updates."""
+        times = np.concatenate([[0.0], np.cumsum(self.rates)])
+        times.flags.writeable = False
+        return times
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The exact runs of equal rate."""
+        starts = np.flatnonzero(np.diff(self.rates, prepend=np.nan) != 0)
+        return Blocks(np.append(starts, self.total), self.rates[starts])
+
+    def blocks_within(self, tolerance: float) -> Blocks:
+        """Fewer blocks: inside one the rates differ by at most `tolerance` times the peak; time at the edges is exact.
+
+        Args:
+            tolerance: Largest spread of rates in a block, as a share of the peak; 0 gives `blocks`.
+        """
+        if tolerance <= 0:
+            return self.blocks
+        travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(self.rates)))])
+        index = np.floor(travelled / (tolerance * self.peak))
+        edges = np.append(np.flatnonzero(np.diff(index, prepend=-1.0) != 0), self.total)
+        return Blocks(edges, np.add.reduceat(self.rates, edges[:-1]) / np.diff(edges))
+
+    def until(self, step: int) -> Self:
+        """The first `step` updates."""
+        _check_inside("step", step, 1, self.total)
+        if step == self.total:
+            return self
+        batch = None if self.batch is None else self.batch[:step]
+        return type(self)(self.rates[:step], min(self.warmup, step), batch)
+
+    def then(self, later: "Schedule") -> Self:
+        """These updates, followed by those of `later`, whose own warm-up is then not one of the whole run."""
+        batch = None
+        if self.batch is not None or later.batch is not None:
+            if self.batch is None or later.batch is None:
+                raise ArgumentError("Both schedules must have batch sizes, or none of them; use `with_batch` first.")
+            batch = np.concatenate([self.batch, later.batch])
+        return type(self)(np.concatenate([self.rates, later.rates]), self.warmup, batch)
+
+    def with_batch(self, sizes: float | Sequence[float], starts: Sequence[int] = (0,)) -> Self:
+        """The same rates with a batch-size schedule: sizes[j] tokens (or examples) from update starts[j] on."""
+        levels, edges = np.atleast_1d(np.asarray(sizes, dtype=np.float64)), np.asarray(starts)
+        if levels.shape != edges.shape or edges[0] != 0 or np.any(np.diff(edges) <= 0):
+            raise ArgumentError(
+                f"`starts` must begin with 0, increase and be as long as `sizes`, but they are {edges.tolist()} and "
+                f"{levels.tolist()}."
+            )
+        batch = levels[np.searchsorted(edges, np.arange(self.total), side="right") - 1]
+        return type(self)(self.rates, self.warmup, batch, self.kind, self.parameters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON; `from_dict` gives the same rates to the last bit."""
+        if self.kind == "table":
+            form = {"kind": "table", "warmup": self.warmup, **_runs(self.rates)}
+        else:
+            form = {"kind": self.kind, **self.parameters}
+        if self.batch is not None:
+            form["batch"] = _runs(self.batch)
+        return form
+
+    @classmethod
+    def from_dict(cls, form: Mapping[str, Any]) -> Self:
+        """Make a schedule again from `to_dict`."""
+        arguments = dict(form)
+        kind, batch = arguments.pop("kind", None), arguments.pop("batch", None)
+        if kind == "table":
+            made = cls(_from_runs(arguments), int(arguments["warmup"]))
+        else:
+            _check_choice("kind", kind, KINDS)
+            made = getattr(cls, str(kind))(**arguments)
+        if batch is None:
+            return made
+        return cls(made.rates, made.warmup, _from_runs(batch), made.kind, made.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        same_batch = (self.batch is None) == (other.batch is None) and (
+            self.batch is None or other.batch is None or np.array_equal(self.batch, other.batch)
+        )
+        return same_batch and self.warmup == other.warmup and np.array_equal(self.rates, other.rates)
+
+    def __hash__(self) -> int:
+        return hash((self.total, self.warmup, float(self.times[-1])))
+
+    def __repr__(self) -> str:
+        return (
+            f"Schedule({self.kind}, total={self.total}, warmup={self.warmup}, peak={self.peak:g}, "
+            f"last={self.rates[-1]:g}, time={self.times[-1]:g})"
+        )
+
+    @classmethod
+    def _make(cls, kind: str, total: int, warmup: int, peak: float, rate: Any, **parameters: Any) -> Self:
+        total, warmup = _check_total(total, warmup), int(warmup)
+        for name, value in (("peak", peak), ("end", parameters.get("end", 0.0))):
+            if not np.isfinite(value) or value < 0 or (name == "peak" and value == 0):
+                raise ArgumentError(f"`{name}` must be a learning rate, positive and finite, but is {value!r}.")
+        k = np.arange(total, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # during warm-up the shape itself is not used
+            rates = np.where(k < warmup, peak * k / max(warmup, 1), rate(k))
+        parameters = {"total": total, "warmup": warmup, "peak": float(peak), **parameters}
+        return cls(rates, warmup, None, kind, parameters)
+
+
+KINDS = ("constant", "cosine", "cyclic", "linear_to_zero", "multi_step", "two_stage", "wsd", "table")
+
+
+def _read_only(values: Any, name: str) -> Float[np.ndarray, " update"]:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ShapeError(f"`{name}` must have one axis, one value per update, but has shape {array.shape}.")
+    wrong = np.flatnonzero(~np.isfinite(array))
+    if len(wrong):
+        raise NonFiniteError(f"`{name}` must be finite, but update {wrong[0]} has {array[wrong[0]]}.")
+    array.flags.writeable = False
+    return array
+
+
+def _rise(rates: Float[np.ndarray, " update"]) -> int:
+    """Length of a rise at the start: updates before the rate first stops growing; 0 for a rate that falls at once."""
+    grows = np.diff(rates) > 0
+    length = len(grows) if grows.all() else int(np.argmin(grows))
+    return length if length < len(rates) - 1 else 0
+
+
+def _runs(values: Float[np.ndarray, " update"]) -> dict[str, Any]:
+    starts = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
+    if 2 * len(starts) < len(values):
+        return {"starts": starts.tolist(), "values": values[starts].tolist(), "total": len(values)}
+    return {"values": values.tolist()}
+
+
+def _from_runs(form: Mapping[str, Any]) -> Float[np.ndarray, " update"]:
+    values = np.asarray(form["values"], dtype=np.float64)
+    if "starts" not in form:
+        return values
+    return np.repeat(values, np.diff([*form["starts"], form["total"]]))
+
+
+def _check_total(total: int, warmup: int) -> int:
+    if total != int(total) or not 0 < total <= MAX_UPDATES:
+        raise ArgumentError(
+            f"`total` must be a whole number of updates from 1 to {MAX_UPDATES:,}, but is {total!r}. "
+            f"If it counts tokens, divide it by the tokens per update."
+        )
+    if warmup != int(warmup) or not 0 <= warmup < total:
+        raise ArgumentError(f"`warmup` must be a whole number in [0, total = {total}), but is {warmup!r}.")
+    return int(total)
+
+
+def _check_inside(name: str, value: int, low: int, high: int) -> None:
+    if value != int(value) or not low <= value <= high:
+        raise ArgumentError(f"`{name}` must be a whole number of updates in [{low}, {high}], but is {value!r}.")
+
+
+def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(f"Unknown `{name}` {value!r}. Available: {', '.join(map(repr, sorted(allowed)))}.")
