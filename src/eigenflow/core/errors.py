@@ -7,6 +7,7 @@ argument as the user typed it, what is allowed, what came, and the next step.
 __all__ = [
     "ArgumentError",
     "ConfigError",
+    "ConvergenceError",
     "EigenflowError",
     "ModelError",
     "NonFiniteError",
@@ -37,6 +38,10 @@ class ModelError(EigenflowError, ValueError):
 
 class ConfigError(EigenflowError, ValueError):
     """An experiment file is missing, cannot be read, or has a wrong or unknown key."""
+
+
+class ConvergenceError(EigenflowError, RuntimeError):
+    """A computation ended before the accuracy that was asked for, and the caller asked not to go on so."""
 
 
 class RunFolderError(EigenflowError, RuntimeError):

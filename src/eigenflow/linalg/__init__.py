@@ -5,3 +5,14 @@ from eigenflow.linalg.clusters import match_modes as match_modes
 from eigenflow.linalg.clusters import resolve_clusters as resolve_clusters
 from eigenflow.linalg.dense import EigenPairs as EigenPairs
 from eigenflow.linalg.dense import dense_eigenpairs as dense_eigenpairs
+from eigenflow.linalg.identity import Crossing as Crossing
+from eigenflow.linalg.identity import ModeIdentity as ModeIdentity
+from eigenflow.linalg.operator import AbstractRowSpace as AbstractRowSpace
+from eigenflow.linalg.operator import RowSpace as RowSpace
+from eigenflow.linalg.operator import SymmetricOperator as SymmetricOperator
+from eigenflow.linalg.pairs import CertifiedPairs as CertifiedPairs
+from eigenflow.linalg.pairs import SolveStats as SolveStats
+from eigenflow.linalg.pairs import SolveStatus as SolveStatus
+from eigenflow.linalg.solver import block_eigenpairs as block_eigenpairs
+from eigenflow.linalg.tracker import ModeTracker as ModeTracker
+from eigenflow.linalg.tracker import TrackedPairs as TrackedPairs

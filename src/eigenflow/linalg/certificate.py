@@ -1,0 +1,184 @@
+"""How far computed eigenpairs can be trusted, from their residuals alone.
+
+Let X hold m Ritz vectors (rows) with values Theta, R = M X - Theta X their residuals, and C the operator on
+the complement of X. An eigenvalue above mu >= lambda_max(C) solves
+
+    det(Theta - lambda + R (lambda - C)^-1 R^T) = 0,      0 <= R (lambda - C)^-1 R^T <= R R^T / (lambda - mu)
+
+so lambda_u lies between theta_u and the u-th eigenvalue of Theta + R R^T / (theta_u - mu). The error is of
+second order in the residual and does not see gaps inside X. Without a usable mu the classical bounds remain:
+an eigenvalue within ||r_u||, an angle of ||r_u|| / gap (Davis and Kahan 1970; Parlett 1998, chapter 11).
+
+What no residual can show is that an eigenvector was missed; the solvers look for those by random directions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eigenflow.linalg.pairs import CertifiedPairs, SolveStats, SolveStatus
+from eigenflow.linalg.subspace import Subspace
+
+__all__ = ["Accuracy", "Certificate", "certified_pairs", "certify"]
+
+# A Ritz value is settled when its residual is below this part of it.
+SETTLED = 0.01
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Bounds of the leading Ritz pairs; fields as in `CertifiedPairs`."""
+
+    eigenvalue_bounds: Tensor
+    angle_bounds: Tensor
+    clusters: Tensor
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What is asked of a solve, and the size of its rounding errors.
+
+    Attributes:
+        modes: How many leading pairs.
+        tolerance: Relative accuracy of their eigenvalues.
+        rounding: Size of the rounding error in one component of a product.
+        size: Length of a row.
+    """
+
+    modes: int
+    tolerance: float
+    rounding: float
+    size: int
+
+    @property
+    def noise(self) -> float:
+        """Rounding in a whole residual vector, in the mean square."""
+        return self.rounding * self.size**0.5
+
+    def cut(self, values: Float[Tensor, " ritz"], residuals: Float[Tensor, " ritz"]) -> tuple[int, float]:
+        """Choose the number of Ritz vectors to certify with, and bound the operator on what is left.
+
+        Ritz vectors behind the cut count as complement, whose largest eigenvalue lies near the value of the first
+        of them. Only values that have settled may say so: others lie far below the eigenvalues of their rank.
+        """
+        if len(values) == self.size:
+            return len(values), -torch.inf
+        behind, size = values[self.modes :], residuals[self.modes :]
+        if len(behind) == 0:
+            return len(values), torch.inf
+        is_settled = size <= SETTLED * behind.abs() + self.noise
+        candidates = max(1, int(torch.cumprod(is_settled.long(), 0).sum()))
+        bounds = (behind + 2.0 * size + self.noise)[:candidates]
+        return self.modes + int(bounds.argmin()), float(bounds.min())
+
+    def is_reached(self, values: Float[Tensor, " modes"], bounds: Float[Tensor, " modes"]) -> Bool[Tensor, " modes"]:
+        """Whether each eigenvalue is certified to the tolerance, or is zero as far as rounding can tell."""
+        values = values.abs()
+        return (bounds <= self.tolerance * values) | (values + bounds <= 8.0 * self.noise)
+
+    def is_at_rounding(
+        self, residuals: Float[Tensor, " modes"], bounds: Float[Tensor, " modes"]
+    ) -> Bool[Tensor, " modes"]:
+        """Whether rounding in the products keeps a pair from coming nearer."""
+        return (residuals <= 2.0 * self.noise) | (bounds <= 8.0 * self.rounding)
+
+
+def certified_pairs(subspace: Subspace, modes: int, tolerance: float, stats: SolveStats) -> CertifiedPairs:
+    """Leading Ritz pairs of a subspace, certified by residuals that are formed from vectors and images."""
+    ritz = subspace.ritz()
+    accuracy = Accuracy(modes, tolerance, subspace.rounding, subspace.space.size)
+    vectors, images = ritz.vectors(subspace.count), ritz.images(subspace.count)
+    remainders = images - ritz.values[:, None] * vectors
+    gram, values = subspace.space.inner(remainders, remainders).cpu(), ritz.values.cpu()
+    residuals = gram.diagonal().clamp(min=0).sqrt()
+    cut, complement_bound = accuracy.cut(values, residuals)
+    certificate = certify(values[:cut], gram[:cut, :cut], complement_bound, accuracy)
+    is_converged = accuracy.is_reached(values[:modes], certificate.eigenvalue_bounds)
+    is_at_rounding = accuracy.is_at_rounding(residuals[:modes], certificate.eigenvalue_bounds)
+    device = subspace.space.device
+    return CertifiedPairs(
+        eigenvalues=values[:modes].to(device),
+        eigenvectors=vectors[:modes].clone(),
+        residuals=residuals[:modes].to(device),
+        eigenvalue_bounds=certificate.eigenvalue_bounds.to(device),
+        angle_bounds=certificate.angle_bounds.to(device),
+        clusters=certificate.clusters.to(device),
+        is_converged=is_converged.to(device),
+        complement_bound=complement_bound,
+        rounding=accuracy.rounding,
+        tolerance=tolerance,
+        status=_status(is_converged, is_at_rounding),
+        stats=stats,
+    )
+
+
+def _status(is_converged: Tensor, is_at_rounding: Tensor) -> SolveStatus:
+    if bool(is_converged.all()):
+        return SolveStatus.CONVERGED
+    return SolveStatus.ROUNDING_REACHED if bool((is_converged | is_at_rounding).all()) else SolveStatus.LIMIT_REACHED
+
+
+def certify(
+    values: Float[Tensor, " ritz"],
+    residual_gram: Float[Tensor, "ritz ritz"],
+    complement_bound: float,
+    accuracy: Accuracy,
+) -> Certificate:
+    """Bound the errors of the leading Ritz pairs.
+
+    Args:
+        values: Ritz values in decreasing order: the modes wanted and then guards.
+        residual_gram: R R^T of their residuals.
+        complement_bound: mu, at least the largest eigenvalue outside the Ritz vectors.
+        accuracy: How many pairs to bound, and the rounding that is added: four times that of a component to an
+            eigenvalue, that of a whole vector to a residual.
+    """
+    modes, rounding = accuracy.modes, accuracy.rounding
+    residuals = residual_gram.diagonal().clamp(min=0).sqrt() + accuracy.noise
+    shift = values[:modes] - complement_bound
+    bounds = torch.minimum(residuals[:modes], _second_order(values, residual_gram, shift) + 4.0 * rounding)
+    clusters = _clusters(values, residuals, shift, bounds)
+    return Certificate(bounds, _angles(values, residuals, shift, clusters), clusters)
+
+
+def _second_order(values: Tensor, gram: Tensor, shift: Tensor) -> Tensor:
+    """How far the u-th eigenvalue of Theta + R R^T / (theta_u - mu) lies above theta_u; infinite if mu is not below."""
+    bound = torch.full_like(shift, torch.inf)
+    usable = torch.nonzero(shift > 0)[:, 0]
+    if len(usable):
+        raised = torch.diag(values)[None] + gram[None] / shift[usable, None, None]
+        order = torch.linalg.eigvalsh(raised).flip(1)
+        bound[usable] = (order[torch.arange(len(usable)), usable] - values[usable]).clamp(min=0)
+    return bound
+
+
+def _clusters(values: Tensor, residuals: Tensor, shift: Tensor, bounds: Tensor) -> Tensor:
+    """Neighbours are apart if their gap exceeds both their eigenvalues' bounds and what may couple them."""
+    here, after = residuals[: len(shift)][:-1], residuals[: len(shift)][1:]
+    through = torch.where(shift[1:] > 0, 2.0 * here * after / shift[1:].clamp(min=1e-300), torch.inf)
+    apart = torch.maximum(bounds[:-1] + bounds[1:], torch.minimum(here + after, through))
+    is_apart = -torch.diff(values[: len(shift)]) > apart
+    return torch.cumsum(torch.cat([torch.zeros(1, dtype=torch.int64), is_apart.long()]), 0)
+
+
+def _angles(values: Tensor, residuals: Tensor, shift: Tensor, clusters: Tensor) -> Tensor:
+    """Smaller of residual / gap and the bound through the complement, for each cluster's subspace."""
+    angles = torch.ones(len(clusters), dtype=values.dtype)
+    for label in range(int(clusters[-1]) + 1):
+        members = torch.nonzero(clusters == label)[:, 0]
+        first, last = int(members[0]), int(members[-1])
+        size = torch.linalg.vector_norm(residuals[members])
+        above = values[first - 1] - residuals[first - 1] - values[first] if first else torch.inf
+        below = values[last] - values[last + 1] - residuals[last + 1] if last + 1 < len(values) else 0.0
+        bounds = [1.0]
+        if (gap := min(float(above), float(below))) > 0:
+            bounds.append(float(size) / gap)
+        if (away := float(shift[last])) > 0:
+            others = torch.cat([residuals[:first], residuals[last + 1 :]])
+            gaps = torch.cat([values[:first] - values[first], values[last] - values[last + 1 :]])
+            mixing = torch.linalg.vector_norm(others / gaps.clamp(min=1e-300))
+            bounds.append(float(size / away * (1.0 + mixing)))
+        angles[members] = min(bounds)
+    return angles

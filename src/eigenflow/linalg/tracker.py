@@ -1,0 +1,272 @@
+"""Follows the largest eigenpairs of an operator that changes a little from one instant to the next.
+
+One block Rayleigh-Ritz on the old vectors and guards makes eigenvalue errors of second order in the change; the
+certificate says how large they are. Where it misses the tolerance, the directions in which the worst residuals leave
+the block are added, a few at a time. A warm start helps as long as the change is small: to a tight tolerance a
+block needs more products than a cold Lanczos solve, so the tracker goes cold, and says so, once it would.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.linalg.certificate import certified_pairs
+from eigenflow.linalg.identity import ModeIdentity, continue_modes, first_identity
+from eigenflow.linalg.operator import SymmetricOperator
+from eigenflow.linalg.pairs import CertifiedPairs, SolveStats, SolveStatus
+from eigenflow.linalg.solver import solve_subspace
+from eigenflow.linalg.subspace import Subspace
+
+__all__ = ["ModeTracker", "TrackedPairs"]
+
+# A rotation of a wanted vector out of the old block by more than this is no small change.
+LARGE_ANGLE = 0.5
+
+
+@dataclass(frozen=True)
+class TrackedPairs:
+    """Eigenpairs at one instant and how they continue those of the instant before.
+
+    Attributes:
+        pairs: Eigenpairs with their certificates.
+        identity: Labels, overlaps, crossings.
+        is_cold: Whether the pairs were solved for from random directions.
+        reason: Why the solve was cold, in words; empty if it was not.
+    """
+
+    pairs: CertifiedPairs
+    identity: ModeIdentity
+    is_cold: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _State:
+    vectors: Tensor
+    scouts: Tensor
+    labels: Tensor
+    next_label: int
+    cold_products: int
+
+
+class ModeTracker:
+    """Tracks the largest eigenpairs of M(t) over instants that are close to each other.
+
+    An update either completes or leaves the tracker as it was, so it may be interrupted and tried again.
+
+    Args:
+        modes: How many pairs to report.
+        guards: Vectors kept behind them, so that pairs may enter from below and gaps to the rest are wide; None:
+            half as many as modes, at least 4.
+        tolerance: Relative accuracy of the eigenvalues, as certified.
+        depth: How many times at most the block is extended by directions of its residuals, each time by half as
+            many vectors as there are guards, before the solve goes cold; it goes cold earlier if that looks cheaper.
+            0: only the old vectors, whatever the accuracy; the pairs then say themselves how far they are off.
+        scouts: Vectors that start at random outside the block and are multiplied by M at every instant, to see what
+            rises there: what is larger than the guards comes into view after some instants.
+        block: Block size of cold solves.
+        generator: Of random directions; None seeds one with 0.
+
+    Raises:
+        ArgumentError: For a number out of range.
+    """
+
+    def __init__(
+        self,
+        modes: int,
+        *,
+        guards: int | None = None,
+        tolerance: float = 1e-5,
+        depth: int = 8,
+        scouts: int = 1,
+        block: int = 4,
+        generator: torch.Generator | None = None,
+    ):
+        _check(modes, guards, tolerance, depth, scouts)
+        self.modes = modes
+        self.guards = max(4, modes // 2) if guards is None else guards
+        self.tolerance, self.depth, self.scouts, self.block = tolerance, depth, scouts, block
+        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self._state: _State | None = None
+
+    @property
+    def labels(self) -> Int[Tensor, " vectors"] | None:
+        """Labels of the modes and guards at the last instant, or None before the first."""
+        return None if self._state is None else self._state.labels
+
+    @torch.no_grad()
+    def update(self, operator: SymmetricOperator) -> TrackedPairs:
+        """Solve at the next instant.
+
+        Args:
+            operator: M, near the one of the last update (or anything, at the price of a cold solve).
+
+        Returns:
+            The pairs, certified, with their identity.
+
+        Raises:
+            ArgumentError: If the operator is smaller than the number of modes, or not of the size of the last one.
+            NonFiniteError: If a product is NaN or infinite; the tracker's state stays as it was.
+        """
+        state = self._state
+        if state is None:
+            return self._cold(operator, None, "first instant", 0)
+        if state.vectors.shape[1] != operator.space.local_size:
+            raise ArgumentError(
+                f"`operator` must have rows of {state.vectors.shape[1]} entries like the one before, but has "
+                f"{operator.space.local_size}. Use a new ModeTracker for another probe set."
+            )
+        subspace, reason = self._warm(operator, state)
+        if reason:
+            return self._cold(operator, state, reason, subspace.products)
+        return self._finish(subspace, state, self._stats(subspace), state.cold_products, reason)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on later, as tensors by name (for safetensors); empty before the first instant."""
+        if self._state is None:
+            return {}
+        state = self._state
+        counts = torch.tensor([state.next_label, state.cold_products, self.modes, self.guards])
+        tensors = {"vectors": state.vectors, "scouts": state.scouts, "labels": state.labels}
+        return {**{name: tensor.clone() for name, tensor in tensors.items()}, "counts": counts}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ArgumentError: If the state is not one of a tracker with as many modes and guards.
+        """
+        if not state:
+            self._state = None
+            return
+        missing = {"vectors", "scouts", "labels", "counts"} - set(state)
+        if missing:
+            raise ArgumentError(f"`state` must be what ModeTracker.state() returned, but lacks {sorted(missing)}.")
+        next_label, cold_products, modes, guards = (int(value) for value in state["counts"])
+        if (modes, guards) != (self.modes, self.guards):
+            raise ArgumentError(
+                f"`state` is of a tracker with {modes} modes and {guards} guards, but this one has {self.modes} and "
+                f"{self.guards}. Make the tracker with the same numbers."
+            )
+        vectors, scouts, labels = (state[name].clone() for name in ("vectors", "scouts", "labels"))
+        self._state = _State(vectors, scouts, labels, next_label, cold_products)
+
+    def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, str]:
+        """Rayleigh-Ritz on the old vectors, deepened until certified. Returns why that failed, if it did."""
+        count, step = len(state.vectors) + len(state.scouts), max(4, self.guards // 2)
+        subspace = Subspace(operator, count + self.depth * step)
+        start = torch.cat([state.vectors, state.scouts])
+        subspace.add(subspace.complement(start))
+        before = torch.inf
+        for depth in range(self.depth + 1):
+            pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
+            if pairs.status is not SolveStatus.LIMIT_REACHED or self.depth == 0:
+                return subspace, ""
+            if _worst_angle(pairs) > LARGE_ANGLE:
+                return subspace, f"the operator has changed too much: residual / shift is {_worst_angle(pairs):.2g}"
+            excess = float(
+                (pairs.eigenvalue_bounds / (self.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)).max()
+            )
+            rows = self._worst_directions(subspace, pairs, step)
+            if depth == self.depth or len(rows) == 0 or _remaining(before, excess, step) > state.cold_products:
+                break
+            subspace.add(rows)
+            before = excess
+        missing = int((~pairs.is_converged).sum())
+        return subspace, f"{missing} pairs missed the tolerance after {subspace.products} products"
+
+    def _worst_directions(self, subspace: Subspace, pairs: CertifiedPairs, count: int) -> Tensor:
+        """Directions in which residuals leave the subspace, by what they add to the wanted eigenvalues' bounds."""
+        ritz = subspace.ritz()
+        vectors, images = ritz.vectors(self.modes), ritz.images(self.modes)
+        residuals = images - ritz.values[: self.modes, None] * vectors
+        shift = (pairs.eigenvalues - pairs.complement_bound).clamp(min=1e-3 * float(pairs.eigenvalues[0]))
+        allowed = (self.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)
+        weighted = residuals / (shift * allowed).sqrt()[:, None]
+        gram = subspace.space.inner(weighted, weighted)
+        _, columns = torch.linalg.eigh(0.5 * (gram + gram.T))
+        leading = columns.flip(1)[:, : min(count, subspace.room)]
+        return subspace.complement(leading.T @ weighted)
+
+    def _cold(self, operator: SymmetricOperator, state: _State | None, reason: str, spent: int) -> TrackedPairs:
+        if self.modes > operator.size:
+            raise ArgumentError(
+                f"The tracker's `modes` must not exceed the operator's size, {operator.size}, but is {self.modes}."
+            )
+        subspace, stats = solve_subspace(
+            operator, self.modes, tolerance=self.tolerance, block=self.block, generator=self.generator
+        )
+        total = SolveStats(stats.products + spent, stats.blocks, stats.restarts, stats.basis)
+        return self._finish(subspace, state, total, stats.products, reason)
+
+    def _finish(
+        self, subspace: Subspace, state: _State | None, stats: SolveStats, cold_products: int, reason: str
+    ) -> TrackedPairs:
+        """Carry the labels over, and only then replace the state."""
+        pairs = certified_pairs(subspace, self.modes, self.tolerance, stats)
+        ritz, count = subspace.ritz(), min(self.modes + self.guards, subspace.count)
+        vectors = ritz.vectors(count)
+        if state is None:
+            identity, next_label = first_identity(count, self.modes), count
+        else:
+            overlap = subspace.space.inner(vectors, state.vectors)
+            guards = int(pairs.clusters[-1]) + 1 + torch.arange(count - self.modes)
+            clusters = torch.cat([pairs.clusters.cpu(), guards])
+            identity = continue_modes(overlap, state.labels, clusters, self.modes, state.next_label)
+            next_label = max(state.next_label, int(identity.labels.max()) + 1)
+            vectors = identity.rotation.to(vectors) @ vectors
+        self._state = _State(vectors, self._next_scouts(subspace, state), identity.labels, next_label, cold_products)
+        return TrackedPairs(pairs, identity, bool(reason), reason)
+
+    def _next_scouts(self, subspace: Subspace, state: _State | None) -> Tensor:
+        """Images of the scouts outside the block, mixed with new random directions of a tenth of their length."""
+        fresh = subspace.space.draw(self.scouts, self.generator)
+        fresh /= fresh.shape[1] ** 0.5
+        if state is None or self.scouts == 0 or len(state.scouts) != self.scouts:
+            return fresh
+        count = min(len(state.vectors), subspace.count)
+        kept = subspace.ritz().vectors(count)
+        # The scouts' images, from the products that were made: M s is near B^T (B M B^T) B s plus what left the basis.
+        inside = subspace.space.inner(state.scouts, subspace.basis)
+        images = inside @ subspace.images
+        images -= subspace.space.inner(images, kept) @ kept
+        lengths = subspace.space.inner(images, images).diagonal().clamp(min=0).sqrt()[:, None]
+        return torch.where(lengths > 0, images / lengths.clamp(min=1e-300), fresh) + 0.1 * fresh
+
+    @staticmethod
+    def _stats(subspace: Subspace) -> SolveStats:
+        return SolveStats(subspace.products, subspace.calls, 0, subspace.count)
+
+
+def _worst_angle(pairs: CertifiedPairs) -> float:
+    """Largest residual over distance to the complement: how far a wanted vector may lie outside the block."""
+    shift = (pairs.eigenvalues - pairs.complement_bound).clamp(min=0.05 * float(pairs.eigenvalues[0].abs()))
+    ratios = torch.where(pairs.residuals > 0, pairs.residuals / shift.clamp(min=1e-300), 0.0)
+    return float(ratios.max())
+
+
+def _excess(pairs: CertifiedPairs) -> float:
+    """Worst bound over what the tolerance allows."""
+    allowed = (pairs.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)
+    return float((pairs.eigenvalue_bounds / allowed).max())
+
+
+def _remaining(before: float, now: float, step: int) -> float:
+    """Products still needed if every extension by `step` gains as much as the last one did."""
+    gain = math.log(before / now) if math.isfinite(before) else math.inf
+    return step * math.log(max(now, 1.0)) / gain if gain > 0 else math.inf
+
+
+def _check(modes: int, guards: int | None, tolerance: float, depth: int, scouts: int) -> None:
+    if modes < 1:
+        raise ArgumentError(f"`modes` must be at least 1, but is {modes}.")
+    if not tolerance > 0:
+        raise ArgumentError(f"`tolerance` must be a relative accuracy > 0, for example 1e-5, but is {tolerance}.")
+    for name, value in (("guards", guards), ("depth", depth), ("scouts", scouts)):
+        if value is not None and value < 0:
+            raise ArgumentError(f"`{name}` must be >= 0, but is {value}.")
