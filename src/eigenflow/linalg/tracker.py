@@ -162,23 +162,20 @@ class ModeTracker:
         subspace = Subspace(operator, count + self.depth * step)
         start = torch.cat([state.vectors, state.scouts])
         subspace.add(subspace.complement(start))
-        before = torch.inf
-        for depth in range(self.depth + 1):
+        before, depth = torch.inf, 0
+        while True:
             pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
             if pairs.status is not SolveStatus.LIMIT_REACHED or self.depth == 0:
                 return subspace, ""
-            if _worst_angle(pairs) > LARGE_ANGLE:
-                return subspace, f"the operator has changed too much: residual / shift is {_worst_angle(pairs):.2g}"
-            excess = float(
-                (pairs.eigenvalue_bounds / (self.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)).max()
-            )
+            if (angle := _worst_angle(pairs)) > LARGE_ANGLE:
+                return subspace, f"the operator has changed too much: residual / shift is {angle:.2g}"
+            excess = _excess(pairs)
             rows = self._worst_directions(subspace, pairs, step)
             if depth == self.depth or len(rows) == 0 or _remaining(before, excess, step) > state.cold_products:
-                break
+                missing = int((~pairs.is_converged).sum())
+                return subspace, f"{missing} pairs missed the tolerance after {subspace.products} products"
             subspace.add(rows)
-            before = excess
-        missing = int((~pairs.is_converged).sum())
-        return subspace, f"{missing} pairs missed the tolerance after {subspace.products} products"
+            before, depth = excess, depth + 1
 
     def _worst_directions(self, subspace: Subspace, pairs: CertifiedPairs, count: int) -> Tensor:
         """Directions in which residuals leave the subspace, by what they add to the wanted eigenvalues' bounds."""
