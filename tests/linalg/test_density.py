@@ -93,11 +93,11 @@ def test_sampling_error_falls_as_one_over_root_probes():
         generator = torch.Generator().manual_seed(1)
         misses = [
             spectral_density(operator, steps=size, probes=probes, generator=generator).counts(edges).value[0] - inside
-            for _ in range(120)
+            for _ in range(60)
         ]
         expected = (2 * inside * (size - inside) / ((size + 2) * probes)) ** 0.5
-        # The standard error of a deviation from 120 draws is 6.5 %; three of them.
-        assert np.sqrt(np.mean(np.square(misses))) == pytest.approx(expected, rel=0.2)
+        # The standard error of a deviation from 60 draws is 9 %; three of them.
+        assert np.sqrt(np.mean(np.square(misses))) == pytest.approx(expected, rel=0.27)
 
 
 @pytest.mark.parametrize("steps", [24, 6])
@@ -129,7 +129,7 @@ def test_trace_and_its_error_cover():
     exact = eigenvalues.sum()
     deviation = (2 * (50 * (eigenvalues**2).sum() - exact**2) / 52 / 4) ** 0.5
     assert values.mean() == pytest.approx(exact, abs=4 * deviation / 200**0.5)
-    assert values.std() == pytest.approx(deviation, rel=0.2)
+    assert values.std() == pytest.approx(deviation, rel=0.27)
     assert 0.88 <= np.mean(np.abs(values - exact) <= 2 * errors) <= 0.99
 
 

@@ -110,7 +110,7 @@ def test_gauss_rule_has_the_moments_of_the_row():
 
 
 def test_bounds_at_a_gauss_node_are_its_mass_apart():
-    """There the Radau rule is the Gauss rule (its other node is at infinity); points up to 1 / FAR aside stand for it."""
+    """There the Radau rule is that of Gauss (its other node is at infinity); points 1 / FAR aside stand for it."""
     matrix, _ = matrix_of(np.linspace(0.1, 1.0, 30))
     measure = measure_of(matrix, torch.ones(30, dtype=torch.float64), 6)
     nodes, masses = measure.gauss()

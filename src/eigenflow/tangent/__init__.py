@@ -2,6 +2,11 @@
 
 from eigenflow.tangent.cross_entropy import CrossEntropyLoss as CrossEntropyLoss
 from eigenflow.tangent.general_loss import GeneralLoss as GeneralLoss
+from eigenflow.tangent.holdout import HoldoutPoint as HoldoutPoint
+from eigenflow.tangent.holdout import HoldoutStep as HoldoutStep
+from eigenflow.tangent.holdout import LazyHoldout as LazyHoldout
+from eigenflow.tangent.holdout import holdout_step as holdout_step
+from eigenflow.tangent.holdout import lazy_holdout as lazy_holdout
 from eigenflow.tangent.loss_names import make_loss as make_loss
 from eigenflow.tangent.losses import AbstractLoss as AbstractLoss
 from eigenflow.tangent.losses import SquaredLoss as SquaredLoss

@@ -12,6 +12,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
+from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import find_layers
 from eigenflow.tangent.loss_names import LossLike, make_loss
 from eigenflow.tangent.network import Network, Parameters
@@ -97,6 +98,14 @@ class Probe:
         """The linearised network at a state, or at the model's present one."""
         parameters, rest = self.state() if state is None else state
         return TangentPoint(self.network, self.layers, parameters, rest, self.inputs, self.targets, self.loss)
+
+    def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
+        """Probe and holdout set at a state, or at the model's present one: the test error and what drives it.
+
+        Raises:
+            ArgumentError: If the probe has no holdout set.
+        """
+        return holdout_point(self, state)
 
     def cost(self, *, drift: bool = True) -> MeasureCost:
         """Estimate one measurement before it is made."""

@@ -1,0 +1,241 @@
+"""The test side: the error on held-out samples x, which K(x, X) drives.
+
+With J_x and J_X the Jacobians of the test and the probe error at the same parameters and K = J_x J_X^T,
+
+    de_x/dt = -K(x, X) e_X        under gradient flow on the probe loss,
+    e'_x - e_x = (path average of J_x) dtheta        for any update, exactly (theory D1),
+    e'_x - e_x = -eta (path average of J_x) J_X^T e_X        for a step of gradient descent.
+
+The test error is driven, not autonomous: its energy may rise. Each error carries its own set's normalisation, so
+that both losses are ||e||^2 / 2. A product with K costs one reverse pass on the probe samples and one forward pass on
+the test samples, whatever their numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import vmap
+
+from eigenflow.core.errors import ArgumentError, ShapeError
+from eigenflow.linalg.lanczos import lanczos
+from eigenflow.linalg.operator import RowSpace, SymmetricOperator
+from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.point import TangentPoint
+
+if TYPE_CHECKING:
+    from eigenflow.tangent.probe import Probe
+
+__all__ = ["HoldoutPoint", "HoldoutStep", "LazyHoldout", "holdout_step", "lazy_holdout"]
+
+State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+
+# Gauss-Legendre nodes for the path average of the Jacobian: exact for polynomials of degree 15.
+PATH_NODES = 8
+
+
+class HoldoutPoint:
+    """Probe set and holdout set at one instant, and K(x, X) between them.
+
+    Args:
+        train: The probe set's tangent point (X).
+        test: The holdout set's (x), at the same parameters.
+    """
+
+    def __init__(self, train: TangentPoint, test: TangentPoint):
+        self.train, self.test = train, test
+
+    @property
+    def error(self) -> Float[Tensor, " tests"]:
+        """The test error, stacked like the probe's (sample * outputs + output)."""
+        return self.test.error
+
+    @property
+    def loss(self) -> float:
+        """The test loss."""
+        return self.test.loss
+
+    @torch.no_grad()
+    def product(self, rows: Float[Tensor, "block size"]) -> Float[Tensor, "block tests"]:
+        """K(x, X) times each row: vectors over the probe's outputs in, over the test outputs out."""
+        return vmap(self.test.push)(self.train.pull(rows))
+
+    @torch.no_grad()
+    def transposed(self, rows: Float[Tensor, "block tests"]) -> Float[Tensor, "block size"]:
+        """K(X, x) times each row: vectors over the test outputs in, over the probe's outputs out."""
+        if rows.ndim != 2 or rows.shape[1] != self.test.size:
+            raise ShapeError(
+                f"`rows` must have shape (block, {self.test.size}): vectors as rows over the stacked outputs of the "
+                f"holdout set. It has shape {tuple(rows.shape)}. For a single vector, pass vector[None]."
+            )
+        return vmap(self.train.push)(self.test.pull(rows))
+
+    def columns(self, indices: Sequence[int]) -> Float[Tensor, "columns tests"]:
+        """Columns of K(x, X), as rows: how the test outputs answer to single probe outputs.
+
+        Args:
+            indices: Stacked probe outputs, sample * outputs + output.
+        """
+        size = self.train.size
+        wrong = [index for index in indices if not 0 <= index < size]
+        if wrong or len(indices) == 0:
+            came = f"holds {wrong[0]}" if wrong else "is empty"
+            raise ArgumentError(f"`indices` must be stacked probe outputs in [0, {size - 1}], but {came}.")
+        rows = torch.zeros(len(indices), size, dtype=self.error.dtype, device=self.error.device)
+        rows[torch.arange(len(indices)), torch.as_tensor(indices)] = 1.0
+        return self.product(rows)
+
+    def rate(self) -> Float[Tensor, " tests"]:
+        """-K e: how fast the test error changes under gradient flow on the probe loss."""
+        return -self.product(self.train.error[None])[0]
+
+    def loss_gradient(self) -> Float[Tensor, " size"]:
+        """K(X, x) e_x. Minus its inner product with a part of the probe's error is that part's share of the rate of the
+        test loss: -<K(X, x) e_x, P_B e> for the modes in a shell B, the same for any choice of eigenvectors."""
+        return self.transposed(self.error[None])[0]
+
+
+@dataclass(frozen=True)
+class HoldoutStep:
+    """One update, seen by the holdout set. Squared losses.
+
+    The test loss changes by exactly gradient + optimizer + remainder.
+
+    Attributes:
+        error: e_x before the update.
+        error_after: e_x after it.
+        gradient_error: e_x - dt K(x, X) e_X, after a gradient-descent step on the probe loss, to first order.
+        linear_error: e_x + J_x dtheta, after the update, to first order.
+        gradient: Change of the test loss by the gradient-descent step, first order in the error.
+        optimizer: By what the optimizer did beyond it.
+        remainder: By the nonlinearity of the network.
+        identity_residual: ||e'_x - e_x - (path average of J_x) dtheta||, relative to the scale of the outputs.
+    """
+
+    error: Float[Tensor, " tests"]
+    error_after: Float[Tensor, " tests"]
+    gradient_error: Float[Tensor, " tests"]
+    linear_error: Float[Tensor, " tests"]
+    gradient: float
+    optimizer: float
+    remainder: float
+    identity_residual: float
+
+
+@torch.no_grad()
+def holdout_step(probe: "Probe", before: State, after: State, step_size: float) -> HoldoutStep:
+    """Split the change of the test error over one update.
+
+    Args:
+        probe: With a holdout set.
+        before: State before the update, as from `probe.state()`.
+        after: State after it.
+        step_size: Length of the update in time.
+
+    Raises:
+        ArgumentError: If the probe has no holdout set, or its loss is not squared.
+    """
+    if not probe.loss.is_quadratic:
+        raise ArgumentError(
+            f"The exact one-step change of the test error needs a squared loss ('mse', 'half_mean', 'half_sum'), but "
+            f"`loss` is '{probe.loss.name}'. HoldoutPoint.product works for every loss."
+        )
+    old, new = probe.holdout_at(before), probe.holdout_at(after)
+    update = {name: new.test.parameters[name] - p for name, p in old.test.parameters.items()}
+    error, error_after = old.error, new.error
+    gradient_error = error + step_size * old.rate()
+    linear_error = error + old.test.push(update)
+    ends = [0.5 * float(e @ e) for e in (error, gradient_error, linear_error, error_after)]
+    path = torch.zeros_like(error)
+    for node, weight in zip(*np.polynomial.legendre.leggauss(PATH_NODES), strict=True):
+        moved = {name: p + 0.5 * (float(node) + 1.0) * update[name] for name, p in old.test.parameters.items()}
+        path += 0.5 * float(weight) * probe.holdout_at((moved, old.test.rest)).test.push(update)
+    objective, outputs, targets = old.test.objective, old.test.outputs, old.test.targets
+    scale = torch.linalg.vector_norm(error) + torch.linalg.vector_norm(objective.weigh(outputs, targets, outputs))
+    miss = torch.linalg.vector_norm(error_after - error - path)
+    return HoldoutStep(
+        error=error,
+        error_after=error_after,
+        gradient_error=gradient_error,
+        linear_error=linear_error,
+        gradient=ends[1] - ends[0],
+        optimizer=ends[2] - ends[1],
+        remainder=ends[3] - ends[2],
+        identity_residual=float(miss / scale) if float(scale) > 0 else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class LazyHoldout:
+    """The test side if the operator stood still from an instant on (lazy limit, gradient flow).
+
+    Attributes:
+        times: Time after the instant.
+        error: e_x(t), rows over times.
+        loss: ||e_x(t)||^2 / 2.
+        truncation: Relative change of what drives the test error when a quarter of the Lanczos steps is left out:
+            how far the result still depends on their number.
+    """
+
+    times: Float[np.ndarray, " times"]
+    error: Float[Tensor, "times tests"]
+    loss: Float[np.ndarray, " times"]
+    truncation: Float[np.ndarray, " times"]
+
+
+@torch.no_grad()
+def lazy_holdout(point: HoldoutPoint, times: Sequence[float], *, steps: int = 64) -> LazyHoldout:
+    """Predict the test error with frozen kernels: e_x(t) = e_x - K(x, X) M^(-1) (1 - exp(-M t)) e_X.
+
+    The function of M is taken by Lanczos from e_X, so M is never formed: `steps` products with M and one
+    with K per time. Null modes of M do not move the network and drop out by themselves.
+
+    Args:
+        point: Probe and holdout set at the instant.
+        times: Times after it, >= 0.
+        steps: Lanczos steps. Late times need more: about sqrt(largest eigenvalue * time).
+
+    Raises:
+        ArgumentError: If a time is negative or not finite, or the loss is not squared.
+    """
+    at = np.asarray(times, dtype=np.float64)
+    if at.ndim != 1 or at.size == 0 or not np.isfinite(at).all() or (at < 0).any():
+        raise ArgumentError(f"`times` must be one or more finite numbers >= 0, but is {times}.")
+    if not point.train.objective.is_quadratic:
+        raise ArgumentError("The lazy limit in closed form needs a squared loss ('mse', 'half_mean', 'half_sum').")
+    train = point.train
+    operator = SymmetricOperator(
+        lambda rows: train.product(rows.to(train.error.dtype)), RowSpace(train.size, train.error.device)
+    )
+    driven = []
+    for count in (max(1, (3 * steps) // 4), steps):
+        (basis,) = lanczos(operator, train.error[None], count)
+        nodes, _ = basis.measure.gauss()
+        driven.append(basis.function(_lost(nodes[:, None], at[None])))
+    sizes = torch.linalg.vector_norm(driven[1], dim=1).clamp(min=1e-300)
+    truncation = torch.linalg.vector_norm(driven[1] - driven[0], dim=1) / sizes
+    error = point.error[None].to(torch.float64) - point.product(driven[1].to(train.error.dtype)).to(torch.float64)
+    return LazyHoldout(at, error, 0.5 * error.square().sum(1).cpu().numpy(), truncation.cpu().numpy())
+
+
+def _lost(rate: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """(1 - exp(-rate time)) / rate, which is time at rate 0. Rounding may leave Ritz values just below 0."""
+    product = np.maximum(rate, 0.0) * time
+    small = product < 1e-8
+    return np.where(
+        small, time * (1 - 0.5 * product), -np.expm1(-product) / np.where(small, 1.0, np.maximum(rate, 1e-300))
+    )
+
+
+def holdout_point(probe: "Probe", state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
+    """Both sets of a probe at a state, or at the model's present one. Used by `Probe.holdout_at`."""
+    if probe.holdout is None:
+        raise ArgumentError("The probe has no `holdout`. Make it with Probe(..., holdout=(test_inputs, test_targets)).")
+    train = probe.at(state)
+    inputs, targets = probe.holdout
+    test = TangentPoint(train.network, (), train.parameters, train.rest, inputs, targets, probe.holdout_objective)
+    return HoldoutPoint(train, test)
