@@ -249,4 +249,5 @@ def _rule(diagonal: np.ndarray, offdiagonal: np.ndarray, mass: float) -> tuple[n
 def _eigen(diagonal: np.ndarray, offdiagonal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(diagonal) == 1:
         return diagonal, np.ones((1, 1))
-    return eigh_tridiagonal(diagonal, offdiagonal)
+    nodes, vectors = eigh_tridiagonal(diagonal, offdiagonal)  # pyright: ignore[reportAssignmentType]
+    return nodes, vectors
