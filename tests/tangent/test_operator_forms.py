@@ -1,5 +1,7 @@
 """Every way to form the operator gives the operator: rules, explicit Jacobians, products, mixtures."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import eigenflow as ef
+from eigenflow.tangent.dense import dense_kernel_and_rate
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
 
@@ -63,6 +66,55 @@ class Residual(nn.Module):
         return (x + torch.tanh(self.inner(self.norm(x)))).sum(2)
 
 
+class Free(nn.Module):
+    """Parameters in operations that no rule covers, and one that is added and multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 4)
+        self.scale = nn.Parameter(torch.ones(1, 4))
+        self.power = nn.Parameter(torch.ones(4))
+        self.head = nn.Parameter(torch.randn(4, 2))
+
+    def forward(self, x):
+        hidden = torch.tanh(self.inner(x) * self.scale + self.scale)
+        return hidden.abs() ** torch.exp(self.power) @ self.head
+
+
+class TiedTokens(nn.Module):
+    """Tokens embedded and read out by one table, positions by another that has no sample axis."""
+
+    def __init__(self, tokens=7):
+        super().__init__()
+        self.table = nn.Embedding(tokens, 4)
+        self.places = nn.Embedding(5, 4)
+        self.mix = nn.Linear(4, 4)
+        self.head = nn.Linear(4, tokens, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, x):
+        hidden = self.table(x) + self.places(torch.arange(x.shape[1])[None])
+        return self.head(torch.tanh(self.mix(hidden)).mean(1))[:, :2]
+
+
+class Attention(nn.Module):
+    """Self-attention with a mask, then cross-attention with separate key and value widths."""
+
+    def __init__(self):
+        super().__init__()
+        self.lift = nn.Linear(3, 8)
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.cross = nn.MultiheadAttention(4, 1, bias=False, kdim=2, vdim=2, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        hidden = self.lift(x).unflatten(1, (2, 4))
+        mixed, _ = self.inner(hidden, hidden, hidden, attn_mask=torch.tensor([[False, True], [False, False]]))
+        keys = hidden.unflatten(2, (2, 2)).flatten(1, 2)
+        mixed, _ = self.cross(mixed, keys, keys, need_weights=False)
+        return self.head(torch.tanh(mixed).sum(1))
+
+
 def frozen_net():
     model = tanh_net(seed=1)
     model[0].weight.requires_grad_(False)
@@ -88,6 +140,25 @@ MODELS = {
         nn.Conv2d(6, 2, 2, dilation=2, bias=False),
         nn.Flatten(),
     ),
+    "free": Free,
+    "tied tokens": TiedTokens,
+    "attention": Attention,
+    "encoder": lambda: nn.Sequential(
+        nn.Linear(3, 8),
+        nn.Unflatten(1, (2, 4)),
+        nn.TransformerEncoderLayer(4, 2, 6, 0.0, "gelu", batch_first=True),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    ),
+    "group norm": lambda: nn.Sequential(
+        nn.Linear(3, 8),
+        nn.Unflatten(1, (4, 2)),
+        nn.GroupNorm(2, 4),
+        nn.Conv1d(4, 4, 3, padding="same"),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    ),
     "normed": lambda: nn.Sequential(nn.Linear(3, 6), nn.RMSNorm(6, eps=1e-3), nn.Unflatten(1, (2, 3)), Residual()),
 }
 
@@ -102,7 +173,7 @@ def build(name):
         if parameter.ndim == 1:
             parameter.data.add_(0.3 * torch.randn(parameter.shape, dtype=parameter.dtype))
     inputs, targets = samples(seed=2)
-    if name == "tokens":
+    if name in ("tokens", "tied tokens"):
         inputs = torch.randint(0, 7, (6, 5), generator=torch.Generator().manual_seed(0))
     return model, inputs, targets
 
@@ -142,9 +213,9 @@ def test_exact_rate_agrees_with_differences(name):
 
 def test_layer_rules_are_used_where_they_hold_and_given_up_where_not():
     assert ef.Probe(*build("mlp")).method == "dense, layer rules for all parameters"
-    for name in ("tied", "conv"):
+    for name in ("tied", "conv", "tokens", "tied tokens", "grouped", "group norm", "normed", "attention", "encoder"):
         assert ef.Probe(*build(name)).method == "dense, layer rules for all parameters"
-    assert ef.Probe(*build("tokens")).method == "dense, explicit Jacobian for bias; layer rules for the rest"
+    assert ef.Probe(*build("free")).method == "dense, explicit Jacobian for power (exp); layer rules for the rest"
     mixing = ef.Probe(*build("set"))
     mixing.measure(modes=1)
     assert "layer rules" not in mixing.method
@@ -166,11 +237,19 @@ def test_products_agree_with_the_dense_jacobian(seed, count, outputs):
     torch.testing.assert_close(point.push(gradient), J @ flat, rtol=1e-10, atol=1e-12)
 
 
-def test_large_jacobians_are_contracted_in_blocks(monkeypatch):
-    model, inputs, targets = build("tied")
-    monkeypatch.setattr("eigenflow.tangent.dense.JACOBIAN_BYTES", 500)
-    expected = oracle.kernel(model, inputs, 2.0 / targets.numel())
-    torch.testing.assert_close(ef.Probe(model, inputs, targets).at().dense(), expected, rtol=1e-11, atol=1e-13)
+@pytest.mark.parametrize("name", ["tied", "tokens", "tied tokens", "grouped", "free", "attention", "set"])
+@pytest.mark.parametrize(("chunk", "row_bytes"), [(1, 500), (4, 1 << 20), (6, 2000)])
+def test_chunks_of_samples_and_slices_of_rows_add_up(name, chunk, row_bytes):
+    """Any way to cut the work gives the whole operator and its rate, up to rounding."""
+    model, inputs, targets = build(name)
+    probe = ef.Probe(model, inputs, targets)
+    probe.measure(modes=1)
+    point = probe.at()
+    direction = {n: -g for n, g in point.gradient().items()}
+    whole = point.dense_and_rate(direction)
+    task = replace(point.dense_task(), chunk=len(inputs) if name == "set" else chunk, row_bytes=row_bytes)
+    for cut, expected in zip(dense_kernel_and_rate(task, direction), whole, strict=True):
+        torch.testing.assert_close(cut, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_float32_model_is_measured_in_float64():

@@ -1,222 +1,301 @@
 """The operator M = J J^T as a dense matrix, and its exact derivative, by layer rules where there are any.
 
-J J^T is a sum over parameters, so every layer adds its own part. The parts are formed block by block
-over pairs of samples, the upper triangle only, straight into the result.
+J J^T is a sum over parameters, so every group of parameters adds its own part. Samples are taken in chunks that fit
+the memory; for a pair of chunks the parts are added block by block, each block small enough for the cache, over the
+upper triangle only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import jvp
 
-from eigenflow.tangent.layers import CoveredLayer, Spread, capture_signals
+from eigenflow.tangent.explicit import FactorRows, full_rows, sample_rows
+from eigenflow.tangent.groups import Group, find_groups, group_factors
+from eigenflow.tangent.layers import Spread, Structure, capture_signals
 from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.parts import OuterPart, Part, RowPart, make_part
+from eigenflow.tangent.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
 from eigenflow.tangent.rules import Factors
 
-__all__ = ["dense_kernel", "dense_kernel_and_rate"]
+__all__ = ["DenseTask", "dense_kernel", "dense_kernel_and_rate"]
 
-# What may be held beside the result: explicit Jacobian rows of one group of parameters, in bytes.
-JACOBIAN_BYTES = 512 * 2**20
-# Sides of the blocks; large enough for the matrix product to be efficient, small beside the result.
-BLOCK_ROWS = 640
+# Sides of the blocks: the block, its Gram matrix and the operands stay in the second-level cache.
+BLOCK_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class DenseTask:
+    """What the dense operator is formed from.
+
+    Attributes:
+        network: The module as a pure function.
+        structure: Where rules hold; None if outputs depend on other samples' inputs, so that none do.
+        parameters: Trainable parameters, by name.
+        rest: Frozen parameters and buffers, by name.
+        inputs: Sample axis first.
+        spread: B times rows, of the samples in a slice: spread(outputs, rows, samples).
+        width: Entries of the error per sample.
+        chunk: Samples taken at once.
+        row_bytes: What explicit rows may hold at once.
+        scales: What multiplies the columns of J (a preconditioner's P^(-1/2)), by parameter, or None.
+    """
+
+    network: Network
+    structure: Structure | None
+    parameters: Parameters
+    rest: Parameters
+    inputs: Tensor
+    spread: Callable[[Tensor, Tensor, slice], Tensor]
+    width: int
+    chunk: int
+    row_bytes: int
+    scales: Parameters | None = None
+
+    @property
+    def size(self) -> int:
+        """Rows of the operator."""
+        return len(self.inputs) * self.width
+
+    def spread_of(self, samples: slice) -> Spread:
+        """`spread` of one chunk."""
+        return lambda outputs, rows: self.spread(outputs, rows, samples)
 
 
 @torch.no_grad()
-def dense_kernel(
-    network: Network,
-    layers: tuple[CoveredLayer, ...],
-    parameters: Parameters,
-    rest: Parameters,
-    inputs: Tensor,
-    spread: Spread,
-) -> Float[Tensor, "size size"]:
-    """Form J J^T with J = B^T J_net, sample-major (index = sample * outputs + output).
-
-    Parameters of `layers` go through their rules, which suppose that no output depends on another sample's
-    input; all others through their explicit Jacobian, group by group under a memory limit.
-    """
-    kernel, _ = _assemble(network, layers, parameters, rest, inputs, None, spread)
+def dense_kernel(task: DenseTask) -> Float[Tensor, "size size"]:
+    """Form J J^T with J = B^T J_net, sample-major (index = sample * width + entry)."""
+    kernel, _ = _assemble(task, None)
     return kernel
 
 
 @torch.no_grad()
 def dense_kernel_and_rate(
-    network: Network,
-    layers: tuple[CoveredLayer, ...],
-    parameters: Parameters,
-    rest: Parameters,
-    inputs: Tensor,
-    direction: Parameters,
-    spread: Spread,
+    task: DenseTask, direction: Parameters
 ) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
-    """Form J J^T and its exact derivative along a direction, by one forward-mode pass.
-
-    Args:
-        direction: How the parameters move.
-        spread: B times rows, at given outputs; its motion is part of the derivative.
-    """
-    kernel, rate = _assemble(network, layers, parameters, rest, inputs, direction, spread)
+    """Form J J^T and its exact derivative when the parameters move along a direction, by forward mode."""
+    kernel, rate = _assemble(task, direction)
     assert rate is not None
     return kernel, rate
 
 
-def _assemble(
-    network: Network,
-    layers: tuple[CoveredLayer, ...],
-    parameters: Parameters,
-    rest: Parameters,
-    inputs: Tensor,
-    direction: Parameters | None,
-    spread: Spread,
-) -> tuple[Tensor, Tensor | None]:
-    with torch.no_grad():
-        samples, classes = network.apply(parameters, rest, inputs).shape
-    size = samples * classes
-    kernel = inputs.new_zeros(size, size, dtype=network.dtype)
-    rate = None if direction is None else torch.zeros_like(kernel)
-    together: list[Part] = []  # factored parts are small: their sum is formed block by block
-    for part in _layer_parts(network, layers, parameters, rest, inputs, direction, spread) if layers else ():
-        if isinstance(part, OuterPart):
-            together.append(part)
-        else:
-            _add(kernel, rate, [part], samples, classes)
-    _add(kernel, rate, together, samples, classes)
-    covered = {name for layer in layers for name in layer.parameters}
-    others = {name: tensor for name, tensor in parameters.items() if name not in covered}
-    for group in _groups(others, size, JACOBIAN_BYTES // (2 if direction is None else 4)):
-        part = _jacobian_part(network, group, parameters, rest, inputs, direction, spread)
-        _add(kernel, rate, [part], samples, classes)
+def _assemble(task: DenseTask, direction: Parameters | None) -> tuple[Tensor, Tensor | None]:
+    kernel = _empty(task.inputs, task.size, task.network.dtype)
+    rate = None if direction is None else _empty(task.inputs, task.size, task.network.dtype)
+    workspace = Workspace(kernel)
+    chunks = [slice(s, min(s + task.chunk, len(task.inputs))) for s in range(0, len(task.inputs), task.chunk)]
+    for index, first in enumerate(chunks):
+        one = _Chunk(task, first, direction)
+        for second in chunks[index:]:
+            other = one if second is first else _Chunk(task, second, direction)
+            sums = list(_sums(one, other))
+            for position, parts in enumerate(sums):
+                parts = parts()
+                is_last = position == len(sums) - 1
+                _sweep((kernel, rate), parts, (first, second), task.width, workspace, position == 0, is_last)
+                del parts
     return kernel, rate
 
 
-def _layer_parts(
-    network: Network,
-    layers: tuple[CoveredLayer, ...],
-    parameters: Parameters,
-    rest: Parameters,
-    inputs: Tensor,
-    direction: Parameters | None,
-    spread: Spread,
-) -> Iterator[Part]:
-    """One part per factor of every layer, in turn, so that explicit rows are held for one layer at a time."""
-    has_inputs: list[bool] = []
+class _Chunk:
+    """The parts of J on some samples: small ones held, explicit rows made when asked for."""
 
-    def tensors(p: Parameters) -> list[Tensor]:
-        layer_inputs, signals = capture_signals(network, layers, p, rest, inputs, spread)
-        factors = [f for layer in layers for f in _factors(layer, layer_inputs, signals, {**rest, **p})]
-        has_inputs[:] = [factor.inputs is not None for factor in factors]
-        return [t for f in factors for t in (f.inputs, f.signals) if t is not None]
+    def __init__(self, task: DenseTask, samples: slice, direction: Parameters | None):
+        self.task, self.samples, self.direction = task, samples, direction
+        self.held: list[AbstractPart] = []
+        self.lazy: list[FactorRows] = []
+        structure = task.structure
+        groups, left = ([], {}) if structure is None else find_groups(structure)
+        if groups:
+            assert structure is not None
+            self._collect(structure, groups)
+        covered = {name for group in groups for name in group.names} - set(left)
+        self.others = [name for name in task.parameters if name not in covered]
 
-    dots: list[Tensor] = []
-    if direction is None:
-        values = tensors(parameters)
-    else:
-        values, dots, *_ = jvp(tensors, (dict(parameters),), (dict(direction),))
-    # Taken from the end, so that what is used up is released.
-    for has_input in reversed(has_inputs):
-        value = _pop(values, has_input)
-        yield make_part(value, None if direction is None else _pop(dots, has_input))
+    def _collect(self, structure: Structure, groups: list[Group]) -> None:
+        task, skeleton = self.task, []
+        inputs = task.inputs[self.samples]
+
+        def tensors(p: Parameters) -> list[Tensor]:
+            spread = task.spread_of(self.samples)
+            met, signals = capture_signals(task.network, structure, p, task.rest, inputs, spread, task.width)
+            found = [
+                (group, factors)
+                for group in groups
+                for factors in group_factors(group, structure, met, signals, len(inputs))
+            ]
+            skeleton[:] = found
+            return [t for _, factors in found for f in factors for t in _floats(f)]
+
+        dots: Iterator[Tensor] | None = None
+        if self.direction is None:
+            values = iter(tensors(task.parameters))
+        else:
+            primal, tangent, *_ = jvp(tensors, (dict(task.parameters),), (dict(self.direction),))
+            values, dots = iter(primal), iter(tangent)
+        blocks: dict[str, int] = {}
+        while skeleton:
+            group, shapes = skeleton.pop(0)
+            block = blocks[group.names[0]] = blocks.get(group.names[0], -1) + 1
+            self._sort(
+                group,
+                block,
+                [_rebuilt(f, values) for f in shapes],
+                None if dots is None else [_rebuilt(f, dots) for f in shapes],
+            )
+
+    def _sort(self, group: Group, block: int, factors: list[Factors], dots: list[Factors] | None) -> None:
+        """Into parts that are held, or rows that are made later."""
+        task, first = self.task, factors[0]
+        scale = None if task.scales is None else _scale(task, group, block, first)
+        classes, positions, outs = first.signals.shape[1:]
+        if first.inputs is None:
+            rows = [f.signals.reshape(-1, outs) for f in (first, *(dots or ()))]
+            rows = rows if scale is None else [r * scale for r in rows]
+            self.held.append(RowPart(rows[0], rows[1] if dots else None, classes))
+            return
+        length = len(task.parameters[group.names[0]]) if first.is_token else outs
+        ins = length if first.is_token else first.inputs.shape[-1]
+        if len(factors) == 1 and scale is None and outer_is_cheaper(classes, positions, outs, ins, first.is_token):
+            self.held.append(OuterPart(first, None if dots is None else dots[0]))
+        else:
+            self.lazy.append(FactorRows(factors, dots, length, scale))
+
+    def explicit(self, names: list[str]) -> RowPart:
+        """Rows of parameters that no rule covers."""
+        task, width = self.task, self.task.width
+        args = (task.network, names, task.parameters, task.rest, task.inputs[self.samples], self.direction)
+        spread = task.spread_of(self.samples)
+        if task.structure is not None:
+            rows, dots = sample_rows(*args, spread, width)
+        else:
+            numel = sum(task.parameters[name].numel() for name in names)
+            at_once = max(1, min(task.size, task.row_bytes // (4 * numel * task.network.dtype.itemsize)))
+            rows, dots = full_rows(*args, spread, width, at_once)
+        if task.scales is not None:
+            scale = torch.cat([task.scales[name].reshape(-1) for name in names])
+            rows, dots = rows * scale, None if dots is None else dots * scale
+        return RowPart(rows, dots, width)
+
+    def rows(self, index: int, part: slice) -> RowPart:
+        """Rows of a layer."""
+        return RowPart(*self.lazy[index].rows(part), self.task.width)
 
 
-def _pop(tensors: list[Tensor], has_input: bool) -> Factors:
-    signals = tensors.pop()
-    return Factors(tensors.pop() if has_input else None, signals)
+def _sums(one: _Chunk, other: _Chunk) -> Iterator[Callable[[], list[tuple[AbstractPart, AbstractPart]]]]:
+    """Parts that are added in one sweep over the blocks, made when called."""
+    task = one.task
+    is_same = one is other
+    if one.held:
+        yield lambda: list(zip(one.held, other.held, strict=True))
+    copies = (1 if one.direction is None else 3) * (1 if is_same else 2)
+    row_bytes = task.chunk * task.width * task.network.dtype.itemsize * copies
+    for index, lazy in enumerate(one.lazy):
+        for part in lazy.slices(max(1, min(lazy.length, -(-row_bytes * lazy.columns // task.row_bytes)))):
+
+            def made(index: int = index, part: slice = part) -> list[tuple[AbstractPart, AbstractPart]]:
+                rows = one.rows(index, part)
+                return [(rows, rows if is_same else other.rows(index, part))]
+
+            yield made
+    for names in _batches(one.others, task.parameters, task.row_bytes // row_bytes):
+
+        def explicit(names: list[str] = names) -> list[tuple[AbstractPart, AbstractPart]]:
+            rows = one.explicit(names)
+            return [(rows, rows if is_same else other.explicit(names))]
+
+        yield explicit
 
 
-def _factors(
-    layer: CoveredLayer, layer_inputs: dict[str, list[Tensor]], signals: dict[str, list[Tensor]], tensors: Parameters
-) -> list[Factors]:
-    own = _own_tensors(layer, tensors)
-    trainable = frozenset(name.rpartition(".")[2] for name in layer.parameters)
-    calls = zip(layer_inputs[layer.name], signals[layer.name], strict=True)
-    return _joined([layer.rule.factors(a, g, trainable, own) for a, g in calls])
-
-
-def _joined(calls: list[list[Factors]]) -> list[Factors]:
-    """Calls of one layer are positions of one sum."""
-    joined = []
-    for same in zip(*calls, strict=True):
-        if len(same) == 1:
-            joined.append(same[0])
-            continue
-        inputs = [factor.inputs for factor in same if factor.inputs is not None]
-        signals = torch.cat([factor.signals for factor in same], dim=2)
-        joined.append(Factors(torch.cat(inputs, dim=1) if inputs else None, signals))
-    return joined
-
-
-def _own_tensors(layer: CoveredLayer, tensors: Parameters) -> dict[str, Tensor]:
-    prefix = f"{layer.name}." if layer.name else ""
-    return {
-        name[len(prefix) :]: tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix) and "." not in name[len(prefix) :]
-    }
-
-
-def _groups(others: Parameters, size: int, budget: int) -> list[dict[str, Tensor]]:
-    """Split uncovered parameters into groups whose Jacobian rows fit the budget (at least one tensor each)."""
-    groups: list[dict[str, Tensor]] = []
+def _batches(names: list[str], parameters: Parameters, columns: int) -> Iterator[list[str]]:
+    """Parameters together, up to a number of columns (at least one each)."""
+    batch: list[str] = []
     used = 0
-    for name, tensor in others.items():
-        needed = size * tensor.numel() * tensor.element_size()
-        if not groups or used + needed > budget:
-            groups.append({})
-            used = 0
-        groups[-1][name] = tensor
-        used += needed
-    return groups
+    for name in names:
+        if batch and used + parameters[name].numel() > columns:
+            yield batch
+            batch, used = [], 0
+        batch.append(name)
+        used += parameters[name].numel()
+    if batch:
+        yield batch
 
 
-def _jacobian_part(
-    network: Network,
-    group: Parameters,
-    parameters: Parameters,
-    rest: Parameters,
-    inputs: Tensor,
-    direction: Parameters | None,
-    spread: Spread,
-) -> Part:
-    names = list(group)
+def _sweep(
+    results: tuple[Tensor, Tensor | None],
+    parts: list[tuple[AbstractPart, AbstractPart]],
+    samples: tuple[slice, slice],
+    width: int,
+    workspace: Workspace,
+    is_first: bool,
+    is_last: bool,
+) -> None:
+    """Add parts to the blocks of a pair of chunks; the last sweep mirrors each block while it is in the cache."""
+    step = max(1, int((BLOCK_BYTES / results[0].element_size()) ** 0.5) // width)
+    first, second = ([slice(i, min(i + step, s.stop)) for i in range(s.start, s.stop, step)] for s in samples)
+    for i, a in enumerate(first):
+        for b in second[i if samples[0] == samples[1] else 0 :]:
+            rows, columns = (slice(s.start * width, s.stop * width) for s in (a, b))
+            # Transposing and accumulating in contiguous memory is many times faster than in the strided result.
+            blocks = [_block(r, rows, columns, workspace, f"block {n}", is_first) for n, r in enumerate(results)]
+            assert blocks[0] is not None
+            target = Target(blocks[0], blocks[1], width, workspace, is_first, is_first)
+            local = [slice(s.start - c.start, s.stop - c.start) for s, c in zip((a, b), samples, strict=True)]
+            for part, other in parts:
+                part.add_block(target, other, local[0], local[1])
+            target.finish()
+            for result, block in zip(results, blocks, strict=True):
+                if result is None or block is None:
+                    continue
+                result[rows, columns] = block
+                if is_last and rows != columns:
+                    turned = workspace.take("turned", block.shape[1], block.shape[0])
+                    result[columns, rows] = turned.copy_(block.T)
 
-    def rows(p: Parameters) -> Tensor:
-        fixed = {name: tensor for name, tensor in p.items() if name not in group}
-        outputs, pull_back, *_ = vjp(
-            lambda some: network.apply({**fixed, **some}, rest, inputs), {name: p[name] for name in names}
-        )
-        size = outputs.numel()
-        basis = torch.eye(size, dtype=outputs.dtype, device=outputs.device).reshape(size, *outputs.shape)
-        (gradients,) = vmap(pull_back, chunk_size=_rows_at_once(group, size))(spread(outputs, basis))
-        return torch.cat([gradients[name].flatten(1) for name in names], dim=1)
 
-    if direction is None:
-        return RowPart(rows(parameters), None)
-    values, dots, *_ = jvp(rows, (dict(parameters),), (dict(direction),))
-    return RowPart(values, dots)
+def _block(
+    result: Tensor | None, rows: slice, columns: slice, workspace: Workspace, name: str, is_empty: bool
+) -> Tensor | None:
+    if result is None:
+        return None
+    view = result[rows, columns]
+    block = workspace.take(name, *view.shape)
+    return block if is_empty else block.copy_(view)
 
 
-def _rows_at_once(parameters: Parameters, size: int) -> int:
-    """Backward passes per vmap chunk."""
-    row_bytes = sum(p.numel() * p.element_size() for p in parameters.values())
-    return max(1, min(size, JACOBIAN_BYTES // (4 * row_bytes)))
+def _empty(like: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """An undefined (size, size) matrix. NumPy asks the system for large pages, which makes first writes cheap."""
+    if like.device.type != "cpu":
+        return like.new_empty(size, size, dtype=dtype)
+    return torch.from_numpy(np.empty((size, size), dtype=np.float32 if dtype == torch.float32 else np.float64))
 
 
-def _add(kernel: Tensor, rate: Tensor | None, parts: Sequence[Part], samples: int, classes: int) -> None:
-    """Add a sum of parts to the result, block by block over the upper triangle, and mirror it."""
-    step = max(1, BLOCK_ROWS // classes)
-    slices = [slice(start, min(start + step, samples)) for start in range(0, samples, step)]
-    for index, first in enumerate(slices if parts else ()):
-        rows = slice(first.start * classes, first.stop * classes)
-        for second in slices[index:]:
-            columns = slice(second.start * classes, second.stop * classes)
-            block = kernel[rows, columns]
-            block_rate = None if rate is None else rate[rows, columns]
-            for part in parts:
-                part.add_block(block, block_rate, first, second, classes)
-            if rows != columns:
-                kernel[columns, rows] = block.T
-                if rate is not None and block_rate is not None:
-                    rate[columns, rows] = block_rate.T
+def _floats(factors: Factors) -> list[Tensor]:
+    return [factors.signals] if factors.inputs is None or factors.is_token else [factors.inputs, factors.signals]
+
+
+def _rebuilt(shape: Factors, values: Iterator[Tensor]) -> Factors:
+    if shape.inputs is None:
+        return Factors(None, next(values))
+    if shape.is_token:
+        return Factors(shape.inputs, next(values))
+    return Factors(next(values), next(values), shape.is_transposed)
+
+
+def _scale(task: DenseTask, group: Group, block: int, factors: Factors) -> Tensor:
+    """What multiplies a block's columns, as (out, in), or flat for entries and (tokens, width) for tokens."""
+    assert task.scales is not None
+    weight = task.scales[group.names[0]]
+    if factors.inputs is None:
+        return weight.reshape(-1)
+    if factors.is_token:
+        return weight
+    outs = factors.signals.shape[-1]
+    table = weight.T if factors.is_transposed else weight.reshape(len(weight), -1)[block * outs : (block + 1) * outs]
+    if len(group.names) == 1:
+        return table
+    bias = task.scales[group.names[1]].reshape(-1)[block * outs : (block + 1) * outs]
+    return torch.cat([table, bias[:, None]], dim=1)

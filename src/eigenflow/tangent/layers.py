@@ -1,128 +1,221 @@
-"""Layers whose parameters enter J by a rule, and the signals that the rules need.
+"""Where a network uses its parameters, and the signals that the rules need.
 
-One forward pass records every layer's inputs, one backward pass per output its signals: the
-derivatives of the network's outputs by the layer's outputs. A layer that is called more than once, or
-on many positions of a sample (tokens, pixels), contributes the sum over calls and positions.
+One forward pass is watched operation by operation. A parameter is covered if every operation that takes it has a rule:
+linear maps and convolutions of any module or function, embeddings, norms, attention through its linear maps, parameters
+that are added or multiplied. A parameter may be used many times (tied weights, many positions): its row of J is the
+sum. What meets any other operation is left to explicit Jacobians.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vjp, vmap
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
+from eigenflow.tangent.attention import attention_by_linear_maps
 from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.rules import AbstractLayerRule, rule_of
+from eigenflow.tangent.operations import OPERATIONS, SYMMETRIC, OperationCall
+from eigenflow.tangent.rules import AbstractRule
 
-__all__ = ["CoveredLayer", "Spread", "capture_signals", "find_layers"]
+__all__ = ["Spread", "Structure", "Use", "capture_signals", "find_structure"]
 
-# B times rows (block, samples, outputs), at given outputs.
+# B times rows (block, samples, width of the error), at given outputs.
 Spread = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class CoveredLayer:
-    """A layer whose trainable parameters a rule covers.
+class Use:
+    """One use of covered parameters in the forward pass.
 
     Attributes:
-        name: Of the module in the network.
-        rule: How its parameters enter J.
-        parameters: Full names of the parameters covered.
-        shapes: Shape of the layer's output at each of its calls, sample axis first.
+        rule: How they enter J.
+        weight: Name of the parameter used as weight, if it is covered.
+        bias: The same for the bias.
+        rows: Rows of the result's first axis per sample; 0 if one row serves all samples.
+        shape: Of the result without its first axis.
     """
 
-    name: str
-    rule: AbstractLayerRule
-    parameters: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
+    rule: AbstractRule
+    weight: str | None
+    bias: str | None
+    rows: int
+    shape: torch.Size
 
 
-def find_layers(network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor) -> tuple[CoveredLayer, ...]:
-    """Find the layers that a rule holds for, by watching one forward pass.
+@dataclass(frozen=True)
+class Structure:
+    """All uses that rules hold for, in the order of the forward pass.
 
-    A layer qualifies if there is a rule for exactly its type, every call keeps the samples on the first
-    axis, and it shares no parameter with another layer.
+    Attributes:
+        uses: Empty where no rule holds.
+        others: Why parameters are not covered: the operation that has no rule, by parameter.
     """
-    owners: dict[int, int] = {}
-    for module in network.model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    candidates: dict[str, tuple[nn.Module, AbstractLayerRule]] = {}
-    for name, module in network.model.named_modules():
-        rule = rule_of(module, network.modes.get(name, module.training))
-        if rule is not None and all(owners[id(p)] == 1 for p in module.parameters(recurse=False)):
-            candidates[name] = (module, rule)
-    shapes: dict[str, list[torch.Size]] = {name: [] for name in candidates}
-    foreign: set[str] = set()
 
-    def watch(name: str, layer_input: Tensor, output: Tensor) -> Tensor:
-        shapes[name].append(output.shape)
-        if not isinstance(layer_input, Tensor) or len(layer_input) != len(inputs) or len(output) != len(inputs):
-            foreign.add(name)
-        return output
+    uses: tuple[Use, ...]
+    others: dict[str, str]
 
-    with _hooked({name: module for name, (module, _) in candidates.items()}, watch):
-        network.apply(parameters, rest, inputs)
-    trainable, found = set(network.trainable), []
-    for name, (module, rule) in candidates.items():
-        covered = tuple(
-            full
-            for own, _ in module.named_parameters(recurse=False)
-            if (full := f"{name}.{own}" if name else own) in trainable
-        )
-        if covered and shapes[name] and name not in foreign:
-            found.append(CoveredLayer(name, rule, covered, tuple(shapes[name])))
-    return tuple(found)
+    @property
+    def covered(self) -> frozenset[str]:
+        """Names of the parameters that rules cover."""
+        return frozenset(name for use in self.uses for name in (use.weight, use.bias) if name is not None)
+
+
+@torch.no_grad()
+def find_structure(network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Structure:
+    """Find out where the parameters are used, by watching two forward passes of different length."""
+    sizes = len(inputs), len(inputs) + 1
+    others: dict[str, str] = {}
+    shorter, longer = (
+        _watched(network, parameters, rest, batch, others) for batch in (inputs, torch.cat([inputs, inputs[:1]]))
+    )
+    uses = []
+    for use, other in zip(shorter, longer, strict=True):
+        rows = _rows(use.shape, other.shape, sizes)
+        if rows is None:
+            reason = "a result that does not keep the samples on its first axis"
+            others.update({name: reason for name in (use.weight, use.bias) if name is not None})
+        uses.append(replace(use, rows=rows or 0, shape=use.shape[1:]))
+    seen = {name for use in uses for name in (use.weight, use.bias)} | set(others)
+    others.update({name: "no use in the forward pass" for name in parameters if name not in seen})
+    uses = [
+        replace(use, weight=_unless(use.weight, others), bias=_unless(use.bias, others))
+        for use in uses
+        if _unless(use.weight, others) or _unless(use.bias, others)
+    ]
+    return Structure(tuple(uses), others)
+
+
+def _unless(name: str | None, others: dict[str, str]) -> str | None:
+    return None if name in others else name
+
+
+def _watched(
+    network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor, others: dict[str, str]
+) -> list[Use]:
+    """All uses of one forward pass, with whole shapes."""
+    uses: list[Use] = []
+
+    def note(call: OperationCall, result: Tensor) -> Tensor:
+        uses.append(Use(call.rule, mode.name(call.weight), mode.name(call.bias), 0, result.shape))
+        return result
+
+    mode = _Watch(parameters, note, others)
+    network.apply(parameters, rest, inputs, mode)
+    return uses
+
+
+def _rows(shape: torch.Size, longer: torch.Size, sizes: tuple[int, int]) -> int | None:
+    """Rows per sample, by comparing the first axes of two passes."""
+    if not shape or shape[1:] != longer[1:]:
+        return None
+    if shape[0] == longer[0] == 1:
+        return 0
+    rows, left = divmod(shape[0], sizes[0])
+    return rows if left == 0 and longer[0] == rows * sizes[1] else None
 
 
 def capture_signals(
     network: Network,
-    layers: tuple[CoveredLayer, ...],
+    structure: Structure,
     parameters: Parameters,
     rest: Parameters,
     inputs: Tensor,
     spread: Spread,
-) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
-    """Run one forward pass and one backward pass per output, each weighted by the loss's root.
+    width: int,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Run one forward pass, and one backward pass per column of the loss's root.
+
+    Args:
+        width: Entries of the error per sample.
 
     Returns:
-        For each layer, by name, one entry per call: its inputs, shape (samples, ...), and its signals, shape
-        (outputs, samples, *output shape).
+        For each use, what the weight met, first axis sample-major, and its signals: derivatives of the error by the
+        result, (width, first axis, ...).
     """
-    modules = {layer.name: network.model.get_submodule(layer.name) for layer in layers}
-    offsets = {layer.name: [inputs.new_zeros(shape, dtype=network.dtype) for shape in layer.shapes] for layer in layers}
+    samples = len(inputs)
+    covered = {name: parameters[name] for name in structure.covered}
+    offsets = [inputs.new_zeros(samples * max(1, u.rows), *u.shape, dtype=network.dtype) for u in structure.uses]
 
-    def forward(offsets: dict[str, list[Tensor]]) -> tuple[Tensor, dict[str, list[Tensor]]]:
-        layer_inputs: dict[str, list[Tensor]] = {name: [] for name in modules}
+    def forward(offsets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        met: list[Tensor] = []
 
-        def shift(name: str, layer_input: Tensor, output: Tensor) -> Tensor:
-            call = len(layer_inputs[name])
-            layer_inputs[name].append(layer_input)
-            return output + offsets[name][call]
+        def shift(call: OperationCall, result: Tensor) -> Tensor:
+            index = len(met)
+            x = call.x
+            if structure.uses[index].rows == 0:
+                x, result = (t.expand(samples, *t.shape[1:]) for t in (x, result))
+            met.append(x)
+            return result + offsets[index]
 
-        with _hooked(modules, shift):
-            return network.apply(parameters, rest, inputs), layer_inputs
+        return network.apply(parameters, rest, inputs, _Watch(covered, shift, {})), met
 
     outputs, pull_back, *aux = vjp(forward, offsets, has_aux=True)
-    (layer_inputs,) = aux
-    samples, classes = outputs.shape
-    basis = torch.eye(classes, dtype=outputs.dtype, device=outputs.device)
-    (signals,) = vmap(pull_back)(spread(outputs, basis[:, None, :].expand(classes, samples, classes)))
-    return layer_inputs, signals
+    (met,) = aux
+    basis = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
+    rows = spread(outputs, basis[:, None, :].expand(width, samples, width))
+    (signals,) = vmap(pull_back)(rows)
+    return met, signals
 
 
-@contextmanager
-def _hooked(modules: Mapping[str, nn.Module], action: Callable[[str, Any, Any], Any]) -> Iterator[None]:
-    """Call `action(name, input, output)` after each module, and use what it returns as the output."""
-    handles = [
-        module.register_forward_hook(lambda _, args, output, name=name: action(name, args[0], output))
-        for name, module in modules.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+class _Watch(TorchFunctionMode):
+    """Calls `action(call, result)` for every operation on a parameter that has a rule, and returns what it returns.
+
+    Operations on parameters without a rule are noted in `others`, with their names.
+    """
+
+    def __init__(
+        self, parameters: Parameters, action: Callable[[OperationCall, Tensor], Tensor], others: dict[str, str]
+    ):
+        super().__init__()
+        self.names = {id(tensor): name for name, tensor in parameters.items()}
+        self.action = action
+        self.others = others
+
+    def name(self, tensor: Tensor | None) -> str | None:
+        """Name of a parameter, None for any other tensor."""
+        return None if tensor is None else self.names.get(id(tensor))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        taken = {name for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and (name := self.name(leaf))}
+        if not taken:
+            return func(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            result = attention_by_linear_maps(self._linear, *args, **kwargs)
+            if result is not None:
+                return result
+        call = _operation_call(func, args, kwargs, self.names)
+        result = func(*args, **kwargs)
+        if call is None:
+            return self._note(taken, func, result)
+        used = {name for t in (call.weight, call.bias) if (name := self.name(t))}
+        if used != taken or self.name(call.x) is not None or call.weight is call.bias:
+            return self._note(taken, func, result)
+        return self.action(call, result)
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self.__torch_function__(functional.linear, (), (x, weight, bias))
+
+    def _note(self, taken: Iterable[str], func: Any, result: Any) -> Any:
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.others.update(dict.fromkeys(taken, getattr(func, "__name__", str(func))))
+        return result
+
+
+def _operation_call(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: dict[int, str]
+) -> OperationCall | None:
+    operation = OPERATIONS.get(func)
+    if operation is None:
+        return None
+    if func in SYMMETRIC:
+        if len(args) != 2 or not all(isinstance(a, Tensor) for a in args):
+            return None
+        if id(args[0]) in names:
+            args = args[::-1]
+    return operation(*args, **kwargs)

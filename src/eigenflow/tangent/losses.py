@@ -122,6 +122,11 @@ class AbstractLoss(ABC):
         """Raise where B or e does not exist; a no-op for losses that are convex everywhere."""
         del outputs, targets
 
+    def part(self, samples: int, of: int) -> Self:
+        """The same loss on some of the samples: gradients and roots stay those of the whole set."""
+        del samples, of
+        return self
+
     def scaled(self, ratio: float) -> Self:
         """The same loss times a number, as for a part of a larger set of samples."""
         return replace(self, factor=self.factor * ratio)

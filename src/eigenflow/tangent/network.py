@@ -1,13 +1,15 @@
 """A module as a pure function of its parameters, after checking that it is one."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from eigenflow.core.errors import ModelError
+from eigenflow.tangent.forward_mode import differentiable_operations
 
 __all__ = ["Network", "Parameters"]
 
@@ -50,14 +52,25 @@ class Network:
         parameters = {name: copies[name] for name in self.trainable}
         return parameters, {name: tensor for name, tensor in copies.items() if name not in trainable}
 
-    def apply(self, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Tensor:
-        """Evaluate the module; returns outputs of shape (samples, outputs)."""
-        outputs = self.apply_unflattened(parameters, rest, inputs)
+    def apply(
+        self, parameters: Parameters, rest: Parameters, inputs: Tensor, watch: AbstractContextManager[Any] | None = None
+    ) -> Tensor:
+        """Evaluate the module; returns outputs of shape (samples, outputs).
+
+        Args:
+            parameters: Trainable parameters, by name.
+            rest: Everything else the module holds.
+            inputs: Sample axis first.
+            watch: Entered around the module's own operations.
+        """
+        outputs = self.apply_unflattened(parameters, rest, inputs, watch)
         return outputs.reshape(len(outputs), -1) if outputs.ndim else outputs.reshape(1, 1)
 
-    def apply_unflattened(self, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Tensor:
+    def apply_unflattened(
+        self, parameters: Parameters, rest: Parameters, inputs: Tensor, watch: AbstractContextManager[Any] | None = None
+    ) -> Tensor:
         """Evaluate the module; returns outputs in its own shape, sample axis first."""
-        with self._in_probe_mode():
+        with self._in_probe_mode(), differentiable_operations(), watch or nullcontext():
             outputs = functional_call(self.model, {**rest, **parameters}, (inputs,))
         if not isinstance(outputs, Tensor):
             raise ModelError(

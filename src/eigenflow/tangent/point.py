@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from eigenflow.core.errors import NonFiniteError, ShapeError
-from eigenflow.tangent.dense import dense_kernel, dense_kernel_and_rate
-from eigenflow.tangent.layers import CoveredLayer
+from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_rate
+from eigenflow.tangent.layers import Structure
 from eigenflow.tangent.losses import AbstractLoss
 from eigenflow.tangent.network import Network, Parameters
 
@@ -25,7 +25,7 @@ class TangentPoint:
 
     Args:
         network: The module as a pure function.
-        layers: Layers that the structured rule covers.
+        structure: Where layer rules hold; None if outputs depend on other samples' inputs.
         parameters: Trainable parameters, by name.
         rest: Frozen parameters and buffers, by name.
         inputs: Probe inputs, sample axis first.
@@ -36,7 +36,7 @@ class TangentPoint:
     def __init__(
         self,
         network: Network,
-        layers: tuple[CoveredLayer, ...],
+        structure: Structure | None,
         parameters: Parameters,
         rest: Parameters,
         inputs: Tensor,
@@ -44,7 +44,7 @@ class TangentPoint:
         objective: AbstractLoss,
     ):
         self.network = network
-        self.layers = layers
+        self.structure = structure
         self.parameters = dict(parameters)
         self.rest = dict(rest)
         self.inputs = inputs
@@ -120,17 +120,32 @@ class TangentPoint:
     @torch.no_grad()
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
-        return dense_kernel(self.network, self.layers, self.parameters, self.rest, self.inputs, self._spread)
+        return dense_kernel(self.dense_task())
 
     @torch.no_grad()
     def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
         """M, and Mdot: its exact derivative when the parameters move along `direction`."""
-        return dense_kernel_and_rate(
-            self.network, self.layers, self.parameters, self.rest, self.inputs, direction, self._spread
-        )
+        return dense_kernel_and_rate(self.dense_task(), direction)
 
-    def _spread(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        return self.objective.spread(outputs, self.targets, rows)
+    def dense_task(self) -> DenseTask:
+        """How the dense operator is formed."""
+        samples = len(self.inputs)
+
+        def spread(outputs: Tensor, rows: Tensor, part: slice) -> Tensor:
+            objective = self.objective.part(len(outputs), samples)
+            return objective.spread(outputs, self.targets[part], rows)
+
+        return DenseTask(
+            self.network,
+            self.structure,
+            self.parameters,
+            self.rest,
+            self.inputs,
+            spread,
+            width=self.size // samples,
+            chunk=samples,
+            row_bytes=512 * 2**20,
+        )
 
     def _outputs(self, parameters: Parameters) -> Tensor:
         return self.network.apply(parameters, self.rest, self.inputs)

@@ -12,8 +12,9 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
+from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
-from eigenflow.tangent.layers import find_layers
+from eigenflow.tangent.layers import Structure, find_structure
 from eigenflow.tangent.loss_names import LossLike, make_loss
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
@@ -78,7 +79,7 @@ class Probe:
             shape = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
             self.holdout_objective, holdout_targets = unbound.bind(holdout_targets, shape, dtype, names[1])
             self.holdout = holdout_inputs, holdout_targets
-        self.layers = find_layers(self.network, parameters, rest, self.inputs)
+        self.structure: Structure | None = find_structure(self.network, parameters, rest, self.inputs)
 
     @property
     def size(self) -> int:
@@ -97,7 +98,7 @@ class Probe:
     def at(self, state: tuple[Parameters, Parameters] | None = None) -> TangentPoint:
         """The linearised network at a state, or at the model's present one."""
         parameters, rest = self.state() if state is None else state
-        return TangentPoint(self.network, self.layers, parameters, rest, self.inputs, self.targets, self.loss)
+        return TangentPoint(self.network, self.structure, parameters, rest, self.inputs, self.targets, self.loss)
 
     def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
         """Probe and holdout set at a state, or at the model's present one: the test error and what drives it.
@@ -176,11 +177,7 @@ class Probe:
     @property
     def method(self) -> str:
         """How the dense operator is formed, in words."""
-        covered = {name for layer in self.layers for name in layer.parameters}
-        others = [name for name in self.network.trainable if name not in covered]
-        if not others:
-            return "dense, layer rules for all parameters"
-        return f"dense, explicit Jacobian for {', '.join(others)}" + ("; layer rules for the rest" if covered else "")
+        return describe_structure(self.structure, self.network.trainable)
 
     def holdout_loss(self, point: TangentPoint) -> float | None:
         """The loss on the holdout set at an instant, with the same normalisation per sample and output."""
@@ -219,10 +216,10 @@ class Probe:
             scale = float(expected.norm())
             operator_error = float((z @ matrix - expected).norm()) / scale if scale > 0 else 0.0
             tolerance = max(OPERATOR_TOLERANCE, 100 * torch.finfo(matrix.dtype).eps)
-            if operator_error <= tolerance or not point.layers:
+            if operator_error <= tolerance or point.structure is None:
                 return matrix, rate, operator_error
             # The rule's one assumption fails: outputs of one sample depend on another's input.
-            self.layers = point.layers = ()
+            self.structure = point.structure = None
 
 
 def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
