@@ -3,6 +3,10 @@
 from eigenflow.forecast.curves import Curve as Curve
 from eigenflow.forecast.curves import CurveSet as CurveSet
 from eigenflow.forecast.curves import Origin as Origin
+from eigenflow.forecast.fit import Fit as Fit
+from eigenflow.forecast.fit import FitStatus as FitStatus
+from eigenflow.forecast.fit import Forecast as Forecast
+from eigenflow.forecast.fitting import fit_law as fit_law
 from eigenflow.forecast.power_law import PowerLawForecast as PowerLawForecast
 from eigenflow.forecast.power_law import power_law_forecast as power_law_forecast
 from eigenflow.forecast.rest_of_run import RestForecast as RestForecast

@@ -8,12 +8,12 @@ curves share and which move with ln(size), and hands every law the parameters of
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["History", "Law", "Parameter"]
+__all__ = ["History", "Law", "Parameter", "ScaledLaw"]
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,13 @@ class Law(Protocol):
         rng: np.random.Generator | None,
     ) -> Float[np.ndarray, " parameter"]:
         """Give a well-scaled start for curves of one size: the default without `rng`, a spread one with it."""
+        ...
+
+
+@runtime_checkable
+class ScaledLaw(Protocol):
+    """A law whose parameters are in units of the fitted runs."""
+
+    def scaled_to(self, histories: Sequence[History]) -> Self:
+        """Give the law in the units of these runs; called once, before `prepare`."""
         ...

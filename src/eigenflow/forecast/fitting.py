@@ -1,0 +1,256 @@
+"""Fit a loss law to curves: joint, robust, with a prior, from several starts."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.covariates import Covariates
+from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.fit import Certificate, Fit, FitStatus
+from eigenflow.forecast.laws.protocol import History, Law, ScaledLaw
+from eigenflow.forecast.laws.registry import law_named
+from eigenflow.forecast.objective import FitSettings, FittedCurve, Objective, observation_weights
+from eigenflow.forecast.priors import Prior, learned_prior, priors_for
+
+__all__ = ["fit_law", "observed_history"]
+
+# Starts whose cost is this close (in units of half a squared standard deviation) have found the same optimum.
+SAME_COST = 0.05
+EVALUATIONS = 150
+# The noise is measured after a first fit; a second one follows where it was off by more than this factor.
+NOISE_OFF = 1.3
+
+Theta = Float[np.ndarray, " parameter"]
+
+
+def fit_law(
+    curves: Iterable[Curve],
+    law: str | Law = "transport",
+    *,
+    prior: str | Prior | None = "learned",
+    starts: int = 4,
+    seed: int = 0,
+    settings: FitSettings | None = None,
+    fixed: dict[str, float] | None = None,
+) -> Fit:
+    """Fit one law to curves that share its parameters; curves of several sizes and peak rates are fitted jointly.
+
+    Args:
+        curves: A `CurveSet` or several `Curve`.
+        law: A name, or a law.
+        prior: "learned" (the shipped prior for this law that fits the curves best, none if there is none), a name, a
+            prior, or None.
+        starts: Number of starts: the prior's centre, then draws around it.
+        seed: Draws the starts.
+        settings: None for the defaults.
+        fixed: Values to hold parameters at, by name.
+
+    Returns:
+        The fit; look at `status` before its numbers.
+
+    Raises:
+        ArgumentError: If there are too few points, or unknown names.
+    """
+    begun = time.process_time()
+    chosen = law_named(law) if isinstance(law, str) else law
+    known = list(curves)
+    _check_enough(known, chosen)
+    given = settings or FitSettings()
+    found: list[tuple[float, Objective, Any, list[float], int, Prior | None]] = []
+    for candidate in _candidates(chosen, prior):
+        objective = _objective(known, chosen, candidate, given)
+        held = _held(objective.covariates, fixed)
+        objective, result, costs, spent = _search(objective, starts, np.random.default_rng(seed), held)
+        found.append((_evidence(objective, result, held), objective, result, costs, spent, candidate))
+    _, objective, result, costs, spent, candidate = max(found, key=lambda one: one[0])
+    agreed = sum(cost <= result.cost + SAME_COST for cost in costs)
+    certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
+    return _finished(objective, result, certificate, known, candidate, set(_held(objective.covariates, fixed)))
+
+
+def observed_history(curve: Curve) -> History:
+    """Give where a curve was observed, from the first update on, and its learning rates."""
+    return History(curve.steps[curve.steps >= 1], curve.schedule.rates, curve.schedule.batch)
+
+
+def _check_enough(curves: Sequence[Curve], law: Law) -> None:
+    if not curves:
+        raise ArgumentError("`curves` must hold a curve, but is empty.")
+    if sum(len(curve) for curve in curves) < 3:
+        raise ArgumentError(
+            f"`curves` must have 3 points or more in all, but curve {curves[0].label} has {len(curves[0])}. "
+            f"A law cannot be fitted to less."
+        )
+    with_size = [curve.size is not None for curve in curves]
+    if any(with_size) and not all(with_size):
+        missing = curves[with_size.index(False)]
+        raise ArgumentError(f"Curve {missing.name!r} has no size, but others have. Give all curves a size, or none.")
+
+
+def _candidates(law: Law, prior: str | Prior | None) -> list[Prior | None]:
+    if prior is None:
+        return [None]
+    if isinstance(prior, Prior):
+        return [prior]
+    if prior == "learned":
+        return list(priors_for(law.name)) or [None]
+    return [learned_prior(prior)]
+
+
+def _objective(curves: Sequence[Curve], law: Law, prior: Prior | None, settings: FitSettings) -> Objective:
+    used = [_windows(curve, settings) for curve in curves]
+    histories = [observed_history(curve) for curve in used]
+    if isinstance(law, ScaledLaw):
+        law = law.scaled_to(histories)
+    sizes, peaks = [curve.size for curve in used], [float(history.rates.max()) for history in histories]
+    covariates = Covariates.choose(law, sizes, peaks, rate_slopes=prior.rate_slopes if prior else ())
+    log_losses = [np.log(curve.losses) for curve in used]
+    weights = observation_weights(log_losses, sizes, settings)
+    fitted = tuple(
+        FittedCurve(law.prepare(history), values, covariates.design(size, peak), weight)
+        for history, values, size, peak, weight in zip(histories, log_losses, sizes, peaks, weights, strict=True)
+    )
+    mean, root = np.zeros(covariates.count), np.zeros((0, covariates.count))
+    if prior is not None:
+        mean, precision = prior.for_fit(covariates)
+        values, vectors = np.linalg.eigh(precision)
+        root = (np.sqrt(np.maximum(values, 0.0)) * vectors).T
+    return Objective(covariates, fitted, mean, root, settings.smallest_noise, settings.independent)
+
+
+def _windows(curve: Curve, settings: FitSettings) -> Curve:
+    """Leave out the beginning, and average the rest in windows."""
+    begin = min(settings.first_share * curve.schedule.total, 0.3 * float(curve.steps[-1]))
+    late = curve.steps >= max(begin, 1)
+    kept = curve.after(int(np.ceil(max(begin, 1))) - 1) if late.sum() >= 3 else curve
+    return kept.binned(settings.points) if kept.steps[0] >= 1 else kept.after(0).binned(settings.points)
+
+
+def _held(covariates: Covariates, fixed: dict[str, float] | None) -> dict[int, float]:
+    held = {}
+    for name, value in (fixed or {}).items():
+        if name not in covariates.names:
+            raise ArgumentError(f"`fixed` names {name!r}, which is no parameter. There are: {covariates.names}.")
+        k = covariates.names.index(name)
+        own = covariates.law.parameters
+        held[k] = float(own[k].to_theta(value)) if k < len(own) else float(value)
+    return held
+
+
+def _starts(objective: Objective, count: int, rng: np.random.Generator) -> list[Theta]:
+    """The prior's centre (or the law's own start), then draws around it."""
+    law, own = objective.covariates.law, len(objective.covariates.law.parameters)
+    prepared = [curve.prepared for curve in objective.curves]
+    log_losses = [curve.log_losses for curve in objective.curves]
+    is_known = (
+        (objective.root**2).sum(axis=0) > 0 if len(objective.root) else np.zeros(objective.covariates.count, bool)
+    )
+    found = []
+    for k in range(max(count, 1)):
+        theta = objective.mean.copy()
+        draw = law.start(prepared, log_losses, rng if k else None)
+        centre = law.start(prepared, log_losses, None)
+        theta[:own] = np.where(is_known[:own], objective.mean[:own] + draw - centre, draw)
+        found.append(theta)
+    return found
+
+
+def _search(
+    objective: Objective, count: int, rng: np.random.Generator, held: dict[int, float]
+) -> tuple[Objective, Any, list[float], int]:
+    """Find the noise with one fit, then the optimum from several starts."""
+    starts = _starts(objective, count, rng)
+    result = objective.minimise(starts[0], EVALUATIONS, fixed=held)
+    spent = result.nfev
+    noise = _measured_noise(objective, result.x)
+    if not 1 / NOISE_OFF < noise / objective.noise < NOISE_OFF:
+        objective = objective.with_noise(noise)
+        result = objective.minimise(result.x, EVALUATIONS, fixed=held)
+        spent += result.nfev
+    costs = [float(result.cost)]
+    for start in starts[1:]:
+        other = objective.minimise(start, EVALUATIONS, fixed=held)
+        spent += other.nfev
+        costs.append(float(other.cost))
+        if other.cost < result.cost:
+            result = other
+    return objective, result, costs, spent
+
+
+def _measured_noise(objective: Objective, theta: Theta) -> float:
+    """Median absolute residual, as a standard deviation, of points as the latest; never below the floor."""
+    weighted = np.concatenate(
+        [
+            residual * curve.weights
+            for (residual, _), curve in zip(objective.parts(theta), objective.curves, strict=True)
+        ]
+    )
+    return max(float(np.median(np.abs(weighted))) / 0.6745, objective.noise)
+
+
+def _curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision of the free parameters at the optimum, and their indices."""
+    free = np.array([k for k in range(objective.covariates.count) if k not in held])
+    _, gradient = objective.scaled(theta)
+    # A direction that neither data nor prior knows gets a standard deviation of 100.
+    return gradient[:, free].T @ gradient[:, free] + 1e-4 * np.eye(len(free)), free
+
+
+def _evidence(objective: Objective, result: Any, held: dict[int, float]) -> float:
+    """Laplace's approximation of the logarithm of the marginal likelihood, to choose between priors."""
+    precision, free = _curvature(objective, result.x, held)
+    own = objective.root.T @ objective.root
+    known = [k for k in free if own[k, k] > 0]
+    prior_volume = np.linalg.slogdet(own[np.ix_(known, known)])[1] if known else 0.0
+    points = sum(min(len(curve.log_losses), objective.independent) for curve in objective.curves)
+    volume = np.linalg.slogdet(precision)[1]
+    return float(-result.cost - points * np.log(objective.noise) + 0.5 * (prior_volume - volume))
+
+
+def _finished(
+    objective: Objective,
+    result: Any,
+    certificate: Certificate,
+    curves: Sequence[Curve],
+    prior: Prior | None,
+    held: set[int],
+) -> Fit:
+    precision, free = _curvature(objective, result.x, held)
+    covariance = np.zeros((objective.covariates.count, objective.covariates.count))
+    covariance[np.ix_(free, free)] = np.linalg.inv(precision)
+    prior_precision = objective.root.T @ objective.root
+    known = np.diag(prior_precision) > 0
+    prior_sd = np.full(objective.covariates.count, np.inf)
+    prior_sd[known] = np.sqrt(np.diag(np.linalg.inv(prior_precision[np.ix_(known, known)])))
+    parts = objective.parts(result.x)
+    return Fit(
+        objective.covariates.law,
+        objective.covariates,
+        result.x,
+        covariance,
+        prior_sd,
+        objective.noise,
+        _status(objective, result, certificate),
+        certificate,
+        tuple(curve.name for curve in curves),
+        tuple(curve.size for curve in curves),
+        tuple(residual for residual, _ in parts),
+        tuple(jacobian for _, jacobian in parts),
+        prior.name if prior else None,
+    )
+
+
+def _status(objective: Objective, result: Any, certificate: Certificate) -> FitStatus:
+    if result.status == 0:
+        return FitStatus.LIMIT
+    lower, upper = objective.bounds()
+    near = 1e-6 * np.maximum(np.abs(result.x), 1.0)
+    if np.any(result.x - lower < near) or np.any(upper - result.x < near):
+        return FitStatus.AT_BOUND
+    if certificate.starts > 1 and certificate.agreed < 2:
+        return FitStatus.SEVERAL_OPTIMA
+    return FitStatus.CONVERGED
