@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from eigenflow.core.grid import log_steps as log_steps
     from eigenflow.forecast import Schedule as Schedule
+    from eigenflow.forecast import read_curves as read_curves
     from eigenflow.shells import shell_budget as shell_budget
     from eigenflow.store import open_run as open_run
     from eigenflow.tangent import Probe as Probe
@@ -34,6 +35,7 @@ _HOMES = {
     "fit_closure": "eigenflow.transport",
     "log_steps": "eigenflow.core.grid",
     "open_run": "eigenflow.store",
+    "read_curves": "eigenflow.forecast",
     "shell_budget": "eigenflow.shells",
     "solve": "eigenflow.transport",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "fit_closure",
     "log_steps",
     "open_run",
+    "read_curves",
     "shell_budget",
     "solve",
 ]

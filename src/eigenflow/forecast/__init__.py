@@ -9,6 +9,8 @@ from eigenflow.forecast.fit import Forecast as Forecast
 from eigenflow.forecast.fitting import fit_law as fit_law
 from eigenflow.forecast.power_law import PowerLawForecast as PowerLawForecast
 from eigenflow.forecast.power_law import power_law_forecast as power_law_forecast
+from eigenflow.forecast.reading import read_curves as read_curves
+from eigenflow.forecast.reading import read_schedules as read_schedules
 from eigenflow.forecast.rest_of_run import RestForecast as RestForecast
 from eigenflow.forecast.rest_of_run import forecast_rest as forecast_rest
 from eigenflow.forecast.schedules import Blocks as Blocks

@@ -1,0 +1,136 @@
+"""`read_curves`: logs of any kind to curves with schedules, with a report of everything that was done."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.curves import Curve, CurveSet, Origin
+from eigenflow.forecast.reading.assembly import Draft, attach_schedules
+from eigenflow.forecast.reading.cleaning import refuse_divergence, remove_spikes, require_points, stitch
+from eigenflow.forecast.reading.columns import size_unit
+from eigenflow.forecast.reading.drafts import drafts_of
+from eigenflow.forecast.reading.folders import load_logs
+from eigenflow.forecast.reading.schedule_tables import read_schedules
+from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
+from eigenflow.forecast.schedules import Schedule
+
+__all__ = ["read_curves"]
+
+Source = str | Path | pd.DataFrame
+NATS = {"nats": 1.0, "bits": float(np.log(2))}
+
+
+def read_curves(
+    source: Source | Sequence[Source],
+    *,
+    schedules: str | Path | Mapping[str, Schedule] | Schedule | pd.DataFrame | None = None,
+    columns: Mapping[str, str] | None = None,
+    exclude: Iterable[str] = (),
+    unit: str = "nats",
+    warmup: int | None = None,
+    tokens_per_step: float | None = None,
+    keep_spikes: bool = False,
+    check_units: bool = True,
+) -> CurveSet:
+    """Read loss curves with the learning rates that made them.
+
+    Readable are CSV, TSV, Parquet and JSON lines tables, a run folder of eigenflow, Hugging Face's
+    `trainer_state.json`, TensorBoard's event files, exports of W&B and MLflow, folders of these, and frames. Steps
+    count completed updates. Nothing is dropped or assumed in silence: see the result's `.notes`.
+
+    Args:
+        source: A file, a folder, a frame, or several: pieces of one run under one name are stitched in the order given.
+        schedules: A table of schedules (see `read_schedules`), schedules by curve name, or one schedule for all curves.
+            "constant": a constant rate (the table's peak rate, else 1). None: the log's own column of learning rates.
+        columns: Column of a quantity where names are not recognised, e.g. `{"loss": "val_loss", "curve": "run"}`.
+            Quantities: step, loss, learning_rate, curve, size, role, tokens, batch, peak, unit.
+        exclude: Names of curves to leave out.
+        unit: "nats" or "bits": what the losses are in. Bits are converted to nats.
+        warmup: Updates of linear warm-up, where logs start after it and no table of schedules says it.
+        tokens_per_step: Tokens per update, for tables that count tokens instead of updates.
+        keep_spikes: Keep single points far above their neighbours.
+        check_units: Refuse sets that look as if they mixed nats and bits, or updates and tokens.
+
+    Returns:
+        The curves.
+
+    Raises:
+        ArgumentError: If a column, a schedule or a value is missing or contradicts another; names file and row.
+        NonFiniteError: If a loss is NaN or infinite, or a run diverges; names file and row.
+    """
+    if unit not in NATS:
+        raise ArgumentError(f"`unit` must be 'nats' or 'bits', but is {unit!r}.")
+    notes: list[str] = []
+    tables = _load(source)
+    drafts: list[Draft] = []
+    for table in tables:
+        drafts += drafts_of(table, columns, tokens_per_step, notes)
+    drafts = _join_pieces([draft for draft in drafts if draft.name not in set(exclude)])
+    if not drafts:
+        raise ArgumentError(
+            f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {list(exclude)})."
+        )
+    cleaned = [_clean(draft, keep_spikes) for draft in drafts]
+    if check_units:
+        refuse_mixed_units(cleaned)
+    named = "constant" if isinstance(schedules, str) and schedules == "constant" else None
+    given = None if schedules is None or named else read_schedules(schedules, notes)  # type: ignore[arg-type]
+    curves = attach_schedules(cleaned, given, warmup, assume_constant=bool(named))
+    factor = NATS[unit]
+    made = [
+        Curve(
+            name=draft.name,
+            steps=draft.points.steps,
+            losses=draft.points.losses * factor,
+            schedule=schedule,
+            size=draft.size,
+            tokens_per_step=draft.tokens_per_step,
+            role=draft.role,
+            branch=branch,
+            origin=Origin(draft.file, int(draft.points.rows.min()), int(draft.points.rows.max())),
+            changes=(*draft.points.changes, *changes),
+        )
+        for draft, schedule, branch, changes in curves
+    ]
+    made = shared_history(made)
+    for curve in made:
+        notes += [f"{curve.label}: {line}" for line in curve.changes]
+    units = {size_unit(draft.size_column) for draft in drafts if draft.size_column}
+    return CurveSet(tuple(made), tuple(dict.fromkeys(notes)), units.pop() if len(units) == 1 else 1.0)
+
+
+def _load(source: Source | Sequence[Source]) -> list[LogTable]:
+    sources = [source] if isinstance(source, str | Path | pd.DataFrame) else list(source)
+    if not sources:
+        raise ArgumentError("`source` is empty: give at least one file, folder or frame.")
+    tables: list[LogTable] = []
+    for one in sources:
+        if isinstance(one, pd.DataFrame):
+            tables.append(LogTable("the frame", one.reset_index(drop=True), np.arange(1, len(one) + 1)))
+        else:
+            tables += load_logs(Path(one))
+    return tables
+
+
+def _join_pieces(drafts: list[Draft]) -> list[Draft]:
+    """Curves of one name and size from several files are pieces of one run, in the order of the files."""
+    joined: dict[tuple[str, float | None], Draft] = {}
+    for draft in drafts:
+        key = (draft.name, draft.size)
+        joined[key] = joined[key].followed_by(draft) if key in joined else draft
+    return list(joined.values())
+
+
+def _clean(draft: Draft, keep_spikes: bool) -> Draft:
+    place = draft.place
+    points = stitch(draft.points, place)
+    require_points(points, place)
+    if not keep_spikes:
+        points = remove_spikes(points)
+    refuse_divergence(points, place)
+    return replace(draft, points=points)
