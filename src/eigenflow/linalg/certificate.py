@@ -18,13 +18,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eigenflow.linalg.clusters import cluster_labels
+from eigenflow.linalg.dense import EigenPairs
 from eigenflow.linalg.pairs import CertifiedPairs, SolveStats, SolveStatus
 from eigenflow.linalg.subspace import Subspace
 
-__all__ = ["Accuracy", "Certificate", "certified_pairs", "certify"]
+__all__ = ["Accuracy", "Certificate", "certified_pairs", "certify", "certify_dense"]
 
 # A Ritz value is settled when its residual is below this part of it.
 SETTLED = 0.01
+# Ritz vectors to look at behind twice the modes, for a wide gap to the complement.
+GUARDS = 8
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,10 @@ def certified_pairs(subspace: Subspace, modes: int, tolerance: float, stats: Sol
     """Leading Ritz pairs of a subspace, certified by residuals that are formed from vectors and images."""
     ritz = subspace.ritz()
     accuracy = Accuracy(modes, tolerance, subspace.rounding, subspace.space.size)
-    vectors, images = ritz.vectors(subspace.count), ritz.images(subspace.count)
-    remainders = images - ritz.values[:, None] * vectors
-    gram, values = subspace.space.inner(remainders, remainders).cpu(), ritz.values.cpu()
+    count = min(subspace.count, 2 * modes + GUARDS)
+    vectors = ritz.vectors(count)
+    remainders = ritz.images(count) - ritz.values[:count, None] * vectors
+    gram, values = subspace.space.inner(remainders, remainders).cpu(), ritz.values[:count].cpu()
     residuals = gram.diagonal().clamp(min=0).sqrt()
     cut, complement_bound = accuracy.cut(values, residuals)
     certificate = certify(values[:cut], gram[:cut, :cut], complement_bound, accuracy)
@@ -111,6 +116,43 @@ def certified_pairs(subspace: Subspace, modes: int, tolerance: float, stats: Sol
         tolerance=tolerance,
         status=_status(is_converged, is_at_rounding),
         stats=stats,
+    )
+
+
+def certify_dense(pairs: EigenPairs, size: int, modes: int) -> CertifiedPairs:
+    """Certify pairs of a dense solve by their residuals and gaps.
+
+    Args:
+        pairs: The leading pairs, one more than `modes` where there is one, for the gap below the last.
+        size: Length of a row.
+        modes: How many pairs to return.
+    """
+    values, residuals = pairs.eigenvalues, pairs.residuals
+    rounding = torch.finfo(torch.float64).eps * float(values[0].abs())
+    clusters = cluster_labels(values[:modes], 2.0 * float(residuals[:modes].max()) + 100 * rounding)
+    ends = torch.cat([values.new_tensor([torch.inf]), values, values.new_tensor([-torch.inf])])
+    if len(values) == modes < size:
+        ends[-1] = values[-1]
+    angles = torch.ones_like(values[:modes])
+    for label in torch.unique(clusters):
+        members = torch.nonzero(clusters == label)[:, 0]
+        first, last = int(members[0]), int(members[-1])
+        gap = min(float(ends[first] - values[first]), float(values[last] - ends[last + 2]))
+        size_of = float(torch.linalg.vector_norm(residuals[members] + rounding))
+        angles[members] = min(1.0, size_of / gap) if gap > 0 else 1.0
+    return CertifiedPairs(
+        eigenvalues=values[:modes],
+        eigenvectors=pairs.eigenvectors[:modes],
+        residuals=residuals[:modes],
+        eigenvalue_bounds=residuals[:modes] + rounding,
+        angle_bounds=angles,
+        clusters=clusters,
+        is_converged=torch.ones(modes, dtype=torch.bool, device=values.device),
+        complement_bound=float(values[modes]) if len(values) > modes else -torch.inf,
+        rounding=rounding,
+        tolerance=0.0,
+        status=SolveStatus.CONVERGED,
+        stats=SolveStats(0, 0, 0, size),
     )
 
 

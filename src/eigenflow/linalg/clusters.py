@@ -6,7 +6,7 @@ from torch import Tensor
 
 from eigenflow.linalg.dense import EigenPairs
 
-__all__ = ["cluster_labels", "match_modes", "resolve_clusters"]
+__all__ = ["cluster_labels", "match_modes", "resolve_clusters", "turn_clusters"]
 
 
 def cluster_labels(eigenvalues: Float[Tensor, " modes"], tolerance: float) -> Int[Tensor, " modes"]:
@@ -47,19 +47,29 @@ def resolve_clusters(
     """
     vectors = pairs.eigenvectors
     rates = vectors @ rate @ vectors.T
-    sizes = torch.bincount(clusters)
-    if int(sizes.max()) == 1:
+    if int(torch.bincount(clusters).max()) == 1:
         return pairs, rates
-    rotation = torch.eye(len(clusters), dtype=vectors.dtype, device=vectors.device)
-    for label in torch.nonzero(sizes > 1)[:, 0]:
-        members = torch.nonzero(clusters == label)[:, 0]
-        block = slice(int(members[0]), int(members[-1]) + 1)  # labels follow the order of the eigenvalues
-        rotation[block, block] = torch.linalg.eigh(rates[block, block])[1].flip(1).T
+    rotation = turn_clusters(rates, clusters)
     vectors = rotation @ vectors
     images = vectors @ matrix
     values = (images * vectors).sum(1)
     residuals = torch.linalg.vector_norm(images - values[:, None] * vectors, dim=1)
     return EigenPairs(values, vectors, residuals), rotation @ rates @ rotation.T
+
+
+def turn_clusters(rates: Float[Tensor, "modes modes"], clusters: Int[Tensor, " modes"]) -> Float[Tensor, "modes modes"]:
+    """The rotation inside clusters that makes Mdot diagonal there, largest rate first.
+
+    Args:
+        rates: <phi_u, Mdot phi_v>, symmetric.
+        clusters: Labels, in the order of the eigenvalues.
+    """
+    rotation = torch.eye(len(clusters), dtype=rates.dtype, device=rates.device)
+    for label in torch.nonzero(torch.bincount(clusters) > 1)[:, 0]:
+        members = torch.nonzero(clusters == label)[:, 0]
+        block = slice(int(members[0]), int(members[-1]) + 1)
+        rotation[block, block] = torch.linalg.eigh(rates[block, block])[1].flip(1).T
+    return rotation
 
 
 def match_modes(overlap: Float[Tensor, "after before"]) -> Int[Tensor, " before"]:

@@ -61,7 +61,7 @@ def block_eigenpairs(
         NonFiniteError: If a product is NaN or infinite.
         ConvergenceError: With `require_converged`, if the products ran out.
     """
-    subspace, stats = solve_subspace(
+    _, pairs = solve_subspace(
         operator,
         modes,
         tolerance=tolerance,
@@ -72,7 +72,6 @@ def block_eigenpairs(
         generator=generator,
         progress=progress,
     )
-    pairs = certified_pairs(subspace, modes, tolerance, stats)
     if require_converged and pairs.status is not SolveStatus.CONVERGED:
         missing = int((~pairs.is_converged).sum())
         raise ConvergenceError(
@@ -95,8 +94,8 @@ def solve_subspace(
     max_basis: int | None = None,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
-) -> tuple[Subspace, SolveStats]:
-    """Build the subspace whose leading Ritz pairs `block_eigenpairs` returns; arguments as there."""
+) -> tuple[Subspace, CertifiedPairs]:
+    """Build the subspace whose leading Ritz pairs `block_eigenpairs` returns, and certify them; arguments as there."""
     _check(operator, modes, tolerance, block, start, max_products)
     solve = _Solve(
         operator,
@@ -108,8 +107,8 @@ def solve_subspace(
         generator=torch.Generator().manual_seed(0) if generator is None else generator,
         progress=progress,
     )
-    solve.run(None if start is None else start.to(torch.float64))
-    return solve.subspace, solve.stats
+    pairs = solve.run(None if start is None else start.to(torch.float64))
+    return solve.subspace, pairs
 
 
 class _Solve:
@@ -138,20 +137,21 @@ class _Solve:
         """What the solve has cost so far."""
         return SolveStats(self.subspace.products, self.subspace.calls, self.restarts, self.largest)
 
-    def run(self, start: Tensor | None) -> None:
+    def run(self, start: Tensor | None) -> CertifiedPairs:
         """Iterate until the pairs are certified and nothing more is found, or products run out."""
         is_trusted = start is None
         self._iterate(self._draw() if start is None else self.subspace.complement(start))
         while True:
-            if self.subspace.count == self.space.size or self._is_out():
-                return
             pairs = certified_pairs(self.subspace, self.modes, self.tolerance, self.stats)
+            if self.subspace.count == self.space.size or self._is_out():
+                return pairs
             if pairs.status is not SolveStatus.LIMIT_REACHED:
                 if is_trusted and int(torch.bincount(pairs.clusters).max()) < self.block:
-                    return
+                    return pairs
                 is_trusted = True
                 if not self._search(pairs):
-                    return
+                    # What was searched for was not there, but the basis has grown.
+                    return certified_pairs(self.subspace, self.modes, self.tolerance, self.stats)
             self._iterate(self.leaving)
 
     def _iterate(self, rows: Tensor) -> None:

@@ -15,6 +15,8 @@ __all__ = ["RitzPairs", "Subspace", "orthonormalised"]
 # A row that keeps less than this part of its length after projection lies in the span, up to rounding.
 DEPENDENT = 1e-10
 ROUNDS = 4
+# Rounding of the small dense eigenproblem, relative to its largest eigenvalue.
+SMALL_SOLVE = 8 * 2.0**-53
 # Older images that a new block's products are held against, to see the rounding in their lack of symmetry.
 RECENT = 16
 
@@ -111,7 +113,11 @@ class Subspace:
         Errors that keep the symmetry, such as those of rounded weights, do not show here.
         """
         largest = float(self.compression.diagonal().abs().max()) if self.count else 0.0
-        return max(self.operator.unit_roundoff * largest, (0.5 * self._asymmetry / max(1, self._pairs)) ** 0.5)
+        return max(
+            self.operator.unit_roundoff * largest,
+            SMALL_SOLVE * largest,
+            (0.5 * self._asymmetry / max(1, self._pairs)) ** 0.5,
+        )
 
     def ritz(self) -> RitzPairs:
         """Rayleigh-Ritz."""

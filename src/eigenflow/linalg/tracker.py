@@ -8,7 +8,7 @@ block needs more products than a cold Lanczos solve, so the tracker goes cold, a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
@@ -121,10 +121,10 @@ class ModeTracker:
                 f"`operator` must have rows of {state.vectors.shape[1]} entries like the one before, but has "
                 f"{operator.space.local_size}. Use a new ModeTracker for another probe set."
             )
-        subspace, reason = self._warm(operator, state)
+        subspace, pairs, reason = self._warm(operator, state)
         if reason:
             return self._cold(operator, state, reason, subspace.products)
-        return self._finish(subspace, state, self._stats(subspace), state.cold_products, reason)
+        return self._finish(subspace, pairs, state, state.cold_products, reason)
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on later, as tensors by name (for safetensors); empty before the first instant."""
@@ -156,7 +156,7 @@ class ModeTracker:
         vectors, scouts, labels = (state[name].clone() for name in ("vectors", "scouts", "labels"))
         self._state = _State(vectors, scouts, labels, next_label, cold_products)
 
-    def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, str]:
+    def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, CertifiedPairs, str]:
         """Rayleigh-Ritz on the old vectors, deepened until certified. Returns why that failed, if it did."""
         count, step = len(state.vectors) + len(state.scouts), max(4, self.guards // 2)
         subspace = Subspace(operator, count + self.depth * step)
@@ -166,14 +166,14 @@ class ModeTracker:
         while True:
             pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
             if pairs.status is not SolveStatus.LIMIT_REACHED or self.depth == 0:
-                return subspace, ""
+                return subspace, pairs, ""
             if (angle := _worst_angle(pairs)) > LARGE_ANGLE:
-                return subspace, f"the operator has changed too much: residual / shift is {angle:.2g}"
+                return subspace, pairs, f"the operator has changed too much: residual / shift is {angle:.2g}"
             excess = _excess(pairs)
             rows = self._worst_directions(subspace, pairs, step)
             if depth == self.depth or len(rows) == 0 or _remaining(before, excess, step) > state.cold_products:
                 missing = int((~pairs.is_converged).sum())
-                return subspace, f"{missing} pairs missed the tolerance after {subspace.products} products"
+                return subspace, pairs, f"{missing} pairs missed the tolerance after {subspace.products} products"
             subspace.add(rows)
             before, depth = excess, depth + 1
 
@@ -195,17 +195,16 @@ class ModeTracker:
             raise ArgumentError(
                 f"The tracker's `modes` must not exceed the operator's size, {operator.size}, but is {self.modes}."
             )
-        subspace, stats = solve_subspace(
+        subspace, pairs = solve_subspace(
             operator, self.modes, tolerance=self.tolerance, block=self.block, generator=self.generator
         )
-        total = SolveStats(stats.products + spent, stats.blocks, stats.restarts, stats.basis)
-        return self._finish(subspace, state, total, stats.products, reason)
+        stats = replace(pairs.stats, products=pairs.stats.products + spent)
+        return self._finish(subspace, replace(pairs, stats=stats), state, pairs.stats.products, reason)
 
     def _finish(
-        self, subspace: Subspace, state: _State | None, stats: SolveStats, cold_products: int, reason: str
+        self, subspace: Subspace, pairs: CertifiedPairs, state: _State | None, cold_products: int, reason: str
     ) -> TrackedPairs:
         """Carry the labels over, and only then replace the state."""
-        pairs = certified_pairs(subspace, self.modes, self.tolerance, stats)
         ritz, count = subspace.ritz(), min(self.modes + self.guards, subspace.count)
         vectors = ritz.vectors(count)
         if state is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["MeasureCost", "dense_cost", "require_memory"]
+__all__ = ["MeasureCost", "dense_cost", "physical_bytes", "require_memory"]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,22 @@ def dense_cost(size: int, num_parameters: int, drift: bool) -> MeasureCost:
     return MeasureCost(flops, matrices * 8 * size**2)
 
 
+def physical_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def require_memory(cost: MeasureCost, size: int) -> None:
     """Refuse a measurement that cannot fit in this machine's memory.
 
     Raises:
         ArgumentError: With the number of bytes, and what would make it fit.
     """
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    physical = physical_bytes()
     if cost.peak_bytes > physical:
         fits = int((physical / cost.peak_bytes) ** 0.5 * size)
         raise ArgumentError(
             f"`inputs` give an operator of {size} rows (samples * outputs), whose dense measurement needs "
-            f"{cost.peak_bytes:,} bytes; this machine has {physical:,}. Use a probe set with at most {fits} rows."
+            f"{cost.peak_bytes:,} bytes; this machine has {physical:,}. Use a probe set with at most {fits} rows, or "
+            f"measure some of the modes by products: measure(modes=64, method='products')."
         )

@@ -1,6 +1,7 @@
 """A network and a probe set at one instant: the error, and products with J, J^T and M."""
 
-from functools import cached_property
+from collections.abc import Collection
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
@@ -12,8 +13,12 @@ from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_ra
 from eigenflow.tangent.layers import Structure
 from eigenflow.tangent.losses import AbstractLoss
 from eigenflow.tangent.network import Network, Parameters
+from eigenflow.tangent.norms import PlainNorms
 
 __all__ = ["TangentPoint"]
+
+# What products by automatic differentiation may hold at once.
+PRODUCT_BYTES = 512 * 2**20
 
 
 class TangentPoint:
@@ -98,17 +103,39 @@ class TangentPoint:
         """J^T times each row; parameter tensors come back with a leading block axis."""
         self._require_rows(rows)
         _, pull_back, *_ = vjp(self._outputs, self.parameters)
-        rows = rows.reshape(len(rows), *self.outputs.shape)
-        cotangents = self.objective.spread(self.outputs, self.targets, rows)
-        (gradients,) = vmap(pull_back)(cotangents)
+        (gradients,) = vmap(pull_back)(self.spread(self.outputs, self._unstacked(rows)))
         return gradients
 
     @torch.no_grad()
-    def product(self, rows: Float[Tensor, "block size"]) -> Float[Tensor, "block size"]:
-        """M times each row, without forming M."""
-        gradients = self.pull(rows)
-        changes = vmap(lambda tangent: jvp(self._outputs, (self.parameters,), (tangent,))[1])(gradients)
-        return self.objective.weigh(self.outputs, self.targets, changes).reshape(len(rows), -1)
+    def product(
+        self, rows: Float[Tensor, "block size"], names: Collection[str] | None = None
+    ) -> Float[Tensor, "block size"]:
+        """M times each row, without forming M, by reverse and forward mode.
+
+        Args:
+            rows: Vectors over the error.
+            names: Parameters to count, or None for all: their part of M.
+        """
+        self._require_rows(rows)
+        return torch.cat([self._images(self.parameters, part, names) for part in rows.split(self._rows_at_once(names))])
+
+    @torch.no_grad()
+    def rate_product(
+        self, rows: Float[Tensor, "block size"], direction: Parameters, names: Collection[str] | None = None
+    ) -> Float[Tensor, "block size"]:
+        """Mdot times each row: the derivative of M v when the parameters move along `direction`, by forward mode.
+
+        For networks with kinks (ReLU) this is the derivative inside the activation pattern at the point, where M is
+        smooth; a unit exactly at zero counts as PyTorch counts it, inactive. Jumps of M where the pattern changes are
+        in no derivative: they show as the difference between M's change and the integral of Mdot.
+        """
+        self._require_rows(rows)
+        parts = []
+        for part in rows.split(self._rows_at_once(names)):
+            images = partial(self._images, rows=part, names=names)
+            with PlainNorms():
+                parts.append(jvp(images, (self.parameters,), (dict(direction),))[1])
+        return torch.cat(parts)
 
     @torch.no_grad()
     def gradient(self) -> dict[str, Tensor]:
@@ -146,6 +173,32 @@ class TangentPoint:
             chunk=samples,
             row_bytes=512 * 2**20,
         )
+
+    def spread(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """B times rows (block, samples, entries of the error), at given outputs."""
+        return self.objective.spread(outputs, self.targets, rows)
+
+    def _images(self, parameters: Parameters, rows: Tensor, names: Collection[str] | None) -> Tensor:
+        """M v at any parameters, as a function that can be differentiated again."""
+        fixed = {} if names is None else {name: p for name, p in parameters.items() if name not in names}
+        free = {name: p for name, p in parameters.items() if name not in fixed}
+
+        def apply(some: Parameters) -> Tensor:
+            return self._outputs({**fixed, **some})
+
+        outputs, pull_back, *_ = vjp(apply, free)
+        (gradients,) = vmap(pull_back)(self.spread(outputs, self._unstacked(rows)))
+        changes = vmap(lambda tangent: jvp(apply, (free,), (tangent,))[1])(gradients)
+        return self.objective.weigh(outputs, self.targets, changes).reshape(len(rows), -1)
+
+    def _unstacked(self, rows: Tensor) -> Tensor:
+        return rows.reshape(len(rows), len(self.inputs), -1)
+
+    def _rows_at_once(self, names: Collection[str] | None) -> int:
+        """Rows whose gradients and images, and the activations on the way, fit the working memory."""
+        counted = self.parameters if names is None else {name: self.parameters[name] for name in names}
+        entries = sum(p.numel() for p in counted.values()) + self.size
+        return max(1, PRODUCT_BYTES // (4 * entries * self.outputs.element_size()))
 
     def _outputs(self, parameters: Parameters) -> Tensor:
         return self.network.apply(parameters, self.rest, self.inputs)

@@ -1,7 +1,7 @@
 """The probe: a network, a fixed set of samples, and the loss, ready to be measured."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.linalg import cluster_labels, dense_eigenpairs, resolve_clusters
+from eigenflow.linalg import ModeTracker
 from eigenflow.tangent.checks import checked_outputs, checked_pair
+from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
 from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import Structure, find_structure
 from eigenflow.tangent.loss_names import LossLike, make_loss
+from eigenflow.tangent.measuring import measure_dense, measure_products
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.snapshot import Snapshot
@@ -110,8 +112,10 @@ class Probe:
 
     def cost(self, *, drift: bool = True) -> MeasureCost:
         """Estimate one measurement before it is made."""
-        parameters = sum(p.numel() for p in self.network.model.parameters() if p.requires_grad)
-        return dense_cost(self.size, parameters, drift)
+        return dense_cost(self.size, self._num_parameters(), drift)
+
+    def _num_parameters(self) -> int:
+        return sum(p.numel() for p in self.network.model.parameters() if p.requires_grad)
 
     @torch.no_grad()
     def measure(
@@ -121,58 +125,67 @@ class Probe:
         direction: Mapping[str, Tensor] | None = None,
         *,
         at: TangentPoint | None = None,
+        method: str = "auto",
+        tolerance: float | None = None,
+        product_dtype: torch.dtype | None = None,
+        tracker: ModeTracker | None = None,
+        require_converged: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Snapshot:
         """Measure the largest eigenpairs of M, the error in their basis, and how they move.
 
         Args:
-            modes: How many eigenpairs to keep, largest first; None keeps all.
+            modes: How many eigenpairs to keep, largest first; None keeps all, or as many as the tracker follows.
             drift: Whether to compute the exact Mdot, and from it the eigenvalues' rates and couplings.
             direction: dtheta/dt by parameter name, along which M moves. None: minus the gradient of the
                 probe loss, which is gradient flow.
             at: Instant to measure; None: the model's present state.
+            method: "dense" forms M and diagonalises it, "products" makes products with it in blocks, "auto" takes the
+                one that is estimated to be cheaper and fits the memory.
+            tolerance: Relative accuracy of the eigenvalues asked of "products"; None: 1e-8, or 1e-6 in float32.
+            product_dtype: Arithmetic of "products"; None: the probe's. torch.float32 halves their cost; vectors and
+                everything small stay in float64.
+            tracker: Follows the modes from one call to the next: cheaper than solving anew, and modes keep labels. It
+                brings its own tolerance.
+            require_converged: Raise, rather than mark, if a pair misses the tolerance.
+            progress: Called with (products made, pairs converged) while "products" solves.
 
         Returns:
             A snapshot with its certificates.
 
         Raises:
-            ArgumentError: If `modes` is out of range, `direction` misses a parameter, or the dense operator
-                cannot fit in memory.
+            ArgumentError: If `modes` is out of range, `direction` misses a parameter, options contradict each other, or
+                the dense operator cannot fit in memory.
             NonFiniteError: If the network's outputs or the operator are not finite.
+            ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
-        if modes is not None and not 1 <= modes <= self.size:
-            raise ArgumentError(
-                f"`modes` must lie in [1, {self.size}] (samples * outputs of the probe set), but is {modes}."
-            )
-        require_memory(self.cost(drift=drift), self.size)
-        point = self.at() if at is None else at
-        error = point.error  # raises before the expensive part if the network has diverged
-        if drift:
-            direction = _checked_direction(direction, point)
-        matrix, rate, operator_error = self._operator(point, direction if drift else None)
-        pairs = dense_eigenpairs(matrix, modes)
-        largest = float(pairs.eigenvalues[0].abs())
-        tolerance = 2.0 * float(pairs.residuals.max()) + 100 * torch.finfo(torch.float64).eps * largest
-        clusters = cluster_labels(pairs.eigenvalues, tolerance)
-        rate_matrix = couplings = None
-        if rate is not None:
-            pairs, rate_matrix = resolve_clusters(pairs, matrix, rate.to(torch.float64), clusters)
-            couplings = _couplings(rate_matrix, pairs.eigenvalues, clusters)
-        error = error.to(torch.float64)
-        return Snapshot(
-            eigenvalues=pairs.eigenvalues,
-            eigenvectors=pairs.eigenvectors,
-            residuals=pairs.residuals,
-            clusters=clusters,
-            coefficients=pairs.eigenvectors @ error,
-            error=error,
-            loss=point.loss,
-            factor=self.factor,
-            eigenvalue_rates=None if rate_matrix is None else rate_matrix.diagonal().clone(),
-            rate_matrix=rate_matrix,
-            couplings=couplings,
-            operator_error=operator_error,
-            method=self.method,
+        modes = _checked_modes(modes, tracker, self.size)
+        chosen = choose_method(
+            method, self.size, len(self.inputs), self._num_parameters(), modes, tracker is not None, drift
         )
+        if chosen == "dense":
+            require_memory(self.cost(drift=drift), self.size)
+        point = self.at() if at is None else at
+        point.error  # noqa: B018 - raises before the expensive part if the network has diverged
+        along = _checked_direction(direction, point) if drift else None
+        if chosen == "dense":
+            matrix, rate, operator_error = self._operator(point, along)
+            return measure_dense(point, matrix, rate, modes, operator_error, self.method)
+        assert modes is not None
+        snapshot, holds = measure_products(
+            point,
+            modes,
+            along,
+            tolerance=tolerance,
+            product_dtype=product_dtype,
+            tracker=tracker,
+            require_converged=require_converged,
+            progress=progress,
+            allowed_error=OPERATOR_TOLERANCE,
+        )
+        if not holds:
+            self.structure = None
+        return snapshot
 
     @property
     def method(self) -> str:
@@ -201,7 +214,7 @@ class Probe:
             "holdout_samples": 0 if self.holdout is None else len(self.holdout[1]),
             "dtype": str(self.network.dtype),
             "method": self.method,
-            "parameters": sum(p.numel() for p in self.network.model.parameters() if p.requires_grad),
+            "parameters": self._num_parameters(),
             "cost": asdict(self.cost()),
             "checksum": digest.hexdigest(),
         }
@@ -245,7 +258,14 @@ def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoi
     return {name: direction[name].detach().to(parameter) for name, parameter in point.parameters.items()}
 
 
-def _couplings(rate_matrix: Tensor, eigenvalues: Tensor, clusters: Tensor) -> Tensor:
-    gaps = eigenvalues[:, None] - eigenvalues[None, :]
-    is_apart = clusters[:, None] != clusters[None, :]
-    return torch.where(is_apart, rate_matrix, 0.0) / torch.where(is_apart, gaps, 1.0)
+def _checked_modes(modes: int | None, tracker: ModeTracker | None, size: int) -> int | None:
+    if tracker is not None:
+        if modes is not None and modes != tracker.modes:
+            raise ArgumentError(
+                f"`modes` must be left out or be the tracker's, {tracker.modes}, but is {modes}. The tracker follows "
+                f"a fixed number of modes."
+            )
+        modes = tracker.modes
+    if modes is not None and not 1 <= modes <= size:
+        raise ArgumentError(f"`modes` must lie in [1, {size}] (samples * outputs of the probe set), but is {modes}.")
+    return modes

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from eigenflow.linalg import ModeIdentity, SolveStatus
 
 __all__ = ["Snapshot"]
 
@@ -33,8 +35,21 @@ class Snapshot:
         rate_matrix: <phi_u, Mdot phi_v>, or None.
         couplings: Omega_uv = <dphi_u/dt, phi_v> = <phi_v, Mdot phi_u> / (lambda_u - lambda_v); 0 inside a
             cluster, where it has no meaning; or None.
-        operator_error: Relative difference between the dense operator and one matrix-free product.
+        operator_error: Relative difference between the operator that was used and one product by automatic
+            differentiation in the probe's own precision.
         method: How M was formed, in words; names the parameters that no layer rule covered.
+        eigenvalue_bounds: The exact eigenvalue lies within this of the computed one.
+        angle_bounds: Bound of sin(angle) between the computed and the exact eigenvector; in a cluster, of its subspace.
+        is_converged: Per mode, whether the eigenvalue's bound is within the tolerance asked for.
+        status: How the eigensolver ended.
+        rate_bounds: Bound of the rates' errors that come from the eigenvectors', to first order, or None.
+        coupling_bounds: The same of the couplings; infinite inside clusters, or None.
+        outflow: ||(1 - P) Mdot phi_u||, each mode's coupling to what lies outside the modes kept, or None.
+        trace: Tr M, where it is known exactly.
+        trace_rate: Tr Mdot, where it is known exactly.
+        position: Spectral position of the error, the Rayleigh quotient e' M e / e' e: where in the spectrum it lies.
+        identity: How the modes continue those of the instant before, if a tracker was used.
+        products: Products with M that were made; 0 if M was formed.
     """
 
     eigenvalues: Float[Tensor, " modes"]
@@ -50,3 +65,15 @@ class Snapshot:
     couplings: Float[Tensor, "modes modes"] | None
     operator_error: float
     method: str
+    eigenvalue_bounds: Float[Tensor, " modes"]
+    angle_bounds: Float[Tensor, " modes"]
+    is_converged: Bool[Tensor, " modes"]
+    status: SolveStatus
+    rate_bounds: Float[Tensor, " modes"] | None
+    coupling_bounds: Float[Tensor, "modes modes"] | None
+    outflow: Float[Tensor, " modes"] | None
+    trace: float | None
+    trace_rate: float | None
+    position: float
+    identity: ModeIdentity | None = None
+    products: int = 0
