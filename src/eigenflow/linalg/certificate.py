@@ -179,10 +179,14 @@ def certify(
     """
     modes, rounding = accuracy.modes, accuracy.rounding
     residuals = residual_gram.diagonal().clamp(min=0).sqrt() + accuracy.noise
-    shift = values[:modes] - complement_bound
-    bounds = torch.minimum(residuals[:modes], _second_order(values, residual_gram, shift) + 4.0 * rounding)
+    count = min(modes + 1, len(values))  # the first guard too: it may belong to the last cluster
+    shift = values[:count] - complement_bound
+    bounds = torch.minimum(residuals[:count], _second_order(values, residual_gram, shift) + 4.0 * rounding)
     clusters = _clusters(values, residuals, shift, bounds)
-    return Certificate(bounds, _angles(values, residuals, shift, clusters), clusters)
+    angles = _angles(values, residuals, shift, clusters[:modes])
+    if count > modes and clusters[modes] == clusters[modes - 1]:
+        angles[clusters[:modes] == clusters[modes]] = 1.0
+    return Certificate(bounds[:modes], angles, clusters[:modes])
 
 
 def _second_order(values: Tensor, gram: Tensor, shift: Tensor) -> Tensor:
