@@ -1,10 +1,13 @@
 """Paths of single modes, against closed forms of theory.md section 4 and DOP853."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
+from scipy.optimize import brentq
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport import Characteristics, PowerDrift
@@ -217,3 +220,46 @@ def test_backward_undoes_forward(b, c, log_start, time):
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ArgumentError, match=message):
         call(Characteristics(PowerDrift(c=0.5, b=2.0)))
+
+
+def test_everything_is_over_long_before_the_horizon():
+    """c = 0.5 (1 + t)^0.5 at b = 1 until t = 1e8, where C = 3e11: all modes have then spent lambda0 tau(inf).
+
+    tau = 2 integral of exp(-C) by quad, in pieces; C by its closed form.
+    """
+    fallen = lambda t: ((1 + t) ** 1.5 - 1) / 3  # noqa: E731
+    pieces = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0]
+    tau = sum(quad(lambda t: np.exp(-fallen(t)), *ends, epsabs=0, epsrel=1e-12)[0] for ends in pairwise(pieces))
+    paths = Characteristics(PowerDrift(c=lambda t: 0.5 * (1 + t) ** 0.5, b=1.0))
+    start = np.array([1e-6, 0.1, 5.0])
+    np.testing.assert_allclose(paths.exponent(start, 1e8), 2 * start * tau, rtol=1e-12)
+    # Growth of the same size leaves nothing.
+    assert np.all(Characteristics(PowerDrift(c=lambda t: -0.5 * (1 + t) ** 0.5, b=1.0)).attenuation(start, 1e8) == 0)
+
+
+@pytest.mark.parametrize("b", [0.3, 0.8, 0.95])
+@pytest.mark.parametrize(
+    ("c", "passed"),
+    [
+        (lambda t: 0.5 * (1 + t) ** 0.5, lambda t: ((1 + t) ** 1.5 - 1) / 3),
+        (lambda t: 2 / (1 + t / 0.01) ** 0.5, lambda t: 0.04 * ((1 + t / 0.01) ** 0.5 - 1)),
+        (lambda t: 1 + 0.9 * np.cos(5 * t), lambda t: t + 0.18 * np.sin(5 * t)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::scipy.integrate.IntegrationWarning")  # roundings where next to nothing is left
+def test_paths_that_end_under_a_varying_drift(b, c, passed):
+    """Q until zero is reached, by quad between cuts; lambda^(1-b) = lambda0^(1-b) - (1-b) C."""
+    paths, power = Characteristics(PowerDrift(c=c, b=b)), 1 - b
+
+    def spent(start, cuts):
+        moving = lambda t: 2 * max(start**power - power * passed(t), 0.0) ** (1 / power)  # noqa: E731
+        return sum(quad(moving, *ends, epsabs=1e-300, epsrel=1e-10)[0] for ends in pairwise(cuts))
+
+    for start in (1e-4, 0.05):
+        end = brentq(lambda t, start=start: start**power - power * passed(t), 0.0, 1e5, xtol=1e-300, rtol=1e-14)
+        exact = spent(start, end * np.concatenate([[0], np.geomspace(1e-6, 0.5, 25), 1 - np.geomspace(0.4, 1e-9, 25)]))
+        assert float(paths.exponent(start, 1.5 * end)) == pytest.approx(exact, rel=1e-8)
+        assert float(paths.forward(start, 1.5 * end)) == 0
+        # Half way it has not ended yet, in one call with one that has.
+        half = spent(start, np.linspace(0, 0.5 * end, 9))
+        np.testing.assert_allclose(paths.exponent([start, start], [0.5 * end, 1.5 * end]), [half, exact], rtol=1e-8)

@@ -33,8 +33,7 @@ def test_every_cell_of_the_diagram_agrees_with_the_solver(b, p, sign):
         return check_arrest(phase)
     if phase.regime is Regime.STRETCHED:
         return check_stretched(phase)
-    # At b = 1, p < 1 everything is over at C = 30; C(1e8) would ask the quadrature for 1e11 panels.
-    time = 1e3 if b == 1 and p < 1 else 1e8
+    time = 1e8
     assert slope(b, 0.5 * sign, p, S, time) == pytest.approx(phase.loss_exponent, abs=3e-3)
     if phase.has_plateau:
         # The approach is as t^(1 - beta), with a factor below 10: t^-0.5 at the least here (b = 2, p = -0.5).

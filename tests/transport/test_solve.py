@@ -10,7 +10,6 @@ from numpy.polynomial.legendre import leggauss
 from scipy.integrate import quad, solve_ivp
 from scipy.special import erf
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport import (
     CellMasses,
     ExactJump,
@@ -370,79 +369,6 @@ def test_coarse_cell_masses_are_seen_in_the_error():
     edges, masses = np.geomspace(*DOMAIN, 5), np.array([0.0, 1.0, 0.0, 0.3])
     solution = solve(problem(DRIFTS["b=2"], CellMasses(edges, masses)), 1.0)
     assert solution.error[0] > 0.1 * solution.total[0]
-
-
-ONE = PointMasses([1.0], [1.0])
-
-
-@pytest.mark.rejects
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(1.0, 0.1)),
-            ArgumentError,
-            "`domain` must be two positive",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(0.0, 1.0)),
-            ArgumentError,
-            "`domain` must be two positive",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(1e-200, 1.0)),
-            ArgumentError,
-            "`domain` must keep lambda",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], ONE, dissipation=-2.0),
-            ArgumentError,
-            "`dissipation` must be a finite factor",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], ONE, dissipation=np.nan),
-            ArgumentError,
-            "`dissipation` must be a finite factor",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], np.ones(3)),
-            ArgumentError,
-            "`initial` must be a function, `CellMasses`",
-        ),
-        (
-            lambda: problem(DRIFTS["b=2"], PointMasses([1e3], [1.0])),
-            ArgumentError,
-            "`initial` must lie in the domain",
-        ),
-        (lambda: PointMasses([1.0, 2.0], [1.0]), ShapeError, "`masses` must have one entry per mode"),
-        (lambda: PointMasses([0.0], [1.0]), ArgumentError, "`eigenvalues` must be positive"),
-        (lambda: PointMasses([1.0], [-1.0]), ArgumentError, "`masses` must not be negative"),
-        (lambda: PointMasses([1.0], [np.nan]), NonFiniteError, "`masses` must be finite"),
-        (lambda: CellMasses([1.0, 2.0], [1.0, 2.0]), ShapeError, "`edges` must have one entry more"),
-        (lambda: CellMasses([2.0, 1.0], [1.0]), ArgumentError, "`edges` must be positive and increasing"),
-        (lambda: CellMasses([[1.0, 2.0]], [1.0]), ShapeError, "`edges` must be one-dimensional"),
-        (lambda: run(times=[-1.0, 1.0]), ArgumentError, "`times` must be finite, not negative"),
-        (lambda: run(times=[1.0, 1.0]), ArgumentError, "`times` must be finite, not negative"),
-        (lambda: run(times=[np.nan]), ArgumentError, "`times` must be finite"),
-        (lambda: run(times=[]), ShapeError, "`times` must be one-dimensional and not empty"),
-        (lambda: run(times=[[1.0]]), ShapeError, "`times` must be one-dimensional"),
-        (lambda: run(cells=0), ArgumentError, "`cells` must be a whole number >= 1, but is 0"),
-        (lambda: run(cells=2.5), ArgumentError, "`cells` must be a whole number"),
-        (lambda: run(method="rk9"), ArgumentError, "Unknown method 'rk9'. Available: 'auto'"),
-        (lambda: run(initial=lambda x: -x), ArgumentError, "`initial` must not be negative"),
-        (lambda: run(initial=lambda x: x * np.nan), NonFiniteError, "`initial` must be finite in the domain"),
-        (lambda: run(initial=lambda x: x[:3]), ShapeError, "`initial` must return one density per eigen"),
-        (lambda: ExactJump(nodes=1), ArgumentError, "`nodes` must be in"),
-        (lambda: ExactJump(longest_piece=0.0), ArgumentError, "`longest_piece` must be in"),
-    ],
-)
-def test_wrong_arguments_are_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
-
-
-def run(times=(1.0,), cells=10, method="auto", initial=start):
-    return solve(problem(DRIFTS["b=2"], initial), times, cells=cells, method=method)
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7, 1e-10])

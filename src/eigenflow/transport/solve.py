@@ -29,6 +29,8 @@ RESIDUAL_TOLERANCE = {"exact": 1e-9, "march": 1e-9}
 ERROR_TOLERANCE = {"exact": 1e-6}
 OTHER_RESIDUAL = 1e-6
 OTHER_ERROR = 1e-2
+# Masses below the normal floats carry no relative accuracy that a residual could test.
+_TINY = float(np.finfo(np.float64).tiny)
 
 _ADVICE = {
     "exact": "Use a smoother `initial`, or `method=ExactJump(nodes=20)`.",
@@ -195,11 +197,9 @@ def _asked(chosen: Method) -> float:
 def _judge(name: str, budget: Budget, evolved: Evolved, has_cells: bool, asked: float) -> SolveStatus:
     # How coarse given cells are is a matter of the data; it stands in the error, not in the status.
     scale = budget.initial + float(np.abs(budget.source).max())
-    # Masses below the normal floats carry no relative accuracy that a residual could test.
-    tiny = float(np.finfo(np.float64).tiny)
     residual, error = float(np.abs(budget.residual).max()), float(evolved.error.max())
-    is_open = residual > RESIDUAL_TOLERANCE.get(name, OTHER_RESIDUAL) * scale + tiny
-    is_rough = error > max(asked, ERROR_TOLERANCE.get(name, OTHER_ERROR)) * scale + tiny
+    is_open = residual > RESIDUAL_TOLERANCE.get(name, OTHER_RESIDUAL) * scale + _TINY
+    is_rough = error > max(asked, ERROR_TOLERANCE.get(name, OTHER_ERROR)) * scale + _TINY
     if evolved.failure or is_open or (is_rough and not (has_cells and name == "exact")):
         failure = f" {evolved.failure}." if evolved.failure else ""
         warnings.warn(

@@ -21,7 +21,7 @@ from eigenflow.transport.initial import (
     refine,
 )
 from eigenflow.transport.methods.exits import Leaving, leaving_density, leaving_points, survivors
-from eigenflow.transport.methods.piece_rule import PieceRule
+from eigenflow.transport.methods.piece_rule import PieceRule, piece_rule
 from eigenflow.transport.methods.shared_nodes import carry, smooth_until
 from eigenflow.transport.motion.flow import Flow
 from eigenflow.transport.motion.paths import fall
@@ -99,7 +99,7 @@ class ExactJump:
             return _jump_points(flow, initial, times, edges)
         ends = float(edges[0]), float(edges[-1])
         shared, union = self._choose(flow)
-        resolved = max(1e-13, 1e-4 * self.tolerance)
+        resolved = max(1e-13, 1e-3 * self.tolerance)
         mesh = departure_mesh(initial, ends, shared.longest, resolved)
         if isinstance(initial, CellMasses):
             # The last digits of the edges must not put mass outside the domain.
@@ -115,7 +115,7 @@ class ExactJump:
             pieces = DepartureMesh(fine, mesh.density, mesh.rougher, mesh.mass, mesh.error)
             parts.append(_jump_density(flow, pieces, times[num:], edges, union.rule, union.longest))
         mass, dissipated, error = (np.concatenate(part) for part in zip(*parts, strict=True))
-        left = leaving_density(flow, mesh, times, ends, shared.rule)
+        left = leaving_density(flow, mesh, times, ends, (low, high), shared.rule)
         return _combine(flow, mesh.mass, mesh.error, (mass, dissipated, error), left)
 
     def _choose(self, flow: Flow) -> tuple["_Setting", "_Setting"]:
@@ -124,7 +124,7 @@ class ExactJump:
         scale = max(1.0, abs(flow.b - 1.0))
         settings = []
         for nodes, longest in (row[1:3], row[3:5]):
-            rule = PieceRule(self.nodes or nodes)
+            rule = piece_rule(self.nodes or nodes)
             settings.append(_Setting(rule, (self.longest_piece or longest) / scale))
         return settings[0], settings[1]
 

@@ -37,13 +37,18 @@ def survivors(flow: Flow, times: Array, ends: tuple[float, float]) -> tuple[Arra
 
 
 def leaving_density(
-    flow: Flow, mesh: DepartureMesh, times: Array, ends: tuple[float, float], rule: PieceRule
+    flow: Flow,
+    mesh: DepartureMesh,
+    times: Array,
+    ends: tuple[float, float],
+    stay: tuple[Array, Array],
+    rule: PieceRule,
 ) -> Leaving:
-    """Integrate over the departures of all modes that leave by the last time.
+    """Integrate over the departures of all modes that leave by the last time; `stay` are the survivors.
 
     What a mode carries out does not depend on the output time, so each departure is followed once.
     """
-    low, high = survivors(flow, times, ends)
+    low, high = stay
     if low[-1] <= mesh.edges[0] and high[-1] >= mesh.edges[-1]:
         return Leaving(*(np.zeros(len(times)) for _ in range(3)))
     if not len(flow.turning_times):
@@ -74,16 +79,14 @@ def _leaving_steadily(
     # Close to the end of the domain C may go like any power of the time, and what is lost on the way
     # may be steep; kinks of c show in the exit times.
     graded = ends[0] + _GRADED[:12] if is_below else ends[1] - _GRADED[:12]
-    points = np.concatenate([mesh.edges, graded, *survivors(flow, flow.kinks, ends)])
+    points = np.concatenate([mesh.edges, graded, *(survivors(flow, flow.kinks, ends) if len(flow.kinks) else ())])
     panels = np.unique(np.concatenate([[begin], points[(points > begin) & (points < end)], [end]]))
     x, weights = rule.place(panels[:-1], panels[1:])
     out, lost = _followed_to(flow, x, mesh.density(x) * weights, ends[0] if is_below else ends[1])
     row = np.concatenate([[begin], cuts]) if is_below else np.concatenate([cuts[::-1], [end]])
-    place = CumulativePlaces(panels, row[None, :])
-    gone = []
-    for values in (out, lost):
-        steps = np.maximum(place.between(values[None], rule)[0], 0.0)
-        gone.append(np.cumsum(steps) if is_below else np.cumsum(steps[::-1]))
+    place = CumulativePlaces(panels, np.stack([row, row]))
+    steps = np.maximum(place.between(np.stack([out, lost]), rule), 0.0)
+    gone = np.cumsum(steps if is_below else steps[:, ::-1], axis=1)
     nothing = np.zeros(len(cuts))
     return Leaving(gone[0] if is_below else nothing, nothing if is_below else gone[0], gone[1])
 

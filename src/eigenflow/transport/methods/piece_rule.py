@@ -1,12 +1,14 @@
 """Gauss-Legendre on many short pieces, whole or up to any point, with error estimates from the same values."""
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import legendre
 
 from eigenflow.transport.motion.paths import panel_rule
 
-__all__ = ["CumulativePlaces", "PieceRule"]
+__all__ = ["CumulativePlaces", "PieceRule", "piece_rule"]
 
 Array = Float[np.ndarray, "..."]
 
@@ -61,10 +63,16 @@ class PieceRule:
         Args:
             weighted: Values that are not negative times weights.
         """
-        size = weighted.sum(axis=-1)
+        size = weighted @ np.ones(weighted.shape[-1])
         tail = np.abs(weighted @ self._partial_last).max(axis=-1)
         share = np.minimum(tail / np.where(size > 0, size, 1.0), 1.0)
         return size * share**self._partial_exponent
+
+
+@lru_cache
+def piece_rule(num_nodes: int) -> PieceRule:
+    """Give the rule of that many nodes, made once."""
+    return PieceRule(num_nodes)
 
 
 class CumulativePlaces:
@@ -87,7 +95,7 @@ class CumulativePlaces:
             weighted: Values times weights, shape (time, panel, node).
             rule: The rule of the nodes.
         """
-        whole = weighted.sum(axis=2)
+        whole = weighted @ np.ones(weighted.shape[2])
         peak = np.argmax(whole, axis=1)[:, None]
         up = np.cumsum(whole, axis=1)
         down = np.cumsum(whole[:, ::-1], axis=1)[:, ::-1]

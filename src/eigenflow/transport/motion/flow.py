@@ -12,7 +12,14 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.path_quadrature import along_path, along_time, along_time_until, time_panels
+from eigenflow.transport.motion.inverse_integral import Inverse
+from eigenflow.transport.motion.path_quadrature import (
+    along_ending,
+    along_path,
+    along_time,
+    along_time_until,
+    time_panels,
+)
 from eigenflow.transport.motion.paths import accumulated_for_fall, exp_ratio, fall
 from eigenflow.transport.motion.time_integral import (
     TimeIntegral,
@@ -29,6 +36,8 @@ Dissipation = float | int | Callable
 # With fewer modes than this for each pair of times, pairs are not worth a quadrature of their own.
 _MODES_OF_PAIR = 20
 _NEWTON_STEPS = 20
+# Knots times ended modes worked on at once.
+_KNOTS_AT_ONCE = 10_000
 
 
 def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
@@ -92,6 +101,8 @@ class Flow:
     def extremes(self, times: Array) -> tuple[Array, Array]:
         """Give the least and the greatest accumulated drift over [0, t], shape of `times`."""
         now = self.accumulated(times)
+        if not len(self.turning_times):
+            return np.minimum(now, 0.0), np.maximum(now, 0.0)
         turns = np.concatenate([[0.0], self.accumulated(self.turning_times)])
         passed = np.searchsorted(self.turning_times, times, side="right")
         least, greatest = np.minimum.accumulate(turns), np.maximum.accumulate(turns)
@@ -196,7 +207,7 @@ class Flow:
             with np.errstate(all="ignore"):
                 times = target / self.c
             return np.where(times >= 0, times, np.inf)
-        return self._first_reached(target)
+        return self._inverse.first_reached(target)
 
     @property
     def _is_separable(self) -> bool:
@@ -245,7 +256,8 @@ class Flow:
         horizon = self.horizon if self.horizon > 0 else 1.0
         left, right = time_panels(self.accumulated, self._breaks(0.0, horizon), zero, 1.0)
         edges = np.append(left, right[-1])
-        return integrate_panels(edges, np.exp(-self.accumulated(panel_nodes(edges))))
+        # Where modes have grown by e^600 nothing is left of them, and sums of panels are still finite.
+        return integrate_panels(edges, np.exp(np.minimum(-self.accumulated(panel_nodes(edges)), 600.0)))
 
     def _panels_for(self, log_start: Array, breaks: Array) -> tuple[Array, Array]:
         ends = np.array([log_start.min(), log_start.max()])
@@ -269,9 +281,7 @@ class Flow:
         result = np.zeros(log_start.shape)
         unique, inverse = np.unique((start + 1j * times).ravel(), return_inverse=True)
         if len(unique) > 1 and log_start.size < _MODES_OF_PAIR * len(unique) and not np.any(start):
-            together = self._exponent_of_each(log_start.ravel(), times.ravel())
-            if together is not None:
-                return together.reshape(log_start.shape)
+            return self._exponent_of_each(log_start.ravel(), times.ravel()).reshape(log_start.shape)
         order = np.argsort(inverse, kind="stable")
         bounds = np.searchsorted(inverse[order], np.arange(len(unique) + 1))
         flat = log_start.ravel()
@@ -280,13 +290,19 @@ class Flow:
             result.flat[members] = self._exponent_of_pair(flat[members], float(pair.real), float(pair.imag))
         return result
 
-    def _exponent_of_each(self, log_start: Array, times: Array) -> Array | None:
-        """Exponents of modes with end times of their own, or None if some path ends before the last."""
+    def _exponent_of_each(self, log_start: Array, times: Array) -> Array:
+        """Exponents of modes with end times of their own."""
         breaks = self._breaks(0.0, float(times.max()))
-        if np.isinf(fall(log_start[:, None], self.accumulated(breaks), self.b)[0]).any():
-            return None
-        left, right = self._panels_for(log_start, breaks)
-        return along_time_until(self.accumulated, left, right, self._rate_along(log_start), times)
+        ended = np.isinf(fall(log_start[:, None], self.accumulated(breaks), self.b)[0]).any(axis=1)
+        result = np.zeros(log_start.shape)
+        if ended.any():
+            result[ended] = self._exponent_until_end(log_start[ended], 0.0, times[ended])
+        if not ended.all():
+            alive = log_start[~ended]
+            left, right = self._panels_for(alive, breaks)
+            rate = self._rate_along(alive)
+            result[~ended] = along_time_until(self.accumulated, left, right, rate, times[~ended])
+        return result
 
     def _exponent_of_pair(self, log_start: Array, start: float, end: float) -> Array:
         if end <= start:
@@ -300,8 +316,8 @@ class Flow:
         drops = fall(log_start[:, None], passed(breaks), self.b)[0]
         ended = np.isinf(drops).any(axis=1)
         result = np.full(log_start.shape, np.inf)
-        for i in np.flatnonzero(ended):
-            result[i] = self._exponent_until_end(log_start[i], start, breaks, drops[i])
+        if ended.any():
+            result[ended] = self._exponent_until_end(log_start[ended], start, np.full(int(ended.sum()), end))
         alive = log_start[~ended]
         if len(alive):
             ends = np.array([alive.min(), alive.max()])
@@ -314,77 +330,42 @@ class Flow:
             result[~ended] = along_time(passed, left, right, weighted).sum(axis=-1)
         return result
 
-    def _exponent_until_end(self, log_start: float, start: float, breaks: Array, drops: Array) -> float:
-        """Exponent of one mode that reaches zero or infinity before the end of the breaks."""
-        has_escaped = self.b > 1.0
-        if has_escaped and (callable(self.dissipation) or self.b <= 2.0):
-            return np.inf
-        x = np.array([log_start])
-        # Follow it until a share e^-20 of the time is left; add the rest with c as it is then.
+    def _exponent_until_end(self, log_start: Array, start: float, stop: Array) -> Array:
+        """Exponents until `stop` of modes that reach zero or infinity before the horizon."""
         a = self.b - 1.0
-        begun = self.accumulated(np.array([start]))
-        low, high = start, float(breaks[np.flatnonzero(np.isinf(drops))[0]])
-        drop = 0.0
-        for _ in range(200):
-            middle = 0.5 * (low + high)
-            fallen = float(fall(x, self.accumulated(np.array([middle])) - begun, self.b)[0][0])
-            if abs(fallen) > 20.0 / abs(a):
-                high = middle
-            else:
-                low, drop = middle, fallen
-        value = float(self._exponent_of_pair(x, start, low)[0])
-        c, rest = abs(float(self.drift.strength(low))), np.exp(x - drop)
-        if callable(self.dissipation):
-            return value + float((rate_of(self.dissipation)(rest) * rest**-a)[0] / abs(a * c))
-        return value + float(self.dissipation * rest[0] ** (2.0 - self.b) / abs(c * (2.0 - self.b)))
+        begun = float(self.accumulated(np.array([start]))[0])
+        end = self._inverse.first_reached(-np.exp(-a * log_start) / a, start)
+        rate = rate_of(self.dissipation)
+        knots = self._inverse.knots
+        knots = knots[knots < np.minimum(end, stop).max()]
+        value, rest = np.zeros(log_start.shape), np.zeros(log_start.shape)
+        last = np.full(log_start.shape, start)
+        at_once = max(1, _KNOTS_AT_ONCE // (len(knots) + 64))
+        for rows in np.array_split(np.arange(len(end)), -(-len(end) // at_once)):
 
-    def _first_reached(self, target: Array) -> Array:
-        """Invert C on the stretch, between two knots, where it first reaches the target."""
-        knots, levels = self._knots
-        highest, lowest = np.maximum.accumulate(levels), np.minimum.accumulate(levels)
-        is_up = target >= 0
-        segment = np.where(is_up, np.searchsorted(highest, target), np.searchsorted(-lowest, -target))
-        is_reached = segment < len(knots)
-        segment = np.clip(segment, 1, len(knots) - 1)[is_reached]
-        result = np.full(np.shape(target), np.inf)
-        goal = target[is_reached]
-        low, high = knots[segment - 1], knots[segment]
-        step = levels[segment] - levels[segment - 1]
-        with np.errstate(all="ignore"):
-            share = (goal - levels[segment - 1]) / step
-        share = np.clip(np.nan_to_num(share, nan=0.5), 0.0, 1.0)
-        result[is_reached] = self._invert(goal, low, high, low + share * (high - low))
-        return result
+            def position(times: Array, x: Array = log_start[rows, None]) -> Array:
+                return x - fall(x, self.accumulated(times) - begun, self.b)[0]
+
+            value[rows], last[rows] = along_ending(position, knots, start, end[rows], stop[rows], self.b, rate)
+            rest[rows] = np.exp(position(last[rows, None])[:, 0])
+        is_over = stop >= end
+        if a > 0 and (callable(self.dissipation) or self.b <= 2.0):
+            return np.where(is_over, np.inf, value)
+        # The rest of the way with c as it is then.
+        c = np.abs(self.drift.strength(last))
+        if callable(self.dissipation):
+            tail = rate(rest) * rest**-a / (abs(a) * c)
+        else:
+            tail = float(self.dissipation) * rest ** (2.0 - self.b) / (abs(2.0 - self.b) * c)
+        return np.where(is_over, value + tail, value)
 
     @cached_property
-    def _knots(self) -> tuple[Array, Array]:
-        """Times between which C is smooth and monotone, and its values there."""
+    def _inverse(self) -> Inverse:
+        """When C reaches a level."""
         assert self.table is not None
         inner = np.concatenate([self.table.edges, self.turning_times])
         knots = np.unique(np.concatenate([[0.0], inner[inner < self.horizon], [self.horizon]]))
-        return knots, self.accumulated(knots)
-
-    def _invert(self, target: Array, low: Array, high: Array, guess: Array) -> Array:
-        """Solve C(t) = target by Newton steps, bisecting where they leave the bracket."""
-        is_up = target >= 0
-        now, before = guess, np.full(target.shape, np.inf)
-        for _ in range(120):
-            gap = self.accumulated(now) - target
-            is_past = np.where(is_up, gap >= 0, gap <= 0)
-            low, high = np.where(is_past, low, now), np.where(is_past, now, high)
-            with np.errstate(all="ignore"):
-                newton = now - gap / self.drift.strength(now)
-            # A short step after one a hundred times as long leaves nothing: Newton's steps square.
-            step = np.abs(newton - now)
-            is_last = (step <= 1e-8 * now) & (step <= 0.01 * before)
-            has_met = (step <= 4e-16 * now) | is_last | (high - low <= 4e-16 * high)
-            before = step
-            is_inside = (newton > low) & (newton < high)
-            is_taken = is_inside & (is_last | ~has_met)
-            now = np.where(is_taken, newton, np.where(has_met, now, 0.5 * (low + high)))
-            if has_met.all():
-                break
-        return now
+        return Inverse(knots, self.accumulated, self.drift.strength)
 
 
 def make_flow(drift: PowerDrift, dissipation: Dissipation, horizon: float) -> Flow:

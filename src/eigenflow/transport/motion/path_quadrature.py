@@ -11,13 +11,17 @@ from jaxtyping import Float
 
 from eigenflow.transport.motion.paths import fall, panel_rule
 
-__all__ = ["along_path", "along_time", "along_time_until", "time_panels"]
+__all__ = ["along_ending", "along_path", "along_time", "along_time_until", "time_panels"]
 
 Array = Float[np.ndarray, "..."]
 Function = Callable[[Array], Array]
 
 _NODES, _WEIGHTS = panel_rule(12)
 _CHUNK = 300_000
+# exp underflows below and overflows above: what moves out there moves no more.
+_FARTHEST = 745.0
+# Minus ln of the share of a path's time that is left to a closed form.
+_LEFT = 20.0
 
 
 def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b: float) -> Array:
@@ -52,7 +56,7 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
 
 
 def time_panels(accumulated: Function, breaks: Array, log_ends: Array, b: float) -> tuple[Array, Array]:
-    """Bisect time panels until the outermost characteristics move by at most an e-fold on each.
+    """Bisect time panels until the outermost characteristics move by at most an e-fold on each, as far as floats go.
 
     Args:
         accumulated: C as a function of time, zero at the start.
@@ -63,7 +67,7 @@ def time_panels(accumulated: Function, breaks: Array, log_ends: Array, b: float)
     longest = 1.0 / max(1.0, abs(b - 1.0))
     points = breaks
     for _ in range(200):
-        log_now = log_ends - fall(log_ends, accumulated(points)[:, None], b)[0]
+        log_now = np.clip(log_ends - fall(log_ends, accumulated(points)[:, None], b)[0], -_FARTHEST, _FARTHEST)
         moved = np.abs(np.diff(log_now, axis=0)).max(axis=1)
         middle = 0.5 * (points[1:] + points[:-1])
         is_long = (moved > longest) & (middle > points[:-1]) & (middle < points[1:])
@@ -112,3 +116,40 @@ def along_time_until(accumulated: Function, left: Array, right: Array, function:
     half = 0.5 * np.maximum(times - left[panel], 0.0)[:, None]
     last = function(accumulated(left[panel][:, None] + half * (1.0 + _NODES)))
     return before[np.arange(len(times)), panel] + ((last * half) @ _WEIGHTS)
+
+
+def along_ending(
+    position: Function,
+    knots: Array,
+    start: float,
+    end: Float[np.ndarray, " mode"],
+    stop: Float[np.ndarray, " mode"],
+    b: float,
+    rate: Function,
+) -> tuple[Float[np.ndarray, " mode"], Float[np.ndarray, " mode"]]:
+    """Integrate a rate along paths that end, each at a time of its own.
+
+    Panels shrink towards the end, where ln(lambda) goes like ln(end - t) / (1 - b).
+
+    Args:
+        position: Takes times (mode, time), gives ln(lambda).
+        knots: Times between which c is smooth.
+        start: When the paths begin; `end` when they end, all later.
+        stop: Until when to integrate, but no further than to where a share e^-20 of the path's time is left.
+        b: Exponent of the drift.
+        rate: Dissipation rate of the eigenvalue, in 1 / time.
+
+    Returns:
+        Integrals, and the times that they reach.
+    """
+    shrink = np.exp(-min(np.log(2.0), abs(b - 1.0)))
+    count = int(np.ceil(_LEFT / -np.log(shrink)))
+    graded = end[:, None] - (end - start)[:, None] * shrink ** np.arange(count + 1)
+    last = np.minimum(graded[:, -1], stop)[:, None]
+    inner = np.broadcast_to(knots, (len(end), len(knots)))
+    points = np.sort(np.clip(np.concatenate([graded, inner, last], axis=1), start, last), axis=1)
+    half = 0.5 * np.diff(points, axis=1)[:, :, None]
+    times = (points[:, :-1, None] + half * (1.0 + _NODES)).reshape(len(end), -1)
+    with np.errstate(over="ignore"):
+        values = rate(np.exp(position(times))).reshape(*half.shape[:2], len(_NODES))
+    return ((values * half) @ _WEIGHTS).sum(axis=1), last[:, 0]

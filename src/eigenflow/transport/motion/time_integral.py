@@ -4,6 +4,7 @@ c(t) may vary over many decades of time, so panels are bisected until the Legend
 on each of them has converged; C(t) is then the integral of that series, evaluated anywhere.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ _TO_POWERS = np.zeros((len(_NODES) + 1, len(_NODES) + 1))
 for _degree in range(len(_NODES) + 1):
     _TO_POWERS[: _degree + 1, _degree] = legendre.leg2poly(np.eye(_degree + 1)[-1])
 _CONVERGED = 1e-14
+_SMOOTH = 1e-9
 # c often varies over decades of time, so the first panels halve towards zero.
 _HALVINGS = 30
 _MAX_DEPTH = 70
@@ -82,6 +84,9 @@ def evaluate(name: str, function: TimeFunction, times: Array) -> Array:
     """Call a user's function of time and check what comes back."""
     flat = np.ravel(times)
     values = np.asarray(function(flat), dtype=np.float64)
+    # These lines are run some twenty times a solve: the sum is finite unless a value is not, or it overflows.
+    if values.shape == flat.shape and math.isfinite(values.sum()):
+        return values.reshape(np.shape(times))
     if values.shape not in ((), flat.shape):
         raise ArgumentError(
             f"`{name}` must return one value per time, shape {flat.shape}, but returned shape "
@@ -112,12 +117,14 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
     left, right = corners[:-1], corners[1:]
     done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     num_panels = 0
+    # With a given integral panels only tell where c is smooth and of one sign.
+    converged = _CONVERGED if given is None else _SMOOTH
     for depth in range(_MAX_DEPTH + 1):
         half = 0.5 * (right - left)
         values = evaluate("c", strength, left[:, None] + half[:, None] * (1.0 + _NODES))
         series = values @ _TO_COEFFICIENTS.T
         tail = np.abs(series[:, -2:]).max(axis=1)
-        is_done = tail <= _CONVERGED * np.abs(values).max(axis=1)
+        is_done = tail <= converged * np.abs(values).max(axis=1)
         num_panels += len(left)
         is_last = depth == _MAX_DEPTH or num_panels > _MAX_PANELS
         # Below the spacing of floats a jump of c is as well located as it can be.
@@ -168,13 +175,15 @@ def _assemble(strength: TimeFunction, done: list, horizon: float, given: TimeFun
     right = np.concatenate([item[1] for item in done])
     order = np.argsort(left)
     left, right = left[order], right[order]
-    series = np.concatenate([item[2] for item in done])[order][:, :-2]
+    rows = np.concatenate([item[2] for item in done])[order]
+    series, least, greatest = rows[:, :-2], rows[:, -2].min(), rows[:, -1].max()
     half = 0.5 * (right - left)
     integrated = series @ _INTEGRAL * half[:, None]
     at_edges = np.concatenate([[0.0], np.cumsum(2.0 * half * series[:, 0])])
     edges = np.append(left, horizon)
-    nodes = (left[:, None] + half[:, None] * (1.0 + _NODES)).ravel()
-    turning = _turning_times(strength, nodes)
+    turning = np.zeros(0)
+    if least < 0 < greatest:
+        turning = _turning_times(strength, (left[:, None] + half[:, None] * (1.0 + _NODES)).ravel())
     return TimeIntegral(edges, at_edges, integrated, turning, given)
 
 
