@@ -13,6 +13,7 @@ from eigenflow.transport import (
 )
 
 DOMAIN = (1e-6, 1e2)
+DECAY = PowerDrift(c=0.5, b=2.0)
 
 
 def start(x):
@@ -32,37 +33,37 @@ ONE = PointMasses([1.0], [1.0])
     ("call", "error", "message"),
     [
         (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(1.0, 0.1)),
+            lambda: problem(DECAY, ONE, domain=(1.0, 0.1)),
             ArgumentError,
             "`domain` must be two positive",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(0.0, 1.0)),
+            lambda: problem(DECAY, ONE, domain=(0.0, 1.0)),
             ArgumentError,
             "`domain` must be two positive",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], ONE, domain=(1e-200, 1.0)),
+            lambda: problem(DECAY, ONE, domain=(1e-200, 1.0)),
             ArgumentError,
             "`domain` must keep lambda",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], ONE, dissipation=-2.0),
+            lambda: problem(DECAY, ONE, dissipation=-2.0),
             ArgumentError,
             "`dissipation` must be a finite factor",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], ONE, dissipation=np.nan),
+            lambda: problem(DECAY, ONE, dissipation=np.nan),
             ArgumentError,
             "`dissipation` must be a finite factor",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], np.ones(3)),
+            lambda: problem(DECAY, np.ones(3)),
             ArgumentError,
             "`initial` must be a function, `CellMasses`",
         ),
         (
-            lambda: problem(DRIFTS["b=2"], PointMasses([1e3], [1.0])),
+            lambda: problem(DECAY, PointMasses([1e3], [1.0])),
             ArgumentError,
             "`initial` must lie in the domain",
         ),
@@ -94,4 +95,4 @@ def test_wrong_arguments_are_named(call, error, message):
 
 
 def run(times=(1.0,), cells=10, method="auto", initial=start):
-    return solve(problem(DRIFTS["b=2"], initial), times, cells=cells, method=method)
+    return solve(problem(DECAY, initial), times, cells=cells, method=method)
