@@ -8,6 +8,7 @@ from eigenflow.transport import (
     CellMasses,
     ExactJump,
     PointMasses,
+    PowerDrift,
     TransportProblem,
     solve,
 )
