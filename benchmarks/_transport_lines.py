@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.linalg import expm
 from scipy.special import ndtr
 
 _KERNEL_WIDTH = 0.5
@@ -63,18 +62,6 @@ def generator(task, domain, cells):
     inside = ndtr((high - x) / _KERNEL_WIDTH) - ndtr((low - x) / _KERNEL_WIDTH)
     gauss = np.exp(-0.5 * ((x[:, None] - x) / _KERNEL_WIDTH) ** 2) / (np.sqrt(2 * np.pi) * _KERNEL_WIDTH)
     return -difference * speed + gauss / inside * jumps * width - np.diag(np.exp(x) + jumps)
-
-
-def reference(task, start, domain, times, cells=800):
-    """Cell masses of T3 on a fine grid, carried from output to output by scipy's matrix exponential."""
-    _, width, x = _grid(domain, cells)
-    matrix = generator(task, domain, cells)
-    state, points, before = start(np.exp(x)) * np.exp(x), [], 0.0
-    for now in times:
-        state = expm(matrix * (now - before)) @ state
-        points.append(state)
-        before = now
-    return averaged(np.array(points)) * width
 
 
 def averaged(points):

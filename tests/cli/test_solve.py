@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import eigenflow as ef
 from eigenflow.cli.app import app
 from eigenflow.core.errors import ConfigError, RunFolderError
+from eigenflow.transport import GivenSource, KernelSource, LogNormalKernel, SgdNoise
 from eigenflow.transport.config import load_solve_config
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "transport.toml"
@@ -58,6 +59,36 @@ def test_decaying_drift_and_table_of_masses(tmp_path):
     assert summary["total"][0] == pytest.approx(expected, rel=1e-3)  # the table says nothing of what is inside a cell
 
 
+@pytest.mark.parametrize(
+    ("words", "source", "method"),
+    [
+        (["source.form=jumps", "source.rate=0.3"], KernelSource(0.3, LogNormalKernel(0.5)), "ladder"),
+        (
+            ["source.form=noise", "source.batch_size=4", "source.label_noise=0.1", "source.exponent=-1.5"],
+            SgdNoise(0.01, 4, lambda lam: lam**-1.5 * np.exp(-1e-5 / lam - (lam / 10) ** 2), 0.1),
+            "ladder",
+        ),
+        (
+            ["source.form=given", "source.decay=1.0", "source.amplitude=0.2"],
+            GivenSource(lambda lam, t: 0.2 / lam * np.exp(-1e-5 / lam - (lam / 10) ** 2) / (1 + t)),
+            "exact",
+        ),
+    ],
+)
+def test_sources(words, source, method, tmp_path):
+    """The same masses as from the source made by hand; the file has the gain in its budget."""
+    changes = [word for change in (*words, "times.last=1.0") for word in ("--set", change)]
+    done = invoke("solve", EXAMPLE, *FEW, *changes, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    data = xr.open_dataset(tmp_path / "out" / "solution.nc", engine="scipy")
+    initial = lambda lam: lam**-0.5 * np.exp(-1e-5 / lam - (lam / 10) ** 2)  # noqa: E731
+    problem = ef.TransportProblem(ef.PowerDrift(c=0.5, b=2.0), 2.0, initial, (1e-6, 1e2), source)
+    expected = ef.solve(problem, np.geomspace(1e-3, 1.0, 5), cells=40)
+    assert data.attrs["method"] == expected.method == method
+    np.testing.assert_allclose(data["mass"], expected.mass, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(data["source"], expected.budget.source, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.rejects
 @pytest.mark.parametrize(
     ("words", "error", "message"),
@@ -69,6 +100,8 @@ def test_decaying_drift_and_table_of_masses(tmp_path):
         ([EXAMPLE, "--set", "initial.form=table", "--set", "initial.table=none.csv"], ConfigError, "cannot be read"),
         ([EXAMPLE, "--set", "domain=[1.0, 0.1]"], ValueError, "`domain`"),
         ([EXAMPLE, "--set", "solver.method=rk9"], ValueError, "method 'rk9'"),
+        ([EXAMPLE, "--set", "source.form=some"], ConfigError, "source.form"),
+        ([EXAMPLE, "--set", "source.form=jumps", "--set", "solver.method=exact"], ValueError, "its source depends"),
     ],
 )
 def test_wrong_problems(words, error, message, tmp_path):

@@ -12,6 +12,7 @@ from eigenflow.core.errors import ConfigError
 from eigenflow.transport.initial import CellMasses, Initial
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.problem import TransportProblem
+from eigenflow.transport.sources import GivenSource, KernelSource, LogNormalKernel, SgdNoise, Source
 
 __all__ = ["SolveConfig", "load_solve_config"]
 
@@ -68,6 +69,40 @@ class InitialConfig(Section):
         return density
 
 
+class SourceConfig(Section):
+    """What modes gain: nothing, jumps, the noise of stochastic gradient descent, or a given source.
+
+    "jumps" leave at `rate` lambda and land log-normally, `width` wide in ln(lambda). "noise" has the mode density,
+    and "given" the source density, amplitude lambda^exponent exp(-lower / lambda - (lambda / upper)^2); that of
+    "given" falls as (1 + t / t0)^-decay.
+    """
+
+    form: Literal["none", "jumps", "noise", "given"] = "none"
+    rate: float = Field(0.5, ge=0)
+    width: float = Field(0.5, gt=0)
+    learning_rate: float = Field(0.01, gt=0)
+    batch_size: float = Field(32.0, ge=1)
+    label_noise: float = Field(0.0, ge=0)
+    amplitude: float = Field(1.0, ge=0)
+    exponent: float = -1.0
+    lower: float = Field(1e-5, ge=0)
+    upper: float = Field(10.0, gt=0)
+    decay: float = 0.0
+    t0: float = Field(1.0, gt=0)
+
+    def build(self) -> Source | None:
+        def shape(lam):
+            return self.amplitude * lam**self.exponent * np.exp(-self.lower / lam - (lam / self.upper) ** 2)
+
+        if self.form == "jumps":
+            return KernelSource(self.rate, LogNormalKernel(self.width))
+        if self.form == "noise":
+            return SgdNoise(self.learning_rate, self.batch_size, shape, self.label_noise)
+        if self.form == "given":
+            return GivenSource(lambda lam, t: shape(lam) * (1.0 + t / self.t0) ** -self.decay)
+        return None
+
+
 class TimesConfig(Section):
     """Output times, log-spaced."""
 
@@ -100,6 +135,7 @@ class SolveConfig(Section):
     domain: tuple[float, float] = (1e-6, 1e2)
     drift: DriftConfig = Field(default_factory=lambda: DriftConfig.model_validate({}))
     initial: InitialConfig = Field(default_factory=lambda: InitialConfig.model_validate({}))
+    source: SourceConfig = Field(default_factory=lambda: SourceConfig.model_validate({}))
     times: TimesConfig = Field(default_factory=lambda: TimesConfig.model_validate({}))
     solver: SolverConfig = Field(default_factory=lambda: SolverConfig.model_validate({}))
 
@@ -110,6 +146,7 @@ class SolveConfig(Section):
             dissipation=self.dissipation,
             initial=self.initial.build(folder),
             domain=self.domain,
+            source=self.source.build(),
         )
 
 

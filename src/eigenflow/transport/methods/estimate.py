@@ -32,10 +32,13 @@ def with_estimate(
     Returns:
         The finer run with its estimated error; a failure of either.
     """
-    halved = np.linspace(log_edges[0], log_edges[-1], max(_FEWEST, (len(log_edges) - 1) // 2) + 1)
+    count = len(log_edges) - 1
+    half = max(_FEWEST, count // 2)
+    halved = np.linspace(log_edges[0], log_edges[-1], half + 1)
     start, averaging = cell_masses(initial, log_edges)
     fine = run(log_edges, start, False)
-    rough = run(halved, cell_masses(initial, halved)[0], True)
+    paired = start.reshape(half, 2).sum(axis=1) if count == 2 * half else cell_masses(initial, halved)[0]
+    rough = run(halved, paired, True)
     error = share * apart(fine.mass, rough.mass) + fine.error + averaging
     return replace(fine, error=error, failure=fine.failure or rough.failure)
 
