@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp
 
 from eigenflow.tangent.explicit import FactorRows, full_rows, sample_rows
-from eigenflow.tangent.groups import Group, find_groups, group_factors
-from eigenflow.tangent.layers import Spread, Structure, capture_signals
+from eigenflow.tangent.groups import Group, find_groups, record_factors
+from eigenflow.tangent.layers import Spread, Structure
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
 from eigenflow.tangent.rules import Factors
@@ -108,44 +107,28 @@ class _Chunk:
         self.held: list[AbstractPart] = []
         self.lazy: list[FactorRows] = []
         structure = task.structure
-        groups, left = ([], {}) if structure is None else find_groups(structure)
+        groups = [] if structure is None else find_groups(structure)[0]
         if groups:
             assert structure is not None
-            self._collect(structure, groups)
-        covered = {name for group in groups for name in group.names} - set(left)
+            self._collect(structure)
+        covered = {name for group in groups for name in group.names}
         self.others = [name for name in task.parameters if name not in covered]
 
-    def _collect(self, structure: Structure, groups: list[Group]) -> None:
-        task, skeleton = self.task, []
-        inputs = task.inputs[self.samples]
-
-        def tensors(p: Parameters) -> list[Tensor]:
-            spread = task.spread_of(self.samples)
-            met, signals = capture_signals(task.network, structure, p, task.rest, inputs, spread, task.width)
-            found = [
-                (group, factors)
-                for group in groups
-                for factors in group_factors(group, structure, met, signals, len(inputs))
-            ]
-            skeleton[:] = found
-            return [t for _, factors in found for f in factors for t in _floats(f)]
-
-        dots: Iterator[Tensor] | None = None
-        if self.direction is None:
-            values = iter(tensors(task.parameters))
-        else:
-            primal, tangent, *_ = jvp(tensors, (dict(task.parameters),), (dict(self.direction),))
-            values, dots = iter(primal), iter(tangent)
-        blocks: dict[str, int] = {}
-        while skeleton:
-            group, shapes = skeleton.pop(0)
-            block = blocks[group.names[0]] = blocks.get(group.names[0], -1) + 1
-            self._sort(
-                group,
-                block,
-                [_rebuilt(f, values) for f in shapes],
-                None if dots is None else [_rebuilt(f, dots) for f in shapes],
-            )
+    def _collect(self, structure: Structure) -> None:
+        task = self.task
+        found = record_factors(
+            task.network,
+            structure,
+            task.parameters,
+            task.rest,
+            task.inputs[self.samples],
+            task.spread_of(self.samples),
+            task.width,
+            self.direction,
+        )
+        while found:  # released one by one, as their parts are made
+            one = found.pop(0)
+            self._sort(one.group, one.block, one.factors, one.dots)
 
     def _sort(self, group: Group, block: int, factors: list[Factors], dots: list[Factors] | None) -> None:
         """Into parts that are held, or rows that are made later."""
@@ -271,18 +254,6 @@ def _empty(like: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     if like.device.type != "cpu":
         return like.new_empty(size, size, dtype=dtype)
     return torch.from_numpy(np.empty((size, size), dtype=np.float32 if dtype == torch.float32 else np.float64))
-
-
-def _floats(factors: Factors) -> list[Tensor]:
-    return [factors.signals] if factors.inputs is None or factors.is_token else [factors.inputs, factors.signals]
-
-
-def _rebuilt(shape: Factors, values: Iterator[Tensor]) -> Factors:
-    if shape.inputs is None:
-        return Factors(None, next(values))
-    if shape.is_token:
-        return Factors(shape.inputs, next(values))
-    return Factors(next(values), next(values), shape.is_transposed)
 
 
 def _scale(task: DenseTask, group: Group, block: int, factors: Factors) -> Tensor:

@@ -1,15 +1,17 @@
 """Uses of the same parameters, joined: a tied weight is one block of J, whatever uses it."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.func import jvp
 
-from eigenflow.tangent.layers import Structure, Use
-from eigenflow.tangent.rules import EmbeddingRule, EntryRule, Factors, LinearRule
+from eigenflow.tangent.layers import Spread, Structure, Use, capture_signals
+from eigenflow.tangent.network import Network, Parameters
+from eigenflow.tangent.rules import EmbeddingRule, EntryRule, Factors, FactorSize, LinearRule
 
-__all__ = ["Group", "describe_structure", "find_groups", "group_factors"]
+__all__ = ["Group", "GroupFactors", "describe_structure", "find_groups", "group_size", "record_factors"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _is_joinable(group: Group, uses: tuple[Use, ...]) -> bool:
     return set(group.roles) == {"weight"} and all(is_table)
 
 
-def group_factors(
+def _group_factors(
     group: Group, structure: Structure, met: list[Tensor], signals: list[Tensor], samples: int
 ) -> list[list[Factors]]:
     """Factors of a group: independent blocks of J, each a sum over the factors in its list."""
@@ -117,3 +119,102 @@ def _joined(same: list[Factors]) -> list[Factors]:
         return [*_joined(tokens), *_joined(maps)]
     inputs = torch.cat([f.inputs for f in same if f.inputs is not None], dim=1)
     return [Factors(inputs, torch.cat([f.signals for f in same], dim=2), same[0].is_transposed)]
+
+
+@dataclass(frozen=True)
+class GroupFactors:
+    """One independent block of J: a sum of factors over the same parameters.
+
+    Attributes:
+        group: Whose block it is.
+        block: Its number among the group's (groups of a convolution).
+        factors: What is summed.
+        dots: Their derivatives along a direction, or None.
+    """
+
+    group: Group
+    block: int
+    factors: list[Factors]
+    dots: list[Factors] | None
+
+
+def record_factors(
+    network: Network,
+    structure: Structure,
+    parameters: Parameters,
+    rest: Parameters,
+    inputs: Tensor,
+    spread: Spread,
+    width: int,
+    direction: Parameters | None = None,
+) -> list[GroupFactors]:
+    """Run the network once forward and once backward per column of the loss's root, and make all factors.
+
+    Args:
+        network: The module as a pure function.
+        structure: Its uses of parameters.
+        parameters: Trainable parameters.
+        rest: Everything else.
+        inputs: Samples; any number of them.
+        spread: B times rows, for these samples.
+        width: Entries of the error per sample.
+        direction: dtheta/dt, for the derivatives of the factors.
+    """
+    groups, _ = find_groups(structure)
+    shapes: list[tuple[Group, int, list[Factors]]] = []
+
+    def tensors(p: Parameters) -> list[Tensor]:
+        met, signals = capture_signals(network, structure, p, rest, inputs, spread, width)
+        shapes[:] = [
+            (group, block, factors)
+            for group in groups
+            for block, factors in enumerate(_group_factors(group, structure, met, signals, len(inputs)))
+        ]
+        return [t for *_, factors in shapes for f in factors for t in _floats(f)]
+
+    if not groups:
+        return []
+    if direction is None:
+        values, dots = iter(tensors(parameters)), None
+    else:
+        primal, tangent, *_ = jvp(tensors, (dict(parameters),), (dict(direction),))
+        values, dots = iter(primal), iter(tangent)
+    return [
+        GroupFactors(
+            group,
+            block,
+            [_rebuilt(f, values) for f in factors],
+            None if dots is None else [_rebuilt(f, dots) for f in factors],
+        )
+        for group, block, factors in shapes
+    ]
+
+
+def group_size(group: Group, structure: Structure, parameters: Parameters) -> list[FactorSize]:
+    """Sizes of a group's factors, summed over calls of one kind."""
+    sizes: list[FactorSize] = []
+    for index, role in zip(group.uses, group.roles, strict=True):
+        use = structure.uses[index]
+        if role == "bias":
+            size = FactorSize(0, 0, parameters[group.names[0]].numel())
+        else:
+            size = use.rule.weight_size(use.met, use.shape, max(1, use.rows), len(parameters[group.names[0]]))
+        if role == "both":
+            size = replace(size, ins=size.ins + 1)
+        if sizes and sizes[-1].is_token == size.is_token:
+            sizes[-1] = replace(sizes[-1], positions=sizes[-1].positions + size.positions)
+        else:
+            sizes.append(size)
+    return sizes
+
+
+def _floats(factors: Factors) -> list[Tensor]:
+    return [factors.signals] if factors.inputs is None or factors.is_token else [factors.inputs, factors.signals]
+
+
+def _rebuilt(shape: Factors, values: Iterator[Tensor]) -> Factors:
+    if shape.inputs is None:
+        return Factors(None, next(values))
+    if shape.is_token:
+        return Factors(shape.inputs, next(values))
+    return Factors(next(values), next(values), shape.is_transposed)

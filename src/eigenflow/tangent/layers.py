@@ -38,6 +38,7 @@ class Use:
         bias: The same for the bias.
         rows: Rows of the result's first axis per sample; 0 if one row serves all samples.
         shape: Of the result without its first axis.
+        met: Shape of what the weight meets, without its first axis.
     """
 
     rule: AbstractRule
@@ -45,6 +46,7 @@ class Use:
     bias: str | None
     rows: int
     shape: torch.Size
+    met: torch.Size
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,14 @@ class Structure:
     Attributes:
         uses: Empty where no rule holds.
         others: Why parameters are not covered: the operation that has no rule, by parameter.
+        activations: Numbers that one sample's forward pass makes.
+        largest: The largest number of them that one operation makes.
     """
 
     uses: tuple[Use, ...]
     others: dict[str, str]
+    activations: int
+    largest: int
 
     @property
     def covered(self) -> frozenset[str]:
@@ -70,7 +76,7 @@ def find_structure(network: Network, parameters: Parameters, rest: Parameters, i
     """Find out where the parameters are used, by watching two forward passes of different length."""
     sizes = len(inputs), len(inputs) + 1
     others: dict[str, str] = {}
-    shorter, longer = (
+    (shorter, made), (longer, _) = (
         _watched(network, parameters, rest, batch, others) for batch in (inputs, torch.cat([inputs, inputs[:1]]))
     )
     uses = []
@@ -87,7 +93,7 @@ def find_structure(network: Network, parameters: Parameters, rest: Parameters, i
         for use in uses
         if _unless(use.weight, others) or _unless(use.bias, others)
     ]
-    return Structure(tuple(uses), others)
+    return Structure(tuple(uses), others, *(-(-count // len(inputs)) for count in made))
 
 
 def _unless(name: str | None, others: dict[str, str]) -> str | None:
@@ -96,17 +102,17 @@ def _unless(name: str | None, others: dict[str, str]) -> str | None:
 
 def _watched(
     network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor, others: dict[str, str]
-) -> list[Use]:
-    """All uses of one forward pass, with whole shapes."""
+) -> tuple[list[Use], tuple[int, int]]:
+    """All uses of one forward pass, with whole shapes; how many numbers it makes, and the largest operation of it."""
     uses: list[Use] = []
 
     def note(call: OperationCall, result: Tensor) -> Tensor:
-        uses.append(Use(call.rule, mode.name(call.weight), mode.name(call.bias), 0, result.shape))
+        uses.append(Use(call.rule, mode.name(call.weight), mode.name(call.bias), 0, result.shape, call.x.shape[1:]))
         return result
 
     mode = _Watch(parameters, note, others)
     network.apply(parameters, rest, inputs, mode)
-    return uses
+    return uses, (mode.made, mode.largest)
 
 
 def _rows(shape: torch.Size, longer: torch.Size, sizes: tuple[int, int]) -> int | None:
@@ -162,6 +168,10 @@ def capture_signals(
     return met, signals
 
 
+# Results that share memory with their argument, or that a later operation makes anyway.
+_FREE = frozenset({Tensor.view, Tensor.reshape, Tensor.expand, Tensor.transpose, Tensor.permute, Tensor.unsqueeze})
+
+
 class _Watch(TorchFunctionMode):
     """Calls `action(call, result)` for every operation on a parameter that has a rule, and returns what it returns.
 
@@ -175,6 +185,7 @@ class _Watch(TorchFunctionMode):
         self.names = {id(tensor): name for name, tensor in parameters.items()}
         self.action = action
         self.others = others
+        self.made = self.largest = 0
 
     def name(self, tensor: Tensor | None) -> str | None:
         """Name of a parameter, None for any other tensor."""
@@ -182,6 +193,14 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        result = self._handle(func, args, kwargs)
+        for leaf in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(leaf, Tensor) and func not in _FREE:
+                self.made += leaf.numel()
+                self.largest = max(self.largest, leaf.numel())
+        return result
+
+    def _handle(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         taken = {name for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and (name := self.name(leaf))}
         if not taken:
             return func(*args, **kwargs)
@@ -199,7 +218,7 @@ class _Watch(TorchFunctionMode):
         return self.action(call, result)
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self.__torch_function__(functional.linear, (), (x, weight, bias))
+        return self.__torch_function__(functional.linear, (), (x, weight, bias), {})
 
     def _note(self, taken: Iterable[str], func: Any, result: Any) -> Any:
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):

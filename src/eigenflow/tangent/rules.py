@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["AbstractRule", "ConvRule", "EmbeddingRule", "EntryRule", "Factors", "LinearRule"]
+__all__ = ["AbstractRule", "ConvRule", "EmbeddingRule", "EntryRule", "FactorSize", "Factors", "LinearRule"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,48 @@ class Factors:
         return self.inputs is not None and not self.inputs.is_floating_point()
 
 
+@dataclass(frozen=True)
+class FactorSize:
+    """Size of factors per sample, known without making them.
+
+    Attributes:
+        positions: Summed over in a row; 0 for entries.
+        ins: Length of an input; for tokens, how many tokens there are.
+        outs: Length of a signal; for entries, how many there are.
+        is_token: Whether inputs are token numbers.
+        blocks: How many such factors there are (groups).
+    """
+
+    positions: int
+    ins: int
+    outs: int
+    is_token: bool = False
+    blocks: int = 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of explicit rows, of all blocks."""
+        return self.blocks * self.outs * (self.ins if self.positions else 1)
+
+    def elements(self, width: int) -> int:
+        """Numbers that the factors hold per sample."""
+        inputs = 0 if self.is_token else self.positions * self.ins
+        return self.blocks * (inputs + width * max(1, self.positions) * self.outs)
+
+
 class AbstractRule(ABC):
     """The rule of one operation. It holds settings, never tensors."""
+
+    @abstractmethod
+    def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
+        """Size of `weight_factors`.
+
+        Args:
+            met: Shape of what the weight meets, without its first axis.
+            result: Shape of the result, without its first axis.
+            rows: Rows of the first axis per sample.
+            length: First axis of the weight.
+        """
 
     @abstractmethod
     def weight_factors(self, x: Tensor, signal: Tensor, samples: int) -> list[Factors]:
@@ -89,6 +129,10 @@ class LinearRule(AbstractRule):
         """(out,)"""
         return (self.outs,)
 
+    def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
+        """Positions are all axes but the last."""
+        return FactorSize(rows * prod(met[:-1]), met[-1], self.outs)
+
     def weight_factors(self, x: Tensor, signal: Tensor, samples: int) -> list[Factors]:
         """One outer part."""
         a = x.reshape(samples, -1, x.shape[-1])
@@ -111,6 +155,11 @@ class ConvRule(AbstractRule):
     def bias_shape(self) -> tuple[int, ...]:
         """(channels, 1, ...)"""
         return (self.outs, *(1 for _ in self.kernel))
+
+    def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
+        """Positions are those of the kernel."""
+        ins, outs = met[0] // self.groups * prod(self.kernel), self.outs // self.groups
+        return FactorSize(rows * prod(result[1:]), ins, outs, blocks=self.groups)
 
     def weight_factors(self, x: Tensor, signal: Tensor, samples: int) -> list[Factors]:
         """One outer part a group."""
@@ -144,6 +193,10 @@ class EmbeddingRule(AbstractRule):
         """Embeddings have no bias."""
         return ()
 
+    def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
+        """Positions are the tokens of a sample."""
+        return FactorSize(rows * prod(met), length, result[-1], is_token=True)
+
     def weight_factors(self, x: Tensor, signal: Tensor, samples: int) -> list[Factors]:
         """One token part; a padded position is no position."""
         tokens = x.reshape(samples, -1)
@@ -163,6 +216,10 @@ class EntryRule(AbstractRule):
     def bias_shape(self) -> tuple[int, ...]:
         """The same shape."""
         return self.shape
+
+    def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
+        """Entries of the parameter."""
+        return FactorSize(0, 0, prod(self.shape))
 
     def weight_factors(self, x: Tensor, signal: Tensor, samples: int) -> list[Factors]:
         """Sums of signals times what the parameter multiplies."""
