@@ -1,7 +1,7 @@
 """Whether to form M or to make products with it."""
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.tangent.cost import dense_cost, physical_bytes
+from eigenflow.tangent.cost import MeasureCost
 
 __all__ = ["METHODS", "choose_method"]
 
@@ -14,18 +14,26 @@ SMALL = 512
 
 
 def choose_method(
-    method: str, size: int, samples: int, num_parameters: int, modes: int | None, is_tracked: bool, drift: bool
+    method: str,
+    size: int,
+    modes: int | None,
+    is_tracked: bool,
+    drift: bool,
+    dense: MeasureCost,
+    product_flops: float,
+    allowed_bytes: int,
 ) -> str:
     """Take the method that the user asks for, or the cheaper one.
 
     Args:
         method: One of METHODS.
         size: Rows of M.
-        samples: Samples of the probe set.
-        num_parameters: Trainable parameters.
         modes: Eigenpairs wanted; None: all.
         is_tracked: Whether a tracker takes part.
         drift: Whether Mdot is wanted.
+        dense: What measuring by the dense operator costs.
+        product_flops: Operations of one product.
+        allowed_bytes: Memory that may be held.
 
     Raises:
         ArgumentError: For an unknown method, or one that cannot do what is asked.
@@ -42,7 +50,5 @@ def choose_method(
         return "products"
     if modes is None or size <= SMALL:
         return "dense"
-    dense = dense_cost(size, num_parameters, drift)
-    # A product costs four operations a parameter and sample.
-    products = 4.0 * samples * num_parameters * (max(LEAST_PRODUCTS, PRODUCTS_A_MODE * modes) + 3 * drift * modes)
-    return "products" if products < dense.flops or dense.peak_bytes > physical_bytes() else "dense"
+    products = product_flops * (max(LEAST_PRODUCTS, PRODUCTS_A_MODE * modes) + 3 * drift * modes)
+    return "products" if products < dense.flops or dense.peak_bytes > allowed_bytes else "dense"

@@ -184,7 +184,7 @@ def _sums(one: _Chunk, other: _Chunk) -> Iterator[Callable[[], list[tuple[Abstra
                 return [(rows, rows if is_same else other.rows(index, part))]
 
             yield made
-    for names in _batches(one.others, task.parameters, task.row_bytes // row_bytes):
+    for names in _batches(one.others, task.parameters, task.row_bytes // (3 * row_bytes)):
 
         def explicit(names: list[str] = names) -> list[tuple[AbstractPart, AbstractPart]]:
             rows = one.explicit(names)

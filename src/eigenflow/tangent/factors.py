@@ -1,11 +1,10 @@
 """The factors of J at a point, and their derivatives along a direction, for products that are made many times."""
 
-import torch
-from torch import Tensor
-from torch.func import jvp
+from dataclasses import replace
 
-from eigenflow.tangent.groups import find_groups, group_factors
-from eigenflow.tangent.layers import capture_signals
+import torch
+
+from eigenflow.tangent.groups import find_groups, record_factors
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.rules import Factors
@@ -31,42 +30,23 @@ def point_factors(
         The factors, group by group, and the parameters that no rule covers.
     """
     structure = point.structure
-    groups, left = ([], {}) if structure is None else find_groups(structure)
-    covered = {name for group in groups for name in group.names} - set(left)
+    groups = [] if structure is None else find_groups(structure)[0]
+    covered = {name for group in groups for name in group.names}
     others = tuple(name for name in point.parameters if name not in covered)
     if structure is None or not groups:
         return [], others
-    samples = len(point.inputs)
-    shapes: list[tuple[list[Factors], int]] = []
-
-    def tensors(p: Parameters) -> list[Tensor]:
-        met, signals = capture_signals(
-            point.network, structure, p, point.rest, point.inputs, point.spread, point.size // samples
-        )
-        shapes[:] = [
-            (factors, len(p[group.names[0]]))
-            for group in groups
-            for factors in group_factors(group, structure, met, signals, samples)
-        ]
-        return [t for factors, _ in shapes for f in factors for t in _floats(f)]
-
-    if direction is None:
-        values, dots = iter(tensors(point.parameters)), None
-    else:
-        primal, tangent, *_ = jvp(tensors, (dict(point.parameters),), (dict(direction),))
-        values, dots = iter(primal), iter(tangent)
+    width = point.size // len(point.inputs)
+    recorded = record_factors(
+        point.network, structure, point.parameters, point.rest, point.inputs, point.spread, width, direction
+    )
     found: list[FactorSum] = []
-    for factors, length in shapes:
-        own = [_rebuilt(f, [next(values).to(dtype) for _ in _floats(f)]) for f in factors]
-        moved = None if dots is None else [_rebuilt(f, [next(dots).to(dtype) for _ in _floats(f)]) for f in factors]
-        found.append((own, moved, length))
+    for one in recorded:
+        factors, dots = ([_rounded(f, dtype) for f in side] if side else None for side in (one.factors, one.dots))
+        assert factors is not None
+        found.append((factors, dots, len(point.parameters[one.group.names[0]])))
     return found, others
 
 
-def _floats(factors: Factors) -> list[Tensor]:
-    inputs = factors.inputs
-    return [factors.signals] if inputs is None or factors.is_token else [inputs, factors.signals]
-
-
-def _rebuilt(shape: Factors, tensors: list[Tensor]) -> Factors:
-    return Factors(shape.inputs if len(tensors) == 1 else tensors[0], tensors[-1])
+def _rounded(factors: Factors, dtype: torch.dtype) -> Factors:
+    inputs = factors.inputs if factors.inputs is None or factors.is_token else factors.inputs.to(dtype)
+    return replace(factors, inputs=inputs, signals=factors.signals.to(dtype))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from eigenflow.core.errors import NonFiniteError, ShapeError
+from eigenflow.tangent.cost import DensePlan, plan_dense
 from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_rate
 from eigenflow.tangent.layers import Structure
 from eigenflow.tangent.losses import AbstractLoss
@@ -36,6 +37,7 @@ class TangentPoint:
         inputs: Probe inputs, sample axis first.
         targets: Probe targets, as the loss takes them.
         objective: The loss, bound to these samples.
+        memory_budget: Bytes that forming M may hold; None: this machine's memory.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class TangentPoint:
         inputs: Tensor,
         targets: Tensor,
         objective: AbstractLoss,
+        memory_budget: int | None = None,
     ):
         self.network = network
         self.structure = structure
@@ -55,6 +58,7 @@ class TangentPoint:
         self.inputs = inputs
         self.targets = targets
         self.objective = objective
+        self.memory_budget = memory_budget
 
     @property
     def size(self) -> int:
@@ -147,16 +151,34 @@ class TangentPoint:
     @torch.no_grad()
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
-        return dense_kernel(self.dense_task())
+        return dense_kernel(self.dense_task(drift=False))
 
     @torch.no_grad()
     def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
         """M, and Mdot: its exact derivative when the parameters move along `direction`."""
-        return dense_kernel_and_rate(self.dense_task(), direction)
+        return dense_kernel_and_rate(self.dense_task(drift=True), direction)
 
-    def dense_task(self) -> DenseTask:
+    def dense_plan(self, *, drift: bool) -> DensePlan:
+        """How the dense operator is cut so that it fits the memory, and what forming it costs.
+
+        Raises:
+            ArgumentError: If it cannot fit.
+        """
+        samples = len(self.inputs)
+        return plan_dense(
+            self.structure,
+            self.parameters,
+            samples,
+            self.size // samples,
+            self.network.dtype.itemsize,
+            drift=drift,
+            budget=self.memory_budget,
+        )
+
+    def dense_task(self, *, drift: bool) -> DenseTask:
         """How the dense operator is formed."""
         samples = len(self.inputs)
+        plan = self.dense_plan(drift=drift)
 
         def spread(outputs: Tensor, rows: Tensor, part: slice) -> Tensor:
             objective = self.objective.part(len(outputs), samples)
@@ -170,8 +192,8 @@ class TangentPoint:
             self.inputs,
             spread,
             width=self.size // samples,
-            chunk=samples,
-            row_bytes=512 * 2**20,
+            chunk=plan.chunk,
+            row_bytes=plan.row_bytes,
         )
 
     def spread(self, outputs: Tensor, rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
-from eigenflow.tangent.cost import MeasureCost, dense_cost, require_memory
+from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
 from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import Structure, find_structure
@@ -45,6 +45,8 @@ class Probe:
         holdout: Test inputs and targets, or None. Their loss is recorded beside the probe's.
         dtype: Type in which the operator is evaluated, whatever the model's own type is.
         check_determinism: Evaluate the model twice and refuse it if the outputs differ.
+        memory_budget: Bytes that a measurement may hold beyond the model; None: this machine's memory. Samples are
+            taken in chunks so that it fits, and a measurement that cannot fit is refused before it starts.
 
     Raises:
         ShapeError, NonFiniteError, ArgumentError: For bad inputs or targets.
@@ -61,6 +63,7 @@ class Probe:
         *,
         dtype: torch.dtype = torch.float64,
         check_determinism: bool = True,
+        memory_budget: int | None = None,
     ):
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"`model` must be a torch.nn.Module, but is {type(model).__name__}.")
@@ -68,6 +71,7 @@ class Probe:
             raise ArgumentError(f"`dtype` must be torch.float64 or torch.float32, but is {dtype}.")
         self.network = Network(model, dtype)
         _require_same_dtype(model, inputs, targets)
+        self.memory_budget = _checked_budget(memory_budget)
         unbound = make_loss(loss)
         self.inputs, targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
         parameters, rest = self.network.state()
@@ -86,7 +90,12 @@ class Probe:
     @property
     def size(self) -> int:
         """Rows of M: samples * outputs."""
-        return len(self.inputs) * self.outputs
+        return len(self.inputs) * self.width
+
+    @property
+    def width(self) -> int:
+        """Rows of M per sample: entries of the error."""
+        return self.outputs
 
     @property
     def factor(self) -> float:
@@ -100,7 +109,16 @@ class Probe:
     def at(self, state: tuple[Parameters, Parameters] | None = None) -> TangentPoint:
         """The linearised network at a state, or at the model's present one."""
         parameters, rest = self.state() if state is None else state
-        return TangentPoint(self.network, self.structure, parameters, rest, self.inputs, self.targets, self.loss)
+        return TangentPoint(
+            self.network,
+            self.structure,
+            parameters,
+            rest,
+            self.inputs,
+            self.targets,
+            self.loss,
+            memory_budget=self.memory_budget,
+        )
 
     def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
         """Probe and holdout set at a state, or at the model's present one: the test error and what drives it.
@@ -112,10 +130,14 @@ class Probe:
 
     def cost(self, *, drift: bool = True) -> MeasureCost:
         """Estimate one measurement before it is made."""
-        return dense_cost(self.size, self._num_parameters(), drift)
+        # The budget is checked when it comes to measuring: a cost can be asked for at any time.
+        parameters = self._trainable()
+        itemsize = self.network.dtype.itemsize
+        plan = plan_dense(self.structure, parameters, len(self.inputs), self.width, itemsize, drift=drift, budget=2**62)
+        return dense_cost(self.size, sum(p.numel() for p in parameters.values()), drift, plan.cost.flops)
 
-    def _num_parameters(self) -> int:
-        return sum(p.numel() for p in self.network.model.parameters() if p.requires_grad)
+    def _trainable(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.network.model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def measure(
@@ -160,11 +182,13 @@ class Probe:
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
         modes = _checked_modes(modes, tracker, self.size)
+        cost = self.cost(drift=drift)
+        flops = product_flops(self.structure, self._trainable(), len(self.inputs))
         chosen = choose_method(
-            method, self.size, len(self.inputs), self._num_parameters(), modes, tracker is not None, drift
+            method, self.size, modes, tracker is not None, drift, cost, flops, self.memory_budget or physical_bytes()
         )
         if chosen == "dense":
-            require_memory(self.cost(drift=drift), self.size)
+            require_memory(cost, self.size, self.memory_budget)
         point = self.at() if at is None else at
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         along = _checked_direction(direction, point) if drift else None
@@ -214,7 +238,7 @@ class Probe:
             "holdout_samples": 0 if self.holdout is None else len(self.holdout[1]),
             "dtype": str(self.network.dtype),
             "method": self.method,
-            "parameters": self._num_parameters(),
+            "parameters": sum(p.numel() for p in self._trainable().values()),
             "cost": asdict(self.cost()),
             "checksum": digest.hexdigest(),
         }
@@ -233,6 +257,14 @@ class Probe:
                 return matrix, rate, operator_error
             # The rule's one assumption fails: outputs of one sample depend on another's input.
             self.structure = point.structure = None
+
+
+def _checked_budget(budget: int | None) -> int | None:
+    if budget is not None and (not isinstance(budget, int) or budget <= 0):
+        raise ArgumentError(
+            f"`memory_budget` must be a number of bytes > 0, or None for this machine's memory, but is {budget!r}."
+        )
+    return budget
 
 
 def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
