@@ -12,5 +12,8 @@ from eigenflow.tangent.losses import AbstractLoss as AbstractLoss
 from eigenflow.tangent.losses import SquaredLoss as SquaredLoss
 from eigenflow.tangent.losses import loss_factor as loss_factor
 from eigenflow.tangent.point import TangentPoint as TangentPoint
+from eigenflow.tangent.preconditioner import inverse_preconditioner as inverse_preconditioner
 from eigenflow.tangent.probe import Probe as Probe
+from eigenflow.tangent.sketch import SketchedLoss as SketchedLoss
+from eigenflow.tangent.sketch import sketched as sketched
 from eigenflow.tangent.snapshot import Snapshot as Snapshot

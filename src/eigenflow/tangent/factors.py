@@ -29,7 +29,8 @@ def point_factors(
     Returns:
         The factors, group by group, and the parameters that no rule covers.
     """
-    structure = point.structure
+    # A diagonal P^(-1) does not respect the outer products of the factors.
+    structure = point.structure if point.preconditioner is None else None
     groups = [] if structure is None else find_groups(structure)[0]
     covered = {name for group in groups for name in group.names}
     others = tuple(name for name in point.parameters if name not in covered)

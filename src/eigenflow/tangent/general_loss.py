@@ -33,11 +33,13 @@ class GeneralLoss(AbstractLoss):
         function: Maps outputs (in the network's own shape) and targets (as given) to a scalar.
         defect: What to do with negative curvature, and with gradients outside the range of H: "raise" or "drop".
         output_shape: Of the network, without the sample axis.
+        reduction: "sum" or "mean" over samples, found out when the loss is bound, or "unknown".
     """
 
     function: Callable[[Tensor, Tensor], Tensor] | None = None
     defect: Literal["raise", "drop"] = "raise"
     output_shape: tuple[int, ...] = ()
+    reduction: str = "unknown"
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -59,7 +61,33 @@ class GeneralLoss(AbstractLoss):
     def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
         """Keep the targets as they are; floating-point ones are converted."""
         targets = targets.to(dtype) if targets.is_floating_point() else targets
-        return replace(self, output_shape=tuple(output_shape[1:])), targets
+        bound = replace(self, output_shape=tuple(output_shape[1:]))
+        return replace(bound, reduction=bound._find_reduction(targets, output_shape, dtype)), targets
+
+    def part(self, samples: int, of: int) -> Self:
+        """The same loss on some samples: a mean over them counts each one by the whole number of samples."""
+        if samples == of or self.reduction == "sum":
+            return self
+        if self.reduction == "mean":
+            return self.scaled(samples / of)
+        raise ArgumentError(
+            f"`loss` '{self.name}' is neither a plain sum nor a plain mean over samples (weights differ between them), "
+            f"so samples cannot be taken in chunks. Allow a larger `memory_budget`, or use fewer samples."
+        )
+
+    def _find_reduction(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype) -> str:
+        """Whether half of the samples alone have the gradients that they have among all: a sum, a mean, or neither."""
+        samples = output_shape[0]
+        half = max(1, samples // 2)
+        outputs = torch.linspace(-1, 1, output_shape.numel(), dtype=dtype, device=targets.device).reshape(samples, -1)
+        try:
+            whole, alone = self.gradient(outputs, targets)[:half], self.gradient(outputs[:half], targets[:half])
+        except (RuntimeError, IndexError, TypeError, ValueError):
+            return "unknown"  # `require_valid` says what is wrong, on the real outputs
+        for name, ratio in (("sum", 1.0), ("mean", samples / half)):
+            if (alone - ratio * whole).norm() <= torch.finfo(dtype).eps ** 0.5 * alone.norm():
+                return name
+        return "unknown"
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The function's value."""

@@ -122,6 +122,10 @@ class AbstractLoss(ABC):
         """Raise where B or e does not exist; a no-op for losses that are convex everywhere."""
         del outputs, targets
 
+    def width(self, outputs: int) -> int:
+        """Entries of the error per sample."""
+        return outputs
+
     def part(self, samples: int, of: int) -> Self:
         """The same loss on some of the samples: gradients and roots stay those of the whole set."""
         del samples, of

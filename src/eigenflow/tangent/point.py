@@ -38,6 +38,7 @@ class TangentPoint:
         targets: Probe targets, as the loss takes them.
         objective: The loss, bound to these samples.
         memory_budget: Bytes that forming M may hold; None: this machine's memory.
+        preconditioner: Diagonal of P^(-1) by parameter name, which makes M = J P^(-1) J^T; None: the identity.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TangentPoint:
         targets: Tensor,
         objective: AbstractLoss,
         memory_budget: int | None = None,
+        preconditioner: Parameters | None = None,
     ):
         self.network = network
         self.structure = structure
@@ -59,11 +61,12 @@ class TangentPoint:
         self.targets = targets
         self.objective = objective
         self.memory_budget = memory_budget
+        self.preconditioner = preconditioner
 
     @property
     def size(self) -> int:
-        """Number of stacked outputs: samples * outputs."""
-        return self.outputs.numel()
+        """Rows of M: samples * entries of the error per sample (the outputs, unless the loss is sketched)."""
+        return len(self.outputs) * self.objective.width(self.outputs.shape[1])
 
     @cached_property
     def outputs(self) -> Float[Tensor, "samples outputs"]:
@@ -148,6 +151,13 @@ class TangentPoint:
         (gradient,) = pull_back(self.objective.gradient(self.outputs, self.targets))
         return gradient
 
+    def descent(self) -> dict[str, Tensor]:
+        """-P^(-1) times the gradient: dtheta/dt of gradient flow, or of the preconditioned one."""
+        gradient = self.gradient()
+        if self.preconditioner is None:
+            return {name: -g for name, g in gradient.items()}
+        return {name: -self.preconditioner[name] * g for name, g in gradient.items()}
+
     @torch.no_grad()
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
@@ -173,6 +183,7 @@ class TangentPoint:
             self.network.dtype.itemsize,
             drift=drift,
             budget=self.memory_budget,
+            has_scales=self.preconditioner is not None,
         )
 
     def dense_task(self, *, drift: bool) -> DenseTask:
@@ -194,6 +205,7 @@ class TangentPoint:
             width=self.size // samples,
             chunk=plan.chunk,
             row_bytes=plan.row_bytes,
+            scales=None if self.preconditioner is None else {n: p.sqrt() for n, p in self.preconditioner.items()},
         )
 
     def spread(self, outputs: Tensor, rows: Tensor) -> Tensor:
@@ -210,6 +222,8 @@ class TangentPoint:
 
         outputs, pull_back, *_ = vjp(apply, free)
         (gradients,) = vmap(pull_back)(self.spread(outputs, self._unstacked(rows)))
+        if self.preconditioner is not None:
+            gradients = {name: self.preconditioner[name] * g for name, g in gradients.items()}
         changes = vmap(lambda tangent: jvp(apply, (free,), (tangent,))[1])(gradients)
         return self.objective.weigh(outputs, self.targets, changes).reshape(len(rows), -1)
 

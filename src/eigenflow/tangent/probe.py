@@ -20,6 +20,7 @@ from eigenflow.tangent.loss_names import LossLike, make_loss
 from eigenflow.tangent.measuring import measure_dense, measure_products
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
+from eigenflow.tangent.preconditioner import checked_preconditioner
 from eigenflow.tangent.snapshot import Snapshot
 
 __all__ = ["Probe"]
@@ -95,7 +96,7 @@ class Probe:
     @property
     def width(self) -> int:
         """Rows of M per sample: entries of the error."""
-        return self.outputs
+        return self.loss.width(self.outputs)
 
     @property
     def factor(self) -> float:
@@ -106,8 +107,19 @@ class Probe:
         """Copy the model's trainable parameters, and the rest of its tensors, as they are now."""
         return self.network.state()
 
-    def at(self, state: tuple[Parameters, Parameters] | None = None) -> TangentPoint:
-        """The linearised network at a state, or at the model's present one."""
+    def at(
+        self,
+        state: tuple[Parameters, Parameters] | None = None,
+        *,
+        preconditioner: Mapping[str, Tensor] | torch.optim.Optimizer | None = None,
+    ) -> TangentPoint:
+        """The linearised network at a state, or at the model's present one.
+
+        Args:
+            state: From `state()`.
+            preconditioner: Makes M the operator J P^(-1) J^T of a preconditioned optimizer: Adam, AdamW, RMSprop or SGD
+                with momentum after a step, or the diagonal of P^(-1) by parameter name. Measure with `measure(at=...)`.
+        """
         parameters, rest = self.state() if state is None else state
         return TangentPoint(
             self.network,
@@ -118,6 +130,9 @@ class Probe:
             self.targets,
             self.loss,
             memory_budget=self.memory_budget,
+            preconditioner=None
+            if preconditioner is None
+            else checked_preconditioner(preconditioner, self.network.model, parameters),
         )
 
     def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
@@ -279,7 +294,7 @@ def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> No
 
 def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoint) -> dict[str, Tensor]:
     if direction is None:
-        return {name: -g for name, g in point.gradient().items()}
+        return point.descent()
     for name, parameter in point.parameters.items():
         if name not in direction or direction[name].shape != parameter.shape:
             came = f"has shape {tuple(direction[name].shape)}" if name in direction else "is missing"
