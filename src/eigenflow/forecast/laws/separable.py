@@ -100,8 +100,11 @@ class AbstractSeparableLaw(ABC):
         shape_values = np.clip(shape_values, *bounds[:, len(self.weights) :])
         columns = np.concatenate([self.shapes(shape_values, one).values for one in prepared])
         losses = np.exp(np.concatenate(list(log_losses)))
-        norms = np.linalg.norm(columns / losses[:, None], axis=0)
-        weights, _ = nnls(columns / losses[:, None] / norms, np.ones_like(losses))
+        relative = columns / losses[:, None]
+        sizes = np.sqrt(np.mean(relative**2, axis=0))
+        # A shape that these curves do not show (annealing at a constant rate) gets a weight in nats.
+        sizes[sizes == 0.0] = 1.0 / losses.mean()
+        weights, _ = nnls(relative / sizes, np.ones_like(losses))
         # A weight of zero has no logarithm; a thousandth of the loss leaves it free to grow again.
-        weights = np.maximum(weights, 1e-3 * np.sqrt(len(losses))) / norms
+        weights = np.maximum(weights, 1e-3) / sizes
         return np.log(np.clip(np.concatenate([weights, shape_values]), *bounds))

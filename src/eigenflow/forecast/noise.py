@@ -1,0 +1,104 @@
+"""The noise floor of a loss curve, and how far two runs of one setting lie apart: what no forecast can beat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import median_abs_deviation
+
+from eigenflow.core.errors import ArgumentError
+
+__all__ = ["NoiseFloor", "RepeatSpread", "correlation_length", "noise_floor", "repeat_spread"]
+
+Points = Float[np.ndarray, " point"]
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Scatter of neighbouring points around a smooth curve, in ln(loss) (0.001 is about 0.1 % of the loss).
+
+    Attributes:
+        sd: Standard deviation of one point's noise; what is correlated over many points is not in it.
+        points: Interior points behind it.
+    """
+
+    sd: float
+    points: int
+
+
+@dataclass(frozen=True)
+class RepeatSpread:
+    """Difference of runs that share everything but the seed, in ln(loss).
+
+    Attributes:
+        sd: Standard deviation of one run around the common curve, points' own noise included.
+        final: The same at the last common step.
+        runs: Number of runs.
+        settings: Number of settings that were run more than once.
+    """
+
+    sd: float
+    final: float
+    runs: int
+    settings: int
+
+
+def noise_floor(steps: Points, losses: Points) -> NoiseFloor:
+    """Estimate point noise from the distance of every point to the line through its two neighbours.
+
+    White noise of variance s^2 gives that distance the variance s^2 (1 + w^2 + (1 - w)^2), w the neighbour's weight in
+    ln(step); the curve's own bend drops out at second order. The spread is the median absolute deviation, so
+    that spikes and jumps of the learning rate do not count.
+
+    Raises:
+        ArgumentError: If there are fewer than 5 points.
+    """
+    if len(steps) < 5:
+        raise ArgumentError(f"A noise floor needs 5 points or more, but the curve has {len(steps)}.")
+    x, y = np.log(np.maximum(steps, 1)), np.log(losses)
+    weight = (x[2:] - x[1:-1]) / np.maximum(x[2:] - x[:-2], 1e-300)
+    distance = y[1:-1] - weight * y[:-2] - (1 - weight) * y[2:]
+    scaled = distance / np.sqrt(1.0 + weight**2 + (1 - weight) ** 2)
+    return NoiseFloor(float(median_abs_deviation(scaled, scale="normal")), len(scaled))
+
+
+def correlation_length(residuals: Points) -> float:
+    """Give the number of neighbouring points that count as one: (1 + r) / (1 - r), r the lag-one correlation.
+
+    Exact for a first-order autoregressive sequence; at least 1, and at most the number of points.
+    """
+    centred = residuals - residuals.mean()
+    power = float(centred @ centred)
+    if power == 0.0 or len(residuals) < 3:
+        return 1.0
+    # The sample correlation is low by about (1 + 4 r) / n (Kendall).
+    raw = float(centred[1:] @ centred[:-1]) / power
+    r = min(max(raw + (1 + 4 * max(raw, 0.0)) / len(residuals), 0.0), 0.999)
+    return float(min((1 + r) / (1 - r), len(residuals)))
+
+
+def repeat_spread(repeats: Sequence[Sequence[tuple[Points, Points]]]) -> RepeatSpread:
+    """Measure the spread between runs of the same setting.
+
+    Args:
+        repeats: For every setting, the runs as (steps, losses); settings with one run add nothing.
+
+    Raises:
+        ArgumentError: If no setting was run twice.
+    """
+    squares, finals, freedom, runs = [], 0.0, 0, 0
+    several = [setting for setting in repeats if len(setting) > 1]
+    if not several:
+        raise ArgumentError("`repeats` has no setting with two runs; a spread between runs needs one.")
+    for setting in several:
+        grid = setting[0][0]
+        inside = (grid >= max(steps[0] for steps, _ in setting)) & (grid <= min(steps[-1] for steps, _ in setting))
+        values = np.stack([np.interp(grid[inside], steps, np.log(losses)) for steps, losses in setting])
+        deviation = ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+        squares.append((deviation.mean(), len(setting) - 1))
+        finals += float(deviation[-1])
+        freedom += len(setting) - 1
+        runs += len(setting)
+    total = sum(square for square, _ in squares)
+    return RepeatSpread(float(np.sqrt(total / freedom)), float(np.sqrt(finals / freedom)), runs, len(several))
