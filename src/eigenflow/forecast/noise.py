@@ -12,6 +12,8 @@ from eigenflow.core.errors import ArgumentError
 __all__ = ["NoiseFloor", "RepeatSpread", "correlation_length", "noise_floor", "repeat_spread"]
 
 Points = Float[np.ndarray, " point"]
+# Median absolute deviation of a normal law of standard deviation 1.
+NORMAL_DEVIATION = 0.6744897501960817
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def noise_floor(steps: Points, losses: Points) -> NoiseFloor:
     weight = (x[2:] - x[1:-1]) / np.maximum(x[2:] - x[:-2], 1e-300)
     distance = y[1:-1] - weight * y[:-2] - (1 - weight) * y[2:]
     scaled = distance / np.sqrt(1.0 + weight**2 + (1 - weight) ** 2)
-    return NoiseFloor(float(median_abs_deviation(scaled, scale="normal")), len(scaled))
+    return NoiseFloor(float(median_abs_deviation(scaled)) / NORMAL_DEVIATION, len(scaled))
 
 
 def correlation_length(residuals: Points) -> float:

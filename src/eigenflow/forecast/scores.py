@@ -1,4 +1,4 @@
-"""Scores of a forecast with an interval: where it ends, how far off it is on the way, and whether the interval is true."""
+"""Scores of a forecast with an interval: where it ends, how far off it is on the way, whether the interval holds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,0 +1,110 @@
+"""The forecast benchmark's table, as Markdown."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["markdown"]
+
+SHOWN = ("final_error", "mae_after_branch", "coverage", "winkler")
+
+
+def markdown(
+    table: pd.DataFrame,
+    bootstrapped: pd.DataFrame,
+    coverage: Mapping[str, Mapping[str, float]],
+    floors: Sequence[Mapping[str, object]],
+) -> str:
+    """Write the whole report: laws by protocol, every set, coverage, bootstrap, noise floors."""
+    return "\n".join(
+        [
+            "# Forecasts of unseen parts of loss curves, by law",
+            "",
+            "Errors and widths are in the loss's own unit (nats; mean squared error for the mlp sets). Coverage is the",
+            "share of unseen points inside the 90 % interval, by curve; a set was left out of its own calibration.",
+            "",
+            "## Every protocol: geometric mean over all held-out curves of every set",
+            "",
+            _by_protocol(table),
+            "",
+            "## Every set",
+            "",
+            _by_set(table),
+            "",
+            "## Coverage by set, that set's folder left out of the calibration",
+            "",
+            _coverage(coverage),
+            "",
+            "## Interval score beside a residual bootstrap (geometric mean; smaller is better)",
+            "",
+            _bootstrap(table, bootstrapped),
+            "",
+            "## Noise floors (standard deviations of ln(loss))",
+            "",
+            _floors(floors),
+            "",
+        ]
+    )
+
+
+def _geometric(values: pd.Series) -> float:
+    return float(np.exp(np.log(np.maximum(values.abs(), 1e-7)).mean()))
+
+
+def _by_protocol(table: pd.DataFrame) -> str:
+    lines = [
+        "| protocol | law | curves | final error | MAE after branch | coverage | last point inside | interval score |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for (protocol, law), part in table.groupby(["protocol", "law"], sort=False):
+        lines.append(
+            f"| {protocol} | {law} | {len(part)} | {_geometric(part.final_error):.4f} | "
+            f"{_geometric(part.mae_after_branch):.4f} | {part.coverage.mean():.2f} | {part.inside_final.mean():.2f} | "
+            f"{_geometric(part.winkler):.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _by_set(table: pd.DataFrame) -> str:
+    names = ("set", "protocol", "law", "curves", "final error", "MAE", "MAE after branch", "R2 (median)", "coverage")
+    header = [*names, "width", "interval score", "CPU-s"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for (name, protocol, law), part in table.groupby(["set", "protocol", "law"], sort=False):
+        errors = (part.final_error.abs().mean(), part.mae.mean(), part.mae_after_branch.mean(), part.r2.median())
+        cells = [name, protocol, law, f"{len(part)}", *(f"{value:.4f}" for value in errors)]
+        cells += [f"{part.coverage.mean():.2f}", f"{part.width.mean():.4f}", f"{part.winkler.mean():.4f}"]
+        lines.append("| " + " | ".join([*cells, f"{part.cpu_s.mean():.2f}"]) + " |")
+    return "\n".join(lines)
+
+
+def _coverage(coverage: Mapping[str, Mapping[str, float]]) -> str:
+    names = sorted({name for entry in coverage.values() for name in entry})
+    lines = ["| law | " + " | ".join(names) + " | between 0.85 and 0.95 |", "|---|" + "---|" * (len(names) + 1)]
+    for law, entry in coverage.items():
+        inside = sum(0.85 <= entry[name] <= 0.95 for name in entry)
+        cells = " | ".join(f"{entry[name]:.2f}" if name in entry else "" for name in names)
+        lines.append(f"| {law} | {cells} | {inside} of {len(entry)} |")
+    return "\n".join(lines)
+
+
+def _bootstrap(table: pd.DataFrame, bootstrapped: pd.DataFrame) -> str:
+    lines = ["| protocol | intervals | coverage | interval score |", "|---|---|---|---|"]
+    for protocol in table.protocol.unique():
+        named = [(bootstrapped, "residual bootstrap of {}"), (table, "{}, calibrated")]
+        for frame, label in named:
+            for law, part in frame[frame.protocol == protocol].groupby("law", sort=False):
+                cells = (protocol, label.format(law), f"{part.coverage.mean():.2f}", f"{_geometric(part.winkler):.4f}")
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _floors(floors: Sequence[Mapping[str, object]]) -> str:
+    lines = [
+        "| set | point noise | between repeats | at the last step | runs | settings |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in floors:
+        cells = [row.get(key) for key in ("noise_sd", "repeat_sd", "repeat_final", "repeat_runs", "repeat_settings")]
+        lines.append(f"| {row['set']} | " + " | ".join("" if c is None else f"{c:.2g}" for c in cells) + " |")
+    return "\n".join(lines)

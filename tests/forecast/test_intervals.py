@@ -1,0 +1,126 @@
+"""Intervals on synthetic curves whose truth is known, and what a calibration learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out, shipped_calibration
+from eigenflow.forecast.intervals import COMPONENTS, Calibration, measure_spread, predict_interval
+from eigenflow.forecast.laws import History
+from eigenflow.forecast.laws.published import PUBLISHED_LAWS
+from eigenflow.forecast.pooled import pooled_fit
+from eigenflow.forecast.rehearsal import history_of
+from forecast.synthetic_curves import SCHEDULES, TOTAL, synthetic
+
+
+def column(spread, name):
+    return spread[:, COMPONENTS.index(name)]
+
+
+def fitted(law, curves):
+    return pooled_fit(curves, PUBLISHED_LAWS[law], rng=np.random.default_rng(0))
+
+
+def test_calibration_recovers_weights_and_covers_what_was_left_out():
+    """Student errors (4 degrees) with a variance of 2 x first + 0.5 x second component. 300 curves of 20 points: ln of
+    a weight is known to about 0.1, coverage of 100 fresh curves to about 1 %."""
+    rng = np.random.default_rng(0)
+
+    def cases(group, count):
+        found = []
+        for _ in range(count):
+            spread = np.zeros((20, len(COMPONENTS)))
+            spread[:, 0], spread[:, 1] = 1e-6 * np.exp(rng.normal(0, 1.5, (2, 20)))
+            scale = np.sqrt(2.0 * spread[:, 0] + 0.5 * spread[:, 1])
+            found.append(HeldOut(group, scale * rng.standard_t(4, 20), spread))
+        return found
+
+    learned = calibrate("any", [*cases("a", 150), *cases("b", 150)])
+    assert learned.weights[0] == pytest.approx(2.0, rel=0.25)
+    assert learned.weights[1] == pytest.approx(0.5, rel=0.35)
+    assert learned.factor == pytest.approx(2.132, rel=0.05)  # the 95 % quantile of Student's law
+    fresh = cases("c", 100)
+    inside = [np.mean(np.abs(case.errors) <= learned.half_width(case.spread)) for case in fresh]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_set_is_never_calibrated_on_itself():
+    """The set with errors a hundred times larger does not move its own calibration."""
+    rng = np.random.default_rng(1)
+
+    def cases(group, size):
+        return [HeldOut(group, rng.normal(0, size, 10), np.full((10, len(COMPONENTS)), 1e-6)) for _ in range(12)]
+
+    first, second, wild = cases("a", 1e-3), cases("b", 1e-3), cases("wild", 1e-1)
+    held = leave_out("any", [*first, *second, *wild])
+    alone = calibrate("any", [*first, *second])
+    assert held["wild"].weights == alone.weights and held["wild"].factor == alone.factor
+    assert held["wild"].sets == ("a", "b")
+
+
+def test_every_component_is_there_for_its_reason():
+    rng = np.random.default_rng(2)
+    curves = synthetic(names=("constant", "cosine"), rng=rng)
+    known = curves.curves
+    fit, other = fitted("momentum", known), fitted("power_time", known)
+    longer = History(np.array([TOTAL, 4 * TOTAL]), np.full(4 * TOTAL, 1e-3))
+    log_loss, jacobian = fit.log_prediction(longer)
+    alternative = other.log_prediction(longer)[0]
+    spread = measure_spread(fit, known, longer, log_loss, jacobian, [alternative], 4e-6, is_same_run=False)
+    misfit = column(spread, "misfit")
+    # Twice as far in steps, 4 times: (1 + ln 4)^2.
+    assert misfit[1] / misfit[0] == pytest.approx((1 + np.log(4)) ** 2, rel=0.02)
+    assert np.sqrt(column(spread, "noise")) == pytest.approx(1e-3, rel=0.3)
+    np.testing.assert_allclose(column(spread, "laws"), (alternative - log_loss) ** 2)
+    np.testing.assert_allclose(column(spread, "rehearsal"), max(4e-6, misfit[0]))
+    by_hand = [row @ fit.covariance @ row for row in jacobian]
+    np.testing.assert_allclose(column(spread, "parameters"), by_hand)
+    assert (column(spread, "runs") > 0).all()
+    again = measure_spread(fit, known, longer, log_loss, jacobian, [], is_same_run=True)
+    assert (column(again, "runs") == 0).all() and (column(again, "laws") == 0).all()
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
+    """The true law, correlated noise of known size: parameters and noise alone must cover 90 % of fresh runs.
+
+    40 runs of 15 points; coverage by run scatters by about 0.03 at correlation 0.8 (3 independent points a run)."""
+    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.645, 0, (), {})
+    shares = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        curves = synthetic(rng=rng, sd=2e-3, correlation=correlation)
+        known, truth = curves.curves[:3], curves["wsd"]
+        fit = pooled_fit(known, PUBLISHED_LAWS["momentum"], rng=rng, starts=1)
+        seen = replace(truth, steps=truth.steps[::4], losses=truth.losses[::4])
+        forecast = predict_interval(fit, known, history_of(seen), calibration)
+        shares.append(np.mean((seen.losses >= forecast.lower) & (seen.losses <= forecast.upper)))
+    assert np.mean(shares) == pytest.approx(0.9, abs=0.05)
+
+
+def test_forecast_carries_its_calibration():
+    curves = synthetic(rng=np.random.default_rng(4), names=("constant", "cosine"))
+    calibration = shipped_calibration("momentum")
+    fit = fitted("momentum", curves.curves)
+    history = History(np.array([1000, TOTAL]), SCHEDULES["wsd"].rates)
+    forecast = predict_interval(fit, curves.curves, history, calibration, alternatives=[fitted("power_time", curves)])
+    assert (forecast.lower < forecast.loss).all() and (forecast.loss < forecast.upper).all()
+    assert forecast.calibration.cases > 100 and len(forecast.calibration.coverage) >= 5
+    assert all(0 <= share <= 1 for share in forecast.calibration.coverage.values())
+
+
+def test_unknown_law_gets_the_calibration_of_all_laws():
+    assert shipped_calibration("my own law").law == "default"
+
+
+@pytest.mark.rejects
+def test_calibration_needs_cases_and_the_curves_of_the_fit():
+    with pytest.raises(ArgumentError, match="needs 10 held-out curves or more, but law 'x' has 1"):
+        calibrate("x", [HeldOut("a", np.ones(3), np.ones((3, len(COMPONENTS))))])
+    curves = synthetic(rng=np.random.default_rng(0), names=("constant", "cosine"))
+    fit = fitted("momentum", curves.curves)
+    history = history_of(curves[0])
+    with pytest.raises(ArgumentError, match="must be the 2 curves of the fit, but has 1"):
+        measure_spread(fit, curves.curves[:1], history, *fit.log_prediction(history), [], is_same_run=False)
