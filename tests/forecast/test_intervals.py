@@ -102,7 +102,7 @@ def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
 
 def test_forecast_carries_its_calibration():
     curves = synthetic(rng=np.random.default_rng(4), names=("constant", "cosine"))
-    calibration = shipped_calibration("momentum")
+    calibration = shipped_calibration("transport")
     fit = fitted("momentum", curves.curves)
     history = History(np.array([1000, TOTAL]), SCHEDULES["wsd"].rates)
     forecast = predict_interval(fit, curves.curves, history, calibration, alternatives=[fitted("power_time", curves)])
