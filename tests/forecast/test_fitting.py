@@ -1,42 +1,16 @@
 """Fits of synthetic curves whose truth is known, with noise as real curves have it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast import Curve, FitStatus, Schedule, fit_law
-from eigenflow.forecast.laws import History, TransportLaw
-
-TRUTH = {"L_inf": 2.6, "A": 0.08, "a": 0.5, "s0": 0.01, "B": 0.08, "q": 0.65, "r": 250.0, "b": 1.8}
-TRUTH |= {"alpha": 0.35, "p": 1.0}
-PEAK, WARMUP, TOTAL = 3e-4, 1000, 20_000
-SCHEDULES = {
-    "cosine": Schedule.cosine(total=TOTAL, peak=PEAK, end=PEAK / 10, warmup=WARMUP),
-    "constant": Schedule.constant(total=TOTAL, peak=PEAK, warmup=WARMUP),
-    "two stage": Schedule.two_stage(total=12_000, peak=PEAK, end=0.3 * PEAK, change=7000, warmup=WARMUP),
-}
-UNSEEN = Schedule.wsd(total=TOTAL, peak=PEAK, end=PEAK / 10, decay_start=16_000, warmup=WARMUP)
-
-
-def true_losses(schedule: Schedule, steps: np.ndarray, **values: float) -> np.ndarray:
-    law = TransportLaw(reference=SCHEDULES["constant"].times[-1] / PEAK)
-    truth = TRUTH | values
-    theta = np.array([float(p.to_theta(truth[p.name])) for p in TransportLaw.parameters])
-    return np.exp(law.evaluate(theta, law.prepare(History(steps, schedule.rates)))[0])
-
-
-def curve(name: str, rng: np.random.Generator, *, noise: float = 3e-4, size: float | None = None, **values) -> Curve:
-    """Points every 128 steps, correlated over about four of them, as logged averages are."""
-    schedule = SCHEDULES[name]
-    steps = np.arange(WARMUP, schedule.total + 1, 128)
-    white = rng.standard_normal(len(steps) + 3)
-    smooth = np.convolve(white, np.full(4, 0.5), mode="valid")
-    return Curve(name, steps, true_losses(schedule, steps, **values) * np.exp(noise * smooth), schedule, size=size)
-
-
-def three(seed: int, **values) -> list[Curve]:
-    rng = np.random.default_rng(seed)
-    return [curve(name, rng, **values) for name in SCHEDULES]
+from eigenflow.forecast import Curve, FitStatus, fit_law
+from eigenflow.forecast.fit_file import read_fit, write_fit
+from eigenflow.forecast.laws import History
+from eigenflow.forecast.priors import learned_prior
+from forecast.synthetic_runs import SCHEDULES, TOTAL, TRUTH, UNSEEN, curve, three, true_losses
 
 
 def test_truth_lies_in_its_intervals_and_the_forecast_is_within_the_noise():
@@ -72,8 +46,13 @@ def test_without_a_prior_the_fit_is_the_least_squares_fit():
 
 
 def test_a_single_constant_rate_leaves_relaxation_to_the_prior():
-    """One constant rate has no change of rate: nothing in it tells alpha, r or b, and the fit must say so."""
-    fit = fit_law([curve("constant", np.random.default_rng(3))], starts=1)
+    """One constant rate has no change of rate: nothing in it tells q, r or b, and the fit must say so.
+
+    With a prior that is independent from parameter to parameter, what a fit "learned" is what the data said.
+    """
+    shipped = learned_prior("language")
+    independent = replace(shipped, covariance=np.diag(np.diag(shipped.covariance)), name="independent")
+    fit = fit_law([curve("constant", np.random.default_rng(3))], starts=1, prior=independent)
     learned = {row["name"]: row["learned"] for row in fit.parameters}
     assert max(learned[name] for name in ("q", "r", "b", "alpha")) < 0.1
     assert learned["L_inf"] > 0.9
@@ -133,3 +112,35 @@ def test_a_size_that_the_fit_cannot_know_is_refused():
     fit = fit_law(three(0), starts=1)
     with pytest.raises(ArgumentError, match="the fitted curves have no size"):
         fit.predict(UNSEEN, size=1e9)
+
+
+def test_a_fit_comes_back_from_its_file_to_the_last_bit(tmp_path):
+    fit = fit_law(three(4), starts=1)
+    write_fit(fit, tmp_path / "fit.json")
+    again = read_fit(tmp_path / "fit.json")
+    one, other = fit.predict(UNSEEN, every=100), again.predict(UNSEEN, every=100)
+    for name in ("steps", "loss", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert again.parameters == fit.parameters
+    assert again.status is fit.status
+
+
+def test_a_published_law_is_fitted_and_stored_too(tmp_path):
+    fit = fit_law(three(4), "momentum", starts=2)
+    assert fit.prior is None
+    write_fit(fit, tmp_path / "fit.json")
+    np.testing.assert_array_equal(
+        read_fit(tmp_path / "fit.json").predict(UNSEEN, every=500).loss, fit.predict(UNSEEN, every=500).loss
+    )
+
+
+@pytest.mark.rejects
+def test_files_that_are_no_fit_are_refused(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(ArgumentError, match="is no fit: not JSON"):
+        read_fit(tmp_path / "a.json")
+    with pytest.raises(ArgumentError, match="is no fit: covariance, curves, law, schema, theta missing"):
+        read_fit(tmp_path / "b.json")
+    with pytest.raises(ArgumentError, match="There is no fit at"):
+        read_fit(tmp_path / "c.json")

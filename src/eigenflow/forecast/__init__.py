@@ -6,7 +6,11 @@ from eigenflow.forecast.curves import Origin as Origin
 from eigenflow.forecast.fit import Fit as Fit
 from eigenflow.forecast.fit import FitStatus as FitStatus
 from eigenflow.forecast.fit import Forecast as Forecast
+from eigenflow.forecast.fit_file import read_fit as read_fit
+from eigenflow.forecast.fit_file import write_fit as write_fit
 from eigenflow.forecast.fitting import fit_law as fit_law
+from eigenflow.forecast.identification import profiles as profiles
+from eigenflow.forecast.identification import worth_of_runs as worth_of_runs
 from eigenflow.forecast.power_law import PowerLawForecast as PowerLawForecast
 from eigenflow.forecast.power_law import power_law_forecast as power_law_forecast
 from eigenflow.forecast.reading import read_curves as read_curves

@@ -16,11 +16,13 @@ from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.objective import FitSettings, FittedCurve, Objective, observation_weights
 from eigenflow.forecast.priors import Prior, learned_prior, priors_for
 
-__all__ = ["fit_law", "observed_history"]
+__all__ = ["build_objective", "curvature", "fit_law", "observed_history"]
 
 # Starts whose cost is this close (in units of half a squared standard deviation) have found the same optimum.
 SAME_COST = 0.05
 EVALUATIONS = 150
+# Logarithm of the odds at which a fit leaves the first prior for another one.
+CLEARLY = 6.0
 # The noise is measured after a first fit; a second one follows where it was off by more than this factor.
 NOISE_OFF = 1.3
 
@@ -62,12 +64,14 @@ def fit_law(
     given = settings or FitSettings()
     found: list[tuple[float, Objective, Any, list[float], int, Prior | None]] = []
     for candidate in _candidates(chosen, prior):
-        objective = _objective(known, chosen, candidate, given)
+        objective = build_objective(known, chosen, candidate, given)
         held = _held(objective.covariates, fixed)
         objective, result, costs, spent = _search(objective, starts, np.random.default_rng(seed), held)
         found.append((_evidence(objective, result, held), objective, result, costs, spent, candidate))
-    _, objective, result, costs, spent, candidate = max(found, key=lambda one: one[0])
-    agreed = sum(cost <= result.cost + SAME_COST for cost in costs)
+    # The first prior of the file is preferred until the data speak clearly for another one.
+    best = max(range(len(found)), key=lambda k: found[k][0] - (CLEARLY if k else 0.0))
+    _, objective, result, costs, spent, candidate = found[best]
+    agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
     certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
     return _finished(objective, result, certificate, known, candidate, set(_held(objective.covariates, fixed)))
 
@@ -101,7 +105,8 @@ def _candidates(law: Law, prior: str | Prior | None) -> list[Prior | None]:
     return [learned_prior(prior)]
 
 
-def _objective(curves: Sequence[Curve], law: Law, prior: Prior | None, settings: FitSettings) -> Objective:
+def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, settings: FitSettings) -> Objective:
+    """Prepare curves, weights and prior for a law; the noise is the smallest one until it is measured."""
     used = [_windows(curve, settings) for curve in curves]
     histories = [observed_history(curve) for curve in used]
     if isinstance(law, ScaledLaw):
@@ -192,7 +197,7 @@ def _measured_noise(objective: Objective, theta: Theta) -> float:
     return max(float(np.median(np.abs(weighted))) / 0.6745, objective.noise)
 
 
-def _curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[int]) -> tuple[np.ndarray, np.ndarray]:
+def curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[int]) -> tuple[np.ndarray, np.ndarray]:
     """Precision of the free parameters at the optimum, and their indices."""
     free = np.array([k for k in range(objective.covariates.count) if k not in held])
     _, gradient = objective.scaled(theta)
@@ -202,7 +207,7 @@ def _curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[
 
 def _evidence(objective: Objective, result: Any, held: dict[int, float]) -> float:
     """Laplace's approximation of the logarithm of the marginal likelihood, to choose between priors."""
-    precision, free = _curvature(objective, result.x, held)
+    precision, free = curvature(objective, result.x, held)
     own = objective.root.T @ objective.root
     known = [k for k in free if own[k, k] > 0]
     prior_volume = np.linalg.slogdet(own[np.ix_(known, known)])[1] if known else 0.0
@@ -219,7 +224,7 @@ def _finished(
     prior: Prior | None,
     held: set[int],
 ) -> Fit:
-    precision, free = _curvature(objective, result.x, held)
+    precision, free = curvature(objective, result.x, held)
     covariance = np.zeros((objective.covariates.count, objective.covariates.count))
     covariance[np.ix_(free, free)] = np.linalg.inv(precision)
     prior_precision = objective.root.T @ objective.root

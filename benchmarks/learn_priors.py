@@ -1,0 +1,162 @@
+"""What do many runs have in common? Learns the priors that `forecast/priors.json` ships.
+
+Run:  python benchmarks/learn_priors.py DATA --out src/eigenflow/forecast/priors.json
+      python benchmarks/learn_priors.py DATA --without multipowerlaw --out other.json
+
+DATA is a folder of sets of loss curves with their READMEs (benchmarks/README.md). Empirical Bayes: parameters of a
+family of runs (`_run_families.py`) are draws from one Gaussian; its mean and covariance are found by
+expectation-maximisation with Laplace's approximation for every family. A collection of n families weighs as sqrt(n), so
+that none decides alone. Slopes in size and peak rate are regressed within series that differ in nothing else.
+
+The covariance between families is then multiplied by `TEMPER`: in leave-one-schedule-out forecasts narrower priors than
+the spread between families did better, at most collections (table in docs/forecast.md).
+"""
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from _run_families import RunFamily, run_families
+from eigenflow.forecast.covariates import size_coordinate
+from eigenflow.forecast.fitting import build_objective, curvature
+from eigenflow.forecast.laws import TransportLaw
+from eigenflow.forecast.objective import FitSettings, Objective
+from eigenflow.forecast.priors import Prior
+
+NAMES = tuple(p.name for p in TransportLaw.parameters)[1:]
+# A weak hyperprior, worth PSEUDO families: the middle and spread of language models, by eye.
+CENTRE = np.array([-2.9, -0.6, -5.0, -2.4, 0.65, 5.0, 0.5, 0.3, 1.0])
+SPREAD = np.array([1.0, 0.3, 1.5, 0.5, 0.12, 0.8, 1.0, 0.15, 0.05])
+PSEUDO = 3.0
+TEMPER = 0.25
+ROUNDS = 8
+EVALUATIONS = 60
+PRIORS = {
+    "language": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m"),
+    "general": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m", "c5m", "chess", "mlp"),
+}
+SIZE_SLOPES = ("L_inf", "A", "B")
+RATE_SLOPES = ("L_inf", "A", "a", "B", "q")
+
+
+@dataclass
+class Fitted:
+    """A family with its running estimate."""
+
+    family: RunFamily
+    objective: Objective
+    theta: np.ndarray
+    covariance: np.ndarray
+
+
+def prior_of(mean: np.ndarray, covariance: np.ndarray) -> Prior:
+    return Prior("learning", "transport", NAMES, mean, covariance, {}, "")
+
+
+def fit_family(family: RunFamily, prior: Prior, start: np.ndarray | None, noise: float) -> Fitted:
+    objective = build_objective(family.curves, TransportLaw(), prior, FitSettings()).with_noise(noise)
+    if start is None:
+        lowest = min(float(curve.log_losses.min()) for curve in objective.curves)
+        start = np.concatenate([[lowest - 0.15], prior.mean])
+    theta = objective.minimise(start, EVALUATIONS).x
+    precision, _ = curvature(objective, theta, {})
+    return Fitted(family, objective, theta, np.linalg.inv(precision))
+
+
+def measured_noise(fitted: Fitted) -> float:
+    curves = zip(fitted.objective.parts(fitted.theta), fitted.objective.curves, strict=True)
+    residuals = np.concatenate([residual * curve.weights for (residual, _), curve in curves])
+    return max(float(np.median(np.abs(residuals))) / 0.6745, FitSettings().smallest_noise)
+
+
+def learn(families: list[RunFamily]) -> tuple[np.ndarray, np.ndarray, list[Fitted]]:
+    """Mean and covariance between families, and the families' own estimates."""
+    counts = Counter(family.collection for family in families)
+    weights = np.array([counts[family.collection] ** -0.5 for family in families])
+    mean, covariance = CENTRE.copy(), np.diag(SPREAD**2)
+    found: list[Fitted] = []
+    for _ in range(ROUNDS):
+        prior = prior_of(mean, covariance)
+        before = found or [None] * len(families)
+        found = [
+            fit_family(
+                family,
+                prior,
+                None if old is None else old.theta,
+                FitSettings().smallest_noise if old is None else measured_noise(old),
+            )
+            for family, old in zip(families, before, strict=True)
+        ]
+        values = np.stack([one.theta[1:] for one in found])
+        mean = (weights @ values + PSEUDO * CENTRE) / (weights.sum() + PSEUDO)
+        off = values - mean
+        spread = sum(
+            w * (np.outer(d, d) + one.covariance[1:, 1:]) for w, d, one in zip(weights, off, found, strict=True)
+        )
+        covariance = (spread + PSEUDO * np.diag(SPREAD**2)) / (weights.sum() + PSEUDO)
+    return mean, covariance, found
+
+
+def slopes(found: list[Fitted], kind: str, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Regression within series, weighed by the families' own precision; spread between series is the uncertainty."""
+    learned = {}
+    for name in names:
+        k = 0 if name == "L_inf" else 1 + NAMES.index(name)
+        each = []
+        series = {(f.family.series if kind == "rate" else _without_model(f.family)) for f in found}
+        for one in sorted(series):
+            members = [f for f in found if (f.family.series if kind == "rate" else _without_model(f.family)) == one]
+            if kind == "rate":
+                x = np.array([np.log(f.family.peak) for f in members])
+            else:
+                middle = np.exp(np.mean([np.log(f.family.size) for f in members]))
+                x = np.array([size_coordinate(f.family.size, float(middle)) for f in members])
+            if len(members) < 2 or np.ptp(x) < 0.3:
+                continue
+            y, w = np.array([f.theta[k] for f in members]), np.array([1 / f.covariance[k, k] for f in members])
+            centred = x - np.average(x, weights=w)
+            each.append((float((w * centred * y).sum() / (w * centred**2).sum()), float((w * centred**2).sum())))
+        if each:
+            value, precision = np.array(each).T
+            middle = float(np.average(value, weights=np.sqrt(precision)))
+            spread = float(np.sqrt(np.average((value - middle) ** 2, weights=np.sqrt(precision))))
+            learned[f"{name} | {kind}"] = (round(middle, 4), round(max(spread, 0.02), 4))
+    return learned
+
+
+def _without_model(family: RunFamily) -> str:
+    """Series over sizes: same collection, data set and peak rate."""
+    head = " ".join(family.series.split()[:2])
+    return f"{head} {family.peak:g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--without", nargs="*", default=[], help="Collections to leave out.")
+    parser.add_argument("--temper", type=float, default=TEMPER)
+    args = parser.parse_args()
+    families = [family for family in run_families(args.data) if family.collection not in args.without]
+    shipped = {}
+    for name, collections in PRIORS.items():
+        members = [family for family in families if family.collection in collections]
+        mean, covariance, found = learn(members)
+        moves = slopes(found, "size", SIZE_SLOPES) | slopes(found, "rate", RATE_SLOPES)
+        runs = Counter(family.collection for family in members)
+        text = ", ".join(f"{collection} ({count} families)" for collection, count in runs.items())
+        prior = Prior(name, "transport", NAMES, mean.round(4), (args.temper * covariance).round(6), moves, text)
+        shipped[name] = prior.to_dict()
+        print(
+            name, dict(zip(NAMES, mean.round(2), strict=True)), np.sqrt(np.diag(covariance)).round(2), moves, flush=True
+        )
+    form = {"schema": 1, "made_by": "benchmarks/learn_priors.py", "temper": args.temper, "priors": shipped}
+    args.out.write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
