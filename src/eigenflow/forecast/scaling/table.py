@@ -1,0 +1,211 @@
+"""Tables of finished runs: size, tokens and final loss, read from CSV or Parquet and checked row by row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.forecast.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
+
+__all__ = ["ScalingTable", "make_table", "read_scaling_table"]
+
+RECOGNISED = {
+    "size": ("size", "params", "model_params", "parameters", "n_params", "N", "num_params"),
+    "tokens": ("tokens", "train_tokens", "D", "num_tokens"),
+    "loss": ("loss", "val_loss", "final_loss", "smooth_loss", "final_val_loss", "train_loss"),
+    "flops": ("flops", "train_flop", "flops_budget", "budget", "C", "train_flops", "compute"),
+    "unique_tokens": ("unique_tokens", "U"),
+}
+MIN_ROWS = 3
+# Sizes of one table spread over at most about four decades; a factor of a million is millions beside units.
+UNIT_GAP = 3e4
+# C = 6 N D holds within a factor of 2 to 3 for small models; a larger one is another unit or another count.
+FLOPS_GAP = 10.0
+
+
+@dataclass(frozen=True)
+class ScalingTable:
+    """Finished runs.
+
+    Attributes:
+        size: Parameters, by the convention of the table (state it: with or without embeddings).
+        tokens: Training tokens seen, repeated ones counted every time.
+        loss: Final loss in nats per token.
+        unique_tokens: Distinct tokens, or None where every token was seen once.
+        source: File, or "arguments".
+    """
+
+    size: Float[np.ndarray, " run"]
+    tokens: Float[np.ndarray, " run"]
+    loss: Float[np.ndarray, " run"]
+    unique_tokens: Float[np.ndarray, " run"] | None = None
+    source: str = "arguments"
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def flops(self) -> Float[np.ndarray, " run"]:
+        """Training compute by C = 6 N D."""
+        return FLOPS_PER_PARAMETER_TOKEN * self.size * self.tokens
+
+    @property
+    def epochs(self) -> Float[np.ndarray, " run"] | None:
+        """Passes over the unique tokens, at least 1; None where every token was seen once."""
+        return None if self.unique_tokens is None else np.maximum(self.tokens / self.unique_tokens, 1.0)
+
+    def take(self, index: np.ndarray) -> "ScalingTable":
+        """The rows that a mask or an index picks."""
+        unique = None if self.unique_tokens is None else self.unique_tokens[index]
+        return ScalingTable(self.size[index], self.tokens[index], self.loss[index], unique, self.source)
+
+
+def make_table(
+    size: Sequence[float] | np.ndarray,
+    tokens: Sequence[float] | np.ndarray,
+    loss: Sequence[float] | np.ndarray,
+    unique_tokens: Sequence[float] | np.ndarray | None = None,
+    *,
+    source: str = "arguments",
+    rows: np.ndarray | None = None,
+) -> ScalingTable:
+    """Check runs and put them into a table.
+
+    Args:
+        size: Parameters of each run.
+        tokens: Tokens seen by each run.
+        loss: Its final loss.
+        unique_tokens: Distinct tokens, at most `tokens`.
+        source: Where they come from, for messages.
+        rows: Number of each row there, for messages; None counts from 0.
+
+    Raises:
+        NonFiniteError: If a value is NaN or infinite.
+        ArgumentError: If a value is not positive, there are fewer than 3 runs, lengths differ, or sizes or tokens
+            look like a mix of units.
+    """
+    columns = {"size": size, "tokens": tokens, "loss": loss}
+    if unique_tokens is not None:
+        columns["unique_tokens"] = unique_tokens
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ArgumentError(f"{source}: columns must have one length, but have {lengths}. Drop incomplete runs.")
+    for name, values in arrays.items():
+        _check_column(name, values, source, _rows(rows, values))
+    if len(arrays["loss"]) < MIN_ROWS:
+        raise ArgumentError(f"{source}: a table needs at least {MIN_ROWS} runs, but has {len(arrays['loss'])}.")
+    for name in ("size", "tokens"):
+        _check_units(name, arrays[name], source, _rows(rows, arrays[name]))
+    return ScalingTable(**arrays, source=source)
+
+
+def read_scaling_table(
+    path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> ScalingTable:
+    """Read a CSV or Parquet file of finished runs.
+
+    Args:
+        path: The file.
+        columns: Names of its columns for "size", "tokens", "loss", "flops", "unique_tokens"; those left out are
+            recognised by their usual names. Tokens are flops / (6 size) where there are none.
+        where: Rows to keep, as column -> value (compared as text).
+
+    Returns:
+        The checked table.
+
+    Raises:
+        ArgumentError: If the file or a column is missing, or a row is not allowed; the message names file and row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArgumentError(f"`path` must be a CSV or Parquet file, but there is no file '{path}'.")
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    frame.index = frame.index + 2  # as an editor counts: the header is row 1
+    frame = _keep(frame, where or {}, path)
+    named = {role: _column(frame, role, (columns or {}).get(role), path) for role in RECOGNISED}
+    missing = [role for role in ("size", "loss") if named[role] is None]
+    missing += [] if named["tokens"] or named["flops"] else ["tokens or flops"]
+    if missing:
+        raise ArgumentError(
+            f"{path}: found no column for {', '.join(missing)}. It has {', '.join(map(str, frame.columns))}; "
+            f"map one, for example columns={{'size': '{frame.columns[0]}'}} (--column size={frame.columns[0]})."
+        )
+    size, loss = (frame[named[role]].astype(float) for role in ("size", "loss"))
+    flops = None if named["flops"] is None else frame[named["flops"]].astype(float)
+    tokens = frame[named["tokens"]].astype(float) if named["tokens"] else flops / FLOPS_PER_PARAMETER_TOKEN / size
+    unique = None if named["unique_tokens"] is None else frame[named["unique_tokens"]].astype(float).to_numpy()
+    if named["flops"] and named["tokens"]:
+        _check_flops(size, tokens, flops, path)
+    return make_table(
+        size.to_numpy(), tokens.to_numpy(), loss.to_numpy(), unique, source=str(path), rows=frame.index.to_numpy()
+    )
+
+
+def _rows(rows: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    return np.arange(len(values)) if rows is None else rows
+
+
+def _keep(frame: pd.DataFrame, where: Mapping[str, str], path: Path) -> pd.DataFrame:
+    for column, value in where.items():
+        if column not in frame:
+            raise ArgumentError(f"{path}: `where` names no column '{column}'. It has {', '.join(frame.columns)}.")
+        kept = frame[frame[column].astype(str) == str(value)]
+        if kept.empty:
+            known = ", ".join(sorted(map(str, frame[column].unique()))[:12])
+            raise ArgumentError(f"{path}: no row has {column} = {value}. The column holds {known}.")
+        frame = kept
+    return frame
+
+
+def _column(frame: pd.DataFrame, role: str, asked: str | None, path: Path) -> str | None:
+    if asked is not None:
+        if asked not in frame:
+            raise ArgumentError(f"{path}: `columns` maps {role} to '{asked}'. It has {', '.join(frame.columns)}.")
+        return asked
+    return next((name for name in RECOGNISED[role] if name in frame), None)
+
+
+def _check_column(name: str, values: np.ndarray, source: str, rows: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise NonFiniteError(
+            f"{source}, row {rows[bad[0]]}: `{name}` is {values[bad[0]]} ({len(bad)} such rows). "
+            f"Leave out runs that diverged or did not finish."
+        )
+    bad = np.flatnonzero(values <= 0)
+    if len(bad):
+        raise ArgumentError(
+            f"{source}, row {rows[bad[0]]}: `{name}` must be positive, but is {values[bad[0]]:g} "
+            f"({len(bad)} such rows). The laws are fitted to its logarithm."
+        )
+
+
+def _check_units(name: str, values: np.ndarray, source: str, rows: np.ndarray) -> None:
+    ordered = np.sort(values)
+    gaps = ordered[1:] / ordered[:-1]
+    if len(gaps) and gaps.max() > UNIT_GAP:
+        low = int(np.flatnonzero(values == ordered[int(gaps.argmax())])[0])
+        raise ArgumentError(
+            f"{source}, row {rows[low]}: `{name}` jumps from {ordered[int(gaps.argmax())]:g} to "
+            f"{ordered[int(gaps.argmax()) + 1]:g} with nothing between, which looks like mixed units (millions beside "
+            f"units). Give all rows in one unit."
+        )
+
+
+def _check_flops(size: pd.Series, tokens: pd.Series, flops: pd.Series, path: Path) -> None:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (flops / (FLOPS_PER_PARAMETER_TOKEN * size * tokens)).to_numpy()
+    bad = np.flatnonzero(~((ratio > 1 / FLOPS_GAP) & (ratio < FLOPS_GAP)))
+    if len(bad):
+        raise ArgumentError(
+            f"{path}, row {size.index[bad[0]]}: flops = {flops.iloc[bad[0]]:g}, but 6 * size * tokens = "
+            f"{6 * size.iloc[bad[0]] * tokens.iloc[bad[0]]:g} ({len(bad)} such rows). Units are mixed, or the column "
+            f"overflowed; correct it, or leave it out by mapping another column."
+        )
