@@ -22,6 +22,7 @@ MIN_POINTS = 5
 DRAWS = 400
 # ln N beyond which no optimum is looked for, from the centre of the table.
 REACH = 40.0
+FLAT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ class IsoFlop:
 def optimal_log_size(parameters: np.ndarray, log_product: np.ndarray) -> np.ndarray:
     """Centred ln N of smallest loss for centred ln(N D), by bisection on the slope of the reducible loss.
 
-    The optimum is where alpha times the size's share equals beta times the tokens' share D / (D + D0); the left side
-    falls in N and the right side grows, so there is one.
+    The optimum is where alpha times the size's share equals beta times the tokens' share times D / (D + D0). The left
+    side falls in N; the right side grows in N as long as D > D0 gamma / beta, and below that tokens are worth ever
+    less and no optimum is looked for.
     """
     alpha, beta, gamma = np.exp(parameters[[ALPHA, BETA, GAMMA]])
     log_product = np.asarray(log_product, dtype=np.float64)
-    low, high = np.full_like(log_product, -REACH), np.full_like(log_product, REACH)
+    least_tokens = parameters[D0] + np.log(gamma / beta)
+    low, high = np.full_like(log_product, -REACH), np.minimum(log_product - least_tokens, REACH)
     for _ in range(60):
         middle = 0.5 * (low + high)
         tokens = log_product - middle
@@ -108,9 +111,9 @@ def allocate(fit: ScalingFit, flops: Float[np.ndarray, " budget"], *, seed: int 
     offset = np.log(flops / FLOPS_PER_PARAMETER_TOKEN) - sum(fit.centre)
     best = optimal_log_size(fit.parameters, offset)
     step = 1e-3
-    slope = (
-        optimal_log_size(fit.parameters, offset + step) - optimal_log_size(fit.parameters, offset - step)
-    ) / (2 * step)
+    slope = (optimal_log_size(fit.parameters, offset + step) - optimal_log_size(fit.parameters, offset - step)) / (
+        2 * step
+    )
     drawn = np.array([optimal_log_size(p, offset) for p in draw_parameters(fit, DRAWS, np.random.default_rng(seed))])
     tail = (1 - LEVEL) / 2
     lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
@@ -139,7 +142,9 @@ def _flat_range(parameters: np.ndarray, best: np.ndarray, offset: np.ndarray) ->
         for row, (size, product) in enumerate(zip(best, offset, strict=True)):
             line = size + sign * steps
             value = evaluate(parameters, line, product - line)[0]
-            found[row, place] = np.exp(sign * steps[int(np.searchsorted(value, value[0] + 1e-3)) - 1])
+            beyond = max(int(np.argmax(value > value[0] + FLAT)), 1)
+            step = np.interp(value[0] + FLAT, value[beyond - 1 : beyond + 1], steps[beyond - 1 : beyond + 1])
+            found[row, place] = np.exp(sign * step)
     return found
 
 
@@ -149,31 +154,30 @@ def isoflop_minima(table: ScalingTable, reference: ScalingFit) -> IsoFlop:
     Raises:
         ArgumentError: If fewer than two budgets have five runs around a minimum.
     """
-    truth = table.take(slice(None))
-    exact = np.exp(reference.log_loss(truth.size, truth.tokens)[0])
+    exact = np.exp(reference.log_loss(table.size, table.tokens)[0])
     budgets = _budgets(table)
     found = {budget: _parabola(table, table.loss, rows) for budget, rows in budgets.items()}
-    kept = [budget for budget, minimum in found.items() if minimum is not None]
+    minima = {budget: minimum for budget, minimum in found.items() if minimum is not None}
+    kept = list(minima)
     if len(kept) < 2:
         raise ArgumentError(
             f"{table.source}: approach 2 needs two budgets with at least {MIN_POINTS} runs around a minimum, but "
             f"{len(kept)} of {len(budgets)} have. Use a law of size and tokens, which needs no groups."
         )
-    size = np.array([found[b][0] for b in kept])
+    size = np.array([minima[b][0] for b in kept])
     flops = np.array(kept)
     slope = float(np.polyfit(np.log(flops), size, 1)[0])
     clean = [_parabola(table, exact, budgets[b]) for b in kept]
-    own = optimal_log_size(
-        reference.parameters, np.log(flops / FLOPS_PER_PARAMETER_TOKEN) - sum(reference.centre)
-    )
+    own = optimal_log_size(reference.parameters, np.log(flops / FLOPS_PER_PARAMETER_TOKEN) - sum(reference.centre))
     has_clean = np.array([c is not None for c in clean])
+    clean_sizes = [c[0] for c in clean if c is not None]
     bias = float("nan")
     if has_clean.sum() >= 2:
         log_flops = np.log(flops[has_clean])
-        biased = np.polyfit(log_flops, [c[0] for c in clean if c is not None], 1)[0]
+        biased = np.polyfit(log_flops, clean_sizes, 1)[0]
         bias = float(biased - np.polyfit(log_flops, own[has_clean], 1)[0])
     return IsoFlop(
-        flops, np.exp(size), np.array([found[b][1] for b in kept]), slope, bias,
+        flops, np.exp(size), np.array([minima[b][1] for b in kept]), slope, bias,
         tuple(b for b, minimum in found.items() if minimum is None),
     )  # fmt: skip
 

@@ -26,6 +26,9 @@ APPROACH_3_DELTA = 1e-3
 AGREE = 1e-6
 SMALL_GRADIENT = 1e-3
 OUTLIER = 6.0
+BFGS = {"gtol": 1e-7}
+# Logarithms of parameters of centred tables are of order one to ten.
+RUN_AWAY = 300.0
 # A law is fitted to the slopes of at least two sizes and two token counts.
 MIN_DISTINCT = 2
 
@@ -79,7 +82,11 @@ class ScalingFit:
         """ln L of the law, and its derivatives by the fitted parameters."""
         size, tokens = np.broadcast_arrays(np.asarray(size, np.float64), np.asarray(tokens, np.float64))
         value, jacobian = evaluate(
-            self.parameters, np.log(size) - self.centre[0], np.log(tokens) - self.centre[1], epochs
+            self.parameters,
+            np.log(size) - self.centre[0],
+            np.log(tokens) - self.centre[1],
+            epochs,
+            self.centre[0] - self.centre[1],
         )
         return value, self.law.contract(jacobian)
 
@@ -153,7 +160,9 @@ def _fit(table: ScalingTable, law: ScalingLaw, objective, priors, starts: int, s
     mean, precision = _prior(law, priors, float(y.min()))
 
     def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
-        value, jacobian = evaluate(law.expand(values[: len(free)]), n - centre[0], d - centre[1], table.epochs)
+        value, jacobian = evaluate(
+            law.expand(values[: len(free)]), n - centre[0], d - centre[1], table.epochs, centre[0] - centre[1]
+        )
         total, by_value, by_scale = objective(y - value, values[len(free) :])
         offset = values[: len(free)] - mean
         gradient = -law.contract(jacobian).T @ by_value + precision * offset
@@ -161,16 +170,24 @@ def _fit(table: ScalingTable, law: ScalingLaw, objective, priors, starts: int, s
 
     ends = []
     for start in _starts(law, y, starts, np.random.default_rng(seed)):
-        end = minimize(cost, np.concatenate([start, objective.start]), jac=True, method="BFGS", options={"gtol": 1e-7})
-        ends.append(minimize(cost, end.x, jac=True, method="BFGS", options={"gtol": 1e-7}))  # a fresh Hessian
+        with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped below
+            end = minimize(cost, np.concatenate([start, objective.start]), jac=True, method="BFGS", options=BFGS)
+            end = minimize(cost, end.x, jac=True, method="BFGS", options=BFGS)  # a fresh Hessian
+            is_usable = np.isfinite(end.fun) and np.isfinite(cost(end.x)[1]).all() and np.abs(end.x).max() < RUN_AWAY
+        ends += [end] if is_usable else []
+    if not ends:
+        raise ArgumentError(
+            f"{table.source}: '{law.name}' has no optimum on these {len(table)} runs (every start ran away to infinite "
+            f"parameters). Use 'frontier', whose priors keep it in place, or add runs."
+        )
     best = min(ends, key=lambda end: end.fun)
     parameters = law.expand(best.x[: len(free)])
-    value, jacobian = evaluate(parameters, n - centre[0], d - centre[1], table.epochs)
+    value, jacobian = evaluate(parameters, n - centre[0], d - centre[1], table.epochs, centre[0] - centre[1])
     residuals = y - value
     contracted = law.contract(jacobian)
     scatter = objective.scatter(residuals, best.x[len(free) :])
     covariance = objective.covariance(contracted, residuals, scatter, np.diag(precision))
-    agreeing = float(np.mean([end.fun - best.fun <= AGREE * (1 + abs(best.fun)) for end in ends]))
+    agreeing = float(np.mean([end.fun - best.fun <= AGREE * (1 + abs(best.fun)) for end in ends])) * len(ends) / starts
     gradient = float(np.abs(cost(best.x)[1]).max() / objective.unit(scatter))
     status = FitStatus.LIMIT if gradient > SMALL_GRADIENT else FitStatus.CONVERGED
     status = FitStatus.NOT_UNIQUE if status is FitStatus.CONVERGED and agreeing * starts < min(2, starts) else status

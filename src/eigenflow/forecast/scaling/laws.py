@@ -2,7 +2,7 @@
 
 Every law is one family with parameters fixed or tied:
 
-    L = E + [ (A N^-alpha)^(1/gamma) + (B (D' + D0)^-beta)^(1/gamma) ]^gamma + F (N / U)^p (epochs - 1)^q
+    L = E + [ (A N^-alpha)^(1/gamma) + (B (D' + D0)^-beta)^(1/gamma) ]^gamma + F r^p h^q
 
 It is the transport picture of a truncated spectrum: size and time each put a frontier into the spectrum and the
 energy below the higher of the two stays. Sharp frontiers give the larger of the two terms (gamma -> 0), independent
@@ -11,7 +11,8 @@ length of the transient before the power law in D sets in, as s0 is in the law o
 
 Repeated data enter in two ways. D' = U [1 + R (1 - exp(-(epochs - 1) / R))] is the value of D = U * epochs tokens
 when only U are unique (Muennighoff et al. 2023); the last term is over-fitting, which that form does not have: the
-loss rises with epochs where the network is large beside its data.
+loss rises with epochs where the network is large beside its data, r = (N / U) / (1 + N / 10 U), and for ever slower,
+h = ln[1 + (epochs - 1) / 10].
 
 Everything is computed in logarithms, with ln N and ln D measured from `centre`, the means of the fitted table, so
 that the parameters of a fit are of order one and nearly uncorrelated.
@@ -32,6 +33,9 @@ E, A, ALPHA, B, BETA, GAMMA, D0, R, F, P, Q = range(len(NAMES))
 NEVER = -50.0
 # Epochs are worth as much as new data for so long that the form has no effect.
 ALWAYS = 30.0
+# Over-fitting saturates in parameters per unique token, and turns from linear to logarithmic in epochs, about here.
+MANY_PARAMETERS = 10.0
+MANY_EPOCHS = 10.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def evaluate(
     log_size: Float[np.ndarray, " points"],
     log_tokens: Float[np.ndarray, " points"],
     epochs: Float[np.ndarray, " points"] | None = None,
+    ratio_centre: float = 0.0,
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points parameter"]]:
     """Give ln L and its derivatives by all parameters.
 
@@ -83,6 +88,7 @@ def evaluate(
         log_size: ln N from the centre of the fit.
         log_tokens: ln D from the centre, every pass counted.
         epochs: D / U, at least 1; None for 1.
+        ratio_centre: ln(N / D) at the centre; only the over-fitting term needs it.
 
     Returns:
         ln L at each point, and its Jacobian.
@@ -95,7 +101,7 @@ def evaluate(
     tokens = (parameters[B] - beta * shifted) / gamma
     both = np.logaddexp(size, tokens)
     value = np.logaddexp(parameters[E], gamma * both)
-    over, ratio, passes = _overfit(parameters, log_size, log_tokens, epochs)
+    over, ratio, passes = _overfit(parameters, log_size, log_tokens, epochs, ratio_centre)
     value = value if over is None else np.logaddexp(value, over)
     of_reducible = np.exp(gamma * both - value)
     of_size = of_reducible * np.exp(size - both)
@@ -127,12 +133,13 @@ def _worth(log_tokens, epochs, log_rate):
     return log_tokens - np.log(epochs) + np.log1p(gain), (gain - rate * used * np.exp(-used)) / (1.0 + gain)
 
 
-def _overfit(parameters, log_size, log_tokens, epochs):
-    """ln of the over-fitting term (None for one pass), with ln(N / U) and ln(epochs - 1)."""
+def _overfit(parameters, log_size, log_tokens, epochs, ratio_centre):
+    """ln of the over-fitting term (None for one pass), with the two logarithms that p and q multiply."""
     if epochs is None or parameters[F] <= NEVER:
         return None, None, None
-    ratio = log_size - log_tokens + np.log(epochs)
-    passes = np.log(np.maximum(epochs - 1.0, 1e-12))
+    ratio = log_size - log_tokens + np.log(epochs) + ratio_centre
+    ratio = ratio - np.log1p(np.exp(ratio) / MANY_PARAMETERS)
+    passes = np.log(np.log1p(np.maximum(epochs - 1.0, 1e-12) / MANY_EPOCHS))
     return parameters[F] + parameters[P] * ratio + parameters[Q] * passes, ratio, passes
 
 
@@ -142,11 +149,19 @@ _SUM = {GAMMA: 0.0, D0: NEVER}
 LAWS = {
     law.name: law
     for law in (
-        ScalingLaw("frontier", "E + [(A N^-alpha)^(1/gamma) + (B (D + D0)^-beta)^(1/gamma)]^gamma", tuple(range(7)), _ONCE),
+        ScalingLaw(
+            "frontier", "E + [(A N^-alpha)^(1/gamma) + (B (D + D0)^-beta)^(1/gamma)]^gamma", tuple(range(7)), _ONCE
+        ),
         ScalingLaw("chinchilla", "E + A N^-alpha + B D^-beta", tuple(range(5)), _SUM | _ONCE),
         ScalingLaw("tied", "E + A N^-alpha + B D^-alpha", (E, A, ALPHA, B), _SUM | _ONCE, ((BETA, ALPHA),)),
-        ScalingLaw("kaplan", "[A^(1/beta) N^(-alpha/beta) + B^(1/beta) / D]^beta", (A, ALPHA, B, BETA), {E: NEVER, D0: NEVER} | _ONCE, ((GAMMA, BETA),)),
-        ScalingLaw("repeats", "frontier with D' of repeated data + F (N / U)^p (epochs - 1)^q", tuple(range(11))),
+        ScalingLaw(
+            "kaplan",
+            "[A^(1/beta) N^(-alpha/beta) + B^(1/beta) / D]^beta",
+            (A, ALPHA, B, BETA),
+            {E: NEVER, D0: NEVER} | _ONCE,
+            ((GAMMA, BETA),),
+        ),
+        ScalingLaw("repeats", "frontier with D' of repeated data + F r^p h^q", tuple(range(11))),
         ScalingLaw("muennighoff", "E + A N^-alpha + B D'^-beta", (E, A, ALPHA, B, BETA, R), _SUM | _NO_OVERFIT),
     )
 }

@@ -57,7 +57,9 @@ def predict_losses(
     size, tokens = np.broadcast_arrays(np.asarray(size, np.float64), np.asarray(tokens, np.float64))
     for name, values in (("size", size), ("tokens", tokens)):
         if not np.all(np.isfinite(values) & (values > 0)):
-            raise ArgumentError(f"`{name}` must be positive and finite, but holds {values.min():g} to {values.max():g}.")
+            raise ArgumentError(
+                f"`{name}` must be positive and finite, but holds {values.min():g} to {values.max():g}."
+            )
     priors = fit.priors or LEARNED
     epochs = None if unique_tokens is None else np.maximum(tokens / unique_tokens, 1.0)
     value, jacobian = fit.log_loss(size, tokens, epochs)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,15 +138,26 @@ def read_scaling_table(
             f"{path}: found no column for {', '.join(missing)}. It has {', '.join(map(str, frame.columns))}; "
             f"map one, for example columns={{'size': '{frame.columns[0]}'}} (--column size={frame.columns[0]})."
         )
-    size, loss = (frame[named[role]].astype(float) for role in ("size", "loss"))
-    flops = None if named["flops"] is None else frame[named["flops"]].astype(float)
-    tokens = frame[named["tokens"]].astype(float) if named["tokens"] else flops / FLOPS_PER_PARAMETER_TOKEN / size
-    unique = None if named["unique_tokens"] is None else frame[named["unique_tokens"]].astype(float).to_numpy()
-    if named["flops"] and named["tokens"]:
-        _check_flops(size, tokens, flops, path)
-    return make_table(
-        size.to_numpy(), tokens.to_numpy(), loss.to_numpy(), unique, source=str(path), rows=frame.index.to_numpy()
-    )
+    values: dict[str, Any] = {
+        role: None if name is None else _numbers(frame, name, path) for role, name in named.items()
+    }
+    size, loss, tokens, flops = (values[role] for role in ("size", "loss", "tokens", "flops"))
+    rows = frame.index.to_numpy()
+    if tokens is None:
+        tokens = flops / FLOPS_PER_PARAMETER_TOKEN / size
+    elif flops is not None:
+        _check_flops(size, tokens, flops, rows, path)
+    return make_table(size, tokens, loss, values["unique_tokens"], source=str(path), rows=rows)
+
+
+def _numbers(frame: pd.DataFrame, column: str, path: Path) -> Any:
+    values = np.asarray(pd.to_numeric(frame[column], errors="coerce"), dtype=np.float64)
+    bad = np.flatnonzero(np.isnan(values) & np.asarray(frame[column].notna()))
+    if len(bad):
+        raise ArgumentError(
+            f"{path}, row {frame.index[bad[0]]}: `{column}` holds {frame[column].iloc[bad[0]]!r}, which is no number."
+        )
+    return values
 
 
 def _rows(rows: np.ndarray | None, values: np.ndarray) -> np.ndarray:
@@ -160,7 +172,7 @@ def _keep(frame: pd.DataFrame, where: Mapping[str, str], path: Path) -> pd.DataF
         if kept.empty:
             known = ", ".join(sorted(map(str, frame[column].unique()))[:12])
             raise ArgumentError(f"{path}: no row has {column} = {value}. The column holds {known}.")
-        frame = kept
+        frame = pd.DataFrame(kept)
     return frame
 
 
@@ -199,13 +211,12 @@ def _check_units(name: str, values: np.ndarray, source: str, rows: np.ndarray) -
         )
 
 
-def _check_flops(size: pd.Series, tokens: pd.Series, flops: pd.Series, path: Path) -> None:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = (flops / (FLOPS_PER_PARAMETER_TOKEN * size * tokens)).to_numpy()
-    bad = np.flatnonzero(~((ratio > 1 / FLOPS_GAP) & (ratio < FLOPS_GAP)))
+def _check_flops(size: np.ndarray, tokens: np.ndarray, flops: np.ndarray, rows: np.ndarray, path: Path) -> None:
+    product = FLOPS_PER_PARAMETER_TOKEN * size * tokens
+    bad = np.flatnonzero(~((flops > product / FLOPS_GAP) & (flops < product * FLOPS_GAP)) & np.isfinite(product))
     if len(bad):
         raise ArgumentError(
-            f"{path}, row {size.index[bad[0]]}: flops = {flops.iloc[bad[0]]:g}, but 6 * size * tokens = "
-            f"{6 * size.iloc[bad[0]] * tokens.iloc[bad[0]]:g} ({len(bad)} such rows). Units are mixed, or the column "
-            f"overflowed; correct it, or leave it out by mapping another column."
+            f"{path}, row {rows[bad[0]]}: flops = {flops[bad[0]]:g}, but 6 * size * tokens = {product[bad[0]]:g} "
+            f"({len(bad)} such rows). Units are mixed, or the column overflowed; correct it, or leave it out by "
+            f"mapping another column."
         )
