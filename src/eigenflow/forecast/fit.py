@@ -140,7 +140,9 @@ class Fit:
         if every < 1:
             raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
         begin = max(first if first is not None else schedule.warmup, 1)
-        steps = np.unique(np.append(np.arange(-(-begin // every) * every, schedule.total + 1, every), schedule.total))
+        steps = np.arange(-(-begin // every) * every, schedule.total + 1, every)
+        if len(steps) == 0 or steps[-1] != schedule.total:
+            steps = np.append(steps, schedule.total)
         nodes = forecast_nodes(schedule.rates, steps)
         log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
         variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2

@@ -12,10 +12,10 @@ __all__ = ["forecast_nodes", "interpolated"]
 
 # Fewer steps than this are evaluated one by one.
 FEW = 600
-EVEN, EARLY, AFTER_CHANGE = 300, 100, 14
+EVEN, EARLY, AFTER_CHANGE = 160, 60, 12
 # A change of rate by this share of the peak, within one update, is one that the loss answers with a bend.
 SUDDEN = 0.02
-MOST_CHANGES = 40
+MOST_CHANGES = 20
 
 Steps = Int[np.ndarray, " step"]
 

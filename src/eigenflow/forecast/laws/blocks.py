@@ -10,7 +10,7 @@ __all__ = ["RateBlocks", "rate_blocks"]
 # Rates below this share of the peak count by their difference, not by their ratio: their noise is small.
 _FLOOR = 0.03
 # How much coarser blocks may be before the first observation (in warm-up, mostly), where they are long past.
-_COARSER = 5.0
+_COARSER = 10.0
 # The end of a decay to zero, the last few updates before it included, is one block of its own.
 _ZERO = 1e-9
 
@@ -47,7 +47,7 @@ def rate_blocks(rates: Float[np.ndarray, " update"], tolerance: float, first: in
     Args:
         rates: Of every update.
         tolerance: Largest spread of ln(rate + 0.03 peak) in a block.
-        first: Update before which blocks may be five times coarser.
+        first: Update before which blocks may be ten times coarser.
     """
     moved = np.abs(np.diff(np.log(rates + _FLOOR * rates.max())))
     allowed = np.full(len(moved), tolerance)

@@ -109,7 +109,7 @@ class TransportLaw:
 
     reference: float = 1.0
     feedback: bool = True
-    tolerance: float = 0.025
+    tolerance: float = 0.01
 
     name = "transport"
     parameters = PARAMETERS
