@@ -11,9 +11,14 @@ from eigenflow.tangent.loss_names import make_loss as make_loss
 from eigenflow.tangent.losses import AbstractLoss as AbstractLoss
 from eigenflow.tangent.losses import SquaredLoss as SquaredLoss
 from eigenflow.tangent.losses import loss_factor as loss_factor
+from eigenflow.tangent.motion import KernelChange as KernelChange
+from eigenflow.tangent.motion import KernelMotion as KernelMotion
+from eigenflow.tangent.motion import kernel_change as kernel_change
+from eigenflow.tangent.motion import kernel_motion as kernel_motion
 from eigenflow.tangent.point import TangentPoint as TangentPoint
 from eigenflow.tangent.preconditioner import inverse_preconditioner as inverse_preconditioner
 from eigenflow.tangent.probe import Probe as Probe
 from eigenflow.tangent.sketch import SketchedLoss as SketchedLoss
 from eigenflow.tangent.sketch import sketched as sketched
+from eigenflow.tangent.products import CachedJacobian as CachedJacobian
 from eigenflow.tangent.snapshot import Snapshot as Snapshot

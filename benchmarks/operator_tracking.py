@@ -1,0 +1,221 @@
+"""What do certified leading eigenpairs cost, once and along training, beside the recipes a reader would use?
+
+W2: the 32 largest eigenpairs of M of the MLP 64-256-256-10 on 1000 samples (10,000 rows) after 50 steps of training,
+eigenvalues to 1e-6. W3: the same at ten consecutive checkpoints, to 1e-5. Drift: the exact Mdot, eigenvalue rates and
+couplings of 64 modes against the modes themselves. Peers and package take turns in one process on one thread, and
+CPU seconds count everything from the weights on. References: eigsh to 1e-11 over torch.func products in float64.
+
+Run:  python benchmarks/operator_tracking.py --repeats 3 --spacings 1 10
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import eigenflow as ef
+from _machine import write
+from _tracking_peers import Found, eigenthings, scipy_eigsh
+from _tracking_workload import Training, train
+from eigenflow.linalg import ModeTracker, SymmetricOperator, block_eigenpairs
+
+MODES = 32
+PEER_SETTINGS = [(tolerance, basis) for basis in (65, 96, 128) for tolerance in (1e-2, 1e-3, 1e-4)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--spacings", type=int, nargs="*", default=[1, 10])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    training = train(1, 1)
+    training.model.load_state_dict(training.states[0])
+    reference = exact(training)
+    settings = best_peer(training, reference)
+    rows = once(training, reference, settings, arguments.repeats) + drift(training, arguments.repeats)
+    for spacing in arguments.spacings:
+        rows += along(train(spacing, 10), spacing, settings)
+    for row in rows:
+        print(row)
+    print(write("operator_tracking", rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
+
+
+def exact(training: Training) -> np.ndarray:
+    """Reference eigenvalues, sharing no code with the package."""
+    found = scipy_eigsh(training.model, training.inputs, MODES, tolerance=1e-11, basis=128, dtype=torch.float64)
+    return found.eigenvalues
+
+
+def best_peer(training: Training, reference: np.ndarray) -> dict[torch.dtype, tuple[float, int]]:
+    """For each type of products, the eigsh settings that reach 1e-6 in the fewest products."""
+    best = {}
+    for dtype in (torch.float64, torch.float32):
+        tried = []
+        for tolerance, basis in PEER_SETTINGS:
+            found = scipy_eigsh(training.model, training.inputs, MODES, tolerance=tolerance, basis=basis, dtype=dtype)
+            if error(found, reference) <= 1e-6:
+                tried.append((found.products, tolerance, basis))
+        if tried:
+            best[dtype] = min(tried)[1:]
+    return best
+
+
+def once(
+    training: Training, reference: np.ndarray, settings: dict[torch.dtype, tuple[float, int]], repeats: int
+) -> list[dict[str, Any]]:
+    """W2."""
+    probe = ef.Probe(training.model, training.inputs, training.targets, loss="half_mean")
+    model, inputs = training.model, training.inputs
+    contenders: dict[str, Callable[[], Found | None]] = {
+        "eigenflow, float32 products": lambda: by_products(probe, torch.float32),
+        "eigenflow, float64 products": lambda: by_products(probe, torch.float64),
+        "eigenflow, dense M formed in float32": lambda: by_forming(training),
+        "hessian-eigenthings, defaults": lambda: eigenthings(model, inputs, MODES),
+        "hessian-eigenthings, 128 steps": lambda: eigenthings(model, inputs, MODES, max_iter=128, reorthogonalize=True),
+    }
+    for dtype, (tolerance, basis) in settings.items():
+        contenders[f"scipy eigsh over torch.func, {dtype}, tol {tolerance:g}, ncv {basis}"] = (
+            lambda dtype=dtype, tolerance=tolerance, basis=basis: scipy_eigsh(
+                model, inputs, MODES, tolerance=tolerance, basis=basis, dtype=dtype
+            )
+        )
+    runs: dict[str, list[Found]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, contender in contenders.items():
+            if (found := contender()) is not None:
+                runs[name].append(found)
+    return [{"workload": "W2", "method": name, **summary(found, reference)} for name, found in runs.items() if found]
+
+
+def by_products(probe: ef.Probe, dtype: torch.dtype) -> Found:
+    began = time.process_time()
+    snapshot = probe.measure(MODES, drift=False, method="products", product_dtype=dtype, tolerance=1e-6)
+    cpu_s = time.process_time() - began
+    bound = float((snapshot.eigenvalue_bounds / snapshot.eigenvalues).max())
+    says = f"{int(snapshot.is_converged.sum())} of {MODES} certified, worst bound {bound:.1e}"
+    return Found(snapshot.eigenvalues.numpy(), snapshot.products, cpu_s, says)
+
+
+def by_forming(training: Training) -> Found:
+    began = time.process_time()
+    model, inputs, targets = training.model, training.inputs, training.targets
+    probe = ef.Probe(model, inputs, targets, loss="half_mean", dtype=torch.float32)
+    pairs = block_eigenpairs(SymmetricOperator.of_matrix(probe.at().dense()), MODES, tolerance=1e-6)
+    cpu_s = time.process_time() - began
+    return Found(pairs.eigenvalues.numpy(), pairs.stats.products, cpu_s, f"{int(pairs.is_converged.sum())} certified")
+
+
+def drift(training: Training, repeats: int) -> list[dict[str, Any]]:
+    """The Mdot row: 64 modes without and with their drift."""
+    probe = ef.Probe(training.model, training.inputs, training.targets, loss="half_mean")
+    rows = []
+    for dtype in (torch.float32, torch.float64):
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(repeats):
+            for with_drift, found in seconds.items():
+                began = time.process_time()
+                probe.measure(64, drift=with_drift, method="products", product_dtype=dtype, tolerance=1e-6)
+                found.append(time.process_time() - began)
+        modes_s, both_s = (min(seconds[key]) for key in (False, True))
+        rows.append(
+            {
+                "workload": "Mdot, 64 modes",
+                "method": f"eigenflow, {dtype}",
+                "modes_cpu_s": modes_s,
+                "modes_and_drift_cpu_s": both_s,
+                "drift_over_modes": (both_s - modes_s) / modes_s,
+            }
+        )
+    return rows
+
+
+def along(training: Training, spacing: int, settings: dict[torch.dtype, tuple[float, int]]) -> list[dict[str, Any]]:
+    """W3: package and peer take turns at every checkpoint."""
+    model, inputs = training.model, training.inputs
+    probe = ef.Probe(model, inputs, training.targets, loss="half_mean")
+    tracker = ModeTracker(MODES, tolerance=1e-5)
+    tracked: list[dict[str, Any]] = []
+    peer_s, peer_products, peer_error, states = 0.0, 0, 0.0, training.states
+    dtype = torch.float32 if torch.float32 in settings else torch.float64
+    tolerance, basis = settings[dtype]
+    for state in states:
+        model.load_state_dict(state)
+        reference = exact(training)
+        began = time.process_time()
+        snapshot = probe.measure(drift=False, tracker=tracker, product_dtype=torch.float32)
+        cpu_s = time.process_time() - began
+        peer = scipy_eigsh(model, inputs, MODES, tolerance=tolerance, basis=basis, dtype=dtype)
+        peer_s, peer_products = peer_s + peer.cpu_s, peer_products + peer.products
+        peer_error = max(peer_error, error(peer, reference))
+        assert snapshot.identity is not None
+        tracked.append(
+            {
+                "cpu_s": cpu_s,
+                "products": snapshot.products,
+                "error": error(Found(snapshot.eigenvalues.numpy(), 0, 0.0), reference),
+                "bound": float((snapshot.eigenvalue_bounds / snapshot.eigenvalues).max()),
+                "certified": int(snapshot.is_converged.sum()),
+                "crossings": len(snapshot.identity.crossings),
+            }
+        )
+    total = sum(step["cpu_s"] for step in tracked)
+    workload = f"W3, ten checkpoints, {spacing} steps apart"
+    return [
+        {
+            "workload": workload,
+            "method": "eigenflow tracker, float32 products",
+            "cpu_s": total,
+            "products": sum(step["products"] for step in tracked),
+            "worst_error": max(step["error"] for step in tracked),
+            "worst_bound": max(step["bound"] for step in tracked),
+            "certified": min(step["certified"] for step in tracked),
+            "peer_over_this": peer_s / total,
+            "checkpoints": tracked,
+        },
+        {
+            "workload": workload,
+            "method": f"scipy eigsh over torch.func at every checkpoint, {dtype}",
+            "cpu_s": peer_s,
+            "products": peer_products,
+            "worst_error": peer_error,
+        },
+    ]
+
+
+def error(found: Found, reference: np.ndarray) -> float:
+    """Largest relative error of an eigenvalue."""
+    return float(np.abs(found.eigenvalues / reference - 1.0).max())
+
+
+def summary(found: list[Found], reference: np.ndarray) -> dict[str, Any]:
+    seconds = [run.cpu_s for run in found]
+    return {
+        "cpu_s": min(seconds),
+        "median_cpu_s": statistics.median(seconds),
+        "products": found[0].products,
+        "worst_error": error(found[0], reference),
+        "says": found[0].says,
+    }
+
+
+def gemm_rates() -> dict[str, float]:
+    """Rate of a square matrix product of side 2000, in GFLOP/s: the machine's limit in this run."""
+    rates = {}
+    for dtype in (torch.float32, torch.float64):
+        a = torch.ones(2000, 2000, dtype=dtype)
+        seconds = []
+        for _ in range(5):
+            began = time.process_time()
+            a @ a
+            seconds.append(time.process_time() - began)
+        rates[str(dtype)] = 16.0 / min(seconds)
+    return rates
+
+
+if __name__ == "__main__":
+    main()
