@@ -3,8 +3,8 @@
 W2: the 32 largest eigenpairs of M of the MLP 64-256-256-10 on 1000 samples (10,000 rows) after 50 steps of training,
 eigenvalues to 1e-6. W3: the same at ten consecutive checkpoints, to 1e-5. Drift: the exact Mdot, eigenvalue rates and
 couplings of 64 modes against the modes themselves. Peers and package take turns in one process on one thread, and
-CPU seconds count everything from the weights on. Reference of W2: eigsh to 1e-11 over torch.func products in float64; of
-W3: the peer's own eigenvalues, whose error W2 shows.
+CPU seconds count everything from the weights on. Reference of W2: eigsh to 1e-11 over torch.func products in float64;
+of W3: the peer's own eigenvalues, whose error W2 shows.
 
 Run:  python benchmarks/operator_tracking.py --repeats 3 --spacings 1 10
 """
@@ -180,6 +180,7 @@ def along(training: Training, spacing: int, settings: dict[torch.dtype, tuple[fl
             "worst_bound": max(step["bound"] for step in tracked),
             "certified": min(step["certified"] for step in tracked),
             "peer_over_this": peer_s / total,
+            "cold_cpu_s": tracked[0]["cpu_s"],
             "checkpoints": tracked,
         },
         {

@@ -62,7 +62,7 @@ class ModeTracker:
     Args:
         modes: How many pairs to report.
         guards: Vectors kept behind them, so that pairs may enter from below and gaps to the rest are wide; None:
-            half as many as modes, at least 4.
+            a quarter as many as modes, at least 4.
         tolerance: Relative accuracy of the eigenvalues, as certified.
         depth: How many times at most the block is extended by directions of its residuals, each time by half as
             many vectors as there are guards, before the solve goes cold; it goes cold earlier if that looks cheaper.
@@ -89,7 +89,7 @@ class ModeTracker:
     ):
         _check(modes, guards, tolerance, depth, scouts)
         self.modes = modes
-        self.guards = max(4, modes // 2) if guards is None else guards
+        self.guards = max(4, modes // 4) if guards is None else guards
         self.tolerance, self.depth, self.scouts, self.block = tolerance, depth, scouts, block
         self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         self._state: _State | None = None
