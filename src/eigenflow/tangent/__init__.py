@@ -18,7 +18,7 @@ from eigenflow.tangent.motion import kernel_motion as kernel_motion
 from eigenflow.tangent.point import TangentPoint as TangentPoint
 from eigenflow.tangent.preconditioner import inverse_preconditioner as inverse_preconditioner
 from eigenflow.tangent.probe import Probe as Probe
+from eigenflow.tangent.products import CachedJacobian as CachedJacobian
 from eigenflow.tangent.sketch import SketchedLoss as SketchedLoss
 from eigenflow.tangent.sketch import sketched as sketched
-from eigenflow.tangent.products import CachedJacobian as CachedJacobian
 from eigenflow.tangent.snapshot import Snapshot as Snapshot

@@ -6,7 +6,7 @@ couplings of 64 modes against the modes themselves. Peers and package take turns
 CPU seconds count everything from the weights on. Reference of W2: eigsh to 1e-11 over torch.func products in float64;
 of W3: the peer's own eigenvalues, whose error W2 shows.
 
-Run:  python benchmarks/operator_tracking.py --repeats 3 --spacings 1 10
+Run:  python benchmarks/operator_tracking_peers.py --repeats 3 --spacings 1 10
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     rows = told(once(training, reference, settings, arguments.repeats)) + told(drift(training, arguments.repeats))
     for spacing in arguments.spacings:
         rows += told(along(train(spacing, 10), spacing, settings))
-    print(write("operator_tracking", rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
+    print(write("operator_tracking_peers", rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
 
 
 def exact(training: Training) -> np.ndarray:
