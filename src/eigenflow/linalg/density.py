@@ -26,10 +26,10 @@ __all__ = ["ShellEstimate", "SpectralDensity", "shell_masses", "spectral_density
 
 @dataclass(frozen=True)
 class ShellEstimate:
-    """One number per shell, with its interval. `len(edges) + 1` shells, the first and last open.
+    """One number per shell (`len(edges) + 1` of them, the first and last open) or per edge, with its interval.
 
     Attributes:
-        value: Estimates, >= 0; their sum is the whole, exactly.
+        value: Estimates, >= 0; over shells their sum is the whole, exactly.
         lower: Lower ends.
         upper: Upper ends.
     """
@@ -51,8 +51,13 @@ class SpectralDensity:
     measures: list[SpectralMeasure]
     dimension: int
 
+    def below(self, edges: Float[np.ndarray, " edges"]) -> ShellEstimate:
+        """Eigenvalues below each edge, with 90 % intervals: quadrature bounds widened by the sampling error."""
+        lower, upper = np.mean([measure.below(edges) for measure in self.measures], axis=0) * self.dimension
+        return ShellEstimate(0.5 * (lower + upper), self._widened(lower)[0], self._widened(upper)[1])
+
     def counts(self, edges: Float[np.ndarray, " edges"]) -> ShellEstimate:
-        """Eigenvalues in each shell, with 90 % intervals: quadrature bounds widened by the sampling error."""
+        """Eigenvalues in each shell, with 90 % intervals like those of `below`."""
         shells = [shell_masses(measure, edges) for measure in self.measures]
         value, lower, upper = (
             self.dimension * np.mean([getattr(shell, name) for shell in shells], axis=0)

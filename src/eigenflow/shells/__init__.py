@@ -1,4 +1,5 @@
 """Modes gathered into logarithmic shells: energies and their exact budget. No torch."""
 
 from eigenflow.shells.budget import ShellBudget as ShellBudget
+from eigenflow.shells.budget import ShellTail as ShellTail
 from eigenflow.shells.budget import shell_budget as shell_budget

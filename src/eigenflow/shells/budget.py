@@ -19,7 +19,7 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.core.grid import coarsen_edges
 from eigenflow.store import Run
 
-__all__ = ["ShellBudget", "shell_budget"]
+__all__ = ["ShellBudget", "ShellTail", "shell_budget"]
 
 _SUMMED = (
     "energy",
@@ -35,6 +35,30 @@ _SUMMED = (
     "rate_sum",
     "energy_rate",
 )
+
+
+@dataclass(frozen=True)
+class ShellTail:
+    """How the energy and the eigenvalues below the cut of a tracked run spread over shells, before each update.
+
+    All have dimensions `step` and `shell`, on the shells of the budget; nothing lies above the cut. The estimates add
+    up to what shell 0 of the budget holds. Energy bounds are deterministic; counts have 90 % intervals.
+
+    Attributes:
+        energy: Estimate, the middle of the bounds of the energy below each edge.
+        energy_lower: Lower bound.
+        energy_upper: Upper bound.
+        count: Estimated number of eigenvalues.
+        count_lower: Lower end of its interval.
+        count_upper: Upper end.
+    """
+
+    energy: xr.DataArray
+    energy_lower: xr.DataArray
+    energy_upper: xr.DataArray
+    count: xr.DataArray
+    count_lower: xr.DataArray
+    count_upper: xr.DataArray
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,10 @@ class ShellBudget:
         energy_rate: Velocity of the shell's energy in eigenvalue, (P e)'Mdot(P e) / E_B; 0 where there is no energy.
         transfer_drift: Label-dependent part of `transfer`: eigenvalues that cross an edge.
         transfer_rotation: Label-dependent part of `transfer`: eigenvectors that rotate.
+        cut: Edge above which every mode was measured one by one, at each step; None if all were. Whatever lies
+            below it is in shell 0 as a whole: a shell between `edges[0]` and the cut is empty because it is not
+            resolved, and there is no flux (NaN) through its edges.
+        tail: How shell 0 spreads over the shells below the cut, or None.
     """
 
     edges: Float[np.ndarray, " edges"]
@@ -82,6 +110,8 @@ class ShellBudget:
     energy_rate: xr.DataArray
     transfer_drift: xr.DataArray
     transfer_rotation: xr.DataArray
+    cut: xr.DataArray | None = None
+    tail: ShellTail | None = None
 
     @property
     def residual(self) -> xr.DataArray:
@@ -123,12 +153,18 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         )
     stored = data["edge"].values
     kept = coarsen_edges(stored, shells_per_decade)
-    group = _groups(len(stored), kept)
     count = len(kept) + 1
+    group = np.tile(_groups(len(stored), kept), (len(data["step"]), 1))
+    cut = _coarse_cut(data, stored[kept])
+    if cut is not None:
+        # A coarse shell that the cut divides is not complete, so it goes to shell 0 with the rest.
+        group[np.append(0.0, stored[kept])[group] < cut.values[:, None]] = 0
     sums = {name: _merge(data[name], group, count) for name in _SUMMED}
     transfer_matrix = _merge(_merge(data["transfer_matrix"], group, count), group, count, "shell_from")
     step_size = data["step_size"]
     below = sums["transfer"].cumsum("shell").isel(shell=slice(None, -1)).rename(shell="edge")
+    if cut is not None:
+        below = below.where(xr.DataArray(stored[kept], dims="edge") >= cut)
     return ShellBudget(
         edges=stored[kept],
         time=data["time"],
@@ -147,6 +183,8 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         energy_rate=_ratio(sums["energy_rate"], sums["energy"]),
         transfer_drift=sums["transfer_drift"],
         transfer_rotation=sums["transfer_rotation"],
+        cut=cut,
+        tail=None if cut is None else _tail(data, stored[kept], kept, cut),
     )
 
 
@@ -155,15 +193,60 @@ def _groups(num_edges: int, kept: Int[np.ndarray, " kept"]) -> Int[np.ndarray, "
     return np.searchsorted(kept, np.arange(num_edges + 1) - 1, side="right")
 
 
-def _merge(values: xr.DataArray, group: Int[np.ndarray, " shells"], count: int, dim: str = "shell") -> xr.DataArray:
+def _merge(values: xr.DataArray, group: Int[np.ndarray, "step shells"], count: int, dim: str = "shell") -> xr.DataArray:
     axis = values.get_axis_num(dim)
-    moved = np.moveaxis(values.values, axis, 0)
-    merged = np.zeros((count, *moved.shape[1:]))
-    np.add.at(merged, group, moved)
+    moved = np.moveaxis(values.transpose("step", ...).values, axis, 1)
+    merged = np.zeros((len(moved), count, *moved.shape[2:]))
+    steps = np.arange(len(moved))[:, None]
+    np.add.at(merged, (steps, group), moved)
     coords = {name: c for name, c in values.coords.items() if dim not in c.dims}
     return xr.DataArray(
-        np.moveaxis(merged, 0, axis), dims=values.dims, coords=coords, name=values.name, attrs=values.attrs
+        np.moveaxis(merged, 1, axis), dims=values.dims, coords=coords, name=values.name, attrs=values.attrs
     )
+
+
+def _coarse_cut(data: xr.Dataset, edges: Float[np.ndarray, " edges"]) -> xr.DataArray | None:
+    """The lowest kept edge from the stored cut upwards; None for runs that measured all modes."""
+    if "cut" not in data:
+        return None
+    above = np.searchsorted(edges, data["cut"].values * (1 - 1e-12)).clip(max=len(edges) - 1)
+    return data["cut"].copy(data=edges[above])
+
+
+def _tail(
+    data: xr.Dataset, edges: Float[np.ndarray, " edges"], kept: Int[np.ndarray, " kept"], cut: xr.DataArray
+) -> ShellTail:
+    """Bounds below each kept edge, differenced. Above the stored cut all is there, so up to the kept one it stays."""
+    found: dict[str, xr.DataArray] = {}
+    for quantity in ("energy", "count"):
+        ends = {}
+        for kind in ("", "_lower", "_upper"):
+            below = data[f"tail_{quantity}_below{kind}"].isel(edge=kept).values
+            resolved = _resolved_below(data, quantity, edges, cut)
+            ends[kind] = np.concatenate(
+                [np.zeros((len(below), 1)), below + resolved, (below + resolved)[:, -1:]], axis=1
+            )
+        shells = {
+            "": np.diff(ends[""]),
+            "_lower": np.maximum(0.0, ends["_lower"][:, 1:] - ends["_upper"][:, :-1]),
+            "_upper": np.maximum(0.0, ends["_upper"][:, 1:] - ends["_lower"][:, :-1]),
+        }
+        attrs = data[f"tail_{quantity}_below"].attrs
+        for kind, values in shells.items():
+            array = xr.DataArray(values, dims=("step", "shell"), coords={"step": data["step"]}, attrs=attrs)
+            found[quantity + kind] = array
+    return ShellTail(**found)
+
+
+def _resolved_below(
+    data: xr.Dataset, quantity: str, edges: Float[np.ndarray, " edges"], cut: xr.DataArray
+) -> Float[np.ndarray, "step edges"]:
+    """What stored shells between the stored and the kept cut hold, below each kept edge: it went to shell 0 too."""
+    values = data["energy" if quantity == "energy" else "mode_count"].values
+    upper = np.append(data["edge"].values, np.inf)  # of each stored shell
+    is_moved = (upper[None] <= cut.values[:, None] * (1 + 1e-12)) & (np.arange(len(upper)) > 0)
+    moved = np.where(is_moved, values, 0.0)
+    return moved @ (upper[:, None] <= edges[None] * (1 + 1e-12))
 
 
 def _ratio(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:

@@ -23,7 +23,8 @@ __all__ = [
     "Variable",
 ]
 
-SCHEMA_VERSION = 1
+# 2: runs through k tracked modes (`cut`, `tail_...`), and the test side's one-step change (`holdout_...`).
+SCHEMA_VERSION = 2
 
 HEADER = "run.json"
 LOSSES = "losses.jsonl"

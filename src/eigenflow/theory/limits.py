@@ -30,7 +30,7 @@ class LimitForecast:
         upper: Upper end.
         gamma: c(t) t of the drift law; 0 for the lazy limit. Negative: eigenvalues grow.
         gamma_interval: Its 90 % interval.
-        modes: Number of modes behind the forecast.
+        modes: Number of modes (in a tracked run, with the nodes that stand for its tail) behind the forecast.
     """
 
     name: str
@@ -82,6 +82,10 @@ def _carried_loss(observed: Observed, gamma: float) -> tuple[Float[np.ndarray, "
     last = observed.measured.isel(step=-1)
     start = float(last["time"])
     eigenvalues, energies = last["eigenvalue"].values, last["coefficient"].values ** 2
+    if "tail_node" in last:
+        # Energy below the tracked modes, by Gauss quadrature of its own measure: exact moments, no single modes.
+        eigenvalues = np.concatenate([eigenvalues, last["tail_node"].values])
+        energies = np.concatenate([energies, last["tail_mass"].values])
     is_moving = eigenvalues > np.finfo(np.float64).eps * eigenvalues.max()
     # Modes that do not learn, and energy outside the modes stored one by one, stay.
     stays = max(0.0, 2.0 * float(last["probe_loss"]) - float(energies[is_moving].sum()))

@@ -10,17 +10,20 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import eigenflow
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.core.grid import shell_edges
 from eigenflow.store import RunWriter, Status, Variable, open_run
 from eigenflow.tangent import Probe
-from eigenflow.trajectory.step import measure_step
-from eigenflow.trajectory.variables import step_variables
+from eigenflow.trajectory.methods import MethodName, make_method
+from eigenflow.trajectory.tracked import TailSettings
 
 __all__ = ["Recorder"]
+
+# What a tracker carries from one measurement to the next, so that a resumed run goes on with the same labels.
+TRACKER = "tracker.safetensors"
 
 
 class Recorder:
@@ -33,7 +36,14 @@ class Recorder:
         path: Folder of the run. It must not exist yet, or be empty, unless `resume_from` is given.
         probe: What to measure, on the live model.
         schedule: Steps to measure, as from `log_steps`.
-        modes: How many of the largest modes to store one by one; None stores all. Shells hold all.
+        modes: How many of the largest modes to store one by one; None stores all.
+        method: "dense" forms M, and shells hold all of its modes. "tracked" follows the largest `modes` by products
+            alone: shells above the last of them hold all of their modes, the lowest one everything below, and how
+            that spreads over shells is told with error bars. "auto" tracks if `modes` is given and M has more
+            than 4000 rows.
+        tail: How closely "tracked" looks below the modes.
+        tolerance: Relative accuracy of tracked eigenvalues, as certified.
+        product_dtype: Type of the products of "tracked"; None takes the probe's. torch.float32 halves the cost.
         resume_from: Number of updates that the model has seen, to go on with a run that was cut off. What
             the folder holds from that step on is dropped.
         config: Anything that belongs to the run (JSON types): settings, seeds.
@@ -50,17 +60,20 @@ class Recorder:
         schedule: Iterable[SupportsIndex],
         *,
         modes: int | None = None,
+        method: MethodName = "auto",
+        tail: TailSettings | None = None,
+        tolerance: float = 1e-5,
+        product_dtype: torch.dtype | None = None,
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
         self.probe = probe
         self.schedule = _checked_schedule(schedule)
-        if modes is not None and not 1 <= modes <= probe.size:
-            raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
-        self.modes = probe.size if modes is None else modes
+        self.method = make_method(method, probe, modes, tail=tail, tolerance=tolerance, product_dtype=product_dtype)
         self.next_step = 0 if resume_from is None else resume_from
         self.time = 0.0
         self._edges: np.ndarray | None = None
+        self._stored: frozenset[str] | None = None
         header = self._header(config)
         if resume_from is None:
             self.writer = RunWriter.create(path, header=header)
@@ -158,15 +171,25 @@ class Recorder:
     def _measure(self, step: int, step_size: float) -> None:
         assert self._before is not None
         self._is_due = False
-        one = measure_step(self.probe, self._before, self.probe.state(), step_size)
+        is_first = self._edges is None
+        variables, self._edges = self.method.variables(
+            self.probe, self._before, self.probe.state(), step_size, edges=self._edges, time=self.time
+        )
         constants = None
-        if self._edges is None:
-            self._edges = shell_edges(float(one.before.eigenvalues[0]))
+        if is_first:
             constants = {"edge": Variable(("edge",), self._edges, "1 / time", "shell edges in the eigenvalue")}
-        holdout_loss = self.probe.holdout_loss(self.probe.at(self._before))
-        variables = step_variables(one, self._edges, time=self.time, holdout_loss=holdout_loss, modes=self.modes)
+        elif self._stored is not None and self._stored < set(variables):
+            # A run that an older version began goes on with what it has.
+            variables = {name: variable for name, variable in variables.items() if name in self._stored}
         self.writer.append(step, variables, constants=constants)
+        self._save_method(step)
         self._before = None
+
+    def _save_method(self, step: int) -> None:
+        if state := self.method.state():
+            temporary = self.writer.path / (TRACKER + ".tmp")
+            save_file({**state, "step": torch.tensor(step)}, str(temporary))
+            temporary.replace(self.writer.path / TRACKER)
 
     def _restore(self) -> None:
         """Take time and shell edges from what the folder holds."""
@@ -178,13 +201,20 @@ class Recorder:
             self.time = float(last["time"] + last["learning_rate"] / (1.0 - momentum))
         if len(run.measured_steps):
             self._edges = run.measurements["edge"].values
+            self._stored = frozenset(str(name) for name in run.measurements.data_vars)
+        path = self.writer.path / TRACKER
+        if path.is_file():
+            state = load_file(str(path))
+            # Later modes than the state that the run goes on from would be a look ahead.
+            if int(state.pop("step")) < self.next_step:
+                self.method.load_state(state)
 
     def _header(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
             "config": dict(config or {}),
             "probe": self.probe.describe(),
             "schedule": sorted(self.schedule),
-            "modes": self.modes,
+            **self.method.describe(),
             "versions": {
                 "eigenflow": eigenflow.__version__,
                 "python": sys.version.split()[0],

@@ -30,7 +30,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot
 
-__all__ = ["OneStep", "gradient_identity", "measure_step"]
+__all__ = ["OneStep", "gradient_identity", "measure_step", "require_squared"]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -88,13 +88,7 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
     Raises:
         ArgumentError: If the probe's loss is not squared.
     """
-    if not probe.loss.is_quadratic:
-        raise ArgumentError(
-            f"The one-step energy budget needs a squared loss ('mse', 'half_mean', 'half_sum'), but `loss` is "
-            f"'{probe.loss.name}': its error e follows e + J dtheta to first order only where the curvature of the "
-            f"loss stands still. Exact for this loss are probe.measure(), with the motion of the curvature in its "
-            f"rates, and eigenflow.trajectory.gradient_identity(probe, before, after)."
-        )
+    require_squared(probe)
     old, new = probe.at(before), probe.at(after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     direction = {name: change / step_size for name, change in update.items()}
@@ -120,6 +114,17 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         identity_residual=gradient_identity(probe, before, after),
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
     )
+
+
+def require_squared(probe: Probe) -> None:
+    """Refuse a loss for which the one-step energy budget does not hold."""
+    if not probe.loss.is_quadratic:
+        raise ArgumentError(
+            f"The one-step energy budget needs a squared loss ('mse', 'half_mean', 'half_sum'), but `loss` is "
+            f"'{probe.loss.name}': its error e follows e + J dtheta to first order only where the curvature of the "
+            f"loss stands still. Exact for this loss are probe.measure(), with the motion of the curvature in its "
+            f"rates, and eigenflow.trajectory.gradient_identity(probe, before, after)."
+        )
 
 
 @torch.no_grad()

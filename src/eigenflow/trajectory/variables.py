@@ -1,5 +1,8 @@
 """What a run folder stores of one measured step, with units and meaning."""
 
+from collections.abc import Mapping
+from typing import SupportsFloat
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,12 +12,12 @@ from eigenflow.store import Variable
 from eigenflow.trajectory.step import OneStep
 from eigenflow.trajectory.sums import coupling_matrix, shell_sums, transfer_matrix
 
-__all__ = ["step_variables"]
+__all__ = ["SHELLS", "scalar_variables", "step_variables"]
 
 ENERGY = "loss"  # energies are twice a loss, so they carry its unit
 RATE = "1 / time"
 
-_SHELLS = {
+SHELLS = {
     "energy": ("energy", ENERGY, "energy e'P e before the update", False),
     "energy_after": ("energy_after", ENERGY, "energy e'P e after the update", False),
     "dissipation": ("dissipation", ENERGY, "energy lost to the gradient-descent step (D)", False),
@@ -30,22 +33,19 @@ _SHELLS = {
 }
 
 
-def step_variables(
-    one: OneStep, edges: Float[np.ndarray, " edges"], *, time: float, holdout_loss: float | None, modes: int
-) -> dict[str, Variable]:
+def step_variables(one: OneStep, edges: Float[np.ndarray, " edges"], *, time: float, modes: int) -> dict[str, Variable]:
     """Collect the stored variables of one measured step.
 
     Args:
         one: The measured step.
         edges: Shell edges of the run.
         time: Sum of learning rates before the update.
-        holdout_loss: Loss on the holdout set before the update, if there is one.
         modes: How many of the largest modes to store one by one. Shells hold all of them.
     """
-    variables = _scalars(one, time, holdout_loss)
+    variables = _scalars(one, time)
     variables.update(_modes(one, modes))
     sums = shell_sums(one, edges)
-    for key, (name, units, meaning, is_label_dependent) in _SHELLS.items():
+    for key, (name, units, meaning, is_label_dependent) in SHELLS.items():
         variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
     pair = ("shell", "shell_from")
     variables["transfer_matrix"] = Variable(
@@ -60,33 +60,45 @@ def step_variables(
     return variables
 
 
-def _scalars(one: OneStep, time: float, holdout_loss: float | None) -> dict[str, Variable]:
+SCALARS = {
+    "time": ("time", "sum of learning rates before the update"),
+    "step_size": ("time", "length dt of the update"),
+    "probe_loss": ("loss", "probe loss ||e||^2 / 2 before the update"),
+    "probe_loss_after": ("loss", "probe loss after the update"),
+    "trace": (RATE, "Tr M"),
+    "operator_norm": (RATE, "Frobenius norm of M"),
+    "rate_norm": ("1 / time^2", "Frobenius norm of Mdot"),
+    "identity_residual": ("1", "||e' - e - Jbar dtheta|| relative to the outputs (D1)"),
+    "flow_residual": ("1", "||e' - e + dt M e|| / ||e' - e||"),
+    "remainder_norm": ("loss^(1/2)", "||r||, r = e' - e - J dtheta"),
+    "operator_error": ("1", "dense M against a matrix-free product, relative"),
+}
+
+
+def scalar_variables(values: Mapping[str, SupportsFloat]) -> dict[str, Variable]:
+    """Numbers of which there is one a step, with their units."""
+    return {name: Variable((), np.asarray(float(value)), *SCALARS[name]) for name, value in values.items()}
+
+
+def _scalars(one: OneStep, time: float) -> dict[str, Variable]:
     first, second = one.before, one.after
     assert first.rate_matrix is not None
     remainder = one.after_new - one.linear_new
-    values = {
-        "time": (time, "time", "sum of learning rates before the update"),
-        "step_size": (one.step_size, "time", "length dt of the update"),
-        "probe_loss": (first.loss, "loss", "probe loss ||e||^2 / 2 before the update"),
-        "probe_loss_after": (second.loss, "loss", "probe loss after the update"),
-        "trace": (first.eigenvalues.sum(), RATE, "Tr M"),
-        "operator_norm": (torch.linalg.vector_norm(first.eigenvalues), RATE, "Frobenius norm of M"),
-        "rate_norm": (torch.linalg.matrix_norm(first.rate_matrix), "1 / time^2", "Frobenius norm of Mdot"),
-        "identity_residual": (
-            one.identity_residual,
-            "1",
-            "||e' - e - Jbar dtheta|| relative to the outputs (D1)",
-        ),
-        "flow_residual": (one.flow_residual, "1", "||e' - e + dt M e|| / ||e' - e||"),
-        "remainder_norm": (torch.linalg.vector_norm(remainder), "loss^(1/2)", "||r||, r = e' - e - J dtheta"),
-        "operator_error": (first.operator_error, "1", "dense M against a matrix-free product, relative"),
-    }
-    if holdout_loss is not None:
-        values["holdout_loss"] = (holdout_loss, "loss", "loss on the holdout set before the update")
-    return {
-        name: Variable((), np.asarray(float(value), dtype=np.float64), units, meaning)
-        for name, (value, units, meaning) in values.items()
-    }
+    return scalar_variables(
+        {
+            "time": time,
+            "step_size": one.step_size,
+            "probe_loss": first.loss,
+            "probe_loss_after": second.loss,
+            "trace": first.eigenvalues.sum(),
+            "operator_norm": torch.linalg.vector_norm(first.eigenvalues),
+            "rate_norm": torch.linalg.matrix_norm(first.rate_matrix),
+            "identity_residual": one.identity_residual,
+            "flow_residual": one.flow_residual,
+            "remainder_norm": torch.linalg.vector_norm(remainder),
+            "operator_error": first.operator_error,
+        }
+    )
 
 
 def _modes(one: OneStep, modes: int) -> dict[str, Variable]:

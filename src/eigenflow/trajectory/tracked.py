@@ -1,0 +1,255 @@
+"""One update seen through k tracked modes and the tail below them; M is never formed.
+
+The budget of `trajectory.step` holds for every family of projectors that adds up to the identity. Here these are
+the tracked modes, one by one, and one tail: everything else. Tail terms come from whole norms, so all sums
+are exact by construction. How the tail's energy and its eigenvalues spread over shells is a separate statement, with
+error bars, from Lanczos quadrature.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.linalg import (
+    AbstractRowSpace,
+    CertifiedPairs,
+    ModeTracker,
+    SpectralDensity,
+    SpectralMeasure,
+    SymmetricOperator,
+    TrackedPairs,
+    lanczos,
+    match_modes,
+)
+from eigenflow.linalg.lanczos import KrylovBasis
+from eigenflow.tangent import Probe
+from eigenflow.tangent.products import CachedJacobian
+from eigenflow.trajectory.step import gradient_identity, require_squared
+
+__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step"]
+
+State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+
+# A tail that moves a mode through a gap smaller than this part of it is not followed by perturbation theory.
+SMALLEST_GAP = 1e-3
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """How closely the tail below the tracked modes is looked at.
+
+    Attributes:
+        steps: Lanczos steps, for the energy and for each random direction.
+        probes: Random directions for the density of eigenvalues.
+        seed: Of the directions.
+    """
+
+    steps: int = 40
+    probes: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "probes"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"`tail.{name}` must be at least 1, but is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A vector in the basis of tracked modes: its components, and the squared norm of all of it."""
+
+    components: Float[Tensor, " modes"]
+    square: float
+
+
+@dataclass(frozen=True)
+class TrackedStep:
+    """One update in the tracked eigenbases before and after it. `h0` and `h` are as in `trajectory.step`.
+
+    Attributes:
+        before: Tracked pairs before the update.
+        after: Tracked pairs after it.
+        step_size: dt, the update's length in time.
+        error_old: e in the old basis.
+        gradient_old: h0 in the old basis.
+        linear_old: h in the old basis.
+        linear_new: h in the new basis.
+        after_new: e' in the new basis.
+        overlap: <phi'_i, phi_j>.
+        successor: Index of the new mode that continues each old one (label-dependent).
+        rate_matrix: <phi_u, Mdot phi_v> along the update.
+        kato: dt sum_v Omega_uv <phi_v, h> for each tracked mode, the tail included to first order.
+        kato_angle: Angle by which Kato rotates the mode; the tail's part is an upper bound.
+        tail_energy: Measure of e below the old tracked modes.
+        tail_density: Eigenvalues below them, or None if there are none.
+        trace: Tr M, and its standard error (0 if exact).
+        trace_rate: Tr Mdot, or None where it is not known.
+        remainder_norm: ||r||, r = e' - e - J dtheta.
+        loss: Probe loss before the update.
+        loss_after: After it.
+        identity_residual: As in `trajectory.step`.
+        flow_residual: As in `trajectory.step`.
+    """
+
+    before: TrackedPairs
+    after: TrackedPairs
+    step_size: float
+    error_old: Parts
+    gradient_old: Parts
+    linear_old: Parts
+    linear_new: Parts
+    after_new: Parts
+    overlap: Float[Tensor, "after before"]
+    successor: Int[Tensor, " modes"]
+    rate_matrix: Float[Tensor, "modes modes"]
+    kato: Float[Tensor, " modes"]
+    kato_angle: Float[Tensor, " modes"]
+    tail_energy: SpectralMeasure
+    tail_density: SpectralDensity | None
+    trace: tuple[float, float]
+    trace_rate: float | None
+    remainder_norm: float
+    loss: float
+    loss_after: float
+    identity_residual: float
+    flow_residual: float
+
+
+@torch.no_grad()
+def measure_tracked_step(
+    probe: Probe,
+    tracker: ModeTracker,
+    before: State,
+    after: State,
+    step_size: float,
+    *,
+    tail: TailSettings | None = None,
+    product_dtype: torch.dtype | None = None,
+) -> TrackedStep:
+    """Measure one update by products with M alone.
+
+    Args:
+        probe: The probe that took the states.
+        tracker: Carries the modes from one measurement to the next; it is moved on to the state after the update.
+        before: State before the update.
+        after: State after it.
+        step_size: Length of the update in time, > 0.
+        tail: How closely to look below the modes; None takes the defaults.
+        product_dtype: Type of the products with M; None takes the probe's.
+
+    Raises:
+        ArgumentError: If the probe's loss is not squared.
+    """
+    require_squared(probe)
+    tail = tail or TailSettings()
+    old, new = probe.at(before), probe.at(after)
+    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
+    direction = {name: change / step_size for name, change in update.items()}
+    jacobian = CachedJacobian(old, direction, product_dtype)
+    operator = jacobian.operator()
+    space = operator.space
+    first = tracker.update(operator)
+    vectors = first.pairs.eigenvectors
+
+    error = old.error.to(torch.float64)
+    gradient = error - step_size * operator.product(error[None])[0]
+    linear = error + old.push(update).to(torch.float64)
+    rates = jacobian.rate_product(vectors)
+    rate_matrix = space.inner(vectors, rates)
+    rate_matrix = 0.5 * (rate_matrix + rate_matrix.T)
+    energy, moving, density = _tail(operator, error, linear, vectors, tail)
+    kato, kato_angle = _kato(space, first.pairs, linear, rates - rate_matrix @ vectors, rate_matrix, moving)
+    trace = jacobian.trace()
+    trace_rate = jacobian.trace_rate()
+
+    jacobian_after = CachedJacobian(new, None, product_dtype)
+    second = tracker.update(jacobian_after.operator())
+    ends = second.pairs.eigenvectors
+    error_after = new.error.to(torch.float64)
+    overlap = space.inner(ends, vectors)
+    changes = torch.stack([error_after - error, error_after - gradient, error_after - linear])
+    moved, missed, remainder = (float(x) for x in space.inner(changes, changes).diagonal().clamp(min=0).sqrt())
+    return TrackedStep(
+        before=first,
+        after=second,
+        step_size=step_size,
+        error_old=_parts(space, vectors, error),
+        gradient_old=_parts(space, vectors, gradient),
+        linear_old=_parts(space, vectors, linear),
+        linear_new=_parts(space, ends, linear),
+        after_new=_parts(space, ends, error_after),
+        overlap=overlap,
+        successor=match_modes(overlap),
+        rate_matrix=rate_matrix,
+        kato=step_size * kato,
+        kato_angle=step_size * kato_angle,
+        tail_energy=energy.measure,
+        tail_density=density,
+        trace=_trace(trace, first.pairs, density),
+        trace_rate=trace_rate,
+        remainder_norm=remainder,
+        loss=0.5 * float(space.inner(error[None], error[None])),
+        loss_after=0.5 * float(space.inner(error_after[None], error_after[None])),
+        identity_residual=gradient_identity(probe, before, after),
+        flow_residual=missed / moved if moved > 0 else 0.0,
+    )
+
+
+def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:
+    return Parts(space.inner(vectors, row[None])[:, 0], float(space.inner(row[None], row[None])))
+
+
+def _tail(
+    operator: SymmetricOperator, error: Tensor, linear: Tensor, vectors: Tensor, tail: TailSettings
+) -> tuple[KrylovBasis, KrylovBasis, SpectralDensity | None]:
+    """Below the modes: Krylov spaces of e and of h, and the density of eigenvalues; all in the same block products."""
+    dimension = operator.size - len(vectors)
+    generator = torch.Generator().manual_seed(tail.seed)
+    probes = operator.space.draw(tail.probes if dimension else 0, generator)
+    rows = torch.cat([error[None], linear[None], probes])
+    energy, moving, *others = lanczos(operator, rows, tail.steps, deflate=vectors)
+    if not others:
+        return energy, moving, None
+    measures = [SpectralMeasure(b.measure.diagonal, b.measure.offdiagonal, 1.0) for b in others]
+    return energy, moving, SpectralDensity(measures, dimension)
+
+
+def _kato(
+    space: AbstractRowSpace,
+    pairs: CertifiedPairs,
+    linear: Tensor,
+    leaving: Float[Tensor, "modes local"],
+    rates: Float[Tensor, "modes modes"],
+    krylov: KrylovBasis,
+) -> tuple[Tensor, Tensor]:
+    """sum_v Omega_uv <phi_v, h> and ||Omega_u||, over tracked modes v and over the tail.
+
+    In the tail Omega_uv = <phi_v, Mdot phi_u> / (lambda_u - lambda_v), so the sum is <Mdot phi_u, (lambda_u - M)^-1 h>
+    there, which the Lanczos run from h gives for all u at once.
+    """
+    values = pairs.eigenvalues
+    is_apart = (pairs.clusters[:, None] != pairs.clusters[None, :]).to(values.device)
+    gaps = torch.where(is_apart, values[:, None] - values[None, :], 1.0)
+    couplings = torch.where(is_apart, rates, 0.0) / gaps
+    inside = couplings @ space.inner(pairs.eigenvectors, linear[None])[:, 0]
+    nodes, _ = krylov.measure.gauss()
+    lam = values.cpu().numpy()
+    smallest = SMALLEST_GAP * np.maximum(np.abs(lam), np.finfo(np.float64).tiny)
+    resolvent = krylov.function(1.0 / np.maximum(lam[None, :] - nodes[:, None], smallest[None]))
+    through = torch.stack([space.inner(a[None], b[None])[0, 0] for a, b in zip(leaving, resolvent, strict=True)])
+    lengths = torch.stack([space.inner(row[None], row[None])[0, 0] for row in leaving]).clamp(min=0).sqrt()
+    distance = (values - nodes[-1]).clamp(min=0).maximum(torch.from_numpy(smallest).to(values))
+    return inside + through, (couplings.square().sum(1) + (lengths / distance).square()).sqrt()
+
+
+def _trace(exact: float | None, pairs: CertifiedPairs, density: SpectralDensity | None) -> tuple[float, float]:
+    if exact is not None:
+        return exact, 0.0
+    tracked = float(pairs.eigenvalues.sum())
+    rest, error = (0.0, 0.0) if density is None else density.trace()
+    return tracked + rest, error

@@ -1,0 +1,210 @@
+"""What a run folder stores of an update that was measured through k tracked modes and a tail.
+
+Shells above the cut hold all of their modes, one by one; shell 0 holds everything below the cut as a whole, so every
+sum over shells is exact. The cut is the lowest stored edge above the last tracked mode, before and after the update.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eigenflow.core.grid import shell_index
+from eigenflow.store import Variable
+from eigenflow.trajectory.sums import block_sums
+from eigenflow.trajectory.tracked import Parts, TrackedStep
+from eigenflow.trajectory.variables import ENERGY, RATE, SHELLS, scalar_variables
+
+__all__ = ["cut_index", "shells_of", "tracked_variables"]
+
+
+def tracked_variables(
+    one: TrackedStep, edges: Float[np.ndarray, " edges"], *, time: float, nodes: int
+) -> dict[str, Variable]:
+    """Collect the stored variables of one tracked step.
+
+    Args:
+        one: The measured step.
+        edges: Shell edges of the run.
+        time: Sum of learning rates before the update.
+        nodes: Length to which the quadrature of the tail's energy is padded.
+    """
+    cut = cut_index(one, edges)
+    variables = _scalars(one, float(edges[cut]), time)
+    variables.update(_modes(one))
+    old, new = (shells_of(pairs.pairs.eigenvalues, edges, cut) for pairs in (one.before, one.after))
+    sums = _sums(one, old, new, len(edges) + 1)
+    for key, (name, units, meaning, is_label_dependent) in SHELLS.items():
+        if key in sums:
+            variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
+    matrix = _transfer(one, old, new, len(edges) + 1)
+    meaning = "energy carried from shell_from to shell, h'P'_a P_b h"
+    variables["transfer_matrix"] = Variable(("shell", "shell_from"), matrix.numpy(), ENERGY, meaning)
+    variables.update(_tail(one, edges, cut, nodes))
+    return variables
+
+
+def cut_index(one: TrackedStep, edges: np.ndarray) -> int:
+    """Index of the lowest edge above which every mode is tracked, before and after."""
+    lowest = max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after))
+    return min(int(np.searchsorted(edges, lowest, side="left")), len(edges) - 1)
+
+
+def shells_of(eigenvalues: Tensor, edges: np.ndarray, cut: int) -> Int[Tensor, " modes"]:
+    """Shells of the tracked modes; those below the cut belong to shell 0 with the rest of the tail."""
+    index = shell_index(eigenvalues.cpu().numpy(), edges)
+    return torch.from_numpy(np.where(index <= cut, 0, index))
+
+
+def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, Tensor]:
+    def total(index: Tensor, values: Tensor, whole: float | None = None) -> Tensor:
+        """Sums over resolved shells; shell 0 gets what is left of the whole."""
+        sums = torch.zeros(shells, dtype=torch.float64).index_add_(0, index, values.cpu().to(torch.float64))
+        if whole is not None:
+            sums[0] = 0.0
+            sums[0] = whole - sums.sum()
+        return sums
+
+    def energy(index: Tensor, parts: Parts) -> Tensor:
+        return total(index, parts.components**2, parts.square)
+
+    values = one.before.pairs.eigenvalues.cpu()
+    e, h0, h = (energy(old, parts) for parts in (one.error_old, one.gradient_old, one.linear_old))
+    h_new, e_new = (energy(new, parts) for parts in (one.linear_new, one.after_new))
+    size = float(one.before.pairs.eigenvalues.numel() + (one.tail_density.dimension if one.tail_density else 0))
+    is_same_shell = (old[:, None] == old[None, :]) & (old[:, None] > 0)
+    g, rates = one.error_old.components.cpu(), one.rate_matrix.cpu()
+    moved = g * ((rates * is_same_shell) @ g)
+    carried = _carried(one, old)
+    sums = {
+        "energy": e,
+        "energy_after": e_new,
+        "dissipation": e - h0,
+        "optimizer": h - h0,
+        "transfer": h_new - h,
+        "remainder": e_new - h_new,
+        "transfer_drift": total(new, carried, one.linear_old.square) - h,
+        "transfer_rotation": h_new - total(new, carried, one.linear_old.square),
+        "mode_count": total(old, torch.ones_like(values), size),
+        "eigenvalue_sum": total(old, values, one.trace[0]).clamp(min=0.0),
+        "energy_rate": total(old, moved),
+    }
+    sums["rate_sum"] = total(old, rates.diagonal(), one.trace_rate)
+    if one.trace_rate is None:
+        sums["rate_sum"][0] = 0.0
+    return sums
+
+
+def _carried(one: TrackedStep, old: Tensor) -> Tensor:
+    """Old energies under the labels of their successors."""
+    squares = one.linear_old.components.cpu() ** 2
+    return torch.zeros_like(squares).index_copy_(0, one.successor.cpu(), squares)
+
+
+def _transfer(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> Float[Tensor, "shells shells"]:
+    """h'P'_a P_b h; the row and the column of shell 0 are what the exact margins leave."""
+    h_old, h_new = one.linear_old.components.cpu(), one.linear_new.components.cpu()
+    moved = h_new[:, None] * one.overlap.cpu() * h_old[None, :]
+    matrix = block_sums(moved, new, old, shells)
+    rows, columns = torch.zeros(shells, dtype=torch.float64), torch.zeros(shells, dtype=torch.float64)
+    rows.index_add_(0, new, h_new**2)
+    columns.index_add_(0, old, h_old**2)
+    matrix[0, :], matrix[:, 0] = 0.0, 0.0
+    rows[0], columns[0] = 0.0, 0.0
+    matrix[0, 1:] = columns[1:] - matrix[1:, 1:].sum(0)
+    matrix[1:, 0] = rows[1:] - matrix[1:, 1:].sum(1)
+    matrix[0, 0] = one.linear_old.square - matrix.sum()
+    return matrix
+
+
+def _tail(one: TrackedStep, edges: np.ndarray, cut: int, length: int) -> dict[str, Variable]:
+    """How shell 0 spreads over the shells below the cut: tracked modes there as they are, the rest by quadrature."""
+    pairs, g2 = one.before.pairs, one.error_old.components.cpu().numpy() ** 2
+    values = pairs.eigenvalues.cpu().numpy()
+    below_cut = shell_index(values, edges) <= cut
+    known = np.array([[(values[below_cut] < x) @ g2[below_cut], (values[below_cut] < x).sum()] for x in edges])
+    lower, upper = one.tail_energy.below(edges)
+    # Whatever was not tracked lies below the cut.
+    lower[cut:] = upper[cut:] = one.tail_energy.mass
+    energies = {"lower": lower, "upper": upper, "value": 0.5 * (lower + upper)}
+    counts = {name: np.zeros(len(edges)) for name in energies}
+    if one.tail_density is not None:
+        found = one.tail_density.below(edges)
+        counts = {"lower": found.lower, "upper": found.upper, "value": found.value}
+        for below in counts.values():
+            below[cut:] = one.tail_density.dimension
+    variables: dict[str, Variable] = {}
+    for column, (quantity, units, found) in enumerate((("energy", ENERGY, energies), ("count", "1", counts))):
+        for kind, values_below in found.items():
+            name = f"tail_{quantity}_below" + ("" if kind == "value" else f"_{kind}")
+            total = values_below + known[:, column]
+            meaning = f"{quantity} of shell 0 on eigenvalues below the edge ({kind if kind != 'value' else 'estimate'})"
+            variables[name] = Variable(("edge",), total, units, meaning)
+    nodes, masses = one.tail_energy.gauss()
+    padding = (0, length - len(nodes))
+    variables["tail_node"] = Variable(
+        ("node",), np.pad(nodes, padding), RATE, "node of the energy below the tracked modes"
+    )
+    variables["tail_mass"] = Variable(("node",), np.pad(masses, padding), ENERGY, "energy at the node (Gauss rule)")
+    return variables
+
+
+def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
+    pairs = one.before.pairs
+    values = {
+        "time": time,
+        "step_size": one.step_size,
+        "probe_loss": one.loss,
+        "probe_loss_after": one.loss_after,
+        "trace": one.trace[0],
+        "identity_residual": one.identity_residual,
+        "flow_residual": one.flow_residual,
+        "remainder_norm": one.remainder_norm,
+    }
+    variables = scalar_variables(values)
+    own = {
+        "trace_error": (one.trace[1], RATE, "standard error of Tr M; 0 if exact"),
+        "cut": (cut, RATE, "edge above which every mode is tracked; shell 0 holds everything below it"),
+        "complement_bound": (pairs.complement_bound, RATE, "estimated bound of eigenvalues that were not seen"),
+        "products": (float(pairs.stats.products + one.after.pairs.stats.products), "1", "products that tracking took"),
+        "is_cold": (float(one.before.is_cold), "1", "1 if the modes were solved for anew, not tracked"),
+    }
+    for name, (value, units, meaning) in own.items():
+        variables[name] = Variable((), np.asarray(value, dtype=np.float64), units, meaning)
+    return variables
+
+
+def _modes(one: TrackedStep) -> dict[str, Variable]:
+    before, after, successor = one.before.pairs, one.after.pairs, one.successor
+    labels = one.before.identity.labels[: len(before.eigenvalues)]  # guards have labels too
+    overlap = one.overlap[successor, torch.arange(len(successor))]
+    sign = torch.where(overlap < 0, -1.0, 1.0).to(overlap)
+    linear, root = one.linear_old.components, "loss^(1/2)"
+    values: dict[str, tuple[Tensor, str, str, bool]] = {
+        "eigenvalue": (before.eigenvalues, RATE, "eigenvalue lambda before the update", False),
+        "eigenvalue_bound": (before.eigenvalue_bounds, RATE, "the exact eigenvalue lies within this", False),
+        "eigenvalue_rate": (one.rate_matrix.diagonal(), "1 / time^2", "exact lambda-dot along the update", True),
+        "coefficient": (one.error_old.components, root, "g = <phi, e> before the update", True),
+        "residual": (before.residuals, RATE, "||M phi - lambda phi||", False),
+        "angle_bound": (before.angle_bounds, "1", "bound of the angle to the exact eigenvector or cluster", False),
+        "cluster": (before.clusters, "1", "modes of one number cannot be told apart", False),
+        "is_converged": (before.is_converged, "1", "1 if the eigenvalue is certified to the tolerance", False),
+        "label": (
+            labels,
+            "1",
+            "label that follows the eigenvector over the run",
+            True,
+        ),
+        "gradient_step": (one.gradient_old.components, root, "<phi, h0>, after a gradient-descent step", True),
+        "linear_step": (linear, root, "<phi, h>, after the linearised update", True),
+        "eigenvalue_after": (after.eigenvalues[successor], RATE, "eigenvalue of the mode's successor", True),
+        "linear_after": (sign * one.linear_new.components[successor], root, "<phi', h> of the successor", True),
+        "coefficient_after": (sign * one.after_new.components[successor], root, "<phi', e'> of the successor", True),
+        "kato_after": (linear + one.kato, root, "coefficient after the update by the Kato mode equations", True),
+        "kato_parameter": (one.kato_angle, "1", "angle by which Kato rotates the mode; the tail's part bounded", True),
+        "successor_overlap": (overlap.abs(), "1", "|<phi', phi>| with the successor", True),
+    }
+    return {
+        name: Variable(("mode",), tensor.cpu().to(torch.float64).numpy().copy(), units, meaning, is_label_dependent)
+        for name, (tensor, units, meaning, is_label_dependent) in values.items()
+    }
