@@ -24,14 +24,20 @@ class TaskConfig(Section):
 
 
 class ModelConfig(Section):
-    """A fully connected network with one activation between its linear layers."""
+    """A network with one activation between its layers: fully connected, or convolutions and one linear layer."""
 
-    name: Literal["mlp"] = "mlp"
-    width: int = Field(128, ge=1, le=4096)
-    depth: int = Field(2, ge=0, le=16, description="Hidden layers.")
+    name: Literal["mlp", "cnn"] = "mlp"
+    width: int = Field(128, ge=1, le=4096, description="Hidden width; of a cnn, channels of its first convolution.")
+    depth: int = Field(2, ge=0, le=16, description="Hidden layers; of a cnn, convolutions (1 to 4).")
     activation: Literal["tanh", "gelu", "silu", "relu", "identity"] = "tanh"
     output_scale: float = Field(1.0, gt=0, description="Factor on the outputs; large is lazy.")
     seed: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _image_is_large_enough(self) -> "ModelConfig":
+        if self.name == "cnn" and not 1 <= self.depth <= 4:
+            raise ValueError(f"depth must lie in [1, 4] for a cnn on 8 x 8 pixels, but is {self.depth}")
+        return self
 
 
 class TrainConfig(Section):
@@ -58,6 +64,10 @@ class MeasureConfig(Section):
 
     count: int = Field(48, ge=2, description="Measured steps, log-spaced.")
     threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves its default.")
+    modes: int = Field(0, ge=0, description="Largest modes stored one by one; 0 stores all.")
+    method: Literal["auto", "dense", "tracked"] = Field(
+        "auto", description="All modes of the dense operator, or `modes` tracked ones; auto tracks above 4000 rows."
+    )
 
 
 class ExperimentConfig(Section):
@@ -75,6 +85,15 @@ class ExperimentConfig(Section):
             raise ValueError(
                 f"train.batch_size = {self.train.batch_size} is more than task.samples = {self.task.samples}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _modes_fit(self) -> "ExperimentConfig":
+        rows = 10 * self.task.samples
+        if self.measure.modes > rows:
+            raise ValueError(f"measure.modes = {self.measure.modes} is more than the operator's {rows} rows")
+        if self.measure.method == "tracked" and not self.measure.modes:
+            raise ValueError("measure.method = 'tracked' needs measure.modes, how many modes to track")
         return self
 
 

@@ -111,7 +111,8 @@ def run_experiment(
     trainer, probe, schedule = _build(config)
     start = _load_checkpoint(trainer, out, config) if resume else None
     measured = 0
-    with Recorder(out, probe, schedule, resume_from=start, config=config.model_dump()) as recorder:
+    measuring = {"modes": config.measure.modes or None, "method": config.measure.method}
+    with Recorder(out, probe, schedule, **measuring, resume_from=start, config=config.model_dump()) as recorder:
         for update in trainer.updates(start or 0):
             was_measured = recorder.step(
                 update.step,
