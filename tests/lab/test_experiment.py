@@ -191,3 +191,17 @@ class TestRejects:
     def test_checkpoints_are_plain_tensors(self, full_batch):
         state = load_file(str(full_batch.path / "checkpoint.safetensors"))
         assert int(state["step"]) == 400
+
+
+def test_convolutional_network_is_measured_by_its_rules(tmp_path):
+    """A short digits-cnn: all modes of a small probe, the operator by layer rules only, shells that close."""
+    changes = ["task.samples=10", "task.holdout=10", "model.width=2", "train.steps=12", "measure.count=3"]
+    config = load_config("digits-cnn", [*changes, "train.batch_size=5", "measure.threads=1"])
+    run = run_experiment(config, tmp_path / "run")
+    assert run.header["probe"]["method"] == "dense, layer rules for all parameters"
+    task, model = load_task(config.task), build_model(64, 10, config.model)
+    exact = np.linalg.eigvalsh(oracle.kernel(model, task.inputs, 2 / 100).numpy())[::-1]
+    np.testing.assert_allclose(run.measurements["eigenvalue"][0], exact, rtol=0, atol=1e-12 * exact[0])
+    budget = ef.shell_budget(run)
+    assert np.abs(budget.residual.values).max() <= 1e-12 * float(budget.energy.sum("shell").max())
+    assert (budget.optimizer.values != 0).any()  # batches and momentum

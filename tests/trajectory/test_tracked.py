@@ -163,7 +163,7 @@ def test_lazy_forecast_uses_the_tail(tmp_path):
     np.testing.assert_allclose(found[1].loss, found[0].loss, rtol=1e-6)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 8])
+@pytest.mark.parametrize("cut", [4])
 def test_resumed_run_agrees_to_the_stated_accuracy(tmp_path, runs, cut):
     """The tracker goes on from its saved state; pairs are certified to 1e-9, so they agree to that."""
     options = {"method": "tracked", "modes": MODES, "tolerance": 1e-9, "tail": TailSettings(steps=30, probes=4)}
@@ -178,6 +178,7 @@ def test_resumed_run_agrees_to_the_stated_accuracy(tmp_path, runs, cut):
     np.testing.assert_array_equal(again["label"], whole["label"])
 
 
+@pytest.mark.slow
 def test_killed_run_is_resumed(tmp_path):
     """SIGKILL between measurements: what was committed opens, and the rest agrees with an unbroken run."""
     options = {"method": "tracked", "modes": MODES, "tolerance": 1e-9, "tail": TailSettings(steps=30, probes=4)}

@@ -22,7 +22,8 @@ __all__ = ["run"]
 
 def run(
     config: Annotated[
-        str | None, typer.Argument(help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn.")
+        str | None,
+        typer.Argument(help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn."),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change one key: section.key=value.", metavar="A.B=C")
