@@ -140,3 +140,20 @@ def test_other_losses_weigh_the_products():
     rows = draw(4, point.size)
     torch.testing.assert_close(jacobian.product(rows), rows @ matrix, rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(jacobian.rate_product(rows), rows @ rate, rtol=1e-10, atol=1e-12)
+
+
+def test_block_in_the_space_of_samples_is_chosen_and_exact():
+    """More inputs than twice the samples: the Gram form, against the dense operator and its derivative."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 25), nn.Tanh(), nn.Linear(25, 3)).double()
+    probe = ef.Probe(model, torch.randn(10, 40).double(), torch.randn(10, 3).double())
+    point = probe.at()
+    direction = {name: -g for name, g in point.gradient().items()}
+    jacobian = CachedJacobian(point, direction)
+    assert [type(block).__name__ for block in jacobian.blocks] == 3 * ["GramBlock"]
+    matrix, rate = point.dense_and_rate(direction)
+    rows = torch.randn(4, probe.size, dtype=torch.float64)
+    torch.testing.assert_close(jacobian.product(rows), rows @ matrix, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(jacobian.rate_product(rows), rows @ rate, rtol=1e-12, atol=1e-13)
+    assert jacobian.trace() == pytest.approx(float(matrix.trace()), rel=1e-13)
+    assert jacobian.trace_rate() == pytest.approx(float(rate.trace()), rel=1e-12)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from eigenflow.tangent.rules import Factors
 
-__all__ = ["AbstractBlock", "OuterBlock", "RowBlock", "TiedBlock", "TokenBlock", "make_block"]
+__all__ = ["AbstractBlock", "GramBlock", "OuterBlock", "RowBlock", "TiedBlock", "TokenBlock", "make_block"]
 
 # Products with explicit rows are limited by memory, those with inputs by arithmetic: a row entry costs as much as
 # this many operations of a matrix product.
@@ -191,6 +191,56 @@ class OuterBlock(_SignalBlock):
         return (inputs @ gradients.flatten(1)).unflatten(1, gradients.shape[1:])
 
 
+class GramBlock(AbstractBlock):
+    """Rows of a linear map with more inputs than samples and positions, multiplied in the space of samples.
+
+    J^T v is A^T U with the inputs A and the vectors spread by the signals to U, and J takes it back through A: the
+    small Gram matrix A A^T stands for the way there and back, and nothing of the parameters' size is made.
+
+    Args:
+        outer: The same block by way of the parameters.
+    """
+
+    def __init__(self, outer: OuterBlock):
+        self.outer = outer
+        inputs = outer.inputs if outer.inputs_dot is None else torch.cat([outer.inputs, outer.inputs_dot])
+        self.gram, self.rows = inputs @ inputs.T, len(outer.inputs)
+
+    def pull(self, vectors: Vectors) -> Tensor:
+        """U: the factor of A^T U."""
+        return self.outer._spread(vectors, self.outer.signals)
+
+    def push(self, gradients: Tensor) -> Vectors:
+        """J times A^T U, or times the stack that `pull_rate` returns."""
+        return self.outer._collect(self._met(slice(None, self.rows), gradients), self.outer.signals)
+
+    def pull_rate(self, vectors: Vectors) -> Tensor:
+        """Udot, and behind it U for the inputs' derivatives if they move."""
+        assert self.outer.signals_dot is not None
+        moved = self.outer._spread(vectors, self.outer.signals_dot)
+        return moved if self.outer.inputs_dot is None else torch.cat([moved, self.pull(vectors)])
+
+    def push_rate(self, gradients: Tensor) -> Vectors:
+        """Jdot times A^T U."""
+        assert self.outer.signals_dot is not None
+        moved = self.outer._collect(self._met(slice(None, self.rows), gradients), self.outer.signals_dot)
+        if self.outer.inputs_dot is not None:
+            moved = moved + self.outer._collect(self._met(slice(self.rows, None), gradients), self.outer.signals)
+        return moved
+
+    def row_products(self, is_rate: bool) -> Tensor:
+        """Those of the outer block."""
+        return self.outer.row_products(is_rate)
+
+    @property
+    def work_bytes(self) -> int:
+        """Of signals and changes at all positions."""
+        return self.outer.work_bytes
+
+    def _met(self, rows: slice, gradients: Tensor) -> Tensor:
+        return (self.gram[rows, : len(gradients)] @ gradients.flatten(1)).unflatten(1, gradients.shape[1:])
+
+
 class TokenBlock(_SignalBlock):
     """Rows of an embedding table: the signal at a position goes to the row of its token.
 
@@ -318,7 +368,9 @@ def make_block(factors: Sequence[Factors], dots: Sequence[Factors] | None, lengt
     outer_cost, row_cost = positions * (width * outs + outs * ins), ROW_COST * width * outs * ins
     row_bytes = samples * width * outs * ins * first.signals.element_size() * (1 if dot is None else 2)
     if outer_cost <= row_cost or row_bytes > ROW_BYTES:
-        return OuterBlock(first, dot)
+        outer = OuterBlock(first, dot)
+        # Through the parameters and back takes 2 in multiplications an entry, through the Gram matrix as many as rows.
+        return GramBlock(outer) if samples * positions < 2 * ins else outer
     rows = _outer_rows(first.inputs, first.signals)
     if dot is None:
         return RowBlock(rows, None)

@@ -237,7 +237,5 @@ def holdout_point(probe: "Probe", state: tuple[Parameters, Parameters] | None = 
         raise ArgumentError("The probe has no `holdout`. Make it with Probe(..., holdout=(test_inputs, test_targets)).")
     train = probe.at(state)
     inputs, targets = probe.holdout
-    test = TangentPoint(
-        train.network, train.structure, train.parameters, train.rest, inputs, targets, probe.holdout_objective
-    )
+    test = TangentPoint(train.network, None, train.parameters, train.rest, inputs, targets, probe.holdout_objective)
     return HoldoutPoint(train, test)

@@ -29,6 +29,7 @@ from torch import Tensor
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot
+from eigenflow.tangent.sharded import ShardedProbe
 
 __all__ = ["OneStep", "gradient_identity", "measure_step", "require_squared"]
 
@@ -116,7 +117,7 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
     )
 
 
-def require_squared(probe: Probe) -> None:
+def require_squared(probe: Probe | ShardedProbe) -> None:
     """Refuse a loss for which the one-step energy budget does not hold."""
     if not probe.loss.is_quadratic:
         raise ArgumentError(

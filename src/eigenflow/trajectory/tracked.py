@@ -28,7 +28,12 @@ from eigenflow.linalg import (
 )
 from eigenflow.linalg.lanczos import KrylovBasis
 from eigenflow.tangent import Probe
+from eigenflow.tangent.measuring import product_error
+from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.point import TangentPoint
+from eigenflow.tangent.probe import OPERATOR_TOLERANCE
 from eigenflow.tangent.products import CachedJacobian
+from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
 from eigenflow.trajectory.step import gradient_identity, require_squared
 
 __all__ = ["TailSettings", "TrackedStep", "measure_tracked_step"]
@@ -93,6 +98,7 @@ class TrackedStep:
         loss: Probe loss before the update.
         loss_after: After it.
         identity_residual: As in `trajectory.step`.
+        operator_error: Relative difference between a product by layer rules and one by automatic differentiation.
         flow_residual: As in `trajectory.step`.
     """
 
@@ -117,12 +123,13 @@ class TrackedStep:
     loss: float
     loss_after: float
     identity_residual: float
+    operator_error: float
     flow_residual: float
 
 
 @torch.no_grad()
 def measure_tracked_step(
-    probe: Probe,
+    probe: Probe | ShardedProbe,
     tracker: ModeTracker,
     before: State,
     after: State,
@@ -134,7 +141,7 @@ def measure_tracked_step(
     """Measure one update by products with M alone.
 
     Args:
-        probe: The probe that took the states.
+        probe: The probe that took the states. With a `ShardedProbe` all processes call this together.
         tracker: Carries the modes from one measurement to the next; it is moved on to the state after the update.
         before: State before the update.
         after: State after it.
@@ -150,7 +157,7 @@ def measure_tracked_step(
     old, new = probe.at(before), probe.at(after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     direction = {name: change / step_size for name, change in update.items()}
-    jacobian = CachedJacobian(old, direction, product_dtype)
+    jacobian, operator_error = _jacobian(probe, old, direction, product_dtype)
     operator = jacobian.operator()
     space = operator.space
     first = tracker.update(operator)
@@ -167,8 +174,7 @@ def measure_tracked_step(
     trace = jacobian.trace()
     trace_rate = jacobian.trace_rate()
 
-    jacobian_after = CachedJacobian(new, None, product_dtype)
-    second = tracker.update(jacobian_after.operator())
+    second = tracker.update(_jacobian(probe, new, None, product_dtype)[0].operator())
     ends = second.pairs.eigenvectors
     error_after = new.error.to(torch.float64)
     overlap = space.inner(ends, vectors)
@@ -195,9 +201,30 @@ def measure_tracked_step(
         remainder_norm=remainder,
         loss=0.5 * float(space.inner(error[None], error[None])),
         loss_after=0.5 * float(space.inner(error_after[None], error_after[None])),
-        identity_residual=gradient_identity(probe, before, after),
+        identity_residual=_identity(probe, before, after),
+        operator_error=operator_error,
         flow_residual=missed / moved if moved > 0 else 0.0,
     )
+
+
+def _jacobian(
+    probe: Probe | ShardedProbe, point: TangentPoint, direction: Parameters | None, product_dtype: torch.dtype | None
+) -> tuple[CachedJacobian | ShardedJacobian, float]:
+    """Products at a point, by layer rules where they hold against one product by automatic differentiation."""
+    if isinstance(probe, ShardedProbe):
+        return probe.jacobian(point, direction), 0.0
+    jacobian = CachedJacobian(point, direction, product_dtype)
+    error = product_error(point, jacobian)
+    if error <= max(OPERATOR_TOLERANCE, 100 * torch.finfo(jacobian.dtype).eps) or not jacobian.blocks:
+        return jacobian, error
+    jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
+    return jacobian, product_error(point, jacobian)
+
+
+def _identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
+    if isinstance(probe, ShardedProbe):
+        return probe.space.largest(gradient_identity(probe.local, before, after))
+    return gradient_identity(probe, before, after)
 
 
 def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:

@@ -160,6 +160,7 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
         "identity_residual": one.identity_residual,
         "flow_residual": one.flow_residual,
         "remainder_norm": one.remainder_norm,
+        "operator_error": one.operator_error,
     }
     variables = scalar_variables(values)
     own = {

@@ -71,7 +71,7 @@ SCALARS = {
     "identity_residual": ("1", "||e' - e - Jbar dtheta|| relative to the outputs (D1)"),
     "flow_residual": ("1", "||e' - e + dt M e|| / ||e' - e||"),
     "remainder_norm": ("loss^(1/2)", "||r||, r = e' - e - J dtheta"),
-    "operator_error": ("1", "dense M against a matrix-free product, relative"),
+    "operator_error": ("1", "M by its rules against a product by automatic differentiation, relative"),
 }
 
 
