@@ -46,6 +46,32 @@ class Tokens(nn.Module):
         return self.head(torch.tanh(self.mix(self.norm(self.table(x))) + self.bias).mean(1))
 
 
+class FixedBatch(nn.Module):
+    """Runs on six samples only."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.tanh(self.inner(x.reshape(6, 3)))
+
+
+class Branching(nn.Module):
+    """Control flow by values, which vmap cannot follow, beside a parameter without a rule."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+        self.power = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        hidden = torch.tanh(self.inner(x))
+        if float(hidden.detach().sum()) > 1e9:
+            hidden = 2 * hidden
+        return hidden * torch.exp(self.power)
+
+
 class Residual(nn.Module):
     """A residual block on two positions, with norms over two axes."""
 
@@ -132,6 +158,8 @@ MODELS = {
         nn.Conv2d(6, 2, 2, dilation=2, bias=False),
         nn.Flatten(),
     ),
+    "fixed batch": FixedBatch,
+    "branching": Branching,
     "free": Free,
     "tied tokens": TiedTokens,
     "attention": Attention,

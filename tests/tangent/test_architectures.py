@@ -52,11 +52,14 @@ class Block(nn.Module):
         self.first_norm = nn.BatchNorm2d(outs)
         self.second = nn.Conv2d(outs, outs, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(outs)
+        self.relu = nn.ReLU(inplace=True)
         self.skip = nn.Sequential(nn.Conv2d(ins, outs, 1, stride, bias=False), nn.BatchNorm2d(outs))
 
     def forward(self, x):
-        inner = torch.relu(self.first_norm(self.first(x)))
-        return torch.relu(self.second_norm(self.second(inner)) + self.skip(x))
+        inner = self.relu(self.first_norm(self.first(x)))
+        inner = self.second_norm(self.second(inner))
+        inner += self.skip(x)
+        return self.relu(inner)
 
 
 def residual_net():

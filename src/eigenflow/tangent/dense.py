@@ -6,6 +6,7 @@ upper triangle only.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,9 +153,12 @@ class _Chunk:
         task, width = self.task, self.task.width
         args = (task.network, names, task.parameters, task.rest, task.inputs[self.samples], self.direction)
         spread = task.spread_of(self.samples)
+        rows = dots = None
         if task.structure is not None:
-            rows, dots = sample_rows(*args, spread, width)
-        else:
+            # What vmap cannot follow (control flow by values, in-place writes) is left to the whole chunk's passes.
+            with suppress(RuntimeError):
+                rows, dots = sample_rows(*args, spread, width)
+        if rows is None:
             numel = sum(task.parameters[name].numel() for name in names)
             at_once = max(1, min(task.size, task.row_bytes // (4 * numel * task.network.dtype.itemsize)))
             rows, dots = full_rows(*args, spread, width, at_once)

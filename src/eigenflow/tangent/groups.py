@@ -64,7 +64,7 @@ def find_groups(structure: Structure) -> tuple[list[Group], dict[str, str]]:
 def describe_structure(structure: Structure | None, parameters: Collection[str]) -> str:
     """How the dense operator is formed, in words; names what no rule covers, and the operation that was in the way."""
     if structure is None:
-        return "dense, explicit Jacobian of whole batches: outputs depend on other samples' inputs"
+        return "dense, explicit Jacobian of whole batches: outputs of a sample depend on its batch"
     _, left = find_groups(structure)
     left = {**structure.others, **left}
     if not left:

@@ -72,13 +72,23 @@ class Structure:
 
 
 @torch.no_grad()
-def find_structure(network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Structure:
-    """Find out where the parameters are used, by watching two forward passes of different length."""
-    sizes = len(inputs), len(inputs) + 1
+def find_structure(network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Structure | None:
+    """Find out where the parameters are used, by watching two forward passes of different length.
+
+    Returns:
+        None if the network does not run, or does something else, on another number of samples.
+    """
+    few = inputs[:2]
+    sizes = len(few), len(few) + 1
     others: dict[str, str] = {}
-    (shorter, made), (longer, _) = (
-        _watched(network, parameters, rest, batch, others) for batch in (inputs, torch.cat([inputs, inputs[:1]]))
-    )
+    try:
+        (shorter, made), (longer, _) = (
+            _watched(network, parameters, rest, batch, others) for batch in (few, torch.cat([few, few[:1]]))
+        )
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
+        return None
+    if [(u.rule, u.weight, u.bias) for u in shorter] != [(u.rule, u.weight, u.bias) for u in longer]:
+        return None
     uses = []
     for use, other in zip(shorter, longer, strict=True):
         rows = _rows(use.shape, other.shape, sizes)
@@ -93,7 +103,7 @@ def find_structure(network: Network, parameters: Parameters, rest: Parameters, i
         for use in uses
         if _unless(use.weight, others) or _unless(use.bias, others)
     ]
-    return Structure(tuple(uses), others, *(-(-count // len(inputs)) for count in made))
+    return Structure(tuple(uses), others, *(-(-count // len(few)) for count in made))
 
 
 def _unless(name: str | None, others: dict[str, str]) -> str | None:
