@@ -42,7 +42,7 @@ CASES = [
     ("conv", "flat Jacobian", 64),
     ("conv", "curvlinops", 64),
 ]
-REPEATS = 3
+REPEATS = 2
 
 
 def eigenflow_method(kind: str, samples: int) -> Callable[[], np.ndarray]:
@@ -269,17 +269,22 @@ def main() -> None:
             run = in_fresh_process(*case)
             if run is not None:
                 runs[case].append(run)
+        print(written(runs, number + 1))  # after every round, so that an interrupted run leaves its result
+
+
+def written(runs: dict[tuple, list[dict]], rounds: int) -> Path:
     rows = []
     for case, found in runs.items():
         kind, method, samples = case
-        ours = runs[kind, "eigenflow", samples]
-        if not found:
-            rows.append({"workload": kind, "method": method, "samples": samples, "status": "not installed, or failed"})
-            continue
-        rows.append(summarise(kind, method, samples, found, ours, planned_flops(kind, samples)))
-        print(json.dumps(rows[-1]))
+        if found:
+            ours = runs[kind, "eigenflow", samples]
+            rows.append(summarise(kind, method, samples, found, ours, planned_flops(kind, samples)))
+            print(json.dumps(rows[-1]))
+        else:
+            name = {"mlp": "W1a", "conv": "W1b"}[kind]
+            rows.append({"workload": name, "method": method, "samples": samples, "status": "not installed, or failed"})
     peers = ("nngeometry", "curvlinops-for-pytorch", "neural-tangents", "jax")
-    print(write("dense_operator_peers", rows, *peers, rounds=args.rounds, repeats=REPEATS))
+    return write("dense_operator_peers", rows, *peers, rounds=rounds, repeats=REPEATS)
 
 
 if __name__ == "__main__":
