@@ -31,8 +31,8 @@ from eigenflow.forecast.fitting import fit_law
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.noise import noise_floor, repeat_spread
+from eigenflow.forecast.pooled import history_of
 from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, SplitProtocol
-from eigenflow.forecast.rehearsal import history_of
 from eigenflow.forecast.scores import score_forecast
 
 PROTOCOLS: dict[str, tuple[SplitProtocol, ...]] = {
@@ -81,7 +81,7 @@ def run(
                 if not protocols:
                     continue
                 begun = time.process_time()
-                found = backtest(family.curves, fitters(hides), protocols, rehearsed=tuple(transport_fitters()))
+                found = backtest(family.curves, fitters(hides), protocols)
                 rows += [Row(name, case) for case in found.cases]
                 problems += found.problems
                 for protocol in protocols:

@@ -1,17 +1,20 @@
 """Intervals on synthetic curves whose truth is known, and what a calibration learns."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out, shipped_calibration
-from eigenflow.forecast.intervals import COMPONENTS, Calibration, measure_spread, predict_interval
+from eigenflow.forecast.covariates import Covariates
+from eigenflow.forecast.intervals import COMPONENTS, Calibration, measure_spread, predict_interval, prior_conflict
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.pooled import pooled_fit
-from eigenflow.forecast.rehearsal import history_of
+from eigenflow.forecast.laws.transport import TransportLaw
+from eigenflow.forecast.pooled import history_of, pooled_fit
+from eigenflow.forecast.priors import learned_prior
 from forecast.synthetic_curves import SCHEDULES, TOTAL, synthetic
 
 
@@ -68,13 +71,12 @@ def test_every_component_is_there_for_its_reason():
     longer = History(np.array([TOTAL, 4 * TOTAL]), np.full(4 * TOTAL, 1e-3))
     log_loss, jacobian = fit.log_prediction(longer)
     alternative = other.log_prediction(longer)[0]
-    spread = measure_spread(fit, known, longer, log_loss, jacobian, [alternative], 4e-6, is_same_run=False)
+    spread = measure_spread(fit, known, longer, log_loss, jacobian, [alternative], is_same_run=False)
     misfit = column(spread, "misfit")
     # Twice as far in steps, 4 times: (1 + ln 4)^2.
     assert misfit[1] / misfit[0] == pytest.approx((1 + np.log(4)) ** 2, rel=0.02)
     assert np.sqrt(column(spread, "noise")) == pytest.approx(1e-3, rel=0.3)
     np.testing.assert_allclose(column(spread, "laws"), (alternative - log_loss) ** 2)
-    np.testing.assert_allclose(column(spread, "rehearsal"), max(4e-6, misfit[0]))
     by_hand = [row @ fit.covariance @ row for row in jacobian]
     np.testing.assert_allclose(column(spread, "parameters"), by_hand)
     assert (column(spread, "runs") > 0).all()
@@ -87,7 +89,7 @@ def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
     """The true law, correlated noise of known size: parameters and noise alone must cover 90 % of fresh runs.
 
     40 runs of 15 points; coverage by run scatters by about 0.03 at correlation 0.8 (3 independent points a run)."""
-    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.645, 0, (), {})
+    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0), 1.645, 0, (), {})
     shares = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -124,3 +126,22 @@ def test_calibration_needs_cases_and_the_curves_of_the_fit():
     history = history_of(curves[0])
     with pytest.raises(ArgumentError, match="must be the 2 curves of the fit, but has 1"):
         measure_spread(fit, curves.curves[:1], history, *fit.log_prediction(history), [], is_same_run=False)
+
+
+def _fit_with(distance: float, learned: float) -> SimpleNamespace:
+    """A fit as far from the language prior, in its metric, as asked; the data took `learned` of every variance."""
+    law, prior = TransportLaw(), learned_prior("language")
+    covariates = Covariates.choose(law, [None], [1.0], rate_slopes=())
+    mean, precision = prior.for_fit(covariates)
+    values, vectors = np.linalg.eigh(precision)
+    theta = mean + vectors[:, -1] * np.sqrt(distance / values[-1])
+    covariance = (1 - learned) * np.linalg.pinv(precision)
+    return SimpleNamespace(prior="language", covariates=covariates, theta=theta, covariance=covariance)
+
+
+def test_conflict_with_the_prior_is_distance_over_what_the_prior_expects():
+    """Nine parameters have a prior; if the data determine half of each, a distance of 4.5 is what one expects."""
+    assert prior_conflict(_fit_with(18.0, 0.5)) == pytest.approx(18.0 / 4.5, rel=1e-6)
+    assert prior_conflict(_fit_with(4.0, 0.5)) == 1.0
+    assert prior_conflict(SimpleNamespace(prior=None)) == 1.0
+    assert prior_conflict(SimpleNamespace(prior="my own", covariates=None)) == 1.0

@@ -9,8 +9,7 @@ from eigenflow.forecast.bootstrap import bootstrap_intervals
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.pooled import FitStatus, pooled_fit
-from eigenflow.forecast.rehearsal import history_of
+from eigenflow.forecast.pooled import FitStatus, history_of, pooled_fit
 from forecast.synthetic_curves import SCHEDULES, TOTAL, TRUTH, synthetic
 
 

@@ -1,7 +1,7 @@
 """Backtests: every law is refitted to what was known, and scored on what it could not see."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,12 +14,13 @@ from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.intervals import Calibration, Fitted, measure_spread
 from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.pooled import pooled_fit
+from eigenflow.forecast.pooled import history_of, pooled_fit
 from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split, SplitProtocol
-from eigenflow.forecast.rehearsal import Fitter, history_of, rehearse
 from eigenflow.forecast.scores import score_forecast
 
 __all__ = ["ALTERNATIVES", "Backtest", "BacktestCase", "Fitter", "backtest", "default_protocols", "pooled_fitter"]
+
+Fitter = Callable[[Sequence[Curve]], Fitted]
 
 # Cheap laws of different kinds: where they part ways, the forecast is less sure.
 ALTERNATIVES = ("power_steps", "power_time", "momentum")
@@ -124,7 +125,6 @@ def backtest(
     laws: Mapping[str, Fitter] | None = None,
     protocols: Iterable[SplitProtocol] | None = None,
     *,
-    rehearsed: Collection[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Backtest:
     """Refit every law to what each protocol leaves, and forecast what it hides.
@@ -135,7 +135,6 @@ def backtest(
         curves: Runs of one network, or of one recipe at several sizes.
         laws: How to fit each law, by name; None: the published laws.
         protocols: What to hide; None: `default_protocols()`. Those that do not fit the curves give no case.
-        rehearsed: Laws whose intervals are to be rehearsed (`rehearsal`), at up to three more fits a split; None: all.
         progress: Called with a line before each split.
 
     Raises:
@@ -153,13 +152,11 @@ def backtest(
     for index, split in enumerate(splits):
         if progress:
             progress(f"{index + 1}/{len(splits)} {split.protocol}: {split.name}")
-        cases += _run_split(split, fitters, set(fitters if rehearsed is None else rehearsed), problems)
+        cases += _run_split(split, fitters, problems)
     return Backtest(tuple(cases), tuple(problems))
 
 
-def _run_split(
-    split: Split, fitters: Mapping[str, Fitter], rehearsed: set[str], problems: list[str]
-) -> list[BacktestCase]:
+def _run_split(split: Split, fitters: Mapping[str, Fitter], problems: list[str]) -> list[BacktestCase]:
     fits: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     missing = {name: pooled_fitter(PUBLISHED_LAWS[name]) for name in ALTERNATIVES if name not in fitters}
@@ -170,26 +167,19 @@ def _run_split(
         except ArgumentError as error:
             problems.append(f"{split.protocol}, {split.name}: {error}")
         seconds[name] = time.process_time() - begun
-    cases = []
-    for name in (name for name in fitters if name in fits):
-        rehearsal = None
-        if name in rehearsed:
-            size = split.unseen[0].size
-            rehearsal = rehearse(fitters[name], split.known, is_same_run=split.is_same_run, size=size)
-        cases += [_forecast(split, curve, name, fits, rehearsal, seconds[name]) for curve in split.unseen]
-    return cases
+    return [
+        _forecast(split, curve, name, fits, seconds[name]) for name in fitters if name in fits for curve in split.unseen
+    ]
 
 
-def _forecast(
-    split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted], rehearsal: float | None, cpu_s: float
-) -> BacktestCase:
+def _forecast(split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted], cpu_s: float) -> BacktestCase:
     fit, history = fits[name], history_of(curve)
     log_loss, jacobian = fit.log_prediction(history, curve.size)
     others = [
         fits[other].log_prediction(history, curve.size)[0] for other in ALTERNATIVES if other in fits and other != name
     ]
     same = split.is_same_run
-    spread = measure_spread(fit, split.known, history, log_loss, jacobian, others, rehearsal, is_same_run=same)
+    spread = measure_spread(fit, split.known, history, log_loss, jacobian, others, is_same_run=same)
     is_own = curve.steps > curve.branch
     predicted = np.exp(np.clip(log_loss, -FARTHEST, FARTHEST))
     return BacktestCase(

@@ -2,16 +2,15 @@
 
 The interval of ln(loss) at a point is the forecast, plus and minus a factor times the root of a weighted sum:
 
-    parameters   j' C j, C the fit's covariance (which is wide where residuals are correlated along the curve)
+    parameters   j' C j, C the fit's covariance (wide where residuals are correlated along the curve), times how much
+                 further the fit lies from its prior than the prior expects: C trusts the prior, and is then too small
     noise        point noise of the known curves
     misfit       mean squared residual of the fit, times (1 + d)^2, d = how far ahead of the known curves, in e-folds
-    rehearsal    mean squared error of the same kind of forecast made within the known curves (`rehearsal`), times
-                 (d / ln 2)^2 if it was the second half of a known run
     laws         mean squared distance to what other laws, fitted to the same curves, forecast for the point
     runs         spread between repeats, if the curve is another run than the ones fitted
 
-A misfit cannot be seen in the residuals of the law that has it; its signs are a failed rehearsal, and that laws of
-equal standing disagree ahead. Weights and factor are learned by backtests on other sets (`calibration`), and ship with
+A misfit cannot be seen in the residuals of the law that has it; its sign is that laws of equal
+standing disagree ahead. Weights and factor are learned by backtests on other sets (`calibration`), and ship with
 the coverage that they had there.
 """
 
@@ -24,12 +23,22 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.fit import Fit
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.noise import noise_floor
+from eigenflow.forecast.priors import learned_prior
 
-__all__ = ["COMPONENTS", "Calibration", "Fitted", "PredictedCurve", "measure_spread", "predict_interval"]
+__all__ = [
+    "COMPONENTS",
+    "Calibration",
+    "Fitted",
+    "PredictedCurve",
+    "measure_spread",
+    "predict_interval",
+    "prior_conflict",
+]
 
-COMPONENTS = ("parameters", "noise", "misfit", "rehearsal", "laws", "runs")
+COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs")
 # Distances beyond these say "do not know"; a diverged alternative must not say more.
 MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
 # Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
@@ -106,7 +115,6 @@ def predict_interval(
     *,
     size: float | None = None,
     alternatives: Sequence[Fitted] = (),
-    rehearsal: float | None = None,
     is_same_run: bool = False,
 ) -> PredictedCurve:
     """Forecast a curve with its interval.
@@ -118,16 +126,33 @@ def predict_interval(
         calibration: Of this law, as from `shipped_calibration`.
         size: Of the model, for fits that join several sizes.
         alternatives: Other laws fitted to the same curves; without any, the interval knows nothing of misfit ahead.
-        rehearsal: As from `rehearse`, None if there was none.
         is_same_run: Whether the forecast goes on with a run that is among `known`.
     """
     log_loss, jacobian = fit.log_prediction(history, size)
     others = [other.log_prediction(history, size)[0] for other in alternatives]
-    spread = measure_spread(fit, known, history, log_loss, jacobian, others, rehearsal, is_same_run=is_same_run)
+    spread = measure_spread(fit, known, history, log_loss, jacobian, others, is_same_run=is_same_run)
     half = calibration.half_width(spread)
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
     )
+
+
+def prior_conflict(fit: Fit) -> float:
+    """How far a fit lies from its prior, over what the prior expects: 1 (at least) where they agree.
+
+    If the curves come from the prior, the squared distance of the optimum from the prior's centre, in the prior's
+    metric P, has the mean trace(1 - C P), the number of parameters that the data determine. More than that says that
+    the prior is for other curves.
+    """
+    if fit.prior is None:
+        return 1.0
+    try:
+        mean, precision = learned_prior(fit.prior).for_fit(fit.covariates)
+    except ArgumentError:  # a prior of the user's own, which the fit knows by name only
+        return 1.0
+    distance = fit.theta - mean
+    expected = float(np.trace(precision @ (np.linalg.pinv(precision) - fit.covariance)))
+    return max(1.0, float(distance @ precision @ distance) / max(expected, 1.0))
 
 
 def measure_spread(
@@ -137,7 +162,6 @@ def measure_spread(
     log_loss: Points,
     jacobian: Float[np.ndarray, "point free"],
     alternatives: Sequence[Points],
-    rehearsal: float | None = None,
     *,
     is_same_run: bool,
 ) -> Float[np.ndarray, "point component"]:
@@ -152,7 +176,6 @@ def measure_spread(
         "parameters": np.minimum(_parameter_variance(fit, jacobian), MOST_PARAMETER_SD**2),
         "noise": np.full(len(log_loss), _noise_variance(known, misfit)),
         "misfit": misfit * (1.0 + ahead) ** 2,
-        "rehearsal": _rehearsed(rehearsal, ahead, misfit, is_same_run),
         "laws": _disagreement(log_loss, alternatives),
         "runs": np.full(len(log_loss), 0.0 if is_same_run else TYPICAL_RUN_SD**2),
     }
@@ -160,7 +183,8 @@ def measure_spread(
 
 
 def _parameter_variance(fit: Fitted, jacobian: Float[np.ndarray, "point free"]) -> Points:
-    return np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
+    variance = np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
+    return variance * (prior_conflict(fit) if isinstance(fit, Fit) else 1.0)
 
 
 def _noise_variance(known: Sequence[Curve], misfit: float) -> float:
@@ -176,11 +200,6 @@ def _growth(known: Sequence[Curve], history: History) -> Points:
     if last_time > 0:
         ahead.append(np.log(np.maximum(history.times / last_time, 1e-300)))
     return np.maximum(np.max(ahead, axis=0), 0.0)
-
-
-def _rehearsed(rehearsal: float | None, ahead: Points, misfit: float, is_same_run: bool) -> Points:
-    error = max(misfit, 0.0 if rehearsal is None else min(rehearsal, MOST_DISAGREEMENT**2))
-    return error * ((ahead / np.log(2.0)) ** 2 if is_same_run else np.ones(len(ahead)))
 
 
 def _disagreement(log_loss: Points, alternatives: Sequence[Points]) -> Points:

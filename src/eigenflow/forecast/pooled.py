@@ -19,9 +19,8 @@ from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.noise import correlation_length
-from eigenflow.forecast.rehearsal import history_of
 
-__all__ = ["FitStatus", "PooledFit", "pooled_fit", "refit"]
+__all__ = ["FitStatus", "PooledFit", "history_of", "pooled_fit", "refit"]
 
 # Residuals beyond this (in ln(loss)) count by their absolute value: about ten times the point noise of a smooth log.
 ROBUST_SCALE = 3e-3
@@ -81,6 +80,11 @@ class PooledFit:
         spread = _spread(self.law, self.reference, size)
         value, jacobian = self.law.evaluate(spread @ self.theta, _prepare(self.law, history, size, self.reference))
         return value, jacobian @ spread
+
+
+def history_of(curve: Curve) -> History:
+    """Give a law's view of a curve: where it was observed (from the first update on), and its learning rates."""
+    return History(curve.steps, curve.schedule.rates, curve.schedule.batch)
 
 
 def pooled_fit(
