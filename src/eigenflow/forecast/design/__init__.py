@@ -7,3 +7,4 @@ from eigenflow.forecast.design.optimise import DesignedSchedule as DesignedSched
 from eigenflow.forecast.design.optimise import DesignStatus as DesignStatus
 from eigenflow.forecast.design.optimise import Rival as Rival
 from eigenflow.forecast.design.optimise import design_schedule as design_schedule
+from eigenflow.forecast.design.from_fit import fit_final_loss as fit_final_loss

@@ -23,9 +23,9 @@ class FinalLoss(Protocol):
     """Predicted final losses for several draws of a law's parameters."""
 
     def __call__(
-        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"]
+        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"], first: int = 0
     ) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, "draw block"]]:
-        """Give the loss after the last block, and its derivatives by the rate of each block."""
+        """Give the loss after the last block, and its derivatives by the rates of the blocks from `first` on."""
         ...
 
 
@@ -61,7 +61,7 @@ class TransportFinalLoss:
     q: Float[np.ndarray, " draw"]
 
     def __call__(
-        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"]
+        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"], first: int = 0
     ) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, "draw block"]]:
         """Give the loss after the last block, and its derivatives by the rate of each block."""
         a, s0, alpha, q = (getattr(self, name)[:, None] for name in ("a", "s0", "alpha", "q"))
@@ -117,12 +117,12 @@ class LawFinalLoss:
     thetas: Float[np.ndarray, "draw parameter"]
 
     def __call__(
-        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"]
+        self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"], first: int = 0
     ) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, "draw block"]]:
         """Give the loss after the last block, and its derivatives by the rate of each block."""
         step, peak = STEP * rates.max(), rates.max()
-        gradient = np.empty((len(self.thetas), len(rates)))
-        for block in range(len(rates)):
+        gradient = np.zeros((len(self.thetas), len(rates)))
+        for block in range(first, len(rates)):
             # Laws measure rates by the schedule's peak, which must not move.
             up, down = min(rates[block] + step, peak), max(rates[block] - step, 0.0)
             above, below = (

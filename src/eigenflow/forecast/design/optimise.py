@@ -83,6 +83,8 @@ def design_schedule(
     end: float = 0.0,
     risk: float = 0.5,
     blocks: int = BLOCKS,
+    starts: int = STARTS,
+    iterations: int = 600,
     seed: int = 0,
 ) -> DesignedSchedule:
     """Find the non-increasing schedule of smallest predicted final loss.
@@ -98,6 +100,8 @@ def design_schedule(
         end: Lowest rate allowed.
         risk: Share of the draws, the worst ones, that is averaged; 1 is the mean.
         blocks: Blocks of constant rate after warm-up.
+        starts: Starting schedules, three usual ones first.
+        iterations: Limit of each start; lower it for laws without closed derivatives.
         seed: Of the random starts.
 
     Returns:
@@ -113,19 +117,19 @@ def design_schedule(
 
     def cost(falls: np.ndarray) -> tuple[float, np.ndarray]:
         height = (peak - end) * np.exp(-np.cumsum(falls))
-        loss, by_rate = predict(every, np.concatenate([head_rates, end + height]))
+        loss, by_rate = predict(every, np.concatenate([head_rates, end + height]), len(head_rates))
         value, by_draw = _worst_mean(loss, risk)
         by_height = (by_draw @ by_rate)[len(head_rates) :]
         return value, -np.cumsum((by_height * height)[::-1])[::-1]
 
     ends = [
         minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 12.0)] * len(lengths),
-                 options={"maxiter": 600, "maxfun": 3000, "ftol": 1e-13, "gtol": 1e-10})
-        for start in _starts(lengths, np.random.default_rng(seed))
+                 options={"maxiter": iterations, "maxfun": 3 * iterations, "ftol": 1e-13, "gtol": 1e-10})
+        for start in _starts(lengths, starts, np.random.default_rng(seed))
     ]  # fmt: skip
     best = min(ends, key=lambda found: found.fun)
     rates = np.concatenate([head_rates, end + (peak - end) * np.exp(-np.cumsum(best.x))])
-    loss = predict(every, rates)[0]
+    loss = predict(every, rates, len(rates))[0]
     gradient = cost(best.x)[1]
     projected = np.where(
         best.x <= 0, np.minimum(gradient, 0), np.where(best.x >= 12, np.maximum(gradient, 0), gradient)
@@ -166,14 +170,15 @@ def _warmup_blocks(warmup: int, peak: float) -> tuple[np.ndarray, np.ndarray]:
     return lengths, np.maximum(np.add.reduceat(ramp, edges[:-1]) / lengths, 1e-12 * peak)
 
 
-def _starts(lengths: np.ndarray, rng: np.random.Generator):
+def _starts(lengths: np.ndarray, starts: int, rng: np.random.Generator):
     """Cosine-like, late decay, early decay, and two random falls."""
     done = np.cumsum(lengths) / lengths.sum()
     count = len(lengths)
-    for shape in (lambda x: 0.5 * (1 + np.cos(np.pi * x)), lambda x: np.clip(5 * (1 - x), 0, 1), lambda x: 1 - x):
+    shapes = (lambda x: np.clip(5 * (1 - x), 0, 1), lambda x: 0.5 * (1 + np.cos(np.pi * x)), lambda x: 1 - x)
+    for shape in shapes[:starts]:
         height = np.maximum(shape(np.minimum(done, 0.995)), 1e-4)
         yield np.maximum(-np.diff(np.log(height), prepend=0.0), 0.0)
-    for _ in range(STARTS - 3):
+    for _ in range(starts - 3):
         yield rng.exponential(3.0 / count, count)
 
 
@@ -196,7 +201,7 @@ def _best_rival(name: str, candidates, predict: FinalLoss, designed: np.ndarray,
     for setting, schedule in candidates:
         blocks = schedule.blocks_within(RIVAL_TOLERANCE)
         is_used = blocks.rates > 0
-        loss = predict(np.diff(blocks.edges)[is_used], blocks.rates[is_used])[0]
+        loss = predict(np.diff(blocks.edges)[is_used], blocks.rates[is_used], len(blocks.rates))[0]
         scored.append((_worst_mean(loss, risk)[0], setting, schedule, loss))
     _, setting, schedule, loss = min(scored, key=lambda entry: entry[0])
     tail = (1 - LEVEL) / 2

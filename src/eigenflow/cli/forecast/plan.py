@@ -1,0 +1,148 @@
+"""`eigenflow forecast plan TABLE`: what to train with a compute budget."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from eigenflow.cli.console import err, number, out, print_json
+from eigenflow.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from eigenflow.forecast.scaling.allocation import Allocation
+    from eigenflow.forecast.scaling.backtest import TableScore
+    from eigenflow.forecast.scaling.fit import ScalingFit
+    from eigenflow.forecast.scaling.table import ScalingTable
+
+__all__ = ["plan"]
+
+BUDGETS_AHEAD = (1.0, 10.0, 100.0)
+
+
+def plan(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet of finished runs: size, tokens (or flops), loss.")],
+    flops: Annotated[
+        list[float] | None, typer.Option(help="Budget C = 6 N D; repeat. Default: 1, 10, 100 times the largest run.")
+    ] = None,
+    law: Annotated[str, typer.Option(help="frontier, chinchilla, tied, kaplan, repeats, or approach3.")] = "frontier",
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="Name a column: loss=val_loss, size=N.", metavar="WHAT=NAME")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows only: column=value.", metavar="COLUMN=VALUE")] = None,
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="Score the laws: fit the lower compute, predict the upper.")
+    ] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw allocation and residuals.", metavar="PNG")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Fit a scaling law to a TABLE of finished runs and print the best size and tokens for each budget.
+
+    Sizes are in the convention of the table (with or without embeddings), compute is 6 * size * tokens.
+
+    Example: `eigenflow forecast plan runs.csv --column loss=val_loss --flops 1e21 --flops 1e22`
+    """
+    from eigenflow.forecast.scaling.allocation import allocate
+    from eigenflow.forecast.scaling.backtest import backtest_table, fit_named
+    from eigenflow.forecast.scaling.table import read_scaling_table
+
+    known = read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where))
+    fit = fit_named(known, law)
+    budgets = sorted(flops or [float(known.flops.max()) * factor for factor in BUDGETS_AHEAD])
+    found = allocate(fit, budgets)
+    scores = backtest_table(known) if backtest else []
+    if picture is not None:
+        _draw(found, fit, picture)
+    if as_json:
+        print_json(_as_dict(known, fit, found, scores))
+        return
+    _show_fit(fit)
+    out.print(_allocation_table(found, fit))
+    if scores:
+        out.print(_score_table(scores))
+
+
+def _pairs(option: str, entries: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for entry in entries or []:
+        left, mark, right = entry.partition("=")
+        if not (left and mark and right):
+            raise ArgumentError(f"`{option}` must be LEFT=RIGHT, but is '{entry}'.")
+        pairs[left] = right
+    return pairs
+
+
+def _draw(found: "Allocation", fit: "ScalingFit", picture: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from eigenflow.report.scaling_figures import plot_plan, plot_scaling_residuals
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plot_plan(found, fit, ax=left)
+    plot_scaling_residuals(fit, ax=right)
+    figure.savefig(picture, dpi=110)
+
+
+def _show_fit(fit: "ScalingFit") -> None:
+    constants = ", ".join(f"{name} {number(value)}" for name, value in fit.constants.items())
+    err.print(f"{fit.law.name}: L = {fit.law.formula}", markup=False)
+    err.print(f"{len(fit.table)} runs; {constants}; {fit.status.value} from {fit.agreeing_starts:.0%} of the starts", markup=False)
+    unknown = [name for name, is_known in fit.identified.items() if not is_known]
+    if unknown:
+        err.print(f"not identified by this table: {', '.join(unknown)} (their priors decide)", markup=False)
+    if fit.outliers:
+        err.print(f"outliers, rows of the table from 0: {', '.join(map(str, fit.outliers))}", markup=False)
+
+
+def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
+    from eigenflow.forecast.scaling.prediction import predict_losses
+
+    ahead = predict_losses(fit, found.size, found.tokens)
+    table = Table(title="Compute-optimal runs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("FLOP", "size", "90 % interval", "tokens", "tokens / size", "loss", "90 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, budget in enumerate(found.flops):
+        table.add_row(
+            number(budget), number(found.size[row]),
+            escape(f"[{number(found.size_lower[row])}, {number(found.size_upper[row])}]"),
+            number(found.tokens[row]), number(found.tokens[row] / found.size[row]), f"{found.loss[row]:.4f}",
+            escape(f"[{ahead.lower[row]:.4f}, {ahead.upper[row]:.4f}]"),
+        )  # fmt: skip
+    return table
+
+
+def _score_table(scores: "list[TableScore]") -> Table:
+    title = "Runs above a compute cut, predicted from those below"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("law", "cut [FLOP]", "runs", "mean error", "bias", "covered"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in scores:
+        table.add_row(
+            row.law, number(row.cut), str(row.scored), f"{row.mean_abs_error:.4f}", f"{row.bias:+.4f}",
+            f"{row.coverage:.0%}",
+        )  # fmt: skip
+    return table
+
+
+def _as_dict(known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "list[TableScore]") -> dict[str, Any]:
+    from eigenflow.forecast.scaling.prediction import predict_losses
+
+    ahead = predict_losses(fit, found.size, found.tokens)
+    return {
+        "source": known.source,
+        "runs": len(known),
+        "law": fit.law.name,
+        "formula": fit.law.formula,
+        "constants": fit.constants,
+        "status": fit.status.value,
+        "agreeing_starts": fit.agreeing_starts,
+        "scatter": fit.scatter,
+        "identified": fit.identified,
+        "outliers": list(fit.outliers),
+        "allocation": asdict(found) | {"loss_lower": ahead.lower, "loss_upper": ahead.upper},
+        "backtest": [asdict(score) for score in scores],
+    }
