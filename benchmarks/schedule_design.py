@@ -211,7 +211,7 @@ def draw(trials: dict[str, dict], steps: int) -> None:
         right.errorbar(middle, place, xerr=error, fmt="o", color="C0", capsize=3)
         right.axvline(0.0, color="C3", lw=1)
         right.set_yticks(place, [r["schedule"] for r in rows])
-        right.set_xlabel("final loss - that of the designed schedule (90 % interval, paired seeds)")
+        right.set_xlabel("final loss minus designed (90 %, paired seeds)")
     figure.savefig(RESULTS / "schedule_design.png", dpi=120)
 
 

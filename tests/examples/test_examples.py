@@ -22,3 +22,10 @@ def test_record_your_own_loop(tmp_path, capsys):
     runpy.run_path(str(EXAMPLES / "record_your_own_loop.py"))["main"](str(tmp_path / "run"), steps=200)
     assert ef.open_run(tmp_path / "run").status == "complete"
     assert "C3.closes          supported" in capsys.readouterr().out
+
+
+def test_plan_a_run_finds_the_sharp_frontier(capsys):
+    """Ten times the largest fitted size and 2.5 times its tokens: within 2 % of the true loss."""
+    ours, _ = runpy.run_path(str(EXAMPLES / "plan_a_run.py"))["main"]()
+    assert abs(ours) < 0.04
+    assert "gamma 0.49" in capsys.readouterr().out

@@ -32,7 +32,9 @@ def plan(
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Name a column: loss=val_loss, size=N.", metavar="WHAT=NAME")
     ] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Keep rows only: column=value.", metavar="COLUMN=VALUE")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Keep rows only: column=value.", metavar="COLUMN=VALUE")
+    ] = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Score the laws: fit the lower compute, predict the upper.")
     ] = False,
@@ -45,6 +47,8 @@ def plan(
 
     Example: `eigenflow forecast plan runs.csv --column loss=val_loss --flops 1e21 --flops 1e22`
     """
+    import numpy as np
+
     from eigenflow.forecast.scaling.allocation import allocate
     from eigenflow.forecast.scaling.backtest import backtest_table, fit_named
     from eigenflow.forecast.scaling.table import read_scaling_table
@@ -52,7 +56,7 @@ def plan(
     known = read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where))
     fit = fit_named(known, law)
     budgets = sorted(flops or [float(known.flops.max()) * factor for factor in BUDGETS_AHEAD])
-    found = allocate(fit, budgets)
+    found = allocate(fit, np.array(budgets))
     scores = backtest_table(known) if backtest else []
     if picture is not None:
         _draw(found, fit, picture)
@@ -90,7 +94,10 @@ def _draw(found: "Allocation", fit: "ScalingFit", picture: Path) -> None:
 def _show_fit(fit: "ScalingFit") -> None:
     constants = ", ".join(f"{name} {number(value)}" for name, value in fit.constants.items())
     err.print(f"{fit.law.name}: L = {fit.law.formula}", markup=False)
-    err.print(f"{len(fit.table)} runs; {constants}; {fit.status.value} from {fit.agreeing_starts:.0%} of the starts", markup=False)
+    err.print(
+        f"{len(fit.table)} runs; {constants}; {fit.status.value} from {fit.agreeing_starts:.0%} of the starts",
+        markup=False,
+    )
     unknown = [name for name, is_known in fit.identified.items() if not is_known]
     if unknown:
         err.print(f"not identified by this table: {', '.join(unknown)} (their priors decide)", markup=False)
@@ -128,7 +135,9 @@ def _score_table(scores: "list[TableScore]") -> Table:
     return table
 
 
-def _as_dict(known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "list[TableScore]") -> dict[str, Any]:
+def _as_dict(
+    known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "list[TableScore]"
+) -> dict[str, Any]:
     from eigenflow.forecast.scaling.prediction import predict_losses
 
     ahead = predict_losses(fit, found.size, found.tokens)

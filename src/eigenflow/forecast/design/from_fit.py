@@ -15,9 +15,7 @@ __all__ = ["fit_final_loss"]
 EXACT = 1e-9
 
 
-def fit_final_loss(
-    fit: Fit, *, peak: float, size: float | None = None, draws: int = 8, seed: int = 0
-) -> LawFinalLoss:
+def fit_final_loss(fit: Fit, *, peak: float, size: float | None = None, draws: int = 8, seed: int = 0) -> LawFinalLoss:
     """Draw parameters of a fit for `design_schedule`.
 
     Args:
@@ -32,7 +30,9 @@ def fit_final_loss(
     """
     known = sorted({value for value in fit.sizes if value is not None})
     if size is None and len(known) > 1:
-        raise ArgumentError(f"`size` must be given: the fit has {len(known)} sizes, {', '.join(f'{s:g}' for s in known)}.")
+        raise ArgumentError(
+            f"`size` must be given: the fit has {len(known)} sizes, {', '.join(f'{s:g}' for s in known)}."
+        )
     values, vectors = np.linalg.eigh(fit.covariance)
     normal = np.random.default_rng(seed).normal(size=(draws - 1, len(fit.theta))) * np.sqrt(np.maximum(values, 0))
     thetas = np.vstack([fit.theta, fit.theta + normal @ vectors.T])
