@@ -119,6 +119,16 @@ def test_groups_of_vectors_do_not_change_the_result(monkeypatch):
     torch.testing.assert_close(whole.rate_product(rows), expected[1], rtol=1e-12, atol=1e-13)
 
 
+def test_factors_that_do_not_fit_the_budget_are_not_recorded():
+    model, inputs, targets = build("mlp")
+    rows = draw(3, targets.numel())
+    roomy, tight = (ef.Probe(model, inputs, targets, memory_budget=budget).at() for budget in (2**20, 2**10))
+    large, small = CachedJacobian(roomy), CachedJacobian(tight)
+    assert not large.uncovered and set(small.uncovered) == set(tight.parameters)
+    assert small.method.endswith("automatic differentiation")
+    torch.testing.assert_close(small.product(rows), large.product(rows), rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("row_cost", [0.0, 1e9])
 def test_rows_and_factors_of_a_convolution_give_the_same(monkeypatch, row_cost):
     monkeypatch.setattr("eigenflow.tangent.blocks.ROW_COST", row_cost)

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import torch
 
-from eigenflow.tangent.groups import find_groups, record_factors
+from eigenflow.tangent.cost import physical_bytes
+from eigenflow.tangent.groups import find_groups, group_size, record_factors
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.rules import Factors
 
 __all__ = ["FactorSum", "point_factors"]
 
+# Part of the memory that factors may take: recording them holds about as much again, and once more for rounded copies.
+SHARE = 0.25
 # Factors of one group of parameters (their sum is its part of J), their derivatives, and the parameter's first axis.
 FactorSum = tuple[list[Factors], list[Factors] | None, int]
 
@@ -27,7 +30,8 @@ def point_factors(
         dtype: Type that floating-point factors are rounded to.
 
     Returns:
-        The factors, group by group, and the parameters that no rule covers.
+        The factors, group by group, and the parameters that are left to automatic differentiation: those that no rule
+        covers, and all of them if the factors would take too much memory.
     """
     # A diagonal P^(-1) does not respect the outer products of the factors.
     structure = point.structure if point.preconditioner is None else None
@@ -37,6 +41,10 @@ def point_factors(
     if structure is None or not groups:
         return [], others
     width = point.size // len(point.inputs)
+    elements = sum(size.elements(width) for group in groups for size in group_size(group, structure, point.parameters))
+    needed = elements * len(point.inputs) * point.network.dtype.itemsize * (1 if direction is None else 2)
+    if needed > SHARE * (point.memory_budget or physical_bytes()):
+        return [], tuple(point.parameters)
     recorded = record_factors(
         point.network, structure, point.parameters, point.rest, point.inputs, point.spread, width, direction
     )
