@@ -25,6 +25,9 @@ from _tracking_workload import Training, train
 from eigenflow.linalg import ModeTracker, SymmetricOperator, block_eigenpairs
 
 MODES = 32
+PARTS = ("W2", "drift", "W3")
+# What W2 finds to be the peer's cheapest settings, for W3 alone.
+PEER_CHOICE = {torch.float32: (1e-3, 65), torch.float64: (1e-3, 65)}
 # Tolerance and basis of eigsh: its default basis of 2 k + 1, and one that needs no restart.
 PEER_SETTINGS = [(1e-3, 65), (1e-3, 128), (1e-2, 128)]
 
@@ -40,16 +43,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--spacings", type=int, nargs="*", default=[1, 10])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    rows, settings = [], PEER_CHOICE
     training = train(1, 1)
     training.model.load_state_dict(training.states[0])
-    reference = exact(training)
-    settings = best_peer(training, reference)
-    rows = told(once(training, reference, settings, arguments.repeats)) + told(drift(training, arguments.repeats))
-    for spacing in arguments.spacings:
+    if "W2" in arguments.parts:
+        reference = exact(training)
+        settings = best_peer(training, reference)
+        rows += told(once(training, reference, settings, arguments.repeats))
+    if "drift" in arguments.parts:
+        rows += told(drift(training, arguments.repeats))
+    for spacing in arguments.spacings if "W3" in arguments.parts else []:
         rows += told(along(train(spacing, 10), spacing, settings))
-    print(write("operator_tracking_peers", rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
+    name = "_".join(["operator_tracking_peers", *([] if len(arguments.parts) == len(PARTS) else arguments.parts)])
+    print(write(name, rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
 
 
 def exact(training: Training) -> np.ndarray:
