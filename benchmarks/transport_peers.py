@@ -52,15 +52,15 @@ def settings_of_lsoda(task: str, scheme: Callable, cells: tuple[int, ...]) -> li
 
 # Task, peer's package, function, cells, runs (None: as asked; 0: one run, without a warm-up).
 PEERS: list[tuple[str, str, Callable, int, int | None]] = [
-    *settings_of_lsoda("T1", lines.third_order, (600, 800)),
-    *settings_of_lsoda("T1", lines.sixth_order, (80, 100, 120, 150)),
+    *settings_of_lsoda("T1", lines.third_order, (800,)),
+    *settings_of_lsoda("T1", lines.sixth_order, (80, 100, 120)),
     ("T1", "diffrax", peers.diffrax, 200, 2),
     ("T1", "FiPy", peers.fipy, 400, 0),
     ("T1", "py-pde", peers.py_pde, 100, 0),
     ("T1s", "scipy", lines.third_order, 800, 1),
     ("T1s", "FiPy", peers.fipy, 400, 0),
-    *settings_of_lsoda("T2", lines.third_order, (400, 600, 800)),
-    *settings_of_lsoda("T2", lines.sixth_order, (200, 400)),
+    *settings_of_lsoda("T2", lines.third_order, (600, 700)),
+    *settings_of_lsoda("T2", lines.sixth_order, (400,)),
     ("T2", "Clawpack", peers.clawpack, 400, None),
     ("T2", "Clawpack", peers.clawpack, 600, None),
     ("T2", "Clawpack", peers.clawpack, 800, None),

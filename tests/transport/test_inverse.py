@@ -9,6 +9,7 @@ from scipy.linalg import expm
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport import PowerDrift, SolveStatus, TransportProblem, solve
 from eigenflow.transport.inverse import RecoverStatus, recover
+from transport.spectral import fed_masses
 
 EDGES = np.geomspace(1e-4, 1e2, 25)  # four shells a decade
 TIMES = np.concatenate([[0.0], np.geomspace(0.1, 30, 11)])
@@ -140,24 +141,43 @@ def test_bent_velocity_needs_the_smooth_law():
     assert relative.max() > 3 * relative[seen].min()
 
 
+def source_case(seed):
+    """A drift and a source that takes energy from shells near 0.02 and gives it to shells near 0.002; 1 % of noise.
+
+    Energies are those of the spectral oracle. A source of this form may ask for energy that is not there; such cases,
+    with a shell below -1e-4 of the largest, mean nothing and are None.
+    """
+    rng = np.random.default_rng(seed)
+    b, c = rng.uniform(1.0, 2.0), 10 ** rng.uniform(-2, -1)
+    (to, since), widths = (rng.uniform(-7.0, -5.0), rng.uniform(-4.5, -3.0)), rng.uniform(0.7, 1.5, 2)
+    size = rng.uniform(0.002, 0.01)
+    bump_at = lambda x, place, width: np.exp(-(((x - place) / width) ** 2)) / width  # noqa: E731
+    gain = lambda x: size * (bump_at(x, to, widths[0]) - bump_at(x, since, widths[1]))  # noqa: E731
+    energies, rates = fed_masses(bump, (EDGES[0], EDGES[-1]), TIMES, 24, c=c, b=b, gain=gain)
+    if energies.min() < -1e-4 * energies.max():
+        return None
+    noisy = np.maximum(energies, 0) * np.exp(0.01 * rng.standard_normal(energies.shape))
+    return noisy, rates * energies.sum(1, keepdims=True)
+
+
 @pytest.mark.slow
 def test_source_that_moves_energy_down_is_told_from_drift():
-    def gain(x):
-        return 0.01 * (np.exp(-((x - np.log(0.002)) ** 2)) - np.exp(-((x - np.log(0.02)) ** 2)))
+    """Pointwise 90 % intervals cover 85 % of the shells' gains; size and place of the source are found.
 
-    energies, rates = made_by_matrix(lambda x: -0.05 * np.exp(0.5 * x), gain)
-    energies = energies * np.exp(0.01 * np.random.default_rng(2).standard_normal(energies.shape))
-    found = recover(TIMES, EDGES, np.maximum(energies, 0), source="conservative", floor=1e-4)
-    alone = recover(TIMES, EDGES, np.maximum(energies, 0), strength="constant", noise=0.01, floor=1e-4)
-    assert alone.status is RecoverStatus.POOR_FIT
-    true = rates * energies.sum(1, keepdims=True)
-    np.testing.assert_allclose(found.source.sum(1), 0, atol=1e-14 * energies.max())
-    size = np.abs(true).max()
-    assert np.abs(found.source - true).max() < 0.15 * size
-    inside = (found.source_low <= true) & (true <= found.source_high)
-    # The finite volumes and the clipped far tails are off by more than the noise, so the intervals are too narrow.
-    assert inside.mean() >= 0.5
-    assert found.misfit < 0.5 * alone.misfit
+    In some cases drift and source explain each other's energies (b is then off, too), so the median is tested.
+    """
+    cases = [case for case in map(source_case, range(11)) if case is not None]
+    assert len(cases) >= 5
+    covered, wrong = [], []
+    for energies, true in cases:
+        found = recover(TIMES, EDGES, energies, source="conservative", floor=1e-4)
+        alone = recover(TIMES, EDGES, energies, strength="constant", noise=0.01, floor=1e-4)
+        assert alone.status is RecoverStatus.POOR_FIT and found.misfit < 0.5 * alone.misfit
+        assert found.status is RecoverStatus.CONVERGED and found.misfit < 0.012
+        np.testing.assert_allclose(found.source.sum(1), 0, atol=1e-14 * energies.max())
+        covered.append(((found.source_low <= true) & (true <= found.source_high)).mean())
+        wrong.append(np.abs(found.source - true).max() / np.abs(true).max())
+    assert np.mean(covered) >= 0.8 and np.median(wrong) < 0.12
 
 
 def test_fit_is_positive_and_its_balance_closes():

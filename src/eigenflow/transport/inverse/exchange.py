@@ -1,9 +1,9 @@
 """A conservative source, S(lambda, t) = E(t) sigma(ln lambda), and the energies that come of it.
 
-E(t) is the total energy as measured, between the times along straight lines of its logarithm. sigma
-is a cubic spline whose integral is zero: it takes energy from some shells and gives it to others, at
-a rate of its own that v does not explain; features narrower than half a decade are smoothed. What it
-makes moves and decays like all other energy.
+E(t) is the total energy as measured, between the times along a spline of its logarithm. sigma is a cubic
+spline whose integral is zero: it takes energy from some shells and gives it to others, at a rate of its
+own that v does not explain; features narrower than a third of a decade are smoothed. What it makes moves
+and decays like all other energy.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ __all__ = ["Exchange"]
 
 Array = Float[np.ndarray, "..."]
 
-_KNOTS_PER_DECADE = 3.0
-_MOST_KNOTS = 20
+_KNOTS_PER_DECADE = 5.0
+_MOST_KNOTS = 40
 
 
 class Exchange:
@@ -38,7 +38,10 @@ class Exchange:
         self.spline = CubicSpline(knots, columns, bc_type="natural")
         self.size = count - 1
         total = np.log(np.maximum(data.energies.sum(1), data.floor))
-        self.total = np.exp(np.interp(clock.node_times, clock.elapsed, total))
+        # Measured times are often geometric: ln E is bent in t, but hardly in this.
+        unit = float(clock.elapsed[clock.elapsed > 0].min())
+        smooth = CubicSpline(np.log1p(clock.elapsed / unit), total, bc_type="natural")
+        self.total = np.exp(smooth(np.log1p(clock.node_times / unit)))
 
     def density(self, x: Array) -> Float[np.ndarray, "... function"]:
         """The functions of which sigma is made, per unit ln(lambda) and time; zero outside the shells."""
