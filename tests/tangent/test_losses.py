@@ -4,6 +4,8 @@ Oracles: `torch.nn.functional` for values, autograd Hessians of it by the output
 the symmetric root, plain autograd Jacobians for J_net, differences in time for the rates.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch.nn import functional
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.tangent import CrossEntropyLoss, GeneralLoss
+from eigenflow.tangent.dense import dense_kernel
 from eigenflow.trajectory import gradient_identity, measure_step
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
@@ -143,6 +146,15 @@ def test_gradient_of_the_loss_obeys_the_exact_one_step_identity(kind):
     assert float((r1 - (r0 - eta * total)).norm()) <= 1e-13 * float(r0.norm())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_in_chunks_keep_the_weight_of_the_whole_set(kind):
+    """A mean over a chunk counts a sample more than the mean over all does; sums do not care."""
+    probe, *_ = case(kind)
+    point = probe.at()
+    cut = dense_kernel(replace(point.dense_task(drift=False), chunk=4))
+    torch.testing.assert_close(cut, point.dense(), rtol=1e-12, atol=1e-15)
+
+
 def test_energy_of_labels_is_one_over_the_probability_less_one():
     """|e|^2 = mean of 1 / p_y - 1 (theory.md 2.5), which is not the loss: both are reported."""
     probe, model, inputs, function = case("labels")
@@ -268,6 +280,14 @@ class TestRejects:
         with pytest.raises(ArgumentError, match=r"must return a scalar, but returns shape \(6, 4\)"):
             self.probe(torch.zeros(6, CLASSES).double(), loss=lambda z, y: (z - y) ** 2).measure()
 
+    def test_weights_that_forbid_chunks(self):
+        weight = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+        loss = nn.CrossEntropyLoss(weight=weight)
+        probe = self.probe(torch.tensor([0, 1, 2, 3, 0, 1]), loss=loss)
+        point = probe.at()
+        with pytest.raises(ArgumentError, match=r"neither a plain sum nor a plain mean.*memory_budget"):
+            dense_kernel(replace(point.dense_task(drift=False), chunk=4))
+
     def test_loss_of_unknown_name(self):
         with pytest.raises(ArgumentError, match="'cross_entropy', or a function"):
             self.probe(torch.zeros(6).long(), loss="hinge")
@@ -279,7 +299,10 @@ class TestRejects:
         with pytest.raises(NonFiniteError, match="error of loss 'cross_entropy' overflows on 6 outputs"):
             probe.measure()
 
-    def test_energy_budget_of_a_moving_root(self):
+    def test_energy_budget_of_a_moving_root(self, tmp_path):
         probe = self.probe(torch.zeros(6).long())
+        with pytest.raises(ArgumentError, match=r"needs a squared loss.*'cross_entropy'"):
+            ef.Recorder(tmp_path / "run", probe, schedule=[0])
+        assert not (tmp_path / "run").exists()
         with pytest.raises(ArgumentError, match=r"needs a squared loss.*'cross_entropy'.*gradient_identity"):
             measure_step(probe, probe.state(), probe.state(), 0.1)
