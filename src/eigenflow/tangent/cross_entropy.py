@@ -17,7 +17,6 @@ raises.
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -55,7 +54,9 @@ class CrossEntropyLoss(AbstractLoss):
         """False: B moves with the outputs."""
         return False
 
-    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+    def bind(
+        self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
+    ) -> tuple[AbstractLoss, Tensor]:
         """Turn labels into probabilities, flattened like the outputs; an ignored position has none."""
         if len(output_shape) < 2 or output_shape[-1] < 2:
             raise ShapeError(

@@ -8,7 +8,7 @@ default the probe refuses; `defect="drop"` measures the positive part and leaves
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -58,13 +58,15 @@ class GeneralLoss(AbstractLoss):
         """False: nothing is known about the function."""
         return False
 
-    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+    def bind(
+        self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
+    ) -> tuple[AbstractLoss, Tensor]:
         """Keep the targets as they are; floating-point ones are converted."""
         targets = targets.to(dtype) if targets.is_floating_point() else targets
         bound = replace(self, output_shape=tuple(output_shape[1:]))
         return replace(bound, reduction=bound._find_reduction(targets, output_shape, dtype)), targets
 
-    def part(self, samples: int, of: int) -> Self:
+    def part(self, samples: int, of: int) -> AbstractLoss:
         """The same loss on some samples: a mean over them counts each one by the whole number of samples."""
         if samples == of or self.reduction == "sum":
             return self

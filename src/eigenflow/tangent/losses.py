@@ -15,7 +15,7 @@ with path averages).
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,9 @@ class AbstractLoss(ABC):
         """Whether B is constant, so that e itself follows e+ = e + J dtheta to first order."""
 
     @abstractmethod
-    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+    def bind(
+        self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
+    ) -> tuple["AbstractLoss", Tensor]:
         """Fix the normalisation for a set of samples and bring its targets to the form that the methods take.
 
         Args:
@@ -126,12 +128,12 @@ class AbstractLoss(ABC):
         """Entries of the error per sample."""
         return outputs
 
-    def part(self, samples: int, of: int) -> Self:
+    def part(self, samples: int, of: int) -> "AbstractLoss":
         """The same loss on some of the samples: gradients and roots stay those of the whole set."""
         del samples, of
         return self
 
-    def scaled(self, ratio: float) -> Self:
+    def scaled(self, ratio: float) -> "AbstractLoss":
         """The same loss times a number, as for a part of a larger set of samples."""
         return replace(self, factor=self.factor * ratio)
 
@@ -156,7 +158,9 @@ class SquaredLoss(AbstractLoss):
         """True: B = sqrt(f)."""
         return True
 
-    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+    def bind(
+        self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
+    ) -> tuple["AbstractLoss", Tensor]:
         """Flatten targets that have the shape of the outputs."""
         if not targets.is_floating_point():
             raise ArgumentError(

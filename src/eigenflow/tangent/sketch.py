@@ -13,7 +13,7 @@ interlace. A sketch does not see the whole error, so one-step budgets of gradien
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +87,9 @@ class SketchedLoss(AbstractLoss):
         """`count`."""
         return self.count
 
-    def bind(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str) -> tuple[Self, Tensor]:
+    def bind(
+        self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
+    ) -> tuple[AbstractLoss, Tensor]:
         """Bind the loss and draw the projection."""
         base, targets = self.base.bind(targets, output_shape, dtype, name)
         outputs = output_shape.numel() // output_shape[0]
@@ -133,11 +135,11 @@ class SketchedLoss(AbstractLoss):
         """As for the loss itself."""
         self.base.require_valid(outputs, targets)
 
-    def part(self, samples: int, of: int) -> Self:
+    def part(self, samples: int, of: int) -> AbstractLoss:
         """The same sketch of the loss on some samples."""
         return replace(self, base=self.base.part(samples, of))
 
-    def scaled(self, ratio: float) -> Self:
+    def scaled(self, ratio: float) -> AbstractLoss:
         """The same sketch of the loss times a number."""
         base = self.base.scaled(ratio)
         return replace(self, base=base, factor=base.factor)
