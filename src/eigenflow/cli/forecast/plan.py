@@ -106,18 +106,21 @@ def _show_fit(fit: "ScalingFit") -> None:
 
 
 def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
+    from eigenflow.forecast.curves import format_size
     from eigenflow.forecast.scaling.prediction import predict_losses
 
     ahead = predict_losses(fit, found.size, found.tokens)
     table = Table(title="Compute-optimal runs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("FLOP", "size", "90 % interval", "tokens", "tokens / size", "loss", "90 % interval"):
+    for name in ("FLOP", "size", "90 % interval", "tokens", "a size", "loss", "90 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for row, budget in enumerate(found.flops):
         table.add_row(
-            number(budget), number(found.size[row]),
-            escape(f"[{number(found.size_lower[row])}, {number(found.size_upper[row])}]"),
-            number(found.tokens[row]), number(found.tokens[row] / found.size[row]), f"{found.loss[row]:.4f}",
-            escape(f"[{ahead.lower[row]:.4f}, {ahead.upper[row]:.4f}]"),
+            number(budget), format_size(float(f"{found.size[row]:.3g}")),
+            escape(f"[{format_size(float(f'{found.size_lower[row]:.3g}'))}, "
+                   f"{format_size(float(f'{found.size_upper[row]:.3g}'))}]"),
+            format_size(float(f"{found.tokens[row]:.3g}")), number(found.tokens[row] / found.size[row]),
+            f"{found.loss[row]:.3f}",
+            escape(f"[{ahead.lower[row]:.3f}, {ahead.upper[row]:.3f}]"),
         )  # fmt: skip
     return table
 

@@ -1,0 +1,67 @@
+"""`eigenflow forecast schedule FIT`: the schedule of smallest predicted final loss."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eigenflow.cli.console import err, out, print_json
+
+__all__ = ["schedule"]
+
+
+def schedule(
+    fit: Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")],
+    steps: Annotated[int, typer.Option(min=2, help="Updates in all.")],
+    peak: Annotated[float, typer.Option(help="Highest learning rate.")],
+    warmup: Annotated[int, typer.Option(min=0, help="Updates of linear warm-up, fixed.")] = 0,
+    end: Annotated[float, typer.Option(min=0, help="Lowest rate allowed.")] = 0.0,
+    size: Annotated[float | None, typer.Option(help="Model size, where the fit has several.")] = None,
+    law: Annotated[str, typer.Option(help="Which of the fitted laws.")] = "transport",
+    blocks: Annotated[int, typer.Option(min=2, help="Blocks of constant rate after warm-up.")] = 16,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Write the rates: columns step, lr.", metavar="CSV")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it beside cosine and WSD.", metavar="PNG")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws of parameters and of the starts.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the design as JSON.")] = False,
+) -> None:
+    """Design a non-increasing schedule on a fitted law, with the predicted gain over cosine and WSD at their best.
+
+    Example: `eigenflow forecast schedule fit.json --steps 24000 --peak 3e-4 --warmup 2160 --out schedule.csv`
+    """
+    from eigenflow.forecast.study_file import load_study  # pyright: ignore[reportMissingImports]
+
+    from eigenflow.forecast.design import design_schedule, fit_final_loss
+
+    fitted = load_study(fit).fit_for(law, size).fit
+    predict = fit_final_loss(fitted, peak=peak, size=size, draws=4, seed=seed)
+    with err.status("Designing ..."):
+        design = design_schedule(
+            predict, steps=steps, peak=peak, warmup=warmup, end=end, blocks=blocks, starts=2, iterations=40, seed=seed
+        )
+    if out_file is not None:
+        rows = (f"{step},{rate:.8g}" for step, rate in enumerate(design.schedule.rates))
+        out_file.write_text("step,lr\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    if picture is not None:
+        from matplotlib.figure import Figure
+
+        from eigenflow.report.scaling_figures import plot_designed_schedule
+
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        plot_designed_schedule(design, ax=figure.subplots())
+        figure.savefig(picture, dpi=110)
+    rivals = {
+        rival.name: {"setting": rival.setting, "gain": rival.gain, "interval": [rival.gain_lower, rival.gain_upper]}
+        for rival in design.rivals
+    }
+    if as_json:
+        summary = {"loss": design.loss, "status": design.status.value, "agreeing_starts": design.agreeing_starts}
+        print_json(summary | {"rivals": rivals, "schedule": design.schedule.to_dict()})
+        return
+    out.print(f"predicted final loss {design.loss[0]:.4f}; {design.status.value}", markup=False)
+    for name, rival in rivals.items():
+        low, high = rival["interval"]
+        out.print(
+            f"gain over {name} ({rival['setting']}): {rival['gain']:+.4f} [{low:+.4f}, {high:+.4f}]", markup=False
+        )
