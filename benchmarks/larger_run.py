@@ -1,9 +1,12 @@
 """What does it take to follow 64 modes of an operator with 20,000 rows and 5 million parameters through a run?
 
 A fully connected network 512-1600-1600-1024-100 (P = 5,124,324) learns 100 noisy clusters from 200 samples by full
-batches with heavy ball. At 30 checkpoints the 64 largest eigenpairs are tracked and certified, the exact Mdot is taken
-in their basis, and the energy below them is measured by Lanczos quadrature. A dense M of this size would take 3.2 GB
-in float64, and its eigenproblem 9 n^3 = 7e13 operations a checkpoint.
+batches with heavy ball. At 30 checkpoints the 64 largest eigenpairs are tracked and certified, and the energy below
+them is measured by Lanczos quadrature; --drift takes the exact Mdot in their basis too. A dense M of this size would
+take 3.2 GB in float64, and its eigenproblem 9 n^3 = 7e13 operations a checkpoint.
+
+With 100 outputs the kernel of a wide network is close to K (x) 1, so eigenvalues come in clusters of 100, and 64 modes
+cut one: their eigenvalues are well defined long before their vectors are. Hence the tolerance of 1e-2.
 
 Run:  OMP_NUM_THREADS=2 python benchmarks/larger_run.py            (add --checkpoints 3 for a quick look)
 """
@@ -49,7 +52,8 @@ def main() -> None:
     parser.add_argument("--modes", type=int, default=64)
     parser.add_argument("--checkpoints", type=int, default=30)
     parser.add_argument("--spacing", type=int, default=5, help="updates between checkpoints")
-    parser.add_argument("--tolerance", type=float, default=1e-4)
+    parser.add_argument("--tolerance", type=float, default=1e-2)
+    parser.add_argument("--drift", action="store_true", help="take Mdot along gradient flow too")
     parser.add_argument("--tail-steps", type=int, default=16)
     args = parser.parse_args()
     model, inputs, targets = make()
@@ -67,14 +71,17 @@ def main() -> None:
             optimizer.step()
         marks.append(time.process_time())
         point = probe.at()
-        direction = {name: -g for name, g in point.gradient().items()}
+        direction = {name: -g for name, g in point.gradient().items()} if args.drift else None
         jacobian = CachedJacobian(point, direction)
         operator = jacobian.operator()
         marks.append(time.process_time())
         tracked = tracker.update(operator)
         marks.append(time.process_time())
         pairs = tracked.pairs
-        drift = mode_drift(pairs, jacobian.rate_product(pairs.eigenvectors), operator.space)
+        rate = None
+        if args.drift:
+            drift = mode_drift(pairs, jacobian.rate_product(pairs.eigenvectors), operator.space)
+            rate = float(drift.rate_matrix[0, 0])
         marks.append(time.process_time())
         (tail,) = spectral_measures(
             operator, point.error[None].double(), steps=args.tail_steps, deflate=pairs.eigenvectors
@@ -93,7 +100,7 @@ def main() -> None:
                 "converged": int(pairs.is_converged.sum()),
                 "is_cold": tracked.is_cold,
                 "products": pairs.stats.products,
-                "largest_rate": float(drift.rate_matrix[0, 0]),
+                "largest_rate": rate,
                 "tail_share_of_energy": tail.mass / whole,
                 **{f"{name}_cpu_s": seconds for name, seconds in spent.items()},
                 "peak_bytes": peak_bytes(),
@@ -105,19 +112,20 @@ def main() -> None:
             f"{peak_bytes() / 2**20:.0f} MiB",
             flush=True,
         )
-    totals = {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "operator_rows": probe.size,
-        "modes": args.modes,
-        "tolerance": args.tolerance,
-        "cpu_s": time.process_time() - start_cpu,
-        "wall_s": time.perf_counter() - start_wall,
-        "products": sum(row["products"] for row in rows),
-        "peak_bytes": peak_bytes(),
-        "bytes_before": base,
-    }
+        totals = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "operator_rows": probe.size,
+            "modes": args.modes,
+            "tolerance": args.tolerance,
+            "checkpoints": len(rows),
+            "cpu_s": time.process_time() - start_cpu,
+            "wall_s": time.perf_counter() - start_wall,
+            "products": sum(row["products"] for row in rows),
+            "peak_bytes": peak_bytes(),
+            "bytes_before": base,
+        }
+        write("larger_run", rows, totals=totals)  # after every checkpoint: what a long run has is not lost
     print(totals)
-    print(write("larger_run", rows, totals=totals))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ def test_tail_lies_in_its_bars_and_adds_up_to_the_lowest_shell(runs, shells_per_
     for step in range(len(SCHEDULE)):
         below = np.append(-1.0, tracked.edges) < float(tracked.cut[step])
         exact, counts = dense.energy.values[step] * below, dense.mode_count.values[step] * below
-        slack = 1e-7 * exact.sum() + 1e-7 * float(dense.energy.values[step].sum())
+        # The modes that are taken out are off by an angle of up to the root of 1e-9; energies by that at first order.
+        slack = 1e-5 * float(dense.energy.values[step].sum())
         assert (tail.energy_lower.values[step] <= exact + slack).all()
         assert (exact <= tail.energy_upper.values[step] + slack).all()
         assert tail.energy.values[step].sum() == pytest.approx(float(tracked.energy[step, 0]), rel=1e-10)
@@ -144,7 +145,18 @@ def test_reading_side_works_and_says_what_is_not_resolved(runs):
     rows = {claim.claim: claim for claim in ef.claims(run)}
     assert rows["C1.identity"].estimate <= 1e-13 and rows["C3.closes"].estimate <= 1e-12
     assert "below the cut" in rows["C3.remainder"].reason
-    assert "tracked" in rows["C2.isolated"].reason
+    # Energy in modes that were not tracked may be isolated or not, so the interval has room for both.
+    isolated = rows["C2.isolated"]
+    assert "untracked" in isolated.reason and isolated.interval[0] <= isolated.estimate <= isolated.interval[1]
+    unknown = 1 - (run.measurements["coefficient"] ** 2).sum("mode") / (2 * run.measurements["probe_loss"])
+    assert isolated.interval[1] - isolated.interval[0] >= 0.5 * float(unknown.median())
+
+
+def test_report_of_a_tracked_run_is_written_and_marks_the_cut(runs):
+    from eigenflow.report import analyse, write_report
+
+    text = write_report(analyse(runs[1])).read_text()
+    assert "Only shells above the cut" in text
 
 
 def test_lazy_forecast_uses_the_tail(tmp_path):

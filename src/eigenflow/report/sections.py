@@ -11,6 +11,7 @@ from eigenflow.report.figures import eigenvalue_figure, forecast_figure, loss_fi
 from eigenflow.report.shell_figures import energy_figure, flux_figure, populated, terms_figure, transfer_figure
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import interval_text, number
+from eigenflow.shells import ShellBudget
 
 __all__ = ["Picture", "pictures"]
 
@@ -100,7 +101,7 @@ def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
         "Energy is twice the loss. Each column is the state after one measured update, each row a shell "
         f"({shells.stop - shells.start} shells, {_modes(analysis)} modes, {len(budget.time)} measurements); energies "
         "more than ten decades below the largest share the darkest colour, white is none. In the lazy limit energy "
-        f"dies above the frontier 1 / (2t).{note}"
+        f"dies above the frontier 1 / (2t).{note}{_below_cut(budget)}"
     )
 
 
@@ -109,13 +110,13 @@ def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
     shells = populated(budget)
     if shells.start == shells.stop:
         return None, "No bounded shell holds an eigenvalue, so there is no edge to flow through."
-    if not (budget.flux.values.any() or budget.dissipation.values.any()):
+    if not (np.nan_to_num(budget.flux.values).any() or budget.dissipation.values.any()):
         return None, "Flux and dissipation are zero at every measured update."
     return flux_figure(budget), (
         "Left, blue is energy that flows down, towards small eigenvalues, and orange is energy that flows up. Right, "
         "blue is energy that gradient descent removes, on the same scale; orange there means a step beyond the edge "
         f"of stability. {len(budget.time)} measured updates, {_modes(analysis)} modes; the colour scale is "
-        "logarithmic on both sides of zero, and white is below a 100 000th of its end."
+        f"logarithmic on both sides of zero, and white is below a 100 000th of its end.{_below_cut(budget)}"
     )
 
 
@@ -166,6 +167,19 @@ def _transfer(analysis: Analysis) -> tuple[go.Figure | None, str]:
         "Entry (a, b) is h′P′(a)P(b)h off the diagonal: the energy that one update carries from shell b (across) to "
         "shell a (up), over the whole energy. Blue adds to shell a, orange takes from it: overlap terms have a sign. "
         f"No choice of eigenvectors enters. Single updates out of {count}, {_modes(analysis)} modes."
+    )
+
+
+def _below_cut(budget: ShellBudget) -> str:
+    """What a run of tracked modes leaves out, in words."""
+    if budget.cut is None:
+        return ""
+    energy = budget.energy_after.values
+    share = float((energy[:, 0] / np.maximum(energy.sum(1), np.finfo(float).tiny)).max())
+    low, high = float(budget.cut.min()), float(budget.cut.max())
+    return (
+        f" Only shells above the cut, which lies between {low:.3g} and {high:.3g}, hold all of their modes; what lies "
+        f"below is one shell, which is not drawn (up to {share:.2g} of the energy)."
     )
 
 

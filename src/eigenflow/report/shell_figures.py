@@ -112,7 +112,8 @@ def flux_figure(budget: ShellBudget) -> go.Figure:
     times = _ends(budget)
     flux = budget.flux.values[:, edges]
     lost = (budget.dissipation / budget.step_size).transpose("step", "shell").values[:, shells]
-    top = 10.0 ** np.ceil(np.log10(max(np.abs(flux).max(), np.abs(lost).max())))
+    # Below the cut of a tracked run the flux is not known (NaN), and drawn as nothing.
+    top = 10.0 ** np.ceil(np.log10(max(np.nanmax(np.abs(flux), initial=0.0), np.abs(lost).max())))
     figure = new_figure(
         "Where energy goes: flux between shells, and dissipation in them",
         columns=2,
