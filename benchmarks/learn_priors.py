@@ -38,6 +38,8 @@ EVALUATIONS = 60
 PRIORS = {
     "language": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m"),
     "general": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m", "c5m", "chess", "mlp"),
+    "chess": ("chess",),
+    "regression": ("mlp",),
 }
 SIZE_SLOPES = ("L_inf", "A", "B")
 RATE_SLOPES = ("L_inf", "A", "a", "B", "q")

@@ -62,15 +62,18 @@ def fit_law(
     known = list(curves)
     _check_enough(known, chosen)
     given = settings or FitSettings()
-    found: list[tuple[float, Objective, Any, list[float], int, Prior | None]] = []
+    found: list[tuple[float, Objective, Any, Prior | None]] = []
     for candidate in _candidates(chosen, prior):
         objective = build_objective(known, chosen, candidate, given)
         held = _held(objective.covariates, fixed)
-        objective, result, costs, spent = _search(objective, starts, np.random.default_rng(seed), held)
-        found.append((_evidence(objective, result, held), objective, result, costs, spent, candidate))
+        objective, result = _first_fit(objective, held)
+        found.append((_evidence(objective, result, held), objective, result, candidate))
     # The first prior of the file is preferred until the data speak clearly for another one.
     best = max(range(len(found)), key=lambda k: found[k][0] - (CLEARLY if k else 0.0))
-    _, objective, result, costs, spent, candidate = found[best]
+    _, objective, result, candidate = found[best]
+    spent = sum(one[2].nfev for one in found)
+    result, costs, more = _further_starts(objective, result, starts, np.random.default_rng(seed), fixed)
+    spent += more
     agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
     certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
     return _finished(objective, result, certificate, known, candidate, set(_held(objective.covariates, fixed)))
@@ -146,7 +149,7 @@ def _held(covariates: Covariates, fixed: dict[str, float] | None) -> dict[int, f
     return held
 
 
-def _starts(objective: Objective, count: int, rng: np.random.Generator) -> list[Theta]:
+def _starts(objective: Objective, count: int, rng: np.random.Generator | None) -> list[Theta]:
     """The prior's centre (or the law's own start), then draws around it."""
     law, own = objective.covariates.law, len(objective.covariates.law.parameters)
     prepared = [curve.prepared for curve in objective.curves]
@@ -164,26 +167,30 @@ def _starts(objective: Objective, count: int, rng: np.random.Generator) -> list[
     return found
 
 
-def _search(
-    objective: Objective, count: int, rng: np.random.Generator, held: dict[int, float]
-) -> tuple[Objective, Any, list[float], int]:
-    """Find the noise with one fit, then the optimum from several starts."""
-    starts = _starts(objective, count, rng)
-    result = objective.minimise(starts[0], EVALUATIONS, fixed=held)
-    spent = result.nfev
+def _first_fit(objective: Objective, held: dict[int, float]) -> tuple[Objective, Any]:
+    """Fit from the first start, measure the noise, and fit again if it was off."""
+    result = objective.minimise(_starts(objective, 1, None)[0], EVALUATIONS, fixed=held)
     noise = _measured_noise(objective, result.x)
     if not 1 / NOISE_OFF < noise / objective.noise < NOISE_OFF:
+        spent = result.nfev
         objective = objective.with_noise(noise)
         result = objective.minimise(result.x, EVALUATIONS, fixed=held)
-        spent += result.nfev
-    costs = [float(result.cost)]
-    for start in starts[1:]:
+        result.nfev += spent
+    return objective, result
+
+
+def _further_starts(
+    objective: Objective, result: Any, count: int, rng: np.random.Generator, fixed: dict[str, float] | None
+) -> tuple[Any, list[float], int]:
+    """The best optimum, the cost that every start reached, and the evaluations that this took."""
+    held, spent, costs = _held(objective.covariates, fixed), 0, [float(result.cost)]
+    for start in _starts(objective, count, rng)[1:]:
         other = objective.minimise(start, EVALUATIONS, fixed=held)
         spent += other.nfev
         costs.append(float(other.cost))
         if other.cost < result.cost:
             result = other
-    return objective, result, costs, spent
+    return result, costs, spent
 
 
 def _measured_noise(objective: Objective, theta: Theta) -> float:
