@@ -1,4 +1,4 @@
-"""A small study as its logs would show it: three schedules, a loss in closed form, tables in the shapes of real ones."""
+"""A small study as its logs would show it: three schedules, a loss in closed form, tables shaped like real ones."""
 
 import numpy as np
 import pandas as pd
