@@ -8,6 +8,7 @@ from eigenflow.cli.analyse import analyse
 from eigenflow.cli.claims import claims
 from eigenflow.cli.console import fail
 from eigenflow.cli.doctor import doctor
+from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
 from eigenflow.cli.solve import solve
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (run, analyse, claims, report, solve, doctor):
     app.command(no_args_is_help=False)(command)
+app.add_typer(forecast_app)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import lfilter
 
 from eigenflow.forecast.laws.power import AMPLITUDE, EXPONENT, FLOOR, positive_times
 from eigenflow.forecast.laws.protocol import History, Parameter
@@ -29,9 +28,23 @@ def annealing(history: History, decay: float = DECAY) -> Float[np.ndarray, " poi
     rates = history.rates
     falls = np.concatenate([[0.0], -np.diff(rates)])
     falls[: warmup_end(rates) + 1] = 0.0
-    momentum = lfilter([1.0], [1.0, -decay], falls)
+    momentum = _decaying_sum(falls, decay)
     total = np.concatenate([[0.0], np.cumsum(momentum)])[history.steps]
     return total * (1.0 - decay) / rates.max()
+
+
+def _decaying_sum(values: Float[np.ndarray, " update"], decay: float) -> Float[np.ndarray, " update"]:
+    """Sum all values so far, each times decay ** age. (`scipy.signal.lfilter` takes a second to import.)"""
+    # Within a chunk it is a plain sum of values / decay ** position, whose range must stay far from the floats' ends.
+    length = max(int(-5.0 / np.log(decay)), 1)
+    powers = decay ** np.arange(length)
+    sums, carried = np.empty(len(values)), 0.0
+    for begin in range(0, len(values), length):
+        part = values[begin : begin + length]
+        own = powers[: len(part)]
+        sums[begin : begin + len(part)] = own * (np.cumsum(part / own) + decay * carried)
+        carried = sums[min(begin + length, len(values)) - 1]
+    return sums
 
 
 class MomentumLaw(AbstractSeparableLaw):

@@ -106,6 +106,9 @@ def _draft(
 ) -> Draft:
     name = _constant_text(frame, columns.get("curve")) or table.name
     place = f"{table.file}, curve {name!r}" if columns.get("curve") else table.file
+    size = _size(frame, rows, columns, place)
+    if size is not None:
+        place += f" of size {size / size_unit(columns.names['size']):g}"
     steps = _steps(frame, rows, columns, place, tokens_per_step)
     losses, is_empty = numbers(frame[columns.names["loss"]], rows, place)
     is_skipped = is_empty & _logs_something_else(table, frame, columns)
@@ -131,7 +134,6 @@ def _draft(
     points = Points(rows[kept], steps[kept], losses[kept])
     rate_steps, rates = _logged(frame, rows, steps, columns, "learning_rate", place)
     batch_steps, batches = _logged(frame, rows, steps, columns, "batch", place)
-    size = _size(frame, rows, columns, place)
     _check_unit(frame, rows, columns, place)
     peak = _logged(frame, rows, steps, columns, "peak", place)[1]
     return Draft(

@@ -1,0 +1,104 @@
+"""`eigenflow forecast backtest CURVES`: which law forecasts these curves best, judged on what it did not see."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from eigenflow.cli.console import err, out, print_json
+from eigenflow.cli.forecast import options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["backtest"]
+
+
+def backtest(
+    curves: options.Curves,
+    schedules: options.Schedules = None,
+    law: Annotated[
+        list[str] | None, typer.Option(help="Law to test; repeat for several. Default: every law.", metavar="LAW")
+    ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Rehearse every forecast for its interval: up to four times the work.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Draws starting points and resamples.")] = 0,
+    names: options.Names = None,
+    roles: options.Roles = None,
+    exclude: options.Exclude = None,
+    columns: options.Columns = None,
+    unit: options.Unit = "nats",
+    warmup: options.Warmup = None,
+    tokens: options.Tokens = None,
+    keep_spikes: options.KeepSpikes = False,
+    skip_unit_check: options.SkipUnitCheck = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every score as JSON.")] = False,
+) -> None:
+    """Refit every law without part of CURVES and score it on that part.
+
+    Hidden in turn: what follows 10, 25 and 50 % of a run; each schedule; each model size, as far as there are several.
+    The recommended law is the one with the best held-out score.
+
+    Example: `eigenflow forecast backtest curves.csv --schedules schedules.csv --law transport --law multi_power`
+    """
+    import numpy as np
+
+    from eigenflow.core.errors import ArgumentError
+    from eigenflow.forecast.backtest import backtest as run_backtest
+    from eigenflow.forecast.backtest import pooled_fitter
+    from eigenflow.forecast.fitting import fit_law
+    from eigenflow.forecast.laws.registry import LAWS, law_named
+    from eigenflow.forecast.selection import recommend
+
+    known = options.load_curves(
+        curves, schedules, columns, names, roles, exclude, unit, warmup, tokens, keep_spikes, skip_unit_check
+    )
+    wanted = list(dict.fromkeys(law or LAWS))
+    fitters = {
+        name: (lambda part: fit_law(part, "transport", starts=2, seed=seed))
+        if name == "transport"
+        else pooled_fitter(law_named(name), seed=seed, starts=2)
+        for name in wanted
+    }
+    with err.status("Backtest ...") as status:
+        found = run_backtest(known, fitters, rehearsed=None if rehearse else (), progress=status.update)
+    scores = found.scores()
+    options.show_notes(found.problems)
+    try:
+        choice = recommend(scores, np.random.default_rng(seed))
+    except ArgumentError as error:
+        choice, reason = None, str(error)
+    else:
+        reason = choice.reason
+    if as_json:
+        rows = [{key: _plain(value) for key, value in row.items()} for row in scores.to_dict("records")]
+        told = None if choice is None else asdict(choice)
+        print_json({"rows": rows, "recommendation": told, "reason": reason, "problems": found.problems})
+        return
+    out.print(_table(scores))
+    out.print(f"recommended: {reason}" if choice else f"no recommendation: {reason}", markup=False, soft_wrap=True)
+
+
+def _table(scores: "pd.DataFrame") -> Table:
+    title = "Held-out scores: means over the hidden curves (loss units)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("hidden", no_wrap=True)
+    table.add_column("law", no_wrap=True)
+    for name in ("curves", "|final error|", "MAE", "inside 90 %", "Winkler", "CPU s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for protocol in dict.fromkeys(scores["protocol"]):
+        part = scores[scores["protocol"] == protocol]
+        for index, law in enumerate(dict.fromkeys(part["law"])):
+            own = part[part["law"] == law]
+            cells = [str(protocol) if index == 0 else "", str(law), str(len(own))]
+            cells += [f"{float(abs(own['final_error']).mean()):.5f}", f"{own['mae'].mean():.5f}"]
+            cells += [f"{own['coverage'].mean():.0%}", f"{own['winkler'].mean():.5f}", f"{own['cpu_s'].mean():.2f}"]
+            table.add_row(*cells)
+    return table
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,127 @@
+"""Options that the forecast commands share, and how they become curves."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eigenflow.cli.console import err
+from eigenflow.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from eigenflow.forecast import CurveSet
+
+__all__ = [
+    "Columns",
+    "Curves",
+    "Exclude",
+    "KeepSpikes",
+    "Names",
+    "Roles",
+    "Schedules",
+    "SkipUnitCheck",
+    "Tokens",
+    "Unit",
+    "Warmup",
+    "load_curves",
+    "parse_size",
+    "show_notes",
+]
+
+Curves = Annotated[
+    list[Path],
+    typer.Argument(help="CSV, Parquet, JSON lines, trainer_state.json, event files, run folders, folders."),
+]
+Schedules = Annotated[
+    str | None,
+    typer.Option(
+        help="Table of schedules (curve, schedule, total_steps, ... or curve, step, lr), or 'constant'. "
+        "Default: the learning rates in the logs.",
+        metavar="FILE",
+    ),
+]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="Name a column: loss=val_loss, curve=run, ...", metavar="WHAT=NAME")
+]
+Names = Annotated[list[str] | None, typer.Option("--curve", help="Use these curves only.", metavar="NAME")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="Use curves of these roles only.", metavar="ROLE")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Leave out these curves.", metavar="NAME")]
+Unit = Annotated[str, typer.Option(help="Unit of the losses: nats or bits.")]
+Warmup = Annotated[int | None, typer.Option(min=0, help="Updates of linear warm-up that the logs do not show.")]
+Tokens = Annotated[
+    float | None, typer.Option("--tokens-per-step", help="Tokens per update, for logs that count tokens.", min=0)
+]
+KeepSpikes = Annotated[bool, typer.Option("--keep-spikes", help="Keep single points far above their neighbours.")]
+SkipUnitCheck = Annotated[bool, typer.Option("--no-check-units", help="Accept what looks like mixed units.")]
+
+
+def load_curves(
+    curves: list[Path],
+    schedules: str | None,
+    columns: list[str] | None,
+    names: list[str] | None,
+    roles: list[str] | None,
+    exclude: list[str] | None,
+    unit: str,
+    warmup: int | None,
+    tokens: float | None,
+    keep_spikes: bool,
+    skip_unit_check: bool,
+) -> "CurveSet":
+    """Read and choose curves; the reader's report goes to stderr."""
+    from eigenflow.forecast import read_curves
+
+    found = read_curves(
+        curves,
+        schedules=schedules,
+        columns=_mapping(columns),
+        exclude=exclude or (),
+        unit=unit,
+        warmup=warmup,
+        tokens_per_step=tokens,
+        keep_spikes=keep_spikes,
+        check_units=not skip_unit_check,
+    )
+    if names or roles:
+        found = found.select(names=names, role=roles)
+    own = {line for curve in found for line in curve.changes}
+    # Notes on a curve that was not chosen are of no interest; those that are not on a curve are.
+    show_notes(tuple(note for note in found.notes if not _is_of_a_curve(note) or note.partition(": ")[2] in own))
+    return found
+
+
+def show_notes(notes: tuple[str, ...], most: int = 12) -> None:
+    """Print a report on stderr, cut where it is long."""
+    for note in notes[:most]:
+        err.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if len(notes) > most:
+        err.print(f"note: ... and {len(notes) - most} more", markup=False)
+
+
+def parse_size(text: str | None, unit: float) -> float | None:
+    """Turn `400`, `400M` or `1.3B` into parameters; a plain number is in the unit of the fitted table."""
+    if text is None:
+        return None
+    letters = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+    factor = letters.get(text.strip()[-1:].upper())
+    try:
+        number = float(text.strip()[:-1]) if factor else float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 < number < float("inf"):
+        raise ArgumentError(f"`--size` must be a positive number such as 400, 400M or 1.3B, but is {text!r}.")
+    return number * (factor or unit)
+
+
+def _is_of_a_curve(note: str) -> bool:
+    return any(text in note for text in ("restarted at step", "left out: step", "share their history"))
+
+
+def _mapping(pairs: list[str] | None) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs or []:
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            raise ArgumentError(f"`--column` must be WHAT=NAME, such as loss=val_loss, but is {pair!r}.")
+        mapping[field.strip()] = column.strip()
+    return mapping

@@ -1,0 +1,92 @@
+"""`eigenflow forecast predict FIT`: loss curves of runs that were not made."""
+
+from pathlib import Path
+from time import process_time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eigenflow.cli.console import err, out, print_json
+from eigenflow.cli.forecast import options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eigenflow.forecast import Schedule
+    from eigenflow.forecast.study import Study
+
+__all__ = ["predict"]
+
+
+def predict(
+    fit: Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")],
+    schedules: Annotated[
+        Path, typer.Option(help="Table of schedules: named ones, or curve, step, lr.", metavar="FILE")
+    ],
+    out_file: Annotated[
+        Path, typer.Option("--out", help="CSV to write: curve, step, loss, lower, upper.", metavar="FILE")
+    ] = Path("predictions.csv"),
+    size: Annotated[
+        str | None,
+        typer.Option(help="Model size, in the unit of the fitted table, or as 400M, 1.3B. Need not be a fitted one."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Spacing of the steps; the last one is always there.")] = 1,
+    law: Annotated[str | None, typer.Option(help="Law, if several were fitted. Default: the first.")] = None,
+    names: options.Names = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the forecasts with their fans.", metavar="PNG")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the last loss of each curve as JSON.")] = False,
+) -> None:
+    """Forecast the loss of every schedule in a table, from a fit; lower and upper enclose 90 %.
+
+    A schedule need not be one of the fitted runs: the forecast uses its learning rates alone.
+
+    Example: `eigenflow forecast predict fit.json --schedules schedules.csv --size 400 --out p.csv`
+    """
+    from eigenflow.core.errors import ArgumentError
+    from eigenflow.forecast import read_schedules
+    from eigenflow.forecast.curves import format_size
+    from eigenflow.forecast.study_file import load_study
+
+    begun = process_time()
+    study = load_study(fit)
+    notes: list[str] = []
+    wanted = read_schedules(schedules, notes)
+    options.show_notes(tuple(notes))
+    missing = sorted(set(names or ()) - set(wanted))
+    if missing:
+        raise ArgumentError(f"`--curve` names {', '.join(missing)}, but the schedules are {', '.join(wanted)}.")
+    chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
+    if chosen is not None:
+        kind = "a fitted size" if chosen in study.curves.sizes else "not a fitted size: extrapolated"
+        err.print(f"size: {format_size(chosen)} parameters ({kind})", markup=False, highlight=False)
+    table = _forecast(study, {n: s for n, s in wanted.items() if not names or n in names}, chosen, law, every)
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out_file, index=False, float_format="%.7g")
+    if picture is not None:
+        from eigenflow.report.forecast_figures import forecast_figure
+
+        forecast_figure(study, table, wanted, size=chosen).savefig(picture, dpi=110)
+    last = table.groupby("curve", sort=False).tail(1)
+    if as_json:
+        rows = last.to_dict("records")
+        name = law or study.laws[0]
+        print_json({"out": str(out_file), "law": name, "size": chosen, "cpu_s": process_time() - begun, "final": rows})
+        return
+    for row in last.to_dict("records"):
+        interval = f"[{row['lower']:.4f}, {row['upper']:.4f}]"
+        line = f"{row['curve']}: {row['loss']:.4f} at step {row['step']}, 90 % {interval}"
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(f"{len(table)} rows written to {out_file}", markup=False, soft_wrap=True)
+
+
+def _forecast(
+    study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None, every: int
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    parts = []
+    for name, schedule in wanted.items():
+        found = study.predict(schedule, size=size, law=law, every=every)
+        columns = {"step": found.steps, "loss": found.loss, "lower": found.lower, "upper": found.upper}
+        parts.append(pd.DataFrame({"curve": name, **columns}))
+    return pd.concat(parts, ignore_index=True)

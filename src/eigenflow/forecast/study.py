@@ -1,0 +1,301 @@
+"""A study: curves, the laws fitted to them, jointly or size by size, and forecasts with intervals from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.backtest import ALTERNATIVES
+from eigenflow.forecast.calibration import shipped_calibration
+from eigenflow.forecast.curves import Curve, CurveSet, format_size
+from eigenflow.forecast.fit import Fit, Forecast
+from eigenflow.forecast.fitting import fit_law
+from eigenflow.forecast.intervals import predict_interval
+from eigenflow.forecast.laws.protocol import History
+from eigenflow.forecast.laws.registry import LAWS, law_named
+from eigenflow.forecast.path import forecast_nodes, interpolated
+from eigenflow.forecast.rehearsal import rehearse
+from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.scores import score_forecast
+
+__all__ = ["CurveForecastScore", "Study", "StudyFit", "fit_study", "score_study"]
+
+# A size this many times beyond the fitted ones is a slip of units, not a wish.
+FAR = 1e4
+KINDS = ("schedule", "size", "same_run")
+
+
+@dataclass(frozen=True)
+class StudyFit:
+    """One law fitted to one group of curves, with what its intervals need.
+
+    Attributes:
+        fit: The law's fit.
+        curves: What it was fitted to.
+        alternatives: Cheap laws of other kinds, fitted to the same curves: where they part ways it is less sure.
+        rehearsals: Mean squared error of ln(loss) in rehearsals of a forecast for another "schedule", another "size",
+            or the rest of the "same_run"; None where the curves allow none.
+    """
+
+    fit: Fit
+    curves: CurveSet
+    alternatives: tuple[Fit, ...]
+    rehearsals: Mapping[str, float | None]
+
+    def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
+        """Forecast at given steps, with the calibrated 90 % interval."""
+        nodes = forecast_nodes(schedule.rates, steps)
+        is_same_run = self._goes_on(schedule, size)
+        kind = "same_run" if is_same_run else "schedule" if size in self.curves.sizes else "size"
+        found = predict_interval(
+            self.fit,
+            list(self.curves),
+            History(nodes, schedule.rates, schedule.batch),
+            shipped_calibration(self.fit.law.name),
+            size=size,
+            alternatives=[other for other in self.alternatives if other.law.name != self.fit.law.name],
+            rehearsal=self.rehearsals[kind],
+            is_same_run=is_same_run,
+        )
+        loss = np.exp(interpolated(nodes, np.log(found.loss), steps))
+        ratio = np.exp(np.interp(steps, nodes, np.log(found.upper / found.loss)))
+        return Forecast(steps, loss, loss / ratio, loss * ratio)
+
+    def _goes_on(self, schedule: Schedule, size: float | None) -> bool:
+        """Whether a forecast is of the rest of the one known run: the same rates as far as that was seen."""
+        if len(self.curves) != 1:
+            return False
+        seen, last = self.curves[0].schedule, int(self.curves[0].steps[-1])
+        return (
+            size == self.curves[0].size
+            and schedule.total >= last
+            and np.array_equal(seen.rates[:last], schedule.rates[:last])
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """Fits of one or several laws to one set of curves.
+
+    Attributes:
+        curves: What was fitted, with the unit of sizes.
+        fits: One for each law, joint over sizes; or, per size, one for each size and law.
+        laws: Names of the laws, in the order in which they were asked for.
+        is_per_size: Whether every size has fits of its own.
+    """
+
+    curves: CurveSet
+    fits: tuple[StudyFit, ...]
+    laws: tuple[str, ...]
+    is_per_size: bool
+
+    def fit_for(self, law: str | None = None, size: float | None = None) -> StudyFit:
+        """Choose the fit of a law (None: the first) that serves a size.
+
+        Args:
+            law: One of `laws`.
+            size: In parameters; None where the study has one size, or none.
+        """
+        name = self.laws[0] if law is None else law
+        if name not in self.laws:
+            raise ArgumentError(f"Law {name!r} was not fitted. There are: {', '.join(self.laws)}. Fit again with it.")
+        fits = [one for one in self.fits if one.fit.law.name == name]
+        if not self.is_per_size:
+            return fits[0]
+        found = [one for one in fits if size is None or size in one.curves.sizes]
+        if len(found) == 1:
+            return found[0]
+        raise ArgumentError(
+            f"`size` is {'missing' if size is None else format_size(size)}, but each of the sizes "
+            f"{self._listed_sizes()} "
+            f"was fitted on its own. Choose one of them, or fit them jointly (without `per_size`) for another size."
+        )
+
+    def checked_size(self, size: float | None) -> float | None:
+        """Give the size that a forecast is for: the one given, or the only one.
+
+        Raises:
+            ArgumentError: If there are several and none was chosen, or the one given is far beyond all.
+        """
+        known = [one for one in self.curves.sizes if one is not None]
+        if size is None and len(known) > 1:
+            raise ArgumentError(
+                f"`size` is missing: the fit has sizes {self._listed_sizes()}. Choose one, or a new one."
+            )
+        if size is None:
+            return known[0] if known else None
+        if not known:
+            raise ArgumentError(f"`size` is {format_size(size)}, but the fitted curves have no sizes. Leave it out.")
+        if not min(known) / FAR <= size <= max(known) * FAR:
+            raise ArgumentError(
+                f"`size` is {format_size(size)} parameters, but the fitted sizes are {self._listed_sizes()}. Sizes are "
+                f"in the unit of the fitted table ({self.curves.size_unit:g} parameters); write 400M or 1.3B to be "
+                "clear."
+            )
+        return size
+
+    def predict(
+        self,
+        schedule: Schedule,
+        *,
+        size: float | None = None,
+        law: str | None = None,
+        every: int = 1,
+        first: int | None = None,
+    ) -> Forecast:
+        """Forecast the loss of a run under a schedule, with a calibrated 90 % interval.
+
+        Args:
+            schedule: Every learning rate of the run, warm-up included.
+            size: Parameters of the model; None: the size of the study, if it has one only.
+            law: As in `fit_for`.
+            every: Spacing of the forecast's steps; the last step is always there.
+            first: First step; None: the end of warm-up.
+        """
+        if every < 1:
+            raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
+        chosen = self.checked_size(size)
+        begin = max(schedule.warmup if first is None else first, 1)
+        steps = np.unique(np.append(np.arange(-(-begin // every) * every, schedule.total + 1, every), schedule.total))
+        return self.fit_for(law, chosen).predict(schedule, steps, chosen)
+
+    def predict_at(self, curve: Curve, *, law: str | None = None) -> Forecast:
+        """Forecast a curve at its own steps, from its schedule and size alone (step 0 counts as the first update)."""
+        size = self.checked_size(curve.size)
+        steps = np.unique(np.maximum(curve.steps, 1))
+        found = self.fit_for(law, size).predict(curve.schedule, steps, size)
+        at = np.searchsorted(steps, np.maximum(curve.steps, 1))
+        return Forecast(curve.steps, found.loss[at], found.lower[at], found.upper[at])
+
+    def _listed_sizes(self) -> str:
+        return ", ".join(format_size(size) for size in self.curves.sizes if size is not None)
+
+
+def fit_study(
+    curves: CurveSet,
+    laws: Sequence[str] = ("transport",),
+    *,
+    per_size: bool = False,
+    starts: int = 4,
+    seed: int = 0,
+    prior: str | None = "learned",
+    progress: Callable[[str], None] | None = None,
+) -> Study:
+    """Fit several laws to a set of curves, and rehearse their forecasts.
+
+    Args:
+        curves: As from `read_curves`.
+        laws: Names; "all" for every law there is.
+        per_size: Fit every size on its own instead of all jointly.
+        starts: As in `fit_law`.
+        seed: As in `fit_law`.
+        prior: As in `fit_law`.
+        progress: Called with a line before each fit.
+
+    Raises:
+        ArgumentError: If a law is unknown, or there are too few points.
+    """
+    names = tuple(LAWS) if "all" in laws else tuple(dict.fromkeys(laws))
+    for name in names:
+        law_named(name)
+    fits = []
+    for group in curves.per_size().values() if per_size else [curves]:
+        others = _alternatives(group)
+        for name in names:
+            if progress:
+                sizes = ", ".join(format_size(size) for size in group.sizes if size is not None)
+                progress(f"{name}: {len(group)} curves, {group.points} points" + (f", sizes {sizes}" if sizes else ""))
+            fit = fit_law(group, name, starts=starts, seed=seed, prior=prior)
+            fits.append(StudyFit(fit, group, others, _rehearsals(group, name, seed, prior)))
+    return Study(curves, tuple(fits), names, per_size)
+
+
+def _alternatives(curves: CurveSet) -> tuple[Fit, ...]:
+    found = []
+    for name in ALTERNATIVES:
+        try:
+            found.append(fit_law(curves, name, starts=1))
+        except ArgumentError:  # too few points for this one
+            continue
+    return tuple(found)
+
+
+def _rehearsals(curves: CurveSet, law: str, seed: int, prior: str | None) -> dict[str, float | None]:
+    def fitter(known: Sequence[Curve]) -> Fit:
+        return fit_law(known, law, starts=1, seed=seed, prior=prior)
+
+    known = list(curves)
+    sizes = [size for size in curves.sizes if size is not None]
+    new_size = 2.0 * sizes[-1] if sizes else None
+    return {
+        "schedule": rehearse(fitter, known, is_same_run=False, size=sizes[0] if sizes else None),
+        "size": rehearse(fitter, known, is_same_run=False, size=new_size) if len(sizes) > 1 else None,
+        "same_run": rehearse(fitter, known, is_same_run=True) if len(known) == 1 else None,
+    }
+
+
+@dataclass(frozen=True)
+class CurveForecastScore:
+    """A law's forecast of one curve beside what was measured; columns of `ForecastScore`, in the unit of the loss.
+
+    Attributes:
+        law: The law.
+        curve: The curve.
+        size: Its size, None if unknown.
+        role: What its table calls it.
+        is_fitted: Whether the fit has seen it.
+        points: Number of scored points.
+        final_error: Forecast minus truth at the last point.
+        mae: Mean absolute error.
+        mae_after_branch: The same where the curve shares no history with a fitted one.
+        r2: Share of the curve's variance that the forecast explains.
+        coverage: Share of points inside the 90 % interval.
+        width: Mean width of the interval.
+        winkler: Mean interval score; smaller is better.
+    """
+
+    law: str
+    curve: str
+    size: float | None
+    role: str | None
+    is_fitted: bool
+    points: int
+    final_error: float
+    mae: float
+    mae_after_branch: float
+    r2: float
+    coverage: float
+    width: float
+    winkler: float
+
+
+def score_study(study: Study, curves: CurveSet, laws: Sequence[str] | None = None) -> list[CurveForecastScore]:
+    """Score a study's forecasts on curves, which may be fitted ones (marked) or new.
+
+    Args:
+        study: The fits.
+        curves: What was measured. A curve counts as fitted if one of its name and size was.
+        laws: Names; None: all of the study.
+    """
+    fitted = {(curve.name, curve.size) for curve in study.curves}
+    rows = []
+    for law in laws or study.laws:
+        for curve in curves:
+            own = _after_branch(curve, study.curves)
+            found = study.predict_at(curve, law=law)
+            score = score_forecast(curve.losses, found.loss, found.lower, found.upper, after_branch=own)
+            is_fitted = (curve.name, curve.size) in fitted
+            rows.append(CurveForecastScore(law, curve.name, curve.size, curve.role, is_fitted, **asdict(score)))
+    return rows
+
+
+def _after_branch(curve: Curve, known: CurveSet) -> np.ndarray:
+    """Where a curve has points that no fitted curve of its size has."""
+    steps = curve.steps
+    shared = np.zeros(len(steps), dtype=bool)
+    for other in known:
+        if other.size == curve.size and other.name != curve.name:
+            _, here, there = np.intersect1d(steps, other.steps, return_indices=True)
+            shared[here] |= curve.losses[here] == other.losses[there]
+    return np.arange(len(steps)) > (int(np.flatnonzero(shared)[-1]) if shared.any() else -1)

@@ -1,0 +1,172 @@
+"""`eigenflow forecast` as a user runs it: fit, predict, score; files, JSON, exit codes. Without torch."""
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eigenflow.cli import main
+from eigenflow.forecast import Schedule
+from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def eigenflow(*words, cwd, code=0):
+    """Run the program in this process (starting one costs a second), with its exit code and what it printed."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        patch.setattr(sys, "argv", ["eigenflow", "forecast", *map(str, words)])
+        patch.setenv("COLUMNS", "160")
+        patch.setenv("NO_COLOR", "1")
+        with pytest.raises(SystemExit) as left:
+            main()
+    done = Done(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
+    assert done.returncode == code, done
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three curves of two sizes, a table of their schedules and one of a run that was never made, and a joint fit."""
+    path = tmp_path_factory.mktemp("forecast")
+    csv_of(study(), path)
+    table = schedules_csv(path)
+    (path / "new.csv").write_text(table.read_text().splitlines()[0] + "\nnew,wsd_linear_decay,3000,100,3e-4,0,2400\n")
+    eigenflow("fit", "curves.csv", "--schedules", "schedules.csv", "--out", "fit.json", cwd=path)
+    return path
+
+
+def test_fit_writes_a_file_and_says_how_it_ended(folder):
+    done = eigenflow("fit", "curves.csv", "--schedules", "schedules.csv", "--json", "--out", "again.json", cwd=folder)
+    told = json.loads(done.stdout)
+    assert told["curves"] == 6 and told["sizes"] == [25e6, 1e8] and told["size_unit"] == 1e6
+    (fit,) = told["fits"]
+    assert fit["law"] == "transport" and fit["status"] and fit["certificate"]["starts"] == 4
+    assert {"name", "value", "lower", "upper", "learned"} <= set(fit["parameters"][0])
+    assert json.loads((folder / "again.json").read_text())["format"] == "eigenflow forecast"
+
+
+def test_a_schedule_that_was_not_fitted_is_forecast_at_every_step(folder):
+    done = eigenflow("predict", "fit.json", "--schedules", "new.csv", "--size", "25", "--json", cwd=folder)
+    told = json.loads(done.stdout)
+    assert told["size"] == 25e6 and told["final"][0]["curve"] == "new"
+    table = pd.read_csv(folder / "predictions.csv")
+    assert list(table.columns) == ["curve", "step", "loss", "lower", "upper"]
+    assert table.step.iloc[0] == 100 and table.step.iloc[-1] == 3000 and set(np.diff(table.step)) == {1}
+    assert (table.lower < table.loss).all() and (table.loss < table.upper).all()
+    # The truth of these logs is no law of ours; a law with a power of time and noise must still come near it.
+    truth = loss_of(Schedule.wsd(total=3000, warmup=100, peak=3e-4, decay_start=2400), np.array([2400, 3000]))
+    np.testing.assert_allclose(table.set_index("step").loss[[2400, 3000]], truth, rtol=0.02)
+
+
+@pytest.mark.parametrize("size", ["400", "400M", "0.4B"])
+def test_a_size_that_was_not_fitted_is_forecast_from_a_joint_fit(folder, size):
+    done = eigenflow("predict", "fit.json", "--schedules", "schedules.csv", "--size", size, "--every", 100, cwd=folder)
+    assert "400M parameters (not a fitted size" in done.stderr
+    table = pd.read_csv(folder / "predictions.csv").set_index(["curve", "step"])
+    assert len(table) == 24 + 24 + 16
+    truth = loss_of(SCHEDULES["cosine"], np.array([2400]), size=400)
+    # Sizes 25 and 100 fix level and slope in the size; its curvature is left to the law's form.
+    np.testing.assert_allclose(table.loss["cosine", 2400], truth, rtol=0.02)
+
+
+def test_fits_per_size_forecast_their_own_sizes(folder):
+    words = ["curves.csv", "--schedules", "schedules.csv", "--per-size", "--law", "transport", "--law", "multi_power"]
+    eigenflow("fit", *words, "--out", "own.json", "--picture", "fit.png", cwd=folder)
+    predict = ["predict", "own.json", "--schedules", "schedules.csv"]
+    for law in ("transport", "multi_power"):
+        eigenflow(*predict, "--size", 100, "--law", law, "--every", 100, "--picture", "p.png", cwd=folder)
+        loss = pd.read_csv(folder / "predictions.csv").set_index(["curve", "step"]).loss["constant", 2400]
+        assert loss == pytest.approx(loss_of(SCHEDULES["constant"], np.array([2400]), size=100)[0], rel=0.01)
+    assert (folder / "fit.png").stat().st_size > 10_000 and (folder / "p.png").stat().st_size > 10_000
+    refused = eigenflow(*predict, "--size", 400, cwd=folder, code=2)
+    assert "25M, 100M" in refused.stderr and "fitted on its own" in refused.stderr
+
+
+def test_scores_tell_fitted_curves_from_new_ones(folder):
+    """The score is computed again here from the predicted table."""
+    held = rows("two_stage").assign(curve="other", role="test")
+    csv_of(pd.concat([rows("cosine"), held]), folder, "truth.csv")
+    done = eigenflow("score", "fit.json", "truth.csv", "--warmup", "100", "--json", cwd=folder)
+    told = json.loads(done.stdout)
+    assert [(row["curve"], row["is_fitted"]) for row in told["rows"]] == [("cosine", True), ("other", False)]
+    assert told["means"]["transport"]["curves"] == 1 and told["means"]["transport"]["unseen"]
+    words = ["predict", "fit.json", "--schedules", "schedules.csv", "--size", "25", "--curve", "two_stage"]
+    eigenflow(*words, "--out", "p.csv", cwd=folder)
+    predicted = pd.read_csv(folder / "p.csv").set_index("step").loss.reindex(held.step)
+    mae = np.abs(predicted.to_numpy() - held.loss.to_numpy()).mean()
+    assert told["rows"][1]["mae"] == pytest.approx(
+        mae, abs=1e-4
+    )  # the law cuts a schedule into blocks, finer or coarser
+    shown = eigenflow("score", "fit.json", "truth.csv", cwd=folder).stdout
+    assert "mean over 1 not fitted curves" in shown
+
+
+def test_backtest_recommends_by_held_out_scores(folder):
+    csv_of(study(sizes=(25,)), folder, "one.csv")
+    words = ["one.csv", "--schedules", "schedules.csv", "--law", "power_time", "--law", "momentum"]
+    told = json.loads(eigenflow("backtest", *words, "--json", cwd=folder).stdout)
+    scores = pd.DataFrame(told["rows"])
+    assert set(scores.law) == {"power_time", "momentum"} and scores.protocol.nunique() >= 2
+    # The loss of these logs falls with the rate itself, which a power of time cannot follow.
+    assert told["recommendation"]["law"] == "momentum" and told["recommendation"]["ranking"]
+    shown = eigenflow("backtest", *words, cwd=folder).stdout
+    assert "recommended: momentum" in shown and "inside 90 %" in shown
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["fit", "curves.csv", "--law", "magic"], 2, "Unknown law 'magic'. Available: 'transport'"),
+        (["fit", "none.csv"], 2, "none.csv does not exist"),
+        (["fit", "curves.csv", "--column", "loss"], 2, "WHAT=NAME"),
+        (["fit", "curves.csv", "--role", "final"], 2, "No curve has"),
+        (["fit", "bad.csv"], 1, "bad.csv, curve 'cosine' of size 25, row 12: the loss is nan"),
+        (["fit"], 2, "CURVES"),
+        (["predict", "curves.csv", "--schedules", "schedules.csv"], 2, "is not JSON"),
+        (["predict", "other.json", "--schedules", "schedules.csv"], 2, "is not a fit of eigenflow"),
+        (["predict", "newer.json", "--schedules", "schedules.csv"], 2, "Update eigenflow"),
+        (["predict", "damaged.json", "--schedules", "schedules.csv"], 2, "is damaged"),
+        (["predict", "fit.json", "--schedules", "none.csv"], 2, "none.csv does not exist"),
+        (["predict", "fit.json", "--schedules", "schedules.csv"], 2, "the fit has sizes 25M, 100M"),
+        (["predict", "fit.json", "--schedules", "schedules.csv", "--size", "big"], 2, "such as 400, 400M or 1.3B"),
+        (["predict", "fit.json", "--schedules", "schedules.csv", "--size", "400000000"], 2, "write 400M or 1.3B"),
+        (["predict", "fit.json", "--schedules", "schedules.csv", "--size", "25", "--curve", "x"], 2, "names x"),
+        (
+            ["predict", "fit.json", "--schedules", "schedules.csv", "--size", "25", "--law", "power_time"],
+            2,
+            "not fitted",
+        ),
+        (["score", "fit.json", "curves.csv", "--schedules", "short.csv"], 2, "lies beyond its schedule"),
+    ],
+)
+def test_wrong_usage_and_bad_data_end_with_their_code_and_a_message(folder, words, code, message):
+    csv_of(rows("cosine").assign(loss=lambda f: f.loss.where(f.index != 10)), folder, "bad.csv")
+    (folder / "short.csv").write_text((folder / "schedules.csv").read_text().replace("2400", "1200"))
+    (folder / "other.json").write_text('{"format": "something"}')
+    (folder / "newer.json").write_text('{"format": "eigenflow forecast", "version": 99}')
+    (folder / "damaged.json").write_text('{"format": "eigenflow forecast", "version": 1, "curves": []}')
+    done = eigenflow(*words, cwd=folder, code=code)
+    assert message in " ".join((done.stderr + done.stdout).split())
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest"])
+def test_help_has_an_example(folder, command):
+    assert f"Example: eigenflow forecast {command}" in eigenflow(command, "--help", cwd=folder).stdout.replace("`", "")

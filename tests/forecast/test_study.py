@@ -1,0 +1,60 @@
+"""Studies: what is stored forecasts the same again, sizes and laws are chosen with care."""
+
+import numpy as np
+import pytest
+
+import eigenflow as ef
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast import fit_study, load_study, save_study
+from eigenflow.forecast.study import score_study
+from forecast.logs import SCHEDULES, study
+
+
+@pytest.fixture(scope="module")
+def joint():
+    curves = ef.read_curves(study(), schedules=SCHEDULES)
+    return fit_study(curves, ["transport", "multi_power", "functional"], starts=1)
+
+
+def test_a_stored_study_forecasts_the_same_to_the_last_bit(joint, tmp_path):
+    again = load_study(save_study(joint, tmp_path / "deep" / "fit.json"))
+    for law in joint.laws:
+        for size in (25e6, 4e8):
+            for schedule in SCHEDULES.values():
+                before = joint.predict(schedule, law=law, size=size, every=7)
+                after = again.predict(schedule, law=law, size=size, every=7)
+                for name in ("steps", "loss", "lower", "upper"):
+                    np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert again.curves.sizes == joint.curves.sizes and again.curves.size_unit == 1e6
+    assert [one.fit.status for one in again.fits] == [one.fit.status for one in joint.fits]
+
+
+def test_forecasts_at_a_curve_are_those_of_its_whole_schedule(joint):
+    """What comes later in a schedule cannot change the forecast of an earlier step."""
+    curve = joint.curves.select(size=25e6)["cosine"]
+    whole = joint.predict(curve.schedule, size=25e6, first=1)
+    at = joint.predict_at(curve)
+    # The law cuts a schedule into blocks of nearly constant rate, which moves it by up to 5e-4 between two nodes.
+    np.testing.assert_allclose(at.loss, whole.loss[curve.steps - 1], rtol=1e-3)
+
+
+def test_scores_of_a_perfect_forecast_are_zero(joint):
+    curve = joint.curves.select(size=25e6)["cosine"]
+    found = joint.predict_at(curve)
+    perfect = ef.read_curves(curve.to_frame().assign(loss=found.loss), schedules=SCHEDULES, keep_spikes=True)
+    (row,) = score_study(joint, perfect, ["transport"])
+    assert row.mae == pytest.approx(0.0, abs=1e-6) and row.coverage == 1.0 and row.is_fitted
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "`size` is missing: the fit has sizes 25M, 100M"),
+        ({"size": 25e6, "law": "momentum"}, "Law 'momentum' was not fitted. There are: transport"),
+        ({"size": 25e12}, "in the unit of the fitted table"),
+    ],
+)
+def test_choices_that_cannot_be_served_say_what_there_is(joint, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        joint.predict(SCHEDULES["cosine"], **options)
