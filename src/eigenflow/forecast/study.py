@@ -1,6 +1,6 @@
 """A study: curves, the laws fitted to them, jointly or size by size, and forecasts with intervals from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from eigenflow.forecast.intervals import predict_interval
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.laws.registry import LAWS, law_named
 from eigenflow.forecast.path import forecast_nodes, interpolated
-from eigenflow.forecast.rehearsal import rehearse
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.scores import score_forecast
 
@@ -23,7 +22,6 @@ __all__ = ["CurveForecastScore", "Study", "StudyFit", "fit_study", "score_study"
 
 # A size this many times beyond the fitted ones is a slip of units, not a wish.
 FAR = 1e4
-KINDS = ("schedule", "size", "same_run")
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,15 @@ class StudyFit:
         fit: The law's fit.
         curves: What it was fitted to.
         alternatives: Cheap laws of other kinds, fitted to the same curves: where they part ways it is less sure.
-        rehearsals: Mean squared error of ln(loss) in rehearsals of a forecast for another "schedule", another "size",
-            or the rest of the "same_run"; None where the curves allow none.
     """
 
     fit: Fit
     curves: CurveSet
     alternatives: tuple[Fit, ...]
-    rehearsals: Mapping[str, float | None]
 
     def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
         """Forecast at given steps, with the calibrated 90 % interval."""
         nodes = forecast_nodes(schedule.rates, steps)
-        is_same_run = self._goes_on(schedule, size)
-        kind = "same_run" if is_same_run else "schedule" if size in self.curves.sizes else "size"
         found = predict_interval(
             self.fit,
             list(self.curves),
@@ -55,8 +48,7 @@ class StudyFit:
             shipped_calibration(self.fit.law.name),
             size=size,
             alternatives=[other for other in self.alternatives if other.law.name != self.fit.law.name],
-            rehearsal=self.rehearsals[kind],
-            is_same_run=is_same_run,
+            is_same_run=self._goes_on(schedule, size),
         )
         loss = np.exp(interpolated(nodes, np.log(found.loss), steps))
         ratio = np.exp(np.interp(steps, nodes, np.log(found.upper / found.loss)))
@@ -182,7 +174,7 @@ def fit_study(
     prior: str | None = "learned",
     progress: Callable[[str], None] | None = None,
 ) -> Study:
-    """Fit several laws to a set of curves, and rehearse their forecasts.
+    """Fit several laws to a set of curves, and the cheap ones that tell how sure they are.
 
     Args:
         curves: As from `read_curves`.
@@ -207,7 +199,7 @@ def fit_study(
                 sizes = ", ".join(format_size(size) for size in group.sizes if size is not None)
                 progress(f"{name}: {len(group)} curves, {group.points} points" + (f", sizes {sizes}" if sizes else ""))
             fit = fit_law(group, name, starts=starts, seed=seed, prior=prior)
-            fits.append(StudyFit(fit, group, others, _rehearsals(group, name, seed, prior)))
+            fits.append(StudyFit(fit, group, others))
     return Study(curves, tuple(fits), names, per_size)
 
 
@@ -219,20 +211,6 @@ def _alternatives(curves: CurveSet) -> tuple[Fit, ...]:
         except ArgumentError:  # too few points for this one
             continue
     return tuple(found)
-
-
-def _rehearsals(curves: CurveSet, law: str, seed: int, prior: str | None) -> dict[str, float | None]:
-    def fitter(known: Sequence[Curve]) -> Fit:
-        return fit_law(known, law, starts=1, seed=seed, prior=prior)
-
-    known = list(curves)
-    sizes = [size for size in curves.sizes if size is not None]
-    new_size = 2.0 * sizes[-1] if sizes else None
-    return {
-        "schedule": rehearse(fitter, known, is_same_run=False, size=sizes[0] if sizes else None),
-        "size": rehearse(fitter, known, is_same_run=False, size=new_size) if len(sizes) > 1 else None,
-        "same_run": rehearse(fitter, known, is_same_run=True) if len(known) == 1 else None,
-    }
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,6 @@ def study_to_dict(study: Study) -> dict[str, Any]:
             {
                 "fit": fit_to_dict(one.fit),
                 "alternatives": [fit_to_dict(other) for other in one.alternatives],
-                "rehearsals": dict(one.rehearsals),
             }
             for one in study.fits
         ],
@@ -106,7 +105,7 @@ def _fit_from_dict(form: Mapping[str, Any], curves: CurveSet) -> StudyFit:
     by_key = {(curve.name, curve.size): curve for curve in curves}
     own = tuple(by_key[key] for key in zip(fit.curves, fit.sizes, strict=True))
     others = tuple(fit_from_dict(other) for other in form["alternatives"])
-    return StudyFit(fit, replace(curves, curves=own), others, form["rehearsals"])
+    return StudyFit(fit, replace(curves, curves=own), others)
 
 
 def _curve_to_dict(curve: Curve) -> dict[str, Any]:

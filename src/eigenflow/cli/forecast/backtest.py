@@ -22,9 +22,6 @@ def backtest(
     law: Annotated[
         list[str] | None, typer.Option(help="Law to test; repeat for several. Default: every law.", metavar="LAW")
     ] = None,
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Rehearse every forecast for its interval: up to four times the work.")
-    ] = False,
     seed: Annotated[int, typer.Option(help="Draws starting points and resamples.")] = 0,
     names: options.Names = None,
     roles: options.Roles = None,
@@ -64,7 +61,7 @@ def backtest(
         for name in wanted
     }
     with err.status("Backtest ...") as status:
-        found = run_backtest(known, fitters, rehearsed=None if rehearse else (), progress=status.update)
+        found = run_backtest(known, fitters, progress=status.update)
     scores = found.scores()
     options.show_notes(found.problems)
     try:

@@ -76,7 +76,7 @@ def fit(
         fit_figure(study).savefig(picture, dpi=110)
     if as_json:
         hidden = {"theta", "covariance", "prior_sd", "curves"}
-        fits = [form["fit"] | {"rehearsals": form["rehearsals"]} for form in study_to_dict(study)["fits"]]
+        fits = [form["fit"] for form in study_to_dict(study)["fits"]]
         print_json(
             {
                 "out": str(path),

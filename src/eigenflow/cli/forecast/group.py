@@ -4,6 +4,7 @@ import typer
 
 from eigenflow.cli.forecast.backtest import backtest
 from eigenflow.cli.forecast.fit import fit
+from eigenflow.cli.forecast.plan import plan
 from eigenflow.cli.forecast.predict import predict
 from eigenflow.cli.forecast.score import score
 
@@ -17,5 +18,5 @@ forecast_app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (fit, predict, score, backtest):
+for command in (fit, predict, score, backtest, plan):
     forecast_app.command(no_args_is_help=True)(command)
