@@ -111,7 +111,7 @@ def scored(rows: Sequence[Row]) -> tuple[pd.DataFrame, dict[str, dict[str, float
     for law in dict.fromkeys(row.case.law for row in rows):
         own = [row for row in rows if row.case.law == law]
         # A law with too few cases of its own borrows those of the other laws, the set's folder left out as ever.
-        lenders = own if len({FOLDERS[row.set] for row in own}) > 3 else rows
+        lenders = own if len({FOLDERS[row.set] for row in own}) > 2 else rows
         held = leave_out(law, [row.case.held_out(FOLDERS[row.set]) for row in lenders])
         scores = [{"set": row.set, **score_case(row.case, held[FOLDERS[row.set]])} for row in own]
         table += scores
@@ -125,7 +125,7 @@ def ship(rows: Sequence[Row], coverage: Mapping[str, Mapping[str, float]]) -> Pa
     laws = {}
     for law in coverage:
         cases = [row.case.held_out(FOLDERS[row.set]) for row in rows if row.case.law == law]
-        if len({case.group for case in cases}) > 3:
+        if len({case.group for case in cases}) > 2:
             laws[law] = {**to_entry(calibrate(law, cases)), "coverage": coverage[law]}
     every = [row.case.held_out(FOLDERS[row.set]) for row in rows]
     laws["default"] = {**to_entry(calibrate("default", every)), "coverage": {}}

@@ -1,7 +1,8 @@
 """Learning how variances add up to an interval, from errors on curves that were held out.
 
 A scale is fitted by the likelihood of a heavy-tailed (Student, 4 degrees) error; the factor then makes 90 % of held-out
-points lie inside, every curve with one vote. What is learned from some sets is only ever judged on the others.
+points lie inside, every set with one vote and its curves with equal ones. What is learned from some sets is only
+ever judged on the others.
 """
 
 import json
@@ -41,7 +42,7 @@ class HeldOut:
 
 
 def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
-    """Learn weights and factor. A set's vote grows with the root of its number of curves.
+    """Learn weights and factor. Every set has one vote, shared by its curves, and a curve's by its points.
 
     Raises:
         ArgumentError: If there are fewer than 10 cases.
@@ -49,9 +50,7 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
     if len(cases) < 10:
         raise ArgumentError(f"A calibration needs 10 held-out curves or more, but law {law!r} has {len(cases)}.")
     counts = {group: sum(case.group == group for case in cases) for group in {case.group for case in cases}}
-    votes = np.concatenate(
-        [np.full(len(case.errors), 1.0 / (len(case.errors) * np.sqrt(counts[case.group]))) for case in cases]
-    )
+    votes = np.concatenate([np.full(len(case.errors), 1.0 / (len(case.errors) * counts[case.group])) for case in cases])
     errors = np.concatenate([case.errors for case in cases])
     spread = np.concatenate([case.spread for case in cases])
     weights = _fit_scale(errors, spread, votes / votes.sum())
