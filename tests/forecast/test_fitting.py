@@ -9,7 +9,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Curve, FitStatus, fit_law
 from eigenflow.forecast.fit_file import read_fit, write_fit
 from eigenflow.forecast.laws import History
-from eigenflow.forecast.priors import learned_prior
+from eigenflow.forecast.priors import learned_prior, priors_for
 from forecast.synthetic_runs import SCHEDULES, TOTAL, TRUTH, UNSEEN, curve, three, true_losses
 
 
@@ -144,3 +144,12 @@ def test_files_that_are_no_fit_are_refused(tmp_path):
         read_fit(tmp_path / "b.json")
     with pytest.raises(ArgumentError, match="There is no fit at"):
         read_fit(tmp_path / "c.json")
+
+
+def test_shipped_priors_say_where_they_come_from_and_are_proper():
+    priors = priors_for("transport")
+    assert priors[0].name == "language"
+    for prior in priors:
+        assert "families" in prior.provenance
+        assert np.linalg.eigvalsh(prior.covariance).min() > 0
+        assert set(prior.parameters) == set(TRUTH) - {"L_inf"}
