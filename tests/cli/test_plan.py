@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.forecast.plan import plan
 from eigenflow.core.errors import ArgumentError
 
@@ -48,3 +49,9 @@ def test_plan_prints_tables_for_people(path):
 def test_wrong_pairs_are_named(path):
     done = CliRunner().invoke(app, [str(path), "--column", "loss"])
     assert isinstance(done.exception, ArgumentError) and "`--column` must be LEFT=RIGHT" in str(done.exception)
+
+
+@pytest.mark.rejects
+def test_schedule_of_a_missing_fit_names_the_next_step(tmp_path):
+    done = CliRunner().invoke(forecast_app, ["schedule", str(tmp_path / "no.json"), "--steps", "100", "--peak", "1e-3"])
+    assert isinstance(done.exception, ArgumentError) and "eigenflow forecast fit" in str(done.exception)

@@ -30,9 +30,8 @@ def schedule(
 
     Example: `eigenflow forecast schedule fit.json --steps 24000 --peak 3e-4 --warmup 2160 --out schedule.csv`
     """
-    from eigenflow.forecast.study_file import load_study  # pyright: ignore[reportMissingImports]
-
     from eigenflow.forecast.design import design_schedule, fit_final_loss
+    from eigenflow.forecast.study_file import load_study
 
     fitted = load_study(fit).fit_for(law, size).fit
     predict = fit_final_loss(fitted, peak=peak, size=size, draws=4, seed=seed)
