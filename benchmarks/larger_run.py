@@ -6,7 +6,8 @@ them is measured by Lanczos quadrature; --drift takes the exact Mdot in their ba
 take 3.2 GB in float64, and its eigenproblem 9 n^3 = 7e13 operations a checkpoint.
 
 With 100 outputs the kernel of a wide network is close to K (x) 1, so eigenvalues come in clusters of 100, and 64 modes
-cut one: their eigenvalues are well defined long before their vectors are. Hence the tolerance of 1e-2.
+cut one: Lanczos from random directions has certified 27 of them to 1e-2 after 304 products, and all 64 only to 6e-2.
+Hence the certified tolerance of 0.1; the bound that was reached stands in every row.
 
 Run:  OMP_NUM_THREADS=2 python benchmarks/larger_run.py            (add --checkpoints 3 for a quick look)
 """
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--modes", type=int, default=64)
     parser.add_argument("--checkpoints", type=int, default=30)
     parser.add_argument("--spacing", type=int, default=5, help="updates between checkpoints")
-    parser.add_argument("--tolerance", type=float, default=1e-2)
+    parser.add_argument("--tolerance", type=float, default=0.1)
     parser.add_argument("--drift", action="store_true", help="take Mdot along gradient flow too")
     parser.add_argument("--tail-steps", type=int, default=16)
     args = parser.parse_args()
