@@ -29,3 +29,10 @@ def test_plan_a_run_finds_the_sharp_frontier(capsys):
     ours, _ = runpy.run_path(str(EXAMPLES / "plan_a_run.py"))["main"]()
     assert abs(ours) < 0.04
     assert "gamma 0.49" in capsys.readouterr().out
+
+
+def test_forecast_a_curve_encloses_the_truth(capsys):
+    """A run of three times the length, with a decay that none of the fitted runs has, made by another law."""
+    lower, true, upper = runpy.run_path(str(EXAMPLES / "forecast_a_curve.py"))["main"]()
+    assert lower < true < upper < 1.03 * lower
+    assert "converged" in capsys.readouterr().out

@@ -118,6 +118,16 @@ def test_scores_tell_fitted_curves_from_new_ones(folder):
     assert "mean over 1 not fitted curves" in shown
 
 
+def test_a_designed_schedule_is_one_that_predict_reads(folder):
+    """Sizes are in the unit of the table here too; the design is no worse than the best cosine by its own law."""
+    words = ["schedule", "fit.json", "--steps", 2000, "--peak", "3e-4", "--warmup", 100, "--blocks", 4, "--size", 25]
+    told = json.loads(eigenflow(*words, "--out", "designed.csv", "--json", cwd=folder).stdout)
+    assert 1.5 < told["loss"] < 5 and all(rival["gain"] > -1e-3 for rival in told["rivals"].values())
+    eigenflow("predict", "fit.json", "--schedules", "designed.csv", "--size", 25, "--every", 500, cwd=folder)
+    last = pd.read_csv(folder / "predictions.csv").loss.iloc[-1]
+    assert last == pytest.approx(told["loss"], rel=1e-3)  # blocks of the law are finer in a design
+
+
 def test_backtest_recommends_by_held_out_scores(folder):
     csv_of(study(sizes=(25,)), folder, "one.csv")
     words = ["one.csv", "--schedules", "schedules.csv", "--law", "power_time", "--law", "momentum"]
@@ -167,6 +177,6 @@ def test_wrong_usage_and_bad_data_end_with_their_code_and_a_message(folder, word
     assert message in " ".join((done.stderr + done.stdout).split())
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest"])
+@pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest", "plan", "schedule"])
 def test_help_has_an_example(folder, command):
     assert f"Example: eigenflow forecast {command}" in eigenflow(command, "--help", cwd=folder).stdout.replace("`", "")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from eigenflow.cli.console import err, out, print_json
+from eigenflow.cli.forecast.options import parse_size
 
 __all__ = ["schedule"]
 
@@ -16,7 +17,9 @@ def schedule(
     peak: Annotated[float, typer.Option(help="Highest learning rate.")],
     warmup: Annotated[int, typer.Option(min=0, help="Updates of linear warm-up, fixed.")] = 0,
     end: Annotated[float, typer.Option(min=0, help="Lowest rate allowed.")] = 0.0,
-    size: Annotated[float | None, typer.Option(help="Model size, where the fit has several.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Model size, in the unit of the fitted table, or as 400M, 1.3B.")
+    ] = None,
     law: Annotated[str, typer.Option(help="Which of the fitted laws.")] = "transport",
     blocks: Annotated[int, typer.Option(min=2, help="Blocks of constant rate after warm-up.")] = 16,
     out_file: Annotated[
@@ -33,8 +36,10 @@ def schedule(
     from eigenflow.forecast.design import design_schedule, fit_final_loss
     from eigenflow.forecast.study_file import load_study
 
-    fitted = load_study(fit).fit_for(law, size).fit
-    predict = fit_final_loss(fitted, peak=peak, size=size, draws=4, seed=seed)
+    study = load_study(fit)
+    chosen = study.checked_size(parse_size(size, study.curves.size_unit))
+    fitted = study.fit_for(law, chosen).fit
+    predict = fit_final_loss(fitted, peak=peak, size=chosen, draws=4, seed=seed)
     with err.status("Designing ..."):
         design = design_schedule(
             predict, steps=steps, peak=peak, warmup=warmup, end=end, blocks=blocks, starts=2, iterations=40, seed=seed

@@ -1,0 +1,58 @@
+"""Fit a loss law to three short runs and forecast a fourth one, of another schedule and three times the length.
+
+The runs are made here from a law of the multi-power kind (a power of time, and a drop that follows each fall of the
+learning rate late), with noise, so the forecast can be compared with the truth. No PyTorch, no network.
+
+Run:  python examples/forecast_a_curve.py
+"""
+
+import numpy as np
+import pandas as pd
+
+import eigenflow as ef
+from eigenflow.forecast import fit_study
+
+PEAK, WARMUP = 3e-4, 500
+RUNS = {
+    "cosine": ef.Schedule.cosine(total=8000, warmup=WARMUP, peak=PEAK, end=3e-5),
+    "constant": ef.Schedule.constant(total=8000, warmup=WARMUP, peak=PEAK),
+    "two_stage": ef.Schedule.two_stage(total=6000, warmup=WARMUP, peak=PEAK, end=9e-5, change=3000),
+}
+
+
+def truth(schedule: ef.Schedule, steps: np.ndarray) -> np.ndarray:
+    """L = 2.6 + 0.6 S^-0.5 - 400 sum of the falls of the rate, each times 1 - (1 + 8 S since)^-0.6."""
+    times = schedule.times
+    falls = np.maximum(-np.diff(schedule.rates, prepend=schedule.rates[0]), 0.0)
+    changed = np.flatnonzero(falls)
+    since = np.maximum(times[steps][:, None] - times[changed][None, :], 0.0)
+    drop = (falls[changed] * (1 - (1 + 8 * since) ** -0.6)).sum(axis=1)
+    return 2.6 + 0.6 * times[steps] ** -0.5 - 400 * drop
+
+
+def main() -> tuple[float, float, float]:
+    rng = np.random.default_rng(0)
+    tables = []
+    for name, schedule in RUNS.items():
+        steps = np.arange(WARMUP, schedule.total + 1, 50)
+        losses = truth(schedule, steps) * np.exp(1e-3 * rng.standard_normal(len(steps)))
+        tables.append(pd.DataFrame({"curve": name, "step": steps, "loss": losses}))
+    curves = ef.read_curves(pd.concat(tables), schedules=RUNS)
+    for note in curves.notes:
+        print(f"note: {note}")
+    study = fit_study(curves, ["transport"])
+    fit = study.fit_for().fit
+    print(f"{fit.law.name}: {fit.status.value}, noise {fit.noise:.1e}, {fit.certificate.cpu_s:.2f} CPU s")
+
+    plan = ef.Schedule.wsd(total=24_000, warmup=WARMUP, peak=PEAK, decay_start=20_000)
+    forecast = study.predict(plan, every=4000)
+    true = truth(plan, forecast.steps)
+    for step, loss, low, high, real in zip(
+        forecast.steps, forecast.loss, forecast.lower, forecast.upper, true, strict=True
+    ):
+        print(f"step {step:6d}   forecast {loss:.4f}   90 % [{low:.4f}, {high:.4f}]   truth {real:.4f}")
+    return float(forecast.lower[-1]), float(true[-1]), float(forecast.upper[-1])
+
+
+if __name__ == "__main__":
+    main()
