@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from eigenflow.core.grid import log_steps as log_steps
     from eigenflow.forecast import Schedule as Schedule
+    from eigenflow.forecast import fit_law as fit_law
     from eigenflow.forecast import read_curves as read_curves
     from eigenflow.shells import shell_budget as shell_budget
     from eigenflow.store import open_run as open_run
@@ -33,6 +34,7 @@ _HOMES = {
     "TransportProblem": "eigenflow.transport",
     "claims": "eigenflow.theory",
     "fit_closure": "eigenflow.transport",
+    "fit_law": "eigenflow.forecast",
     "log_steps": "eigenflow.core.grid",
     "open_run": "eigenflow.store",
     "read_curves": "eigenflow.forecast",
@@ -49,6 +51,7 @@ __all__ = [
     "__version__",
     "claims",
     "fit_closure",
+    "fit_law",
     "log_steps",
     "open_run",
     "read_curves",
