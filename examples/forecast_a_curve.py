@@ -1,7 +1,7 @@
 """Fit a loss law to three short runs and forecast a fourth one, of another schedule and three times the length.
 
-The runs are made here from a law of the multi-power kind (a power of time, and a drop that follows each fall of the
-learning rate late), with noise, so the forecast can be compared with the truth. No PyTorch, no network.
+The runs are made here from another law, the functional scaling law (a power of time, and noise that fades after every
+update), with point noise, so the forecast can be compared with the truth. No PyTorch, no network.
 
 Run:  python examples/forecast_a_curve.py
 """
@@ -21,13 +21,12 @@ RUNS = {
 
 
 def truth(schedule: ef.Schedule, steps: np.ndarray) -> np.ndarray:
-    """L = 2.6 + 0.6 S^-0.5 - 400 sum of the falls of the rate, each times 1 - (1 + 8 S since)^-0.6."""
-    times = schedule.times
-    falls = np.maximum(-np.diff(schedule.rates, prepend=schedule.rates[0]), 0.0)
-    changed = np.flatnonzero(falls)
-    since = np.maximum(times[steps][:, None] - times[changed][None, :], 0.0)
-    drop = (falls[changed] * (1 - (1 + 8 * since) ** -0.6)).sum(axis=1)
-    return 2.6 + 0.6 * times[steps] ** -0.5 - 400 * drop
+    """L = 2.6 + 0.6 S^-0.5 + 3e4 sum over updates k of rate_k^2 (1 + 200 (S - S_k))^-1.5."""
+    times, rates = schedule.times, schedule.rates
+    since = np.maximum(times[steps][:, None] - times[None, 1:], 0.0)
+    is_past = np.arange(schedule.total)[None, :] < steps[:, None]
+    noise = (np.where(is_past, (1 + 200 * since) ** -1.5, 0.0) * rates**2).sum(axis=1)
+    return 2.6 + 0.6 * times[steps] ** -0.5 + 3e4 * noise
 
 
 def main() -> float:
