@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 OUT ?= runs/digits
+DATA ?= ../shared/data
 # What the lane without torch runs: every room of the reading side; of the solvers, their known answers.
 READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \
   tests/transport/test_solve_known.py tests/transport/test_closure.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench bench-peers clean
+.PHONY: help setup run test test-slow check bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Create .venv with everything that run and test need
 
@@ -38,13 +39,21 @@ check: $(STAMP)  ## Lint, format, types, direction of imports
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Benchmarks of this package alone; results are written to benchmarks/results
-	for script in $(filter-out %_peers.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$script || exit 1; done
+bench: $(STAMP)  ## Benchmarks of this package alone, minutes; results are written to benchmarks/results
+	for name in dense_operator transport_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-bench-peers: $(STAMP)  ## Benchmarks beside the peers, in .venv-peers (1.2 GB; Clawpack needs gfortran)
+bench-long: $(STAMP)  ## A run of five million parameters, designed schedules in real training: some ten minutes each
+	for name in larger_run schedule_design; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+bench-data: $(STAMP)  ## Every law on every shared set of curves and tables (DATA=folder); some fifteen minutes
+	for name in forecast_laws forecast_scaling; do $(BIN)/python benchmarks/$$name.py --data "$(DATA)" || exit 1; done
+
+bench-peers: $(STAMP)  ## Benchmarks beside the peers, in .venv-peers (over 1.2 GB; Clawpack needs gfortran)
 	bash tools/make_venv.sh "$(PYTHON)" .venv-peers
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt --group peers
-	for script in benchmarks/[a-z]*_peers.py; do .venv-peers/bin/python $$script || exit 1; done
+	.venv-peers/bin/python -m pip install --quiet -c constraints.txt --group operator-peers
+	for name in transport_peers dense_operator_peers operator_tracking_peers operator_oracles; do \
+	  .venv-peers/bin/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## Remove .venv and caches (never a run)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

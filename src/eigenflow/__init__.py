@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from eigenflow.core.grid import log_steps as log_steps
     from eigenflow.forecast import Schedule as Schedule
     from eigenflow.forecast import fit_law as fit_law
+    from eigenflow.forecast import fit_study as fit_study
     from eigenflow.forecast import read_curves as read_curves
+    from eigenflow.forecast.design import design_schedule as design_schedule
+    from eigenflow.linalg import ModeTracker as ModeTracker
     from eigenflow.shells import shell_budget as shell_budget
     from eigenflow.store import open_run as open_run
+    from eigenflow.tangent import GeneralLoss as GeneralLoss
     from eigenflow.tangent import Probe as Probe
+    from eigenflow.tangent import sketched as sketched
     from eigenflow.theory import claims as claims
     from eigenflow.trajectory import Recorder as Recorder
     from eigenflow.transport import PowerDrift as PowerDrift
@@ -27,22 +32,29 @@ if TYPE_CHECKING:
     from eigenflow.transport import solve as solve
 
 _HOMES = {
+    "GeneralLoss": "eigenflow.tangent",
+    "ModeTracker": "eigenflow.linalg",
     "PowerDrift": "eigenflow.transport",
     "Probe": "eigenflow.tangent",
     "Recorder": "eigenflow.trajectory",
     "Schedule": "eigenflow.forecast",
     "TransportProblem": "eigenflow.transport",
     "claims": "eigenflow.theory",
+    "design_schedule": "eigenflow.forecast.design",
     "fit_closure": "eigenflow.transport",
     "fit_law": "eigenflow.forecast",
+    "fit_study": "eigenflow.forecast",
     "log_steps": "eigenflow.core.grid",
     "open_run": "eigenflow.store",
     "read_curves": "eigenflow.forecast",
     "shell_budget": "eigenflow.shells",
+    "sketched": "eigenflow.tangent",
     "solve": "eigenflow.transport",
 }
 
 __all__ = [
+    "GeneralLoss",
+    "ModeTracker",
     "PowerDrift",
     "Probe",
     "Recorder",
@@ -50,12 +62,15 @@ __all__ = [
     "TransportProblem",
     "__version__",
     "claims",
+    "design_schedule",
     "fit_closure",
     "fit_law",
+    "fit_study",
     "log_steps",
     "open_run",
     "read_curves",
     "shell_budget",
+    "sketched",
     "solve",
 ]
 
