@@ -134,6 +134,19 @@ def test_copies_that_the_start_cannot_see_are_found():
     torch.testing.assert_close(pairs.eigenvalues, values[:2], rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_stay_within_a_wide_tolerance_after_the_search(seed):
+    """A wide tolerance sees one cluster, so the complement is searched: its bound rises, and pairs must come nearer."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = with_spectrum(20.0 * torch.rand(600, generator=generator, dtype=torch.float64).sqrt(), seed)
+    pairs = block_eigenpairs(SymmetricOperator.of_matrix(matrix), 40, tolerance=0.1)
+    assert pairs.status is SolveStatus.CONVERGED
+    assert bool((pairs.eigenvalue_bounds <= 0.1 * pairs.eigenvalues).all())
+    exact = torch.linalg.eigvalsh(matrix)
+    nearest = (pairs.eigenvalues[:, None] - exact[None]).abs().min(1).values
+    assert bool((nearest <= pairs.residuals + 1e-13).all())
+
+
 def test_tolerance_beyond_float32_is_said_to_be_out_of_reach():
     operator = SymmetricOperator.of_matrix(with_spectrum(power_law(100)), product_dtype=torch.float32)
     pairs = block_eigenpairs(operator, 4, tolerance=1e-10)

@@ -49,7 +49,7 @@ class CertifiedPairs:
         angle_bounds: Bound of sin(angle) between the computed and the exact eigenvector; 1 if there is none. Inside
             a cluster single vectors have no meaning, and this is about the subspace of the cluster.
         clusters: Group number; modes of one group cannot be told apart at this accuracy.
-        is_converged: Whether the eigenvalue's bound is within the tolerance asked for.
+        is_converged: Whether the eigenvalue's bound is within the tolerance asked for, relative to this eigenvalue.
         complement_bound: mu, from above the largest eigenvalue outside the vectors that the certificate used.
         rounding: Size of the rounding errors in the products, in the eigenvalues' unit.
         tolerance: Relative tolerance asked for.

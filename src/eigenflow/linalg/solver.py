@@ -139,19 +139,20 @@ class _Solve:
 
     def run(self, start: Tensor | None) -> CertifiedPairs:
         """Iterate until the pairs are certified and nothing more is found, or products run out."""
-        is_trusted = start is None
+        is_trusted, is_searched = start is None, False
         self._iterate(self._draw() if start is None else self.subspace.complement(start))
         while True:
             pairs = certified_pairs(self.subspace, self.modes, self.tolerance, self.stats)
             if self.subspace.count == self.space.size or self._is_out():
                 return pairs
             if pairs.status is not SolveStatus.LIMIT_REACHED:
-                if is_trusted and int(torch.bincount(pairs.clusters).max()) < self.block:
+                if is_searched or (is_trusted and int(torch.bincount(pairs.clusters).max()) < self.block):
                     return pairs
-                is_trusted = True
-                if not self._search(pairs):
-                    # What was searched for was not there, but the basis has grown.
-                    return certified_pairs(self.subspace, self.modes, self.tolerance, self.stats)
+                is_trusted, is_searched = True, not self._search(pairs)
+                if is_searched:
+                    # What was searched for was not there, but what was seen of the complement may have raised its
+                    # bound, so that pairs have to come nearer.
+                    continue
             self._iterate(self.leaving)
 
     def _iterate(self, rows: Tensor) -> None:
