@@ -82,6 +82,7 @@ def test_every_component_is_there_for_its_reason():
     assert (column(spread, "runs") > 0).all()
     again = measure_spread(fit, known, longer, log_loss, jacobian, [], is_same_run=True)
     assert (column(again, "runs") == 0).all() and (column(again, "laws") == 0).all()
+    assert (column(again, "size") == 0).all()
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
@@ -89,7 +90,7 @@ def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
     """The true law, correlated noise of known size: parameters and noise alone must cover 90 % of fresh runs.
 
     40 runs of 15 points; coverage by run scatters by about 0.03 at correlation 0.8 (3 independent points a run)."""
-    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0), 1.645, 0, (), {})
+    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.645, 0, (), {})
     shares = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -100,6 +101,84 @@ def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
         forecast = predict_interval(fit, known, history_of(seen), calibration)
         shares.append(np.mean((seen.losses >= forecast.lower) & (seen.losses <= forecast.upper)))
     assert np.mean(shares) == pytest.approx(0.9, abs=0.05)
+
+
+LADDER = (1e8, 2e8, 8e8)
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    """A joint fit of three sizes, and the variance that an unseen or a fitted size adds to one schedule's forecast."""
+    known = synthetic(names=("constant", "cosine"), sizes=LADDER, rng=np.random.default_rng(5)).curves
+    fit, history = fitted("momentum", known), history_of(known[0])
+
+    def variance(size):
+        log_loss, jacobian = fit.log_prediction(history, size)
+        spread = measure_spread(fit, known, history, log_loss, jacobian, [], size=size, is_same_run=False)
+        nearest = min(LADDER, key=lambda one: abs(np.log(one / size)))
+        change = log_loss - fit.log_prediction(history, nearest)[0]
+        return column(spread, "size"), change
+
+    return variance
+
+
+def kriging(at, size):
+    """Universal kriging, dense: a random walk in ln(size) of unit variance per e-fold, its drift unknown."""
+    x, there = np.log(at), np.log(size)
+    origin = min(x[0], there) - 1.0
+    basis = np.stack([np.ones(len(x)), x], axis=1)
+    system = np.block([[np.minimum.outer(x - origin, x - origin), basis], [basis.T, np.zeros((2, 2))]])
+    right = np.concatenate([np.minimum(x, there) - origin, [1.0, there]])
+    return there - origin - right @ np.linalg.solve(system, right)
+
+
+@pytest.mark.parametrize("size", [3e7, 1.3e8, 4e8, 7e8, 1e9, 6e9])
+def test_an_unseen_size_has_the_variance_of_a_random_walk_with_unknown_drift(ladder, size):
+    """Inside, at both ends, near and far, against the dense solution (1e-9: a 5 x 5 system)."""
+    found, change = ladder(size)
+    distance = min(abs(np.log(one / size)) for one in LADDER)
+    np.testing.assert_allclose(found, (change / distance) ** 2 * kriging(np.array(LADDER), size), rtol=1e-9)
+
+
+def test_the_variance_of_a_size_is_zero_where_it_was_fitted_and_grows_beyond(ladder):
+    for size in LADDER:
+        assert (ladder(size)[0] == 0).all()
+    above = np.stack([ladder(factor * 8e8)[0] for factor in (1.01, 1.5, 2.0, 4.0, 16.0)])
+    below = np.stack([ladder(1e8 / factor)[0] for factor in (1.01, 1.5, 2.0, 4.0)])
+    assert (np.diff(above, axis=0) > 0).all() and (np.diff(below, axis=0) > 0).all()
+    middle = ladder(4e8)[0]
+    assert (middle < above[2]).all()  # ln 2 away from a fitted size both times
+
+
+def _ladder(rng, sd):
+    """Errors at twice and 16 times the larger of two fitted sizes, and the half-widths if the walk is known."""
+    sizes = 1e8 * np.array([1.0, 4.0, 8.0, 64.0])
+    walk = np.cumsum(sd * rng.normal(size=4) * np.sqrt(np.diff(np.log(sizes), prepend=0.0)))
+    curves = [
+        replace(curve, losses=curve.losses * np.exp(stray))
+        for stray, curve in zip(
+            walk, synthetic("power_time", ("cosine",), sizes=tuple(sizes), rng=rng, sd=1e-4, points=12), strict=True
+        )
+    ]
+    known, history = curves[:2], history_of(curves[0])
+    fit = pooled_fit(known, PUBLISHED_LAWS["power_time"], rng=rng, starts=1)
+    nearest, found = fit.log_prediction(history, known[1].size)[0], []
+    for truth in curves[2:]:
+        log_loss, jacobian = fit.log_prediction(history, truth.size)
+        spread = measure_spread(fit, known, history, log_loss, jacobian, [], size=truth.size, is_same_run=False)
+        per_fold = (log_loss - nearest) / np.log(truth.size / known[1].size)
+        half = 1.645 * sd * np.sqrt(column(spread, "size")) / np.abs(per_fold)
+        found.append(np.mean(np.abs(log_loss - np.log(truth.losses)) <= half))
+    return found
+
+
+def test_a_size_covers_ladders_that_walk_at_random_about_their_trend_near_and_far():
+    """A step per e-fold of known size: 90 % of the losses at 2 and at 16 times the larger fitted size lie inside.
+
+    200 ladders, each one independent error: coverage scatters by 0.021."""
+    rng = np.random.default_rng(6)
+    near, far = np.mean([_ladder(rng, sd=0.01) for _ in range(200)], axis=0)
+    assert near == pytest.approx(0.9, abs=0.06) and far == pytest.approx(0.9, abs=0.06)
 
 
 def test_forecast_carries_its_calibration():

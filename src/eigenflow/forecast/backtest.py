@@ -179,7 +179,7 @@ def _forecast(split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted],
         fits[other].log_prediction(history, curve.size)[0] for other in ALTERNATIVES if other in fits and other != name
     ]
     same = split.is_same_run
-    spread = measure_spread(fit, split.known, history, log_loss, jacobian, others, is_same_run=same)
+    spread = measure_spread(fit, split.known, history, log_loss, jacobian, others, size=curve.size, is_same_run=same)
     is_own = curve.steps > curve.branch
     predicted = np.exp(np.clip(log_loss, -FARTHEST, FARTHEST))
     return BacktestCase(

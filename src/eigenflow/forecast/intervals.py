@@ -8,6 +8,7 @@ The interval of ln(loss) at a point is the forecast, plus and minus a factor tim
     misfit       mean squared residual of the fit, times (1 + d)^2, d = how far ahead of the known curves, in e-folds
     laws         mean squared distance to what other laws, fitted to the same curves, forecast for the point
     runs         spread between repeats, if the curve is another run than the ones fitted
+    size         distance of ln(size) from the fitted sizes, in the law's own change of ln(loss) per e-fold
 
 A misfit cannot be seen in the residuals of the law that has it; its sign is that laws of equal
 standing disagree ahead. Weights and factor are learned by backtests on other sets (`calibration`), and ship with
@@ -38,7 +39,7 @@ __all__ = [
     "prior_conflict",
 ]
 
-COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs")
+COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size")
 # Distances beyond these say "do not know"; a diverged alternative must not say more.
 MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
 # Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
@@ -130,7 +131,7 @@ def predict_interval(
     """
     log_loss, jacobian = fit.log_prediction(history, size)
     others = [other.log_prediction(history, size)[0] for other in alternatives]
-    spread = measure_spread(fit, known, history, log_loss, jacobian, others, is_same_run=is_same_run)
+    spread = measure_spread(fit, known, history, log_loss, jacobian, others, size=size, is_same_run=is_same_run)
     half = calibration.half_width(spread)
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
@@ -163,6 +164,7 @@ def measure_spread(
     jacobian: Float[np.ndarray, "point free"],
     alternatives: Sequence[Points],
     *,
+    size: float | None = None,
     is_same_run: bool,
 ) -> Float[np.ndarray, "point component"]:
     """Measure the variances of ln(loss) at every point of a forecast, in the order of `COMPONENTS`."""
@@ -178,6 +180,7 @@ def measure_spread(
         "misfit": misfit * (1.0 + ahead) ** 2,
         "laws": _disagreement(log_loss, alternatives),
         "runs": np.full(len(log_loss), 0.0 if is_same_run else TYPICAL_RUN_SD**2),
+        "size": _size_variance(fit, known, history, log_loss, size),
     }
     return np.stack([columns[name] for name in COMPONENTS], axis=1)
 
@@ -200,6 +203,30 @@ def _growth(known: Sequence[Curve], history: History) -> Points:
     if last_time > 0:
         ahead.append(np.log(np.maximum(history.times / last_time, 1e-300)))
     return np.maximum(np.max(ahead, axis=0), 0.0)
+
+
+def _size_variance(
+    fit: Fitted, known: Sequence[Curve], history: History, log_loss: Points, size: float | None
+) -> Points:
+    """Variance if ln(loss) walks at random in ln(size) about the law's trend and is known at the fitted sizes.
+
+    A step of one e-fold has the law's own change of ln(loss) per e-fold, towards the nearest fitted size, as its
+    standard deviation. Between two fitted sizes at distances a and b that is a bridge, a b / (a + b); beyond
+    them, at a distance d, it is d + d^2 / span: the second term is the trend's own error, learned from that span.
+    """
+    fitted = sorted({curve.size for curve in known if curve.size is not None})
+    if size is None or not fitted or size in fitted:
+        return np.zeros(len(log_loss))
+    ahead = np.log(np.array(fitted) / size)
+    nearest = int(np.argmin(np.abs(ahead)))
+    change = log_loss - fit.log_prediction(history, fitted[nearest])[0]
+    per_fold = np.minimum(np.abs(change), MOST_DISAGREEMENT) / abs(ahead[nearest])
+    below, above = ahead[ahead < 0], ahead[ahead > 0]
+    if len(below) and len(above):
+        return per_fold**2 / (1.0 / above[0] - 1.0 / below[-1])
+    beyond = abs(ahead[nearest])
+    drift = beyond**2 / np.ptp(ahead) if len(fitted) > 1 else 0.0
+    return per_fold**2 * (beyond + drift)
 
 
 def _disagreement(log_loss: Points, alternatives: Sequence[Points]) -> Points:
