@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--spacings", type=int, nargs="*", default=[1, 10])
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--peer-types", nargs="*", choices=["float64", "float32"], default=["float64", "float32"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows, settings = [], PEER_CHOICE
@@ -57,7 +58,8 @@ def main() -> None:
     if "drift" in arguments.parts:
         rows += told(drift(training, arguments.repeats))
     for spacing in arguments.spacings if "W3" in arguments.parts else []:
-        rows += told(along(train(spacing, 10), spacing, settings))
+        peers = {dtype: choice for dtype, choice in settings.items() if str(dtype)[6:] in arguments.peer_types}
+        rows += told(along(train(spacing, 10), spacing, peers))
     name = "_".join(["operator_tracking_peers", *([] if len(arguments.parts) == len(PARTS) else arguments.parts)])
     print(write(name, rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
 
