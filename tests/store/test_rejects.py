@@ -63,7 +63,7 @@ def change(folder, **entries):
 
 def test_newer_schema_version(folder, bare):
     change(folder, schema_version=99)
-    with pytest.raises(RunFolderError, match=r"schema version 99.*up to 1.*[Uu]pgrade"):
+    with pytest.raises(RunFolderError, match=r"schema version 99.*up to 2.*[Uu]pgrade"):
         open_run(folder)
 
 
