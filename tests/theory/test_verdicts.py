@@ -3,7 +3,7 @@
 import pytest
 
 from eigenflow.theory import Claim, Verdict
-from eigenflow.theory.verdicts import judge, overall
+from eigenflow.theory.verdicts import change_of_all, judge, overall, what_would_change
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,27 @@ def test_rows_are_plain_json():
         "band": [None, 3.0],
         "verdict": "supported",
         "reason": "r",
+        "would_change": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("interval", "band", "beats", "words"),
+    [
+        ((0.3, 0.4), (None, 0.1), True, "its upper end is 0.1 or less"),
+        ((0.05, 0.4), (None, 0.1), True, "supported if its upper end is 0.1 or less; contradicted if"),
+        ((0.3, 0.4), (0.2, 0.5), False, "beats its best alternative"),
+        ((0.3, 0.4), (0.2, 0.5), True, "contradicted if the whole interval"),
+        ((0.1, 0.4), (0.2, 0.3), True, "its lower end is 0.2 or more and its upper end is 0.3 or less"),
+    ],
+)
+def test_a_verdict_says_what_would_change_it(interval, band, beats, words):
+    assert words in what_would_change(interval, band, beats)
+
+
+def test_a_claim_would_change_with_the_rows_that_decide_it():
+    rows = [
+        Claim("C1.a", "s", 1.0, (0.5, 2.0), (None, 3.0), Verdict.SUPPORTED, "r", "first"),
+        Claim("C1.b", "s", 1.0, (0.5, 2.0), (None, 0.1), Verdict.CONTRADICTED, "r", "second"),
+    ]
+    assert change_of_all(rows) == "C1.b: second"

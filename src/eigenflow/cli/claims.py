@@ -30,4 +30,8 @@ def claims(
     out.print(claims_table(rows))
     if reasons:
         for row in rows:
-            out.print(f"{row.claim} ({row.verdict}): {row.reason}", markup=False, soft_wrap=True)
+            out.print(
+                f"{row.claim} ({row.verdict}): {row.reason}. It would change: {row.would_change}.",
+                markup=False,
+                soft_wrap=True,
+            )

@@ -1,10 +1,11 @@
 """From an estimate, its interval and a band fixed beforehand to a verdict."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Claim", "Verdict", "judge", "overall"]
+__all__ = ["Claim", "Verdict", "change_of_all", "judge", "overall", "what_would_change"]
 
 
 class Verdict(StrEnum):
@@ -27,6 +28,7 @@ class Claim:
         band: Where the estimate lies if the claim holds; the same for every run.
         verdict: See `judge`.
         reason: Why, in words, with the numbers behind it.
+        would_change: What the verdict would have to see to become another one, in words.
     """
 
     claim: str
@@ -36,6 +38,7 @@ class Claim:
     band: tuple[float | None, float | None]
     verdict: Verdict
     reason: str
+    would_change: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The row in JSON types; an open end of the band is null."""
@@ -68,7 +71,32 @@ def judge(
     return Verdict.UNDECIDED
 
 
-def overall(verdicts: list[Verdict]) -> Verdict:
+def what_would_change(
+    interval: tuple[float, float], band: tuple[float | None, float | None], beats_alternatives: bool = True
+) -> str:
+    """Say which interval would turn the verdict of `judge` into another one."""
+    verdict = judge(interval, band, beats_alternatives)
+    low, high = band
+    ends = [("lower", low, "more"), ("upper", high, "less")]
+    inside = " and ".join(f"its {side} end is {end:.3g} or {way}" for side, end, way in ends if end is not None)
+    now = f"now [{interval[0]:.3g}, {interval[1]:.3g}]"
+    if verdict is Verdict.CONTRADICTED:
+        return f"no longer contradicted if the interval ({now}) reaches the band; supported if {inside}"
+    if verdict is Verdict.SUPPORTED:
+        return f"contradicted if the whole interval ({now}) lies outside the band; undecided if it leaves it in part"
+    if judge(interval, band) is Verdict.SUPPORTED:
+        return "supported if the claim's model beats its best alternative on held-out time, which it does not do now"
+    return f"supported if {inside}; contradicted if the whole interval ({now}) lies outside the band"
+
+
+def change_of_all(rows: Sequence[Claim]) -> str:
+    """The same for a claim as a whole: what its deciding assertions would have to show."""
+    verdict = overall([row.verdict for row in rows])
+    deciding = [row for row in rows if row.verdict is verdict]
+    return "; ".join(f"{row.claim}: {row.would_change}" for row in deciding)
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
     """A claim with several assertions holds if all do, and fails if one does."""
     if Verdict.CONTRADICTED in verdicts:
         return Verdict.CONTRADICTED

@@ -1,0 +1,46 @@
+"""The theory's claims, tested on a measured run: one row a claim, and one for each of its assertions.
+
+A module for each claim. Every band stands in `bands.py`; the verdict follows from the estimate's 90 % interval by
+`verdicts.judge`.
+"""
+
+from collections.abc import Callable
+
+from eigenflow.store import Run
+from eigenflow.theory.claims.bands import BANDS as BANDS
+from eigenflow.theory.claims.coarse_graining import coarse_graining
+from eigenflow.theory.claims.drift import drift
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.evolution import evolution
+from eigenflow.theory.claims.limits import limits
+from eigenflow.theory.claims.mode_equations import mode_equations
+from eigenflow.theory.claims.rows import attempt
+from eigenflow.theory.verdicts import Claim
+
+__all__ = ["BANDS", "claims"]
+
+_TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
+    "C1": ("Exact evolution de/dt = -M(t) e in function space", evolution),
+    "C2": ("Kato perturbation theory gives coupled mode equations", mode_equations),
+    "C3": ("Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S", coarse_graining),
+    "C4": ("Drift v = -c(t) lambda^b", drift),
+    "C8": ("Lazy (v = 0) and feature-learning (v != 0) limits", limits),
+}
+
+
+def claims(run: Run, *, seed: int = 0) -> list[Claim]:
+    """Test the theory's claims on a run.
+
+    Args:
+        run: As from `open_run`, with at least one measurement.
+        seed: Of the bootstrap intervals.
+
+    Returns:
+        First each claim as a whole, then its assertions.
+
+    Raises:
+        RunFolderError: If the run holds no measurement.
+    """
+    evidence = Evidence(run, seed)
+    _ = evidence.budget  # a run without shells is refused, not undecided
+    return [row for name, (statement, test) in _TESTS.items() for row in attempt(name, statement, test, evidence)]
