@@ -37,6 +37,7 @@ def drifting_budget(velocity, times, eigenvalues, *, shells_per_decade=4, noise=
         energy_after=field(counts),
         dissipation=zero,
         optimizer=zero,
+        curvature=zero,
         transfer=zero,
         remainder=zero,
         flux=xr.DataArray(np.zeros((len(times), len(edges))), dims=("step", "edge"), coords=coords),

@@ -1,9 +1,9 @@
 """The exact energy budget of logarithmic shells, read from a run folder.
 
 A shell B of eigenvalues holds the energy E_B = e'P_B e, P_B the spectral projector of M. Over one
-update it changes by exactly four terms (derivation: `trajectory.step`):
+update it changes by exactly five terms (derivation: `trajectory.step`):
 
-    E'_B - E_B = -dissipation + optimizer + transfer + remainder
+    E'_B - E_B = -dissipation + optimizer + curvature + transfer + remainder
 
 Stored shells are 16 a decade and are merged here; merging keeps the identity, because every term is
 a sum over modes (or, for transfer, over pairs of shells).
@@ -21,11 +21,13 @@ from eigenflow.store import Run
 
 __all__ = ["ShellBudget", "ShellTail", "shell_budget"]
 
+CURVATURE = "curvature"  # runs of schema versions 1 and 2 lack it: their losses are squared, so it is zero
 _SUMMED = (
     "energy",
     "energy_after",
     "dissipation",
     "optimizer",
+    CURVATURE,
     "transfer",
     "remainder",
     "transfer_drift",
@@ -63,10 +65,10 @@ class ShellTail:
 
 @dataclass(frozen=True)
 class ShellBudget:
-    """Shell energies of a run and the four terms by which each measured update changed them.
+    """Shell energies of a run and the five terms by which each measured update changed them.
 
-    All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`; energies
-    are twice a loss. `shell` 0 lies below `edges[0]`, the last one from `edges[-1]` on.
+    All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`. Energies e'P_B e are
+    twice a loss if the loss is squared; for others see docs/operator.md. `shell` 0 lies below `edges[0]`, the last one from `edges[-1]` on.
 
     Attributes:
         edges: Shell edges in the eigenvalue, 1 / time.
@@ -76,6 +78,7 @@ class ShellBudget:
         energy_after: E_B after it.
         dissipation: Lost to the gradient-descent step; positive, except beyond the edge of stability.
         optimizer: Gained by what the optimizer did beyond gradient descent on the probe set.
+        curvature: Gained because the loss's Hessian changes over the update; 0 for squared losses.
         transfer: Gained from other shells; sums to zero over shells.
         remainder: Gained by the nonlinearity of the network over one update.
         flux: Downward flux through each edge (dimension `edge`), energy per time: what transfer brings
@@ -100,6 +103,7 @@ class ShellBudget:
     energy_after: xr.DataArray
     dissipation: xr.DataArray
     optimizer: xr.DataArray
+    curvature: xr.DataArray
     transfer: xr.DataArray
     remainder: xr.DataArray
     flux: xr.DataArray
@@ -115,8 +119,8 @@ class ShellBudget:
 
     @property
     def residual(self) -> xr.DataArray:
-        """What the four terms leave unexplained of each shell's change; rounding error."""
-        explained = -self.dissipation + self.optimizer + self.transfer + self.remainder
+        """What the five terms leave unexplained of each shell's change; rounding error."""
+        explained = -self.dissipation + self.optimizer + self.curvature + self.transfer + self.remainder
         return self.energy_after - self.energy - explained
 
     @property
@@ -145,6 +149,8 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
             f"Resume it, or record a new run."
         )
     data = run.measurements
+    if "optimizer" in data and CURVATURE not in data:
+        data = data.assign({CURVATURE: xr.zeros_like(data["optimizer"])})
     missing = [name for name in (*_SUMMED, "transfer_matrix", "step_size") if name not in data]
     if missing:
         raise RunFolderError(
@@ -173,6 +179,7 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         energy_after=sums["energy_after"],
         dissipation=sums["dissipation"],
         optimizer=sums["optimizer"],
+        curvature=sums[CURVATURE],
         transfer=sums["transfer"],
         remainder=sums["remainder"],
         flux=(below / step_size).transpose("step", "edge"),
