@@ -68,7 +68,8 @@ class ShellBudget:
     """Shell energies of a run and the five terms by which each measured update changed them.
 
     All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`. Energies e'P_B e are
-    twice a loss if the loss is squared; for others see docs/operator.md. `shell` 0 lies below `edges[0]`, the last one from `edges[-1]` on.
+    twice a loss if the loss is squared; for others see docs/operator.md. `shell` 0 lies below `edges[0]`, the last one
+    from `edges[-1]` on.
 
     Attributes:
         edges: Shell edges in the eigenvalue, 1 / time.
