@@ -1,5 +1,6 @@
 """Experiments: repeatable, resumable after SIGKILL at any moment, and the claims that must hold on them."""
 
+import json
 import os
 import random
 import signal
@@ -168,6 +169,25 @@ def test_killed_at_a_random_moment_the_run_opens_and_resumes(tmp_path, seed, ful
 @pytest.mark.parametrize("seed", range(100, 150))
 def test_killed_at_many_random_moments(tmp_path, seed, full_batch):
     check_kill(tmp_path / "run", seed, full_batch)
+
+
+def test_a_folder_of_an_earlier_version_is_resumed(tmp_path):
+    """Its run.json lacks the newer keys; they take their defaults."""
+    config = small("train.steps=60", "measure.count=8")
+
+    def stop(done, total, measured):
+        if done == 37:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, tmp_path / "run", progress=stop)
+    path = tmp_path / "run" / "run.json"
+    header = json.loads(path.read_text())
+    del header["config"]["model"]["residual"], header["config"]["model"]["centred"]
+    path.write_text(json.dumps(header))
+    assert run_experiment(config, tmp_path / "run", resume=True).status == "complete"
+    with pytest.raises(RunFolderError, match="another configuration"):
+        run_experiment(small("train.steps=60", "model.centred=true"), tmp_path / "run", resume=True)
 
 
 @pytest.mark.rejects

@@ -30,8 +30,22 @@ class ModelConfig(Section):
     width: int = Field(128, ge=1, le=4096, description="Hidden width; of a cnn, channels of its first convolution.")
     depth: int = Field(2, ge=0, le=16, description="Hidden layers; of a cnn, convolutions (1 to 4).")
     activation: Literal["tanh", "gelu", "silu", "relu", "identity"] = "tanh"
-    output_scale: float = Field(1.0, gt=0, description="Factor on the outputs; large is lazy.")
+    residual: bool = Field(False, description="Shortcuts around all hidden layers but the first; no more parameters.")
+    output_scale: float = Field(1.0, gt=0, description="Factor alpha on the outputs; large is lazy.")
+    centred: bool = Field(
+        False,
+        description="Subtract the untouched network's outputs. At alpha, train at 1 / alpha^2 of the learning rate.",
+    )
     seed: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _has_layers_to_pass_by(self) -> "ModelConfig":
+        if self.residual and self.depth < 2:
+            raise ValueError(
+                f"depth must be 2 or more for residual = true, which passes by every hidden layer after the first, "
+                f"but is {self.depth}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _image_is_large_enough(self) -> "ModelConfig":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from eigenflow.core.errors import RunFolderError
@@ -72,7 +73,7 @@ def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
         measure_s=len(schedule) * EIGENPROBLEMS * _eigenproblem_s(probe.size),
         peak_bytes=2 * probe.cost().peak_bytes,
         rows=probe.size,
-        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         measurements=len(schedule),
     )
 
@@ -149,7 +150,7 @@ def _save_checkpoint(trainer: Trainer, out: Path, step: int) -> None:
 
 def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> int:
     run = open_run(out)
-    if run.header.get("config") != config.model_dump():
+    if not _is_same(run.header.get("config"), config):
         raise RunFolderError(
             f"`{out}` holds a run of another configuration, so it cannot be resumed with this one. "
             f"Use the configuration in its run.json, or another folder."
@@ -161,3 +162,11 @@ def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> i
     step = int(state.pop("step"))
     trainer.load_state(state)
     return step
+
+
+def _is_same(stored: object, config: ExperimentConfig) -> bool:
+    """Whether a folder's configuration is this one; keys that its version did not have yet take their defaults."""
+    try:
+        return ExperimentConfig.model_validate(stored) == config
+    except ValidationError:
+        return False

@@ -1,16 +1,48 @@
 """Reference networks."""
 
+import copy
 import math
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from eigenflow.lab.config import ModelConfig
 
-__all__ = ["CNN", "MLP", "build_model"]
+__all__ = ["CNN", "MLP", "Centred", "Shortcut", "build_model"]
 
 _ACTIVATIONS = {"tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "identity": nn.Identity}
+
+
+class Shortcut(nn.Module):
+    """x + factor * layer(x), without a parameter of its own.
+
+    Where the layer has a stride or more channels than x, x is subsampled and filled up with zero channels (option A
+    of He et al. 2015, arXiv 1512.03385).
+
+    Args:
+        layer: Whose result is added to what it takes.
+        factor: On the layer's result. 1 / sqrt(number of shortcuts) keeps the variance of hidden units bounded in
+            the depth (Bordelon et al. 2023, arXiv 2309.16620).
+    """
+
+    def __init__(self, layer: nn.Module, factor: float):
+        super().__init__()
+        self.layer, self.factor = layer, factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        branch = self.layer(inputs)
+        return _fitted(inputs, branch) + self.factor * branch
+
+
+def _fitted(inputs: Tensor, branch: Tensor) -> Tensor:
+    """Inputs in the shape of what is added to them."""
+    if inputs.shape == branch.shape:
+        return inputs
+    stride = -(-inputs.shape[-1] // branch.shape[-1])
+    missing = branch.shape[1] - inputs.shape[1]
+    return functional.pad(inputs[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, missing))
 
 
 class MLP(nn.Module):
@@ -19,10 +51,8 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: ModelConfig):
         super().__init__()
         widths = [inputs, *[config.width] * config.depth]
-        hidden = []
-        for a, b in pairwise(widths):
-            hidden += [nn.Linear(a, b), _ACTIVATIONS[config.activation]()]
-        self.body = nn.Sequential(*hidden, nn.Linear(widths[-1], outputs))
+        hidden = [[nn.Linear(a, b), _ACTIVATIONS[config.activation]()] for a, b in pairwise(widths)]
+        self.body = nn.Sequential(*_joined(hidden, config.residual), nn.Linear(widths[-1], outputs))
         self.output_scale = config.output_scale
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -38,23 +68,44 @@ class CNN(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: ModelConfig):
         super().__init__()
         self.side = math.isqrt(inputs)
-        side, channels, layers = self.side, 1, []
+        side, channels, hidden = self.side, 1, []
         for index in range(config.depth):
             stride, width = (1, config.width) if index == 0 else (2, 2 * channels)
-            layers += [nn.Conv2d(channels, width, 3, stride=stride, padding=1), _ACTIVATIONS[config.activation]()]
+            convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
+            hidden.append([convolution, _ACTIVATIONS[config.activation]()])
             side, channels = (side + stride - 1) // stride, width
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side**2, outputs))
+        last = [nn.Flatten(), nn.Linear(channels * side**2, outputs)]
+        self.body = nn.Sequential(*_joined(hidden, config.residual), *last)
         self.output_scale = config.output_scale
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.output_scale * self.body(inputs.reshape(len(inputs), 1, self.side, self.side))
 
 
+class Centred(nn.Module):
+    """What a network has learned: its outputs minus those of its untouched self, so that training starts at zero.
+
+    With a factor alpha on the outputs and learning rates divided by alpha^2 this is the lazy limit of Chizat, Oyallon
+    and Bach (2018, arXiv 1812.07956): the operator moves by O(1 / alpha), relative to itself.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.initial = copy.deepcopy(network).requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs) - self.initial(inputs)
+
+
 _MODELS = {"mlp": MLP, "cnn": CNN}
 
 
 def build_model(inputs: int, outputs: int, config: ModelConfig) -> nn.Module:
-    """Make a network in float64, weights N(0, 1 / fan-in) and biases 0, drawn from the config's seed."""
+    """Make a network in float64, weights N(0, 1 / fan-in) and biases 0, drawn from the config's seed.
+
+    Shortcuts and centring change no weight: a plain and a residual network of one seed start from the same ones.
+    """
     model = _MODELS[config.name](inputs, outputs, config).double()
     generator = torch.Generator().manual_seed(config.seed)
     for module in model.modules():
@@ -63,4 +114,12 @@ def build_model(inputs: int, outputs: int, config: ModelConfig) -> nn.Module:
             nn.init.normal_(module.weight, std=fan_in**-0.5, generator=generator)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
-    return model
+    return Centred(model) if config.centred else model
+
+
+def _joined(hidden: list[list[nn.Module]], residual: bool) -> list[nn.Module]:
+    """Hidden layers in a row, with shortcuts around all but the first if wanted."""
+    if not residual:
+        return [module for layer in hidden for module in layer]
+    factor = (len(hidden) - 1) ** -0.5
+    return [*hidden[0], *(Shortcut(nn.Sequential(*layer), factor) for layer in hidden[1:])]
