@@ -299,10 +299,11 @@ class TestRejects:
         with pytest.raises(NonFiniteError, match="error of loss 'cross_entropy' overflows on 6 outputs"):
             probe.measure()
 
-    def test_energy_budget_of_a_moving_root(self, tmp_path):
-        probe = self.probe(torch.zeros(6).long())
-        with pytest.raises(ArgumentError, match=r"needs a squared loss.*'cross_entropy'"):
+    def test_energy_budget_of_a_sketch(self, tmp_path):
+        loss = ef.sketched("cross_entropy", chosen=[0, 2])
+        probe = self.probe(torch.zeros(6).long(), loss=loss)
+        with pytest.raises(ArgumentError, match=r"needs all of the error.*'cross_entropy, 2 chosen outputs'"):
             ef.Recorder(tmp_path / "run", probe, schedule=[0])
         assert not (tmp_path / "run").exists()
-        with pytest.raises(ArgumentError, match=r"needs a squared loss.*'cross_entropy'.*gradient_identity"):
+        with pytest.raises(ArgumentError, match=r"needs all of the error.*gradient_identity"):
             measure_step(probe, probe.state(), probe.state(), 0.1)

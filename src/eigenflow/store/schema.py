@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 # 2: runs through k tracked modes (`cut`, `tail_...`), and the test side's one-step change (`holdout_...`).
-SCHEMA_VERSION = 2
+# 3: any loss: `curvature` is a term of the budget, and `total_energy` stands beside `probe_loss`.
+SCHEMA_VERSION = 3
 
 HEADER = "run.json"
 LOSSES = "losses.jsonl"

@@ -6,14 +6,20 @@ With p = softmax(z), q = sqrt(p) and target probabilities y (sum 1),
 
 give B B^T = H and B e = r; ||e||^2 = sum(y^2 / p) - 1, which is 1 / p_y - 1 for a class label. B differs from the
 symmetric root H^(1/2) by an orthogonal matrix, so every spectrum and energy is the same, but it is smooth where
-eigenvalues of H meet, and it needs no eigendecomposition.
+eigenvalues of H meet, and it needs no eigendecomposition. Its columns are those of the tangent space of the sphere
+|q| = 1, and it carries its frame along: B^+ dB = (I - q q^T) diag(dq / q) (I - q q^T) is symmetric.
+
+The curvature of the loss. With w = B^T dz the change of a sample's e is w (1 + y / p) / 2. So for a class label the
+energy 1 / p_y - 1 changes by 2 e . w = -2 dlog p_y, twice the change of the loss, and by -(1 / p_y - 2) dlog p_y
+because the curvature moves: against the fall of the energy where p_y > 1/2, with it where p_y < 1/2. In the end, p_y
+near 1, the energy is the loss itself instead of twice it.
 
 Saturated samples. All is computed from log p, and products with B are arranged so that nothing cancels: a sample
 that is sure and right (1 - p_y down to the smallest number) keeps its small part of M to full relative accuracy, and
 its small e as far as log p itself does. A sample that is sure and wrong has e = -1 / sqrt(p_y), which grows like
 exp(margin / 2) although r stays bounded and the loss grows only like the margin: the energy then says little
 about the loss, so follow both. Beyond a margin of about 1400 (float64; 170 in float32) e overflows, and the probe
-raises.
+raises. A class that no sample has enters e through sqrt(p) alone.
 """
 
 from dataclasses import dataclass, replace

@@ -1,13 +1,14 @@
 """Any twice-differentiable loss of the outputs, through its Hessian sample by sample.
 
-The root is the symmetric one, B = H^(1/2), and e = B^+ r. It exists where H is positive semidefinite and r lies in its
-range. Both can fail: a loss that is not convex in the outputs has an indefinite H, and a loss that is straight
-somewhere (Huber's tails, a hinge) has r outside the range of H. The operator then does not explain the gradient, so by
-default the probe refuses; `defect="drop"` measures the positive part and leaves the rest out of e.
+The root is the symmetric one, B = H^(1/2), or that times a rotation (`anchored`), and e = B^+ r. It exists where H is
+positive semidefinite and r lies in its range. Both can fail: a loss that is not convex in the outputs has an indefinite
+H, and a loss that is straight somewhere (Huber's tails, a hinge) has r outside the range of H. The operator then does
+not explain the gradient, so by default the probe refuses; `defect="drop"` measures the positive part and leaves the
+rest out of e.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -34,12 +35,14 @@ class GeneralLoss(AbstractLoss):
         defect: What to do with negative curvature, and with gradients outside the range of H: "raise" or "drop".
         output_shape: Of the network, without the sample axis.
         reduction: "sum" or "mean" over samples, found out when the loss is bound, or "unknown".
+        frame: B^+ at the outputs that the loss is anchored at, or None.
     """
 
     function: Callable[[Tensor, Tensor], Tensor] | None = None
     defect: Literal["raise", "drop"] = "raise"
     output_shape: tuple[int, ...] = ()
     reduction: str = "unknown"
+    frame: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -66,12 +69,19 @@ class GeneralLoss(AbstractLoss):
         bound = replace(self, output_shape=tuple(output_shape[1:]))
         return replace(bound, reduction=bound._find_reduction(targets, output_shape, dtype)), targets
 
-    def part(self, samples: int, of: int) -> AbstractLoss:
+    @torch.no_grad()
+    def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
+        """The symmetric root turns against itself where H and its change do not commute; here it is turned back."""
+        return replace(self, frame=self._root_and_inverse(self.hessian(outputs, targets))[1])
+
+    def part(self, samples: slice, of: int) -> AbstractLoss:
         """The same loss on some samples: a mean over them counts each one by the whole number of samples."""
-        if samples == of or self.reduction == "sum":
-            return self
+        count = len(range(of)[samples])
+        some = self if self.frame is None else replace(self, frame=self.frame[samples])
+        if count == of or self.reduction == "sum":
+            return some
         if self.reduction == "mean":
-            return self.scaled(samples / of)
+            return some.scaled(count / of)
         raise ArgumentError(
             f"`loss` '{self.name}' is neither a plain sum nor a plain mean over samples (weights differ between them), "
             f"so samples cannot be taken in chunks. Allow a larger `memory_budget`, or use fewer samples."
@@ -110,20 +120,36 @@ class GeneralLoss(AbstractLoss):
         return rows.transpose(0, 1)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """H^(-1/2) r on the range of H."""
-        r = self.gradient(outputs, targets)
-        roots, vectors = _root_pairs(self.hessian(outputs, targets))
-        inverse = torch.where(roots > 0, 1.0 / torch.where(roots > 0, roots, 1.0), 0.0)
-        inside = inverse[..., None] * (vectors.mT @ r[..., None])
-        return (vectors @ inside)[..., 0]
+        """B^+ r, on the range of H."""
+        inverse = self._root_and_inverse(self.hessian(outputs, targets))[1]
+        return (inverse @ self.gradient(outputs, targets)[..., None])[..., 0]
 
     def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
-        """H^(1/2) times changes of the outputs."""
-        return (_symmetric_root(self.hessian(outputs, targets)) @ changes[..., None])[..., 0]
+        """B^T times changes of the outputs."""
+        return (self._root(self.hessian(outputs, targets)).mT @ changes[..., None])[..., 0]
 
     def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
-        """The same, since the root is symmetric."""
-        return self.weigh(outputs, targets, rows)
+        """B times rows."""
+        return (self._root(self.hessian(outputs, targets)) @ rows[..., None])[..., 0]
+
+    def _root(self, H: Tensor) -> Tensor:
+        """B, with its derivative: that of H^(1/2), or the one that carries the frame along, B^+ dB symmetric."""
+        if self.frame is None:
+            return _symmetric_root(H)
+        H0 = H.detach()
+        root, inverse = self._root_and_inverse(H0)
+        return root + 0.5 * (H - H0) @ inverse.mT
+
+    def _root_and_inverse(self, H: Tensor) -> tuple[Tensor, Tensor]:
+        """B and B^+. In the anchored frame B = H^(1/2) R with the rotation R that makes B0^+ B symmetric."""
+        roots, vectors = _root_pairs(H)
+        inverses = torch.where(roots > 0, 1.0 / torch.where(roots > 0, roots, 1.0), 0.0)
+        root, inverse = (vectors @ torch.diag_embed(values) @ vectors.mT for values in (roots, inverses))
+        if self.frame is None:
+            return root, inverse
+        left, _, right = torch.linalg.svd(self.frame @ root)
+        turn = right.mT @ left.mT
+        return root @ turn, turn.mT @ inverse
 
     @torch.no_grad()
     def require_valid(self, outputs: Tensor, targets: Tensor) -> None:
@@ -141,7 +167,7 @@ class GeneralLoss(AbstractLoss):
                 f"{int(is_indefinite.sum())} of {len(r)} samples (down to {float(values.min()):.3g}), so it has no "
                 f"real root. Pass GeneralLoss(function, defect='drop') to measure the positive part only."
             )
-        miss = r - self.weigh(outputs, targets, self.error(outputs, targets))
+        miss = r - self.spread(outputs, targets, self.error(outputs, targets))
         is_outside = miss.norm(dim=1) > torch.finfo(r.dtype).eps ** 0.5 * r.norm(dim=1)
         if is_outside.any():
             raise ArgumentError(

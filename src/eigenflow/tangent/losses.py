@@ -9,7 +9,15 @@ is symmetric and acts on e. For a squared loss B is the constant sqrt(f), so e =
 ||e||^2 / 2, J is the Jacobian of e, and every equation of the theory holds as written. For any other loss B moves
 with the outputs: M still is the generalised Gauss-Newton operator seen from the outputs and M-dot holds the motion of
 B, but ||e||^2 is not twice the loss, and what obeys an exact one-step identity is r, not e (r+ = (I - eta H J J^T) r
-with path averages).
+with path averages). What does hold for every loss is
+
+    d loss = r . dz = (B e) . dz = e . (J dtheta),
+
+so e . (J dtheta), mode by mode or shell by shell, is where in the spectrum the loss falls.
+
+The frame. B B^T = H leaves a rotation of each sample's entries free, and a root whose frame turns while the outputs
+move would show rotations of eigenvectors that are none. Between two instants the frame has to be carried along: B^+ dB
+symmetric, which with B e = r gives de = B^T dz - B^+ dH (B^+)^T e / 2 whatever the root; see `anchored`.
 """
 
 from abc import ABC, abstractmethod
@@ -77,6 +85,11 @@ class AbstractLoss(ABC):
     def is_quadratic(self) -> bool:
         """Whether B is constant, so that e itself follows e+ = e + J dtheta to first order."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether e holds all of the error, so that an update can be followed in it; False for a sketch."""
+        return True
+
     @abstractmethod
     def bind(
         self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
@@ -128,7 +141,17 @@ class AbstractLoss(ABC):
         """Entries of the error per sample."""
         return outputs
 
-    def part(self, samples: int, of: int) -> "AbstractLoss":
+    def anchored(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> "AbstractLoss":
+        """The same loss with the frame of its root carried along from given outputs, at which the root stays as it is.
+
+        At other outputs of the same samples the root B' is the one for which B^+ B' is symmetric (to first order in
+        the distance), so vectors over the error at both can be compared. Roots that carry their frame by themselves
+        return themselves.
+        """
+        del outputs, targets
+        return self
+
+    def part(self, samples: slice, of: int) -> "AbstractLoss":
         """The same loss on some of the samples: gradients and roots stay those of the whole set."""
         del samples, of
         return self

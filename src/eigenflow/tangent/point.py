@@ -102,8 +102,38 @@ class TangentPoint:
     @torch.no_grad()
     def push(self, direction: Parameters) -> Float[Tensor, " size"]:
         """J times one parameter direction: B^T times how fast the outputs change along it."""
+        return self.weigh(self.output_change(direction))
+
+    @torch.no_grad()
+    def output_change(self, direction: Parameters) -> Float[Tensor, "samples outputs"]:
+        """J_net times one parameter direction: how fast the outputs change along it."""
         _, change, *_ = jvp(self._outputs, (self.parameters,), (dict(direction),))
+        return change
+
+    @torch.no_grad()
+    def weigh(self, change: Float[Tensor, "samples outputs"]) -> Float[Tensor, " size"]:
+        """B^T times a change of the outputs."""
         return self.objective.weigh(self.outputs, self.targets, change).reshape(-1)
+
+    @torch.no_grad()
+    def error_after(self, change: Float[Tensor, "samples outputs"]) -> Float[Tensor, " size"]:
+        """e of the changed outputs, not to first order: what the error would be if the network were linear.
+
+        Raises:
+            NonFiniteError: If it overflows.
+        """
+        error = self.objective.error(self.outputs + change, self.targets).reshape(-1)
+        if not torch.isfinite(error).all():
+            raise NonFiniteError(
+                f"To first order in the parameters, the update changes outputs by up to {float(change.abs().max()):.3g}"
+                f", and the error of loss '{self.objective.name}' overflows there. Lower the learning rate."
+            )
+        return error
+
+    def anchor(self, other: "TangentPoint") -> "TangentPoint":
+        """Take the frame of the loss's root from another point, before anything is computed here; returns itself."""
+        self.objective = other.objective.anchored(other.outputs, other.targets)
+        return self
 
     @torch.no_grad()
     def pull(self, rows: Float[Tensor, "block size"]) -> dict[str, Tensor]:
@@ -192,7 +222,7 @@ class TangentPoint:
         plan = self.dense_plan(drift=drift)
 
         def spread(outputs: Tensor, rows: Tensor, part: slice) -> Tensor:
-            objective = self.objective.part(len(outputs), samples)
+            objective = self.objective.part(part, samples)
             return objective.spread(outputs, self.targets[part], rows)
 
         return DenseTask(

@@ -83,6 +83,11 @@ class SketchedLoss(AbstractLoss):
         """False: the projected error alone does not determine a step."""
         return False
 
+    @property
+    def is_whole(self) -> bool:
+        """False: J^T e is not the gradient."""
+        return False
+
     def width(self, outputs: int) -> int:
         """`count`."""
         return self.count
@@ -135,7 +140,11 @@ class SketchedLoss(AbstractLoss):
         """As for the loss itself."""
         self.base.require_valid(outputs, targets)
 
-    def part(self, samples: int, of: int) -> AbstractLoss:
+    def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
+        """The same sketch of the anchored loss."""
+        return replace(self, base=self.base.anchored(outputs, targets))
+
+    def part(self, samples: slice, of: int) -> AbstractLoss:
         """The same sketch of the loss on some samples."""
         return replace(self, base=self.base.part(samples, of))
 

@@ -14,8 +14,8 @@ __all__ = ["Snapshot"]
 class Snapshot:
     """The operator M = J J^T of a network on a probe set at one instant, in its own eigenbasis.
 
-    With the loss written as ||e||^2 / 2, an eigenvalue is a rate in 1 / time and time is the sum of
-    learning rates. All numbers are float64. Eigenvalues are in decreasing order; vectors are rows
+    With a squared loss written as ||e||^2 / 2 (others: `tangent.losses`), an eigenvalue is a rate in 1 / time and time
+    is the sum of learning rates. All numbers are float64. Eigenvalues are in decreasing order; vectors are rows
     over the stacked outputs (index = sample * outputs + output).
 
     What has the index of a single mode depends on that mode's label: signs are arbitrary, and
@@ -28,8 +28,8 @@ class Snapshot:
         residuals: ||M phi - lambda phi||, the eigensolver's certificate.
         clusters: Group of eigenvalues that cannot be told apart, per mode.
         coefficients: g_u = <phi_u, e>.
-        error: e = sqrt(f) (network - targets), all of it, also outside the modes kept.
-        loss: ||e||^2 / 2.
+        error: e, all of it, also outside the modes kept; sqrt(f) (network - targets) for squared losses.
+        loss: The loss itself; ||e||^2 / 2 if it is squared.
         factor: f, the loss's own normalisation.
         eigenvalue_rates: d lambda_u / dt = <phi_u, Mdot phi_u> along the direction, or None without drift.
         rate_matrix: <phi_u, Mdot phi_v>, or None.

@@ -18,7 +18,7 @@ from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.store import RunWriter, Status, Variable, open_run
 from eigenflow.tangent import Probe
 from eigenflow.trajectory.methods import MethodName, make_method
-from eigenflow.trajectory.step import require_squared
+from eigenflow.trajectory.step import require_whole
 from eigenflow.trajectory.tracked import TailSettings
 
 __all__ = ["Recorder"]
@@ -68,7 +68,7 @@ class Recorder:
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
-        require_squared(probe)
+        require_whole(probe)
         self.probe = probe
         self.schedule = _checked_schedule(schedule)
         self.method = make_method(method, probe, modes, tail=tail, tolerance=tolerance, product_dtype=product_dtype)

@@ -1,21 +1,29 @@
 """One update of the parameters, seen from the operator before and after it.
 
-For any update dtheta on any probe set let h = e + J dtheta, the error that the linearised network
-would have, and h0 = (I - dt M) e, what a gradient-descent step of length dt would leave. With
-r = e' - h the change of the energy of a shell B is exactly (theory: D3')
+For any update dtheta on any probe set and any loss let
 
-    E'_B - E_B = -D_B + X_B + T_B + N_B
+    h0 = (I - dt M) e             what a gradient-descent step of length dt leaves if the loss's curvature stands still
+    h  = e + J dtheta             the same of the update that was made
+    l  = e(z + J_net dtheta)      the error that the linearised network would have; z are the outputs
+
+and r = e' - l. With P_B and P'_B the projectors on the eigenvectors of M in a shell B before and after the update, the
+change of the shell's energy is exactly (theory: D3', with one term more)
+
+    E'_B - E_B = -D_B + X_B + C_B + T_B + N_B
     D_B = e'P_B e - h0'P_B h0               dissipation of the gradient-descent step
     X_B = h'P_B h - h0'P_B h0               what the optimizer did beyond it
-    T_B = h'(P'_B - P_B) h,  sum_B T_B = 0  transfer between shells
-    N_B = 2 r'P'_B h + r'P'_B r             nonlinear remainder
+    C_B = l'P_B l - h'P_B h                 curvature of the loss: what its Hessian does by changing
+    T_B = l'(P'_B - P_B) l,  sum_B T_B = 0  transfer between shells
+    N_B = 2 r'P'_B l + r'P'_B r             nonlinearity of the network, |r| = O(|dtheta|^2)
 
-where P_B and P'_B project on the eigenvectors of M in the shell before and after the update.
+For a squared loss l = h and C = 0. For any other e moves to first order not by J dtheta alone: from B e = r follows
+de = B^T dz - B^+ dB e (`tangent.losses`). X is zero for full-batch gradient descent on the probe loss, N for a network
+that is linear in its parameters, whatever the loss. And since e . (J dtheta) = d loss for every loss, the sum of X - D
+over shells is twice the change of the loss to first order: D and X say where in the spectrum the loss falls, C what
+that does to ||e||^2.
 
-All this rests on J being the Jacobian of e, so it holds for squared losses. For any other loss the root B of its
-curvature moves with the outputs, and e' - e differs from J dtheta already to first order; what is exact then is the
-identity of the loss's gradient r by the outputs, r' - r = (path average of H J_net) dtheta, for gradient descent
-r' = (I - eta H J J^T) r. `gradient_identity` measures that for every loss.
+What is exact besides for every loss is the identity of its gradient r by the outputs, r' - r = (path average of
+H J_net) dtheta, for gradient descent r' = (I - eta H J J^T) r; see `gradient_identity`.
 """
 
 from collections.abc import Mapping
@@ -28,10 +36,11 @@ from torch import Tensor
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
-from eigenflow.tangent import Probe, Snapshot
+from eigenflow.tangent import Probe, Snapshot, TangentPoint
+from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
 
-__all__ = ["OneStep", "gradient_identity", "measure_step", "require_squared"]
+__all__ = ["OneStep", "gradient_identity", "linear_errors", "measure_step", "require_whole", "step_points"]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -50,13 +59,14 @@ class OneStep:
         after: Snapshot after it, without drift.
         step_size: dt, the update's length in time.
         gradient_old: Components of h0 in the old basis.
-        linear_old: Components of h in the old basis.
-        linear_new: Components of h in the new basis.
+        frozen_old: Components of h in the old basis.
+        linear_old: Components of l in the old basis.
+        linear_new: Components of l in the new basis.
         after_new: Components of e' in the new basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
-        identity_residual: ||e' - e - Jbar dtheta|| with the path average Jbar (D1), relative to the scale of
-            the outputs whose rounding it shows; see `gradient_identity`.
+        identity_residual: ||r' - r - (H J_net averaged along the path) dtheta||, r the loss's gradient by the outputs
+            (D1 for squared losses), relative to the scale whose rounding it shows; see `gradient_identity`.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
     """
 
@@ -64,6 +74,7 @@ class OneStep:
     after: Snapshot
     step_size: float
     gradient_old: Float[Tensor, " size"]
+    frozen_old: Float[Tensor, " size"]
     linear_old: Float[Tensor, " size"]
     linear_new: Float[Tensor, " size"]
     after_new: Float[Tensor, " size"]
@@ -87,10 +98,11 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         Both snapshots and the update's vectors in both eigenbases.
 
     Raises:
-        ArgumentError: If the probe's loss is not squared.
+        ArgumentError: If the probe's loss is sketched.
+        NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
-    require_squared(probe)
-    old, new = probe.at(before), probe.at(after)
+    require_whole(probe)
+    old, new = step_points(probe, before, after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     direction = {name: change / step_size for name, change in update.items()}
     first = probe.measure(drift=True, direction=direction, at=old)
@@ -98,7 +110,7 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
 
     error = first.error
     gradient = error - step_size * old.product(old.error[None])[0].to(error)
-    linear = error + old.push(update).to(error)
+    frozen, linear = (row.to(error) for row in linear_errors(old, update))
     change = second.error - error
     flow_miss = torch.linalg.vector_norm(second.error - gradient)
     overlap = second.eigenvectors @ first.eigenvectors.T
@@ -107,6 +119,7 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         after=second,
         step_size=step_size,
         gradient_old=first.eigenvectors @ gradient,
+        frozen_old=first.eigenvectors @ frozen,
         linear_old=first.eigenvectors @ linear,
         linear_new=second.eigenvectors @ linear,
         after_new=second.coefficients,
@@ -117,15 +130,27 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
     )
 
 
-def require_squared(probe: Probe | ShardedProbe) -> None:
+def require_whole(probe: Probe | ShardedProbe) -> None:
     """Refuse a loss for which the one-step energy budget does not hold."""
-    if not probe.loss.is_quadratic:
+    if not probe.loss.is_whole:
         raise ArgumentError(
-            f"The one-step energy budget needs a squared loss ('mse', 'half_mean', 'half_sum'), but `loss` is "
-            f"'{probe.loss.name}': its error e follows e + J dtheta to first order only where the curvature of the "
-            f"loss stands still. Exact for this loss are probe.measure(), with the motion of the curvature in its "
-            f"rates, and eigenflow.trajectory.gradient_identity(probe, before, after)."
+            f"The one-step energy budget needs all of the error, but `loss` is '{probe.loss.name}': J^T e is not the "
+            f"gradient, so a step cannot be followed in a sketch. Record with the loss itself (method='tracked' if M "
+            f"has many rows). For sketches there are probe.measure() and eigenflow.trajectory.gradient_identity."
         )
+
+
+def step_points(probe: Probe | ShardedProbe, before: State, after: State) -> tuple[TangentPoint, TangentPoint]:
+    """Both ends of an update, in one frame of the loss's root."""
+    old, new = probe.at(before), probe.at(after)
+    return old.anchor(old), new.anchor(old)
+
+
+def linear_errors(point: TangentPoint, update: Parameters) -> tuple[Tensor, Tensor]:
+    """h = e + J dtheta and l = e(z + J_net dtheta), which are the same for a squared loss."""
+    change = point.output_change(update)
+    frozen = point.error + point.weigh(change)
+    return frozen, frozen if point.objective.is_quadratic else point.error_after(change)
 
 
 @torch.no_grad()

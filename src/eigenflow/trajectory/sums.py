@@ -1,4 +1,4 @@
-"""Sums of a measured step over logarithmic shells: the four terms of the budget, and transfer."""
+"""Sums of a measured step over logarithmic shells: the five terms of the budget, and transfer."""
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
     Returns:
         By name, one value per shell (`len(edges) + 1` of them, the first and last open):
 
-        - `energy`, `energy_after`: e'P_B e before and after, in units of twice the loss.
-        - `dissipation`, `optimizer`, `transfer`, `remainder`: the terms D, X, T, N of the budget.
+        - `energy`, `energy_after`: e'P_B e before and after; over all shells twice the loss if it is squared.
+        - `dissipation`, `optimizer`, `curvature`, `transfer`, `remainder`: the terms D, X, C, T, N of the budget.
         - `transfer_drift`, `transfer_rotation`: T split by mode labels into eigenvalues that cross an
           edge and vectors that rotate. Their sum is T; each alone depends on the labels.
         - `mode_count`: eigenvalues in the shell.
@@ -36,22 +36,24 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
         return torch.zeros(shells, dtype=values.dtype).index_add_(0, index, values)
 
     g = one.before.coefficients
-    h0, h, h_new, e_new = one.gradient_old, one.linear_old, one.linear_new, one.after_new
-    r_new = e_new - h_new
+    h0, h, e_new = one.gradient_old, one.frozen_old, one.after_new
+    linear, linear_new = one.linear_old, one.linear_new
+    r_new = e_new - linear_new
     rates = one.before.rate_matrix
     assert rates is not None and one.before.eigenvalue_rates is not None
     is_same_shell = old[:, None] == old[None, :]
     moved_energy = g * ((rates * is_same_shell) @ g)
-    carried = torch.zeros_like(h).index_copy_(0, one.successor, h**2)  # old energies under the new labels
+    carried = torch.zeros_like(linear).index_copy_(0, one.successor, linear**2)  # old energies under the new labels
     return {
         "energy": total(old, g**2),
         "energy_after": total(new, e_new**2),
         "dissipation": total(old, g**2 - h0**2),
         "optimizer": total(old, h**2 - h0**2),
-        "transfer": total(new, h_new**2) - total(old, h**2),
-        "remainder": total(new, 2.0 * r_new * h_new + r_new**2),
-        "transfer_drift": total(new, carried) - total(old, h**2),
-        "transfer_rotation": total(new, h_new**2 - carried),
+        "curvature": total(old, linear**2 - h**2),
+        "transfer": total(new, linear_new**2) - total(old, linear**2),
+        "remainder": total(new, 2.0 * r_new * linear_new + r_new**2),
+        "transfer_drift": total(new, carried) - total(old, linear**2),
+        "transfer_rotation": total(new, linear_new**2 - carried),
         "mode_count": total(old, torch.ones_like(g)),
         "eigenvalue_sum": total(old, one.before.eigenvalues),
         "rate_sum": total(old, one.before.eigenvalue_rates),
@@ -60,10 +62,10 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
 
 
 def transfer_matrix(one: OneStep, edges: Float[np.ndarray, " edges"]) -> Float[Tensor, "shells shells"]:
-    """A[a, b] = h'P'_a P_b h: energy that the update carries from shell b to shell a.
+    """A[a, b] = l'P'_a P_b l: energy that the update carries from shell b to shell a.
 
-    Columns sum to h'P_b h and rows to h'P'_a h, exactly (D4). Entries may be negative, the matrix is not
-    symmetric, and no choice of eigenvectors enters.
+    Columns sum to l'P_b l and rows to l'P'_a l, exactly (D4), with l the error of the linearised network. Entries may
+    be negative, the matrix is not symmetric, and no choice of eigenvectors enters.
     """
     old, new = shell_indices(one, edges)
     moved = one.linear_new[:, None] * one.overlap * one.linear_old[None, :]

@@ -34,7 +34,7 @@ from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.probe import OPERATOR_TOLERANCE
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
-from eigenflow.trajectory.step import gradient_identity, require_squared
+from eigenflow.trajectory.step import gradient_identity, linear_errors, require_whole, step_points
 
 __all__ = ["TailSettings", "TrackedStep", "measure_tracked_step"]
 
@@ -74,7 +74,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class TrackedStep:
-    """One update in the tracked eigenbases before and after it. `h0` and `h` are as in `trajectory.step`.
+    """One update in the tracked eigenbases before and after it. `h0`, `h` and `l` are as in `trajectory.step`.
 
     Attributes:
         before: Tracked pairs before the update.
@@ -82,19 +82,20 @@ class TrackedStep:
         step_size: dt, the update's length in time.
         error_old: e in the old basis.
         gradient_old: h0 in the old basis.
-        linear_old: h in the old basis.
-        linear_new: h in the new basis.
+        frozen_old: h in the old basis.
+        linear_old: l in the old basis.
+        linear_new: l in the new basis.
         after_new: e' in the new basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
         rate_matrix: <phi_u, Mdot phi_v> along the update.
-        kato: dt sum_v Omega_uv <phi_v, h> for each tracked mode, the tail included to first order.
+        kato: dt sum_v Omega_uv <phi_v, l> for each tracked mode, the tail included to first order.
         kato_angle: Angle by which Kato rotates the mode; the tail's part is an upper bound.
         tail_energy: Measure of e below the old tracked modes.
         tail_density: Eigenvalues below them, or None if there are none.
         trace: Tr M, and its standard error (0 if exact).
         trace_rate: Tr Mdot, or None where it is not known.
-        remainder_norm: ||r||, r = e' - e - J dtheta.
+        remainder_norm: ||e' - l||.
         loss: Probe loss before the update.
         loss_after: After it.
         identity_residual: As in `trajectory.step`.
@@ -107,6 +108,7 @@ class TrackedStep:
     step_size: float
     error_old: Parts
     gradient_old: Parts
+    frozen_old: Parts
     linear_old: Parts
     linear_new: Parts
     after_new: Parts
@@ -150,11 +152,12 @@ def measure_tracked_step(
         product_dtype: Type of the products with M; None takes the probe's.
 
     Raises:
-        ArgumentError: If the probe's loss is not squared.
+        ArgumentError: If the probe's loss is sketched.
+        NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
-    require_squared(probe)
+    require_whole(probe)
     tail = tail or TailSettings()
-    old, new = probe.at(before), probe.at(after)
+    old, new = step_points(probe, before, after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     direction = {name: change / step_size for name, change in update.items()}
     jacobian, operator_error = _jacobian(probe, old, direction, product_dtype)
@@ -165,7 +168,7 @@ def measure_tracked_step(
 
     error = old.error.to(torch.float64)
     gradient = error - step_size * operator.product(error[None])[0]
-    linear = error + old.push(update).to(torch.float64)
+    frozen, linear = (row.to(torch.float64) for row in linear_errors(old, update))
     rates = jacobian.rate_product(vectors)
     rate_matrix = space.inner(vectors, rates)
     rate_matrix = 0.5 * (rate_matrix + rate_matrix.T)
@@ -186,6 +189,7 @@ def measure_tracked_step(
         step_size=step_size,
         error_old=_parts(space, vectors, error),
         gradient_old=_parts(space, vectors, gradient),
+        frozen_old=_parts(space, vectors, frozen),
         linear_old=_parts(space, vectors, linear),
         linear_new=_parts(space, ends, linear),
         after_new=_parts(space, ends, error_after),
@@ -199,8 +203,8 @@ def measure_tracked_step(
         trace=_trace(trace, first.pairs, density),
         trace_rate=trace_rate,
         remainder_norm=remainder,
-        loss=0.5 * float(space.inner(error[None], error[None])),
-        loss_after=0.5 * float(space.inner(error_after[None], error_after[None])),
+        loss=_loss(probe, old),
+        loss_after=_loss(probe, new),
         identity_residual=_identity(probe, before, after),
         operator_error=operator_error,
         flow_residual=missed / moved if moved > 0 else 0.0,
@@ -227,6 +231,13 @@ def _identity(probe: Probe | ShardedProbe, before: State, after: State) -> float
     return gradient_identity(probe, before, after)
 
 
+def _loss(probe: Probe | ShardedProbe, point: TangentPoint) -> float:
+    """Of all processes' samples."""
+    if not isinstance(probe, ShardedProbe):
+        return point.loss
+    return float(probe.space.sum(torch.tensor([point.loss], dtype=torch.float64, device=probe.space.device)))
+
+
 def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:
     return Parts(space.inner(vectors, row[None])[:, 0], float(space.inner(row[None], row[None])))
 
@@ -234,7 +245,7 @@ def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:
 def _tail(
     operator: SymmetricOperator, error: Tensor, linear: Tensor, vectors: Tensor, tail: TailSettings
 ) -> tuple[KrylovBasis, KrylovBasis, SpectralDensity | None]:
-    """Below the modes: Krylov spaces of e and of h, and the density of eigenvalues; all in the same block products."""
+    """Below the modes: Krylov spaces of e and of l, and the density of eigenvalues; all in the same block products."""
     dimension = operator.size - len(vectors)
     generator = torch.Generator().manual_seed(tail.seed)
     probes = operator.space.draw(tail.probes if dimension else 0, generator)
@@ -254,10 +265,10 @@ def _kato(
     rates: Float[Tensor, "modes modes"],
     krylov: KrylovBasis,
 ) -> tuple[Tensor, Tensor]:
-    """sum_v Omega_uv <phi_v, h> and ||Omega_u||, over tracked modes v and over the tail.
+    """sum_v Omega_uv <phi_v, l> and ||Omega_u||, over tracked modes v and over the tail.
 
-    In the tail Omega_uv = <phi_v, Mdot phi_u> / (lambda_u - lambda_v), so the sum is <Mdot phi_u, (lambda_u - M)^-1 h>
-    there, which the Lanczos run from h gives for all u at once.
+    In the tail Omega_uv = <phi_v, Mdot phi_u> / (lambda_u - lambda_v), so the sum is <Mdot phi_u, (lambda_u - M)^-1 l>
+    there, which the Lanczos run from l gives for all u at once.
     """
     values = pairs.eigenvalues
     is_apart = (pairs.clusters[:, None] != pairs.clusters[None, :]).to(values.device)

@@ -38,7 +38,7 @@ def tracked_variables(
         if key in sums:
             variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
     matrix = _transfer(one, old, new, len(edges) + 1)
-    meaning = "energy carried from shell_from to shell, h'P'_a P_b h"
+    meaning = "energy carried from shell_from to shell, l'P'_a P_b l"
     variables["transfer_matrix"] = Variable(("shell", "shell_from"), matrix.numpy(), ENERGY, meaning)
     variables.update(_tail(one, edges, cut, nodes))
     return variables
@@ -69,8 +69,8 @@ def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, 
         return total(index, parts.components**2, parts.square)
 
     values = one.before.pairs.eigenvalues.cpu()
-    e, h0, h = (energy(old, parts) for parts in (one.error_old, one.gradient_old, one.linear_old))
-    h_new, e_new = (energy(new, parts) for parts in (one.linear_new, one.after_new))
+    e, h0, h = (energy(old, parts) for parts in (one.error_old, one.gradient_old, one.frozen_old))
+    linear, linear_new, e_new = energy(old, one.linear_old), energy(new, one.linear_new), energy(new, one.after_new)
     size = float(one.before.pairs.eigenvalues.numel() + (one.tail_density.dimension if one.tail_density else 0))
     is_same_shell = (old[:, None] == old[None, :]) & (old[:, None] > 0)
     g, rates = one.error_old.components.cpu(), one.rate_matrix.cpu()
@@ -81,10 +81,11 @@ def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, 
         "energy_after": e_new,
         "dissipation": e - h0,
         "optimizer": h - h0,
-        "transfer": h_new - h,
-        "remainder": e_new - h_new,
-        "transfer_drift": total(new, carried, one.linear_old.square) - h,
-        "transfer_rotation": h_new - total(new, carried, one.linear_old.square),
+        "curvature": linear - h,
+        "transfer": linear_new - linear,
+        "remainder": e_new - linear_new,
+        "transfer_drift": total(new, carried, one.linear_old.square) - linear,
+        "transfer_rotation": linear_new - total(new, carried, one.linear_old.square),
         "mode_count": total(old, torch.ones_like(values), size),
         "eigenvalue_sum": total(old, values, one.trace[0]).clamp(min=0.0),
         "energy_rate": total(old, moved),
@@ -102,7 +103,7 @@ def _carried(one: TrackedStep, old: Tensor) -> Tensor:
 
 
 def _transfer(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> Float[Tensor, "shells shells"]:
-    """h'P'_a P_b h; the row and the column of shell 0 are what the exact margins leave."""
+    """l'P'_a P_b l; the row and the column of shell 0 are what the exact margins leave."""
     h_old, h_new = one.linear_old.components.cpu(), one.linear_new.components.cpu()
     moved = h_new[:, None] * one.overlap.cpu() * h_old[None, :]
     matrix = block_sums(moved, new, old, shells)
@@ -156,6 +157,8 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
         "step_size": one.step_size,
         "probe_loss": one.loss,
         "probe_loss_after": one.loss_after,
+        "total_energy": one.error_old.square,
+        "total_energy_after": one.after_new.square,
         "trace": one.trace[0],
         "identity_residual": one.identity_residual,
         "flow_residual": one.flow_residual,
@@ -197,9 +200,9 @@ def _modes(one: TrackedStep) -> dict[str, Variable]:
             True,
         ),
         "gradient_step": (one.gradient_old.components, root, "<phi, h0>, after a gradient-descent step", True),
-        "linear_step": (linear, root, "<phi, h>, after the linearised update", True),
+        "linear_step": (linear, root, "<phi, l>, after the update of the linearised network", True),
         "eigenvalue_after": (after.eigenvalues[successor], RATE, "eigenvalue of the mode's successor", True),
-        "linear_after": (sign * one.linear_new.components[successor], root, "<phi', h> of the successor", True),
+        "linear_after": (sign * one.linear_new.components[successor], root, "<phi', l> of the successor", True),
         "coefficient_after": (sign * one.after_new.components[successor], root, "<phi', e'> of the successor", True),
         "kato_after": (linear + one.kato, root, "coefficient after the update by the Kato mode equations", True),
         "kato_parameter": (one.kato_angle, "1", "angle by which Kato rotates the mode; the tail's part bounded", True),

@@ -14,7 +14,7 @@ from eigenflow.trajectory.sums import coupling_matrix, shell_sums, transfer_matr
 
 __all__ = ["SHELLS", "scalar_variables", "step_variables"]
 
-ENERGY = "loss"  # energies are twice a loss, so they carry its unit
+ENERGY = "loss"  # energies are twice a squared loss, and carry the unit of every loss
 RATE = "1 / time"
 
 SHELLS = {
@@ -22,8 +22,9 @@ SHELLS = {
     "energy_after": ("energy_after", ENERGY, "energy e'P e after the update", False),
     "dissipation": ("dissipation", ENERGY, "energy lost to the gradient-descent step (D)", False),
     "optimizer": ("optimizer", ENERGY, "energy gained beyond gradient descent (X)", False),
+    "curvature": ("curvature", ENERGY, "energy gained as the loss's Hessian changes (C); 0 for squared losses", False),
     "transfer": ("transfer", ENERGY, "energy gained from other shells (T)", False),
-    "remainder": ("remainder", ENERGY, "energy gained by nonlinearity (N)", False),
+    "remainder": ("remainder", ENERGY, "energy gained by the network's nonlinearity (N)", False),
     "transfer_drift": ("transfer_drift", ENERGY, "part of T by eigenvalues that cross an edge", True),
     "transfer_rotation": ("transfer_rotation", ENERGY, "part of T by eigenvectors that rotate", True),
     "mode_count": ("mode_count", "1", "eigenvalues in the shell", False),
@@ -52,7 +53,7 @@ def step_variables(one: OneStep, edges: Float[np.ndarray, " edges"], *, time: fl
         pair,
         transfer_matrix(one, edges).numpy(),
         ENERGY,
-        "energy carried from shell_from to shell, h'P'_a P_b h",
+        "energy carried from shell_from to shell, l'P'_a P_b l",
     )
     variables["coupling_matrix"] = Variable(
         pair, coupling_matrix(one, edges).numpy(), "1 / time^4", "||P_a Mdot P_b||_F^2"
@@ -63,14 +64,16 @@ def step_variables(one: OneStep, edges: Float[np.ndarray, " edges"], *, time: fl
 SCALARS = {
     "time": ("time", "sum of learning rates before the update"),
     "step_size": ("time", "length dt of the update"),
-    "probe_loss": ("loss", "probe loss ||e||^2 / 2 before the update"),
+    "probe_loss": ("loss", "probe loss before the update; ||e||^2 / 2 if it is squared"),
     "probe_loss_after": ("loss", "probe loss after the update"),
+    "total_energy": (ENERGY, "||e||^2 before the update; twice the loss if it is squared"),
+    "total_energy_after": (ENERGY, "||e||^2 after the update"),
     "trace": (RATE, "Tr M"),
     "operator_norm": (RATE, "Frobenius norm of M"),
     "rate_norm": ("1 / time^2", "Frobenius norm of Mdot"),
-    "identity_residual": ("1", "||e' - e - Jbar dtheta|| relative to the outputs (D1)"),
+    "identity_residual": ("1", "||r' - r - (H J averaged) dtheta||, r the loss's gradient by outputs, relative (D1)"),
     "flow_residual": ("1", "||e' - e + dt M e|| / ||e' - e||"),
-    "remainder_norm": ("loss^(1/2)", "||r||, r = e' - e - J dtheta"),
+    "remainder_norm": ("loss^(1/2)", "||e' - l||, l the error of the linearised network"),
     "operator_error": ("1", "M by its rules against a product by automatic differentiation, relative"),
 }
 
@@ -90,6 +93,8 @@ def _scalars(one: OneStep, time: float) -> dict[str, Variable]:
             "step_size": one.step_size,
             "probe_loss": first.loss,
             "probe_loss_after": second.loss,
+            "total_energy": first.error @ first.error,
+            "total_energy_after": second.error @ second.error,
             "trace": first.eigenvalues.sum(),
             "operator_norm": torch.linalg.vector_norm(first.eigenvalues),
             "rate_norm": torch.linalg.matrix_norm(first.rate_matrix),
@@ -114,9 +119,9 @@ def _modes(one: OneStep, modes: int) -> dict[str, Variable]:
         "coefficient": (first.coefficients, "loss^(1/2)", "g = <phi, e> before the update", True),
         "residual": (first.residuals, RATE, "||M phi - lambda phi||", False),
         "gradient_step": (one.gradient_old, "loss^(1/2)", "<phi, h0>, after a gradient-descent step", True),
-        "linear_step": (one.linear_old, "loss^(1/2)", "<phi, h>, after the linearised update", True),
+        "linear_step": (one.linear_old, "loss^(1/2)", "<phi, l>, after the update of the linearised network", True),
         "eigenvalue_after": (second.eigenvalues[successor], RATE, "eigenvalue of the mode's successor", True),
-        "linear_after": (sign * one.linear_new[successor], "loss^(1/2)", "<phi', h> of the successor", True),
+        "linear_after": (sign * one.linear_new[successor], "loss^(1/2)", "<phi', l> of the successor", True),
         "coefficient_after": (
             sign * one.after_new[successor],
             "loss^(1/2)",
