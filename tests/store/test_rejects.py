@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError, ShapeError
-from eigenflow.store import RunWriter, Variable, open_run
+from eigenflow.store import SCHEMA_VERSION, RunWriter, Variable, open_run
 from store.recording import HEADER, constants, record, variables_at
 
 pytestmark = pytest.mark.rejects
@@ -63,7 +63,7 @@ def change(folder, **entries):
 
 def test_newer_schema_version(folder, bare):
     change(folder, schema_version=99)
-    with pytest.raises(RunFolderError, match=r"schema version 99.*up to 2.*[Uu]pgrade"):
+    with pytest.raises(RunFolderError, match=rf"schema version 99.*up to {SCHEMA_VERSION}.*[Uu]pgrade"):
         open_run(folder)
 
 
