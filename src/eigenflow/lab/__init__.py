@@ -6,3 +6,4 @@ from eigenflow.lab.config import shipped_configs as shipped_configs
 from eigenflow.lab.experiment import ExperimentCost as ExperimentCost
 from eigenflow.lab.experiment import estimate_cost as estimate_cost
 from eigenflow.lab.experiment import run_experiment as run_experiment
+from eigenflow.lab.variations import lazy_rich_variations as lazy_rich_variations
