@@ -1,6 +1,8 @@
 """The recorder: what it writes is what was measured, a resumed run equals an uninterrupted one."""
 
 import json
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,26 @@ def test_update_of_length_zero_is_measured_at_the_next_one(tmp_path):
         for step, loss in descend(model, inputs, targets, 1, 3):
             assert recorder.step(step, loss=loss, learning_rate=0.1) is (step == 1)
     assert ef.open_run(tmp_path / "run").measured_steps == (1,)
+
+
+@pytest.mark.parametrize("name", ["schema-1", "schema-2"])
+def test_run_of_an_older_version_goes_on_with_what_it_has(tmp_path, name):
+    """The folder holds 18 updates of `make()`; the last nine are made again by this version."""
+    packed = Path(__file__).parent.parent / "store" / "folders" / f"{name}.tar.xz"
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    old = ef.open_run(tmp_path / name).measurements.load()
+    model, inputs, targets, probe = make()
+    for _ in descend(model, inputs, targets, 0, 9):
+        pass
+    with ef.Recorder(tmp_path / name, probe, (0, 3, 8, 15, 16), resume_from=9) as recorder:
+        for step, loss in descend(model, inputs, targets, 9, 18):
+            recorder.step(step, loss=loss, learning_rate=0.1, batch_size=6)
+    run = ef.open_run(tmp_path / name)
+    assert run.measured_steps == (0, 3, 8, 15, 16) and set(run.measurements.data_vars) == set(old.data_vars)
+    for key in ("energy", "dissipation", "transfer", "eigenvalue", "probe_loss", "transfer_matrix"):
+        np.testing.assert_allclose(run.measurements[key], old[key], rtol=1e-9, atol=1e-12 * float(abs(old[key]).max()))
+    assert not ef.shell_budget(run).curvature.values.any()
 
 
 @pytest.mark.rejects

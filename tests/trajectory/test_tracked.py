@@ -247,6 +247,18 @@ def test_more_modes_than_rank(tmp_path):
     assert lower[0] == pytest.approx(one.tail_energy.mass) and upper[0] == pytest.approx(one.tail_energy.mass)
 
 
+def test_block_that_sees_every_eigenvalue(tmp_path):
+    """6 of 12 modes: with its guards the block is the whole space, and what was not seen is bounded by 0."""
+    model, train = tanh_net(0), samples(0)
+    with ef.Recorder(tmp_path / "run", ef.Probe(model, *train), [0], method="tracked", modes=6) as recorder:
+        optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+        loss = nn.functional.mse_loss(model(train[0]), train[1])
+        loss.backward()
+        optimizer.step()
+        recorder.step(0, loss=loss.detach(), learning_rate=RATE)
+    assert float(ef.open_run(tmp_path / "run").measurements["complement_bound"]) == 0.0
+
+
 @pytest.mark.rejects
 class TestRejects:
     def test_tracking_needs_modes(self, tmp_path):

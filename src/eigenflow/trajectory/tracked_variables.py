@@ -169,13 +169,22 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
     own = {
         "trace_error": (one.trace[1], RATE, "standard error of Tr M; 0 if exact"),
         "cut": (cut, RATE, "edge above which every mode is tracked; shell 0 holds everything below it"),
-        "complement_bound": (pairs.complement_bound, RATE, "estimated bound of eigenvalues that were not seen"),
+        "complement_bound": (
+            _unseen_bound(pairs.complement_bound, one.trace[0]),
+            RATE,
+            "estimated bound of eigenvalues that were not seen; 0 if all were",
+        ),
         "products": (float(pairs.stats.products + one.after.pairs.stats.products), "1", "products that tracking took"),
         "is_cold": (float(one.before.is_cold), "1", "1 if the modes were solved for anew, not tracked"),
     }
     for name, (value, units, meaning) in own.items():
         variables[name] = Variable((), np.asarray(value, dtype=np.float64), units, meaning)
     return variables
+
+
+def _unseen_bound(bound: float, trace: float) -> float:
+    """Finite: minus infinity stands for nothing unseen, plus infinity for no Ritz value behind the modes."""
+    return max(bound, 0.0) if bound < np.inf else trace
 
 
 def _modes(one: TrackedStep) -> dict[str, Variable]:

@@ -1,0 +1,49 @@
+"""Run folders that the releases of schema versions 1 and 2 wrote, packed as they were: they open and are analysed.
+
+`folders/schema-1`, `schema-2`: 18 updates of full-batch gradient descent (rate 0.1) of `problems.tanh_net(0)` on
+`problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`: 20 samples, six modes
+and a tail.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eigenflow as ef
+from eigenflow.store import SCHEMA_VERSION
+
+FOLDERS = Path(__file__).parent / "folders"
+NAMES = ("schema-1", "schema-2", "schema-2-tracked")
+
+
+@pytest.fixture(params=NAMES)
+def folder(request, tmp_path):
+    with tarfile.open(FOLDERS / f"{request.param}.tar.xz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    return tmp_path / request.param
+
+
+def test_folder_is_of_an_older_schema_and_opens(folder):
+    version = json.loads((folder / "run.json").read_text())["schema_version"]
+    assert version == int(folder.name.split("-")[1]) < SCHEMA_VERSION
+    run = ef.open_run(folder)  # warnings are errors
+    assert run.status == "complete" and run.measured_steps == (0, 3, 8, 15, 16) and len(run.losses) == 18
+    np.testing.assert_allclose(run.measurements["time"], 0.1 * np.array(run.measured_steps), rtol=1e-14)
+
+
+def test_budget_closes_with_no_curvature_and_energy_is_twice_the_loss(folder):
+    run = ef.open_run(folder)
+    assert "curvature" not in run.measurements
+    budget = ef.shell_budget(run)
+    whole = budget.energy.sum("shell").values
+    assert not budget.curvature.values.any() and budget.curvature.dims == ("step", "shell")
+    np.testing.assert_allclose(whole, 2 * run.losses["loss"].values[list(run.measured_steps)], rtol=1e-10)
+    assert np.abs(budget.residual.values).max() <= 1e-12 * whole.max()
+
+
+def test_claims_and_closure_read_them(folder):
+    rows = {row.claim: row for row in ef.claims(ef.open_run(folder))}
+    assert rows["C1.identity"].verdict == "supported" and rows["C3.closes"].verdict == "supported"
