@@ -15,9 +15,11 @@ from eigenflow.core.grid import shell_edges, shell_index
 from eigenflow.linalg import ModeTracker
 from eigenflow.store import Variable
 from eigenflow.tangent import Probe
+from eigenflow.trajectory.frame_variables import DEFAULT_COUPLINGS, frame_variables
+from eigenflow.trajectory.frames import Frame, Frames
 from eigenflow.trajectory.holdout_variables import holdout_variables
 from eigenflow.trajectory.step import State, measure_step
-from eigenflow.trajectory.tracked import TailSettings, measure_tracked_step
+from eigenflow.trajectory.tracked import TailSettings, measure_tracked_step, mode_couplings
 from eigenflow.trajectory.tracked_variables import cut_index, shells_of, tracked_variables
 from eigenflow.trajectory.variables import step_variables
 
@@ -36,6 +38,8 @@ class AbstractMethod(ABC):
 
     name: str
     modes: int
+    couplings: int
+    frames: Frames
 
     @abstractmethod
     def variables(
@@ -47,22 +51,36 @@ class AbstractMethod(ABC):
     def describe(self) -> dict[str, Any]:
         """What the header of a run says about it."""
 
+    def _frame_variables(
+        self, probe: Probe, frame: Frame, couplings: Tensor, error: Tensor, *, shells: int
+    ) -> dict[str, Variable]:
+        """Compare with the frames before, and go on to this one."""
+        variables = frame_variables(
+            probe, frame, self.frames, couplings, error, leading=self.couplings, modes=self.modes, shells=shells
+        )
+        self.frames.advance(frame)
+        return variables
+
     def state(self) -> dict[str, Tensor]:
         """What it carries from one measurement to the next, as tensors by name."""
-        return {}
+        return self.frames.state()
+
+    def origin(self) -> dict[str, Tensor]:
+        """What it keeps of its first measurement."""
+        return self.frames.origin()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
-        del state
+        """Go on from what `state` or `origin` returned."""
+        self.frames.load(state)
 
 
 class DenseMethod(AbstractMethod):
-    """All modes of the dense operator; `modes` of them are stored one by one."""
+    """All modes of the dense operator; `modes` of them are stored one by one, `couplings` with their couplings."""
 
     name = "dense"
 
-    def __init__(self, modes: int):
-        self.modes = modes
+    def __init__(self, modes: int, couplings: int):
+        self.modes, self.couplings, self.frames = modes, couplings, Frames()
 
     def variables(
         self, probe: Probe, before: State, after: State, step_size: float, *, edges: Edges | None, time: float
@@ -76,11 +94,14 @@ class DenseMethod(AbstractMethod):
         test_side = holdout_variables(
             probe, before, after, step_size, vectors=one.before.eigenvectors, shells=shells, count=len(edges) + 1
         )
-        return {**variables, **test_side}, edges
+        assert one.before.couplings is not None
+        frame = Frame(time, one.before.eigenvalues, one.before.eigenvectors, shells)
+        moved = self._frame_variables(probe, frame, one.before.couplings, one.before.error, shells=len(edges) + 1)
+        return {**variables, **test_side, **moved}, edges
 
     def describe(self) -> dict[str, Any]:
         """As in `AbstractMethod`."""
-        return {"method": self.name, "modes": self.modes}
+        return {"method": self.name, "modes": self.modes, "couplings": self.couplings}
 
 
 class TrackedMethod(AbstractMethod):
@@ -91,12 +112,16 @@ class TrackedMethod(AbstractMethod):
         tail: How closely to look below them.
         tolerance: Relative accuracy of the eigenvalues, as certified.
         product_dtype: Type of the products with M; None takes the probe's.
+        couplings: How many of the modes are stored with their couplings.
     """
 
     name = "tracked"
 
-    def __init__(self, modes: int, tail: TailSettings, tolerance: float, product_dtype: torch.dtype | None):
+    def __init__(
+        self, modes: int, tail: TailSettings, tolerance: float, product_dtype: torch.dtype | None, couplings: int
+    ):
         self.modes, self.tail, self.tolerance, self.product_dtype = modes, tail, tolerance, product_dtype
+        self.couplings, self.frames = couplings, Frames()
         self.tracker = ModeTracker(modes, tolerance=tolerance)
 
     def variables(
@@ -113,7 +138,10 @@ class TrackedMethod(AbstractMethod):
         test_side = holdout_variables(
             probe, before, after, step_size, vectors=pairs.eigenvectors, shells=shells, count=len(edges) + 1
         )
-        return {**variables, **test_side}, edges
+        frame = Frame(time, pairs.eigenvalues, pairs.eigenvectors, shells)
+        couplings = mode_couplings(one.rate_matrix, pairs.eigenvalues, pairs.clusters)
+        moved = self._frame_variables(probe, frame, couplings, probe.at(before).error, shells=len(edges) + 1)
+        return {**variables, **test_side, **moved}, edges
 
     def describe(self) -> dict[str, Any]:
         """As in `AbstractMethod`."""
@@ -122,6 +150,7 @@ class TrackedMethod(AbstractMethod):
         return {
             "method": self.name,
             "modes": self.modes,
+            "couplings": self.couplings,
             "tail": tail,
             "tolerance": self.tolerance,
             "product_dtype": dtype,
@@ -129,11 +158,14 @@ class TrackedMethod(AbstractMethod):
 
     def state(self) -> dict[str, Tensor]:
         """As in `AbstractMethod`."""
-        return self.tracker.state()
+        return {**self.tracker.state(), **super().state()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """As in `AbstractMethod`."""
-        self.tracker.load_state(state)
+        super().load_state(state)
+        own = {key: tensor for key, tensor in state.items() if "." not in key}
+        if own:
+            self.tracker.load_state(own)
 
 
 def make_method(
@@ -144,6 +176,7 @@ def make_method(
     tail: TailSettings | None = None,
     tolerance: float = 1e-5,
     product_dtype: torch.dtype | None = None,
+    couplings: int | None = None,
 ) -> AbstractMethod:
     """Choose how to measure.
 
@@ -154,20 +187,27 @@ def make_method(
         tail: For "tracked".
         tolerance: For "tracked".
         product_dtype: For "tracked".
+        couplings: How many of the modes are stored with all of their couplings; None: 64, or all if they are fewer.
 
     Raises:
-        ArgumentError: For an unknown name, `modes` out of range, or "tracked" without `modes`.
+        ArgumentError: For an unknown name, `modes` or `couplings` out of range, or "tracked" without `modes`.
     """
     if modes is not None and not 1 <= modes <= probe.size:
         raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
     if name not in ("auto", "dense", "tracked"):
         raise ArgumentError(f"`method` must be 'auto', 'dense' or 'tracked', but is {name!r}.")
+    stored = probe.size if modes is None else modes
+    couplings = min(DEFAULT_COUPLINGS, stored) if couplings is None else couplings
+    if not 1 <= couplings <= stored:
+        raise ArgumentError(
+            f"`couplings` must lie in [1, {stored}], the modes that are stored one by one, but is {couplings}."
+        )
     if name == "auto":
         name = "tracked" if modes is not None and probe.size > DENSE_ROWS else "dense"
     if name == "dense":
-        return DenseMethod(probe.size if modes is None else modes)
+        return DenseMethod(stored, couplings)
     if modes is None:
         raise ArgumentError(
             f"method='tracked' needs `modes`, how many of the {probe.size} modes to track, for example modes=64."
         )
-    return TrackedMethod(modes, tail or TailSettings(), tolerance, product_dtype)
+    return TrackedMethod(modes, tail or TailSettings(), tolerance, product_dtype, couplings)

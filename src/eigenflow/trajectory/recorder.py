@@ -25,6 +25,8 @@ __all__ = ["Recorder"]
 
 # What a tracker carries from one measurement to the next, so that a resumed run goes on with the same labels.
 TRACKER = "tracker.safetensors"
+# What it keeps of the first measurement.
+ORIGIN = "origin.safetensors"
 
 
 class Recorder:
@@ -45,6 +47,8 @@ class Recorder:
         tail: How closely "tracked" looks below the modes.
         tolerance: Relative accuracy of tracked eigenvalues, as certified.
         product_dtype: Type of the products of "tracked"; None takes the probe's. torch.float32 halves the cost.
+        couplings: How many of the largest modes to store with all of their couplings and overlaps, which the mode
+            equations need; None: 64, or all if there are fewer.
         resume_from: Number of updates that the model has seen, to go on with a run that was cut off. What
             the folder holds from that step on is dropped.
         config: Anything that belongs to the run (JSON types): settings, seeds.
@@ -65,13 +69,16 @@ class Recorder:
         tail: TailSettings | None = None,
         tolerance: float = 1e-5,
         product_dtype: torch.dtype | None = None,
+        couplings: int | None = None,
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
         require_whole(probe)
         self.probe = probe
         self.schedule = _checked_schedule(schedule)
-        self.method = make_method(method, probe, modes, tail=tail, tolerance=tolerance, product_dtype=product_dtype)
+        self.method = make_method(
+            method, probe, modes, tail=tail, tolerance=tolerance, product_dtype=product_dtype, couplings=couplings
+        )
         self.next_step = 0 if resume_from is None else resume_from
         self.time = 0.0
         self._edges: np.ndarray | None = None
@@ -184,14 +191,17 @@ class Recorder:
             # A run that an older version began goes on with what it has.
             variables = {name: variable for name, variable in variables.items() if name in self._stored}
         self.writer.append(step, variables, constants=constants)
-        self._save_method(step)
+        self._save_method(step, is_first=is_first)
         self._before = None
 
-    def _save_method(self, step: int) -> None:
-        if state := self.method.state():
-            temporary = self.writer.path / (TRACKER + ".tmp")
+    def _save_method(self, step: int, *, is_first: bool) -> None:
+        files = {TRACKER: self.method.state()}
+        if is_first:
+            files[ORIGIN] = self.method.origin()
+        for name, state in files.items():
+            temporary = self.writer.path / (name + ".tmp")
             save_file({**state, "step": torch.tensor(step)}, str(temporary))
-            temporary.replace(self.writer.path / TRACKER)
+            temporary.replace(self.writer.path / name)
 
     def _restore(self) -> None:
         """Take time and shell edges from what the folder holds."""
@@ -204,12 +214,12 @@ class Recorder:
         if len(run.measured_steps):
             self._edges = run.measurements["edge"].values
             self._stored = frozenset(str(name) for name in run.measurements.data_vars)
-        path = self.writer.path / TRACKER
-        if path.is_file():
-            state = load_file(str(path))
-            # Later modes than the state that the run goes on from would be a look ahead.
-            if int(state.pop("step")) < self.next_step:
-                self.method.load_state(state)
+        for path in (self.writer.path / TRACKER, self.writer.path / ORIGIN):
+            if path.is_file():
+                state = load_file(str(path))
+                # Later modes than the state that the run goes on from would be a look ahead.
+                if int(state.pop("step")) < self.next_step:
+                    self.method.load_state(state)
 
     def _header(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
         return {

@@ -36,7 +36,7 @@ from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
 from eigenflow.trajectory.step import gradient_identity, linear_errors, require_whole, step_points
 
-__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step"]
+__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step", "mode_couplings"]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -271,9 +271,7 @@ def _kato(
     there, which the Lanczos run from l gives for all u at once.
     """
     values = pairs.eigenvalues
-    is_apart = (pairs.clusters[:, None] != pairs.clusters[None, :]).to(values.device)
-    gaps = torch.where(is_apart, values[:, None] - values[None, :], 1.0)
-    couplings = torch.where(is_apart, rates, 0.0) / gaps
+    couplings = mode_couplings(rates, values, pairs.clusters)
     inside = couplings @ space.inner(pairs.eigenvectors, linear[None])[:, 0]
     nodes, _ = krylov.measure.gauss()
     lam = values.cpu().numpy()
@@ -283,6 +281,15 @@ def _kato(
     lengths = torch.stack([space.inner(row[None], row[None])[0, 0] for row in leaving]).clamp(min=0).sqrt()
     distance = (values - nodes[-1]).clamp(min=0).maximum(torch.from_numpy(smallest).to(values))
     return inside + through, (couplings.square().sum(1) + (lengths / distance).square()).sqrt()
+
+
+def mode_couplings(
+    rates: Float[Tensor, "modes modes"], eigenvalues: Float[Tensor, " modes"], clusters: Int[Tensor, " modes"]
+) -> Float[Tensor, "modes modes"]:
+    """Omega_uv = <phi_v, Mdot phi_u> / (lambda_u - lambda_v); 0 inside clusters."""
+    is_apart = (clusters[:, None] != clusters[None, :]).to(eigenvalues.device)
+    gaps = torch.where(is_apart, eigenvalues[:, None] - eigenvalues[None, :], 1.0)
+    return torch.where(is_apart, rates, 0.0) / gaps
 
 
 def _trace(exact: float | None, pairs: CertifiedPairs, density: SpectralDensity | None) -> tuple[float, float]:
