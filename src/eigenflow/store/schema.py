@@ -25,6 +25,7 @@ __all__ = [
 
 # 2: runs through k tracked modes (`cut`, `tail_...`), and the test side's one-step change (`holdout_...`).
 # 3: any loss: `curvature` is a term of the budget, and `total_energy` stands beside `probe_loss`.
+#    Also how the eigenbasis moves: `coupling`, `frame_overlap`, `shell_overlap`, `initial_...`, `sample_energy`.
 SCHEMA_VERSION = 3
 
 HEADER = "run.json"
