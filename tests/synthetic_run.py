@@ -6,12 +6,15 @@ and definitions, is computed here from that alone.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from eigenflow.core.grid import log_steps, shell_edges, shell_index
+from eigenflow.shells import ShellBudget, shell_budget
 from eigenflow.store import Run, RunWriter, Variable, open_run
 
 LEADING = 64
@@ -158,6 +161,35 @@ def write_run(folder, path: Path, *, steps=1000, count=30, step_size=0.1, batch_
             row = {"step": int(step), "time": float(step * step_size), "loss": loss, "learning_rate": step_size}
             writer.log({**row, "momentum": 0.0, "batch_size": samples if batch_size is None else batch_size})
     return open_run(folder)
+
+
+class DatasetRun(Run):
+    """A dataset of measurements, read like a run, without a folder."""
+
+    def __init__(self, data: xr.Dataset, losses: pd.DataFrame | None = None, *, outputs: int = 1):
+        self._data, self._losses, self._outputs = data, losses, outputs
+        self._path = FilePath("in memory")
+
+    @property
+    def header(self):
+        return {"probe": {"samples": self._data.sizes["mode"] // self._outputs, "outputs": self._outputs}}
+
+    @property
+    def measured_steps(self):
+        return tuple(int(step) for step in self._data["step"].values)
+
+    @property
+    def losses(self):
+        return pd.DataFrame({"step": pd.Series(dtype="int64")}) if self._losses is None else self._losses
+
+    @property
+    def measurements(self):
+        return self._data
+
+
+def budget_of(data: xr.Dataset, *, shells_per_decade: int = 4) -> ShellBudget:
+    """The shell budget of a dataset."""
+    return shell_budget(DatasetRun(data), shells_per_decade=shells_per_decade)
 
 
 def _variables(now, after, dt, time, first, previous, edges, outputs, linear):
