@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.laws.protocol import History, Law
-from eigenflow.forecast.path import forecast_nodes, interpolated
+from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["Certificate", "Fit", "FitStatus", "Forecast"]
@@ -137,12 +137,7 @@ class Fit:
             every: Spacing of the forecast's steps; the last step is always there.
             first: First step; None: the end of warm-up.
         """
-        if every < 1:
-            raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
-        begin = max(first if first is not None else schedule.warmup, 1)
-        steps = np.arange(-(-begin // every) * every, schedule.total + 1, every)
-        if len(steps) == 0 or steps[-1] != schedule.total:
-            steps = np.append(steps, schedule.total)
+        steps = forecast_steps(schedule.total, schedule.warmup, every, first)
         nodes = forecast_nodes(schedule.rates, steps)
         log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
         variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2

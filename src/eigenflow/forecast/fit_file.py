@@ -93,8 +93,11 @@ def read_fit(path: str | Path) -> Fit:
 
 
 def _settings(law: Law) -> dict[str, Any]:
-    return asdict(law) if isinstance(law, TransportLaw) else {}
+    return {"reference": law.reference, "feedback": law.feedback} if isinstance(law, TransportLaw) else {}
 
 
 def _law(name: str, settings: dict[str, Any]) -> Law:
-    return TransportLaw(**settings) if name == TransportLaw.name else law_named(name)
+    if name != TransportLaw.name:
+        return law_named(name)
+    # Earlier files hold the tolerance of a coarser rule, which is no part of a fit.
+    return TransportLaw(settings["reference"], settings["feedback"])

@@ -8,16 +8,31 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import PchipInterpolator
 
-__all__ = ["forecast_nodes", "interpolated"]
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.laws.rate_path import NOISE_POWER, RatePath, rate_path
+
+__all__ = ["forecast_nodes", "forecast_steps", "interpolated"]
 
 # Fewer steps than this are evaluated one by one.
-FEW = 600
-EVEN, EARLY, AFTER_CHANGE = 160, 60, 12
-# A change of rate by this share of the peak, within one update, is one that the loss answers with a bend.
-SUDDEN = 0.02
-MOST_CHANGES = 20
+FEW = 1000
+EVEN, EARLY = 160, 120
+# A path of the schedule this coarse has its knots where the loss must have nodes.
+COARSE = 2e-3
+# A sudden change of the rate, or of its slope: by more than this many tolerances of the path.
+SUDDEN = 12.0
+# After it nodes are graded, from this share of the run on (noise relaxes over a few hundredths of it).
+GRADED_FROM, AFTER_CHANGE, MOST_AFTER = 2e-4, 30, 360
 
 Steps = Int[np.ndarray, " step"]
+
+
+def forecast_steps(total: int, warmup: int, every: int, first: int | None) -> Steps:
+    """The steps of a forecast: multiples of `every` from `first` (None: the end of warm-up) on, and the last one."""
+    if every < 1:
+        raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
+    begin = max(warmup if first is None else first, 1)
+    steps = np.arange(-(-begin // every) * every, total + 1, every)
+    return steps if len(steps) and steps[-1] == total else np.append(steps, total)
 
 
 def forecast_nodes(rates: Float[np.ndarray, " update"], steps: Steps) -> Steps:
@@ -25,21 +40,18 @@ def forecast_nodes(rates: Float[np.ndarray, " update"], steps: Steps) -> Steps:
     if len(steps) <= FEW:
         return steps
     first, last = int(steps[0]), int(steps[-1])
-    jumps = np.abs(np.diff(rates[:last])) / rates.max()
-    changes = np.flatnonzero(jumps > SUDDEN) + 1
-    if len(changes) > MOST_CHANGES:
-        changes = changes[np.argsort(jumps[changes - 1])[-MOST_CHANGES:]]
-    graded = np.unique(np.rint(np.geomspace(1, max(last - first, 2), AFTER_CHANGE)).astype(np.int64))
-    nodes = np.concatenate(
-        [
-            np.linspace(first, last, EVEN),
-            np.geomspace(first, last, EARLY),
-            changes,
-            (changes[:, None] + graded).ravel(),
-            _bends(rates[:last]),
-        ]
-    )
-    nodes = np.unique(np.rint(nodes).astype(np.int64))
+    path = rate_path(rates[:last] / rates[:last].max(), COARSE)
+    changes = _sudden(path)
+    count = min(AFTER_CHANGE, max(MOST_AFTER // max(len(changes), 1), 6))
+    graded = np.concatenate([[0.0, 1.0, 2.0], np.geomspace(max(GRADED_FROM * last, 3.0), last, count)])
+    found = [
+        np.linspace(first, last, EVEN),
+        np.geomspace(first, last, EARLY),
+        (np.floor(path.positions)[:, None] + np.array([-1.0, 0.0, 1.0])).ravel(),
+        0.5 * (path.positions[1:] + path.positions[:-1]),
+        (changes[:, None] + graded).ravel(),
+    ]
+    nodes = np.unique(np.rint(np.concatenate(found)).astype(np.int64))
     return nodes[(nodes >= first) & (nodes <= last)]
 
 
@@ -50,11 +62,13 @@ def interpolated(nodes: Steps, values: Float[np.ndarray, " node"], steps: Steps)
     return PchipInterpolator(nodes, values)(steps)
 
 
-def _bends(rates: Float[np.ndarray, " update"]) -> Float[np.ndarray, " node"]:
-    """Steps where a decay begins or ends: the rate's slope (peak rates per run) changes by more than 1."""
-    slope = np.diff(rates) / rates.max() * len(rates)
-    turns = np.flatnonzero(np.abs(np.diff(slope)) > 1.0) + 1
-    if len(turns) == 0 or len(turns) > MOST_CHANGES:
-        return np.zeros(0)
-    graded = np.rint(np.geomspace(1, len(rates) / 10, AFTER_CHANGE))
-    return (turns[:, None] + np.concatenate([[0.0], graded])).ravel()
+def _sudden(path: RatePath) -> Float[np.ndarray, " change"]:
+    """Positions of jumps, and of bends that are sharper than those of a smooth curve, the strongest first kept."""
+    before, after = path.before**NOISE_POWER, path.after**NOISE_POWER
+    lengths = np.diff(path.positions)
+    slopes = (before[1:] - after[:-1]) / lengths
+    reach = np.minimum(np.append(lengths, np.inf), np.insert(lengths, 0, np.inf))
+    bends = np.abs(np.diff(np.concatenate([[0.0], slopes, [0.0]]))) * reach
+    strength = np.maximum(np.abs(after - before), np.where(np.isfinite(bends), bends, 0.0))
+    strongest = np.argsort(strength)[::-1][: MOST_AFTER // 6]
+    return path.positions[strongest[strength[strongest] > SUDDEN * COARSE]]

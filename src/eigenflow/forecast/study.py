@@ -14,7 +14,7 @@ from eigenflow.forecast.fitting import fit_law
 from eigenflow.forecast.intervals import predict_interval
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.laws.registry import LAWS, law_named
-from eigenflow.forecast.path import forecast_nodes, interpolated
+from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.scores import score_forecast
 
@@ -145,11 +145,8 @@ class Study:
             every: Spacing of the forecast's steps; the last step is always there.
             first: First step; None: the end of warm-up.
         """
-        if every < 1:
-            raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
+        steps = forecast_steps(schedule.total, schedule.warmup, every, first)
         chosen = self.checked_size(size)
-        begin = max(schedule.warmup if first is None else first, 1)
-        steps = np.unique(np.append(np.arange(-(-begin // every) * every, schedule.total + 1, every), schedule.total))
         return self.fit_for(law, chosen).predict(schedule, steps, chosen)
 
     def predict_at(self, curve: Curve, *, law: str | None = None) -> Forecast:

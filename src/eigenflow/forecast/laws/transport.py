@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from eigenflow.forecast.laws.blocks import RateBlocks, rate_blocks
 from eigenflow.forecast.laws.protocol import History, Parameter
-from eigenflow.forecast.laws.relaxation import power_age, relaxed_share
+from eigenflow.forecast.laws.rate_path import Clock, RatePath, rate_path
+from eigenflow.forecast.laws.relaxation import power_age, relaxed_area, relaxed_share
 
 __all__ = ["PreparedCurve", "TransportLaw"]
 
@@ -56,27 +56,18 @@ class PreparedCurve:
     """What of a curve does not depend on parameters.
 
     Attributes:
-        blocks: Its schedule, in units of its peak rate.
-        block: Block of the last update before each observation.
-        done: Updates of that block that were done.
-        is_past: Whether a block had begun before an observation.
-        noise_scale: ln of (reference batch / batch) of each block; 0 where the batch does not change.
+        path: Its learning rate in units of the peak; with a batch that changes, times first batch / batch.
+        clock: Along the knots of the path and the observations.
+        knots: Positions of the knots in the clock.
+        observed: Positions of the observations in the clock.
+        is_past: Whether a knot lies before an observation.
     """
 
-    blocks: RateBlocks
-    block: Int[np.ndarray, " point"]
-    done: Points
+    path: RatePath
+    clock: Clock
+    knots: Int[np.ndarray, " knot"]
+    observed: Int[np.ndarray, " point"]
     is_past: np.ndarray
-    noise_scale: Float[np.ndarray, " block"]
-
-    def clock(self, exponent: float) -> tuple[np.ndarray, Points, np.ndarray, Points]:
-        """Give the age before each block and at each observation, in updates, and their derivatives by the exponent."""
-        weights, slopes = self.blocks.powers(exponent)
-        found = []
-        for per_update in (weights, slopes):
-            edge = np.concatenate([[0.0], np.cumsum(per_update * np.diff(self.blocks.edges))])
-            found += [edge[:-1], edge[self.block] + per_update[self.block] * self.done]
-        return found[0], found[1], found[2], found[3]
 
 
 @dataclass(frozen=True)
@@ -104,12 +95,13 @@ class TransportLaw:
         reference: Updates at the peak rate (sum of learning rates / peak) of the run whose age is 1; a fit takes
             its longest curve.
         feedback: Whether noise is proportional to the bias.
-        tolerance: Of the blocks that the schedule is compressed to (see `rate_blocks`).
+        tolerance: Of the path that a schedule is followed by, in (rate / peak)^0.66 (see `rate_path`): ln(loss) is
+            off by B times as much at most.
     """
 
     reference: float = 1.0
     feedback: bool = True
-    tolerance: float = 0.01
+    tolerance: float = 1e-4
 
     name = "transport"
     parameters = PARAMETERS
@@ -119,25 +111,25 @@ class TransportLaw:
         return replace(self, reference=max(float(h.times[-1] / h.rates.max()) for h in histories))
 
     def prepare(self, history: History) -> PreparedCurve:
-        """Compress the schedule and place the observations in it."""
+        """Follow the schedule by a few straight pieces, and place the observations in it."""
         rates = history.rates / history.rates.max()
-        blocks = rate_blocks(rates, self.tolerance, int(history.steps[0]) // 2)
-        scale = np.zeros(len(blocks.rates))
-        if history.batch is not None:
-            blocks, scale = _split_by_batch(blocks, rates, history.batch)
-        block = np.clip(np.searchsorted(blocks.edges, history.steps, side="left") - 1, 0, len(blocks.rates) - 1)
-        done = (history.steps - blocks.edges[block]).astype(np.float64)
-        is_past = blocks.edges[:-1][None, :] < history.steps[:, None]
-        return PreparedCurve(blocks, block, done, is_past, scale)
+        noisy = rates if history.batch is None else rates * (history.batch[0] / history.batch)
+        path = rate_path(noisy, self.tolerance)
+        steps = history.steps.astype(np.float64)
+        grid = np.unique(np.concatenate([path.positions, steps]))
+        knots, observed = np.searchsorted(grid, path.positions), np.searchsorted(grid, steps)
+        is_past = path.positions[None, :] < steps[:, None]
+        return PreparedCurve(path, Clock.at(rates, grid), knots, observed, is_past)
 
     def evaluate(self, theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve) -> tuple[Points, Gradient]:
         """Give ln(loss) at each observation, and its derivatives with respect to `theta`."""
         offset = float(np.exp(theta[OFFSET])) * self.reference
-        before, now, before_slope, now_slope = prepared.clock(float(theta[CLOCK]))
-        edge_age = _Age.of(before, before_slope, offset, self.reference)
-        age = _Age.of(now, now_slope, offset, self.reference)
+        clock, slope = prepared.clock.power_sums(float(theta[CLOCK]))
+        age, knot_age = (
+            _Age.of(clock[at], slope[at], offset, self.reference) for at in (prepared.observed, prepared.knots)
+        )
         log_bias, by_bias = _bias(theta, age)
-        noise, by_noise = _noise(theta, prepared, age, edge_age, offset / (offset + self.reference))
+        noise, by_noise = _noise(theta, prepared, age, knot_age, offset / (offset + self.reference))
         if self.feedback:
             return log_bias + np.log1p(noise), by_bias + by_noise / (1.0 + noise)[:, None]
         # Noise in units of L_inf (1 + A) (the bias at the reference), added.
@@ -174,52 +166,89 @@ def _bias(theta: Float[np.ndarray, " parameter"], age: _Age) -> tuple[Points, Gr
 
 
 def _noise(
-    theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve, age: _Age, edge_age: _Age, start_age: float
+    theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve, age: _Age, knot_age: _Age, start_age: float
 ) -> tuple[Points, Gradient]:
-    """B sum_j (w_j - w_(j-1)) H(u_j) / H_ref and its derivatives; `start_age` is X before the first update."""
-    alpha, power = float(theta[ALPHA]), float(theta[POWER])
+    """B sum_j (w_j - w_(j-1)) H(u_j) / H_ref and its derivatives; `start_age` is X before the first update.
+
+    Along a straight piece the sum over updates is an integral, slope times (G(u_begin) - G(u_end)), G the integral of H.
+    """
+    alpha = float(theta[ALPHA])
     rate, breadth = float(np.exp(theta[RELAXATION])), float(np.exp(theta[BREADTH]))
-    time, time_by_alpha = power_age(age.log, alpha)
-    edge_time, edge_by_alpha = power_age(edge_age.log, alpha)
-    speed, edge_speed = np.exp(alpha * age.log), np.exp(alpha * edge_age.log)
+    time, by_theta = _effective_time(age, alpha)
+    knot_time, knot_by_theta = _effective_time(knot_age, alpha)
+    path = _Weights.of(prepared.path, float(theta[POWER]), knot_time, knot_by_theta)
 
-    log_weights = prepared.blocks.log_rates + prepared.noise_scale
-    weights = np.where(prepared.blocks.is_on, np.exp(power * log_weights), 0.0)
-    change = np.diff(weights, prepend=0.0)
-    change_by_power = np.diff(weights * log_weights, prepend=0.0)
-
-    elapsed = np.where(prepared.is_past, time[:, None] - edge_time, 0.0)
-    share, by_time, by_rate, by_breadth = relaxed_share(elapsed, rate, breadth)
-    pull = np.where(prepared.is_past, by_time * change, 0.0)
+    elapsed = np.where(prepared.is_past, time[:, None] - knot_time, 0.0)
+    (share, slope, share_by_breadth), (area, area_by_breadth) = relaxed_area(elapsed, rate, breadth)
+    value = share @ path.jumps + area @ path.bends
+    # How the value moves with the distance of each knot in effective time.
+    pull = np.where(prepared.is_past, slope * path.jumps + share * path.bends, 0.0)
     pulled = pull.sum(axis=1)
 
+    gradient = np.zeros((len(value), len(PARAMETERS)))
+    gradient[:, POWER] = share @ path.jumps_by_power + area @ path.bends_by_power
+    gradient[:, RELAXATION] = (elapsed * pull).sum(axis=1) - area @ path.bends
+    gradient[:, BREADTH] = share_by_breadth @ path.jumps + area_by_breadth @ path.bends
+    for k in (ALPHA, OFFSET, CLOCK):
+        gradient[:, k] = by_theta[k] * pulled - pull @ knot_by_theta[k] + area @ path.bends_by_time[k]
+
     # The reference: the peak rate from the beginning to X = 1.
-    log_start = np.log(start_age)
-    start_time, start_by_alpha = power_age(np.array([log_start]), alpha)
+    start = np.array([np.log(start_age)])
+    start_time, start_by_alpha = power_age(start, alpha)
     full, full_by_time, full_by_rate, full_by_breadth = (float(x[0]) for x in relaxed_share(-start_time, rate, breadth))
-    start_by_offset = np.exp(alpha * log_start) * (1.0 - start_age)
+    of_full = np.zeros(len(PARAMETERS))
+    of_full[RELAXATION], of_full[BREADTH] = full_by_rate, full_by_breadth
+    of_full[ALPHA] = -full_by_time * float(start_by_alpha[0])
+    of_full[OFFSET] = -full_by_time * float(np.exp(alpha * start[0])) * (1.0 - start_age)
 
     scale = float(np.exp(theta[NOISE])) / full
-    noise = scale * (share @ change)
-    gradient = np.zeros((len(noise), len(PARAMETERS)))
+    noise = scale * value
+    gradient = scale * (gradient - value[:, None] * of_full / full)
     gradient[:, NOISE] = noise
-    gradient[:, POWER] = scale * (share @ change_by_power)
-    gradient[:, RELAXATION] = scale * (by_rate @ change) - noise * full_by_rate / full
-    gradient[:, BREADTH] = scale * (by_breadth @ change) - noise * full_by_breadth / full
-    gradient[:, ALPHA] = scale * (time_by_alpha * pulled - pull @ edge_by_alpha)
-    gradient[:, ALPHA] += noise * full_by_time * float(start_by_alpha[0]) / full
-    gradient[:, OFFSET] = scale * (speed * age.by_offset * pulled - pull @ (edge_speed * edge_age.by_offset))
-    gradient[:, OFFSET] += noise * full_by_time * start_by_offset / full
-    gradient[:, CLOCK] = scale * (speed * age.by_clock * pulled - pull @ (edge_speed * edge_age.by_clock))
     return noise, gradient
 
 
-def _split_by_batch(
-    blocks: RateBlocks, rates: Float[np.ndarray, " update"], batch: Float[np.ndarray, " update"]
-) -> tuple[RateBlocks, Float[np.ndarray, " block"]]:
-    """Blocks in which the batch is constant too, and ln(first batch / batch) of each."""
-    edges = np.union1d(blocks.edges, np.flatnonzero(np.diff(batch) != 0) + 1)
-    means = np.add.reduceat(rates, edges[:-1]) / np.diff(edges)
-    is_on = means > 0
-    split = RateBlocks(edges, means, np.log(np.where(is_on, means, 1.0)), is_on)
-    return split, np.log(batch[0] / batch[edges[:-1]])
+def _effective_time(age: _Age, alpha: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The effective time u(X) and its derivatives with respect to alpha, ln(s0) and p."""
+    time, by_alpha = power_age(age.log, alpha)
+    speed = np.exp(alpha * age.log)
+    return time, {ALPHA: by_alpha, OFFSET: speed * age.by_offset, CLOCK: speed * age.by_clock}
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """w = rate^q along a path, straight in effective time between its knots: jumps and changes of slope.
+
+    Attributes:
+        jumps: Of w at each knot.
+        bends: Change of dw/du at each knot.
+        jumps_by_power: Derivatives of `jumps` with respect to q.
+        bends_by_power: Derivatives of `bends` with respect to q.
+        bends_by_time: Derivatives of `bends` with respect to what moves the knots' times.
+    """
+
+    jumps: Float[np.ndarray, " knot"]
+    bends: Float[np.ndarray, " knot"]
+    jumps_by_power: Float[np.ndarray, " knot"]
+    bends_by_power: Float[np.ndarray, " knot"]
+    bends_by_time: dict[int, Float[np.ndarray, " knot"]]
+
+    @classmethod
+    def of(cls, path: RatePath, power: float, times: np.ndarray, by_theta: dict[int, np.ndarray]) -> "_Weights":
+        (before, before_slope), (after, after_slope) = path.powers(power)
+        apart = np.diff(times)
+        per_time = np.where(apart > 0, 1.0 / np.where(apart > 0, apart, 1.0), 0.0)
+        slopes = (before[1:] - after[:-1]) * per_time
+        by_power = (before_slope[1:] - after_slope[:-1]) * per_time
+        return cls(
+            after - before,
+            _changes(slopes),
+            after_slope - before_slope,
+            _changes(by_power),
+            {k: _changes(-slopes * np.diff(moved) * per_time) for k, moved in by_theta.items()},
+        )
+
+
+def _changes(slopes: Float[np.ndarray, " piece"]) -> Float[np.ndarray, " knot"]:
+    """Change of slope at every knot; the rate is constant after the last one."""
+    return np.diff(np.concatenate([[0.0], slopes, [0.0]]))
