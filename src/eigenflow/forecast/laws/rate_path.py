@@ -1,8 +1,8 @@
 """A schedule as few straight pieces and jumps, and the clock along it: what sums over every update come down to.
 
-The noise that a learning rate leaves is a mean of w = rate^q over the past, weighted by the relaxation kernel, so a path
-that is nowhere further from w than a tolerance gives a noise that is no further off. Where rates change slowly, lines
-join the middles of updates (or of runs of one rate); a sudden change is a jump at the border between two of them.
+The noise that a learning rate leaves is a mean of w = rate^q over the past, weighted by the relaxation kernel, so a
+path that is nowhere further from w than a tolerance gives a noise that is no further off. Where rates change slowly,
+lines join the middles of updates (or of runs of one rate); a sudden change is a jump at the border between two of them.
 """
 
 import itertools
@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 
 __all__ = ["Clock", "RatePath", "rate_path"]
 
-# Parameters with which a path is straight within its tolerance: those of language models (q, alpha, s0, r / alpha). Knots
-# lie on the schedule, so with others a path is off between its knots only.
+# Parameters with which a path is straight within its tolerance: those of language models (q, alpha, s0, r / alpha).
+# Knots lie on the schedule, so with others a path is off between its knots only.
 NOISE_POWER, AGE_POWER, AGE_OFFSET, RELAXATION = 0.66, 0.33, 0.0025, 670.0
 # A change within one update is a jump if a line over that update would be off by this many eighths of the tolerance.
 JUMP = 8.0
@@ -27,7 +27,8 @@ class RatePath:
     """A learning rate in straight pieces.
 
     Attributes:
-        positions: Of the knots, in updates from 0: a border between two updates for a jump, the middle of a run of one rate for a bend.
+        positions: Of the knots, in updates from 0: for a jump a border between two updates, for a bend the middle of
+            a run of one rate.
         before: Rate on the left of each knot; 0 on the left of the first, at position 0.
         after: Rate on its right.
     """

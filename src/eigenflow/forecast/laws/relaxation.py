@@ -1,6 +1,6 @@
 """How noise that a learning rate brought in is lost again, and the clock that this runs on: values and derivatives.
 
-Everything here is elementary: jumps and straight pieces of past learning rates add up in `transport.py` without quadrature.
+Everything here is elementary: jumps and straight pieces of past learning rates add up without quadrature.
 """
 
 import numpy as np

@@ -170,7 +170,7 @@ def _noise(
 ) -> tuple[Points, Gradient]:
     """B sum_j (w_j - w_(j-1)) H(u_j) / H_ref and its derivatives; `start_age` is X before the first update.
 
-    Along a straight piece the sum over updates is an integral, slope times (G(u_begin) - G(u_end)), G the integral of H.
+    Along a straight piece the sum over updates is an integral, the slope times G(u_begin) - G(u_end), G that of H.
     """
     alpha = float(theta[ALPHA])
     rate, breadth = float(np.exp(theta[RELAXATION])), float(np.exp(theta[BREADTH]))
