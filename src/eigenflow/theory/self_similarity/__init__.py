@@ -1,0 +1,14 @@
+"""Self-similarity as measured: frontiers, data collapse, amplitude growth and the dissipation law. No torch."""
+
+from eigenflow.theory.self_similarity.collapse import Collapse as Collapse
+from eigenflow.theory.self_similarity.collapse import collapse as collapse
+from eigenflow.theory.self_similarity.collapse import shell_collapse as shell_collapse
+from eigenflow.theory.self_similarity.frontier import COORDINATES as COORDINATES
+from eigenflow.theory.self_similarity.frontier import Frontier as Frontier
+from eigenflow.theory.self_similarity.frontier import frontiers as frontiers
+from eigenflow.theory.self_similarity.growth import AmplitudeGrowth as AmplitudeGrowth
+from eigenflow.theory.self_similarity.growth import amplitude_growth as amplitude_growth
+from eigenflow.theory.self_similarity.growth import dissipation_law as dissipation_law
+from eigenflow.theory.self_similarity.growth import dissipation_rate as dissipation_rate
+from eigenflow.theory.self_similarity.power_in_time import PowerInTime as PowerInTime
+from eigenflow.theory.self_similarity.power_in_time import fit_power as fit_power

@@ -1,0 +1,91 @@
+"""Amplitude at the frontier, and the dissipation of the whole.
+
+"Polynomial amplitude growth" means different things for different densities (theory.md 3.2), so each is measured:
+over modes within half a decade of the frontier lambda*,
+
+    energy_density     sum g^2 / lambda*         the energy density of the equation
+    amplitude_density  sum |g| / lambda*         the density of |g|, the equation's amplitude form
+    amplitude          root mean square g        of a single mode
+
+A density per unit lambda grows where its profile narrows faster than it loses: that is compression, not a gain of
+energy, which only dissipates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from eigenflow.shells import ShellBudget
+from eigenflow.theory.self_similarity.frontier import Frontier
+from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
+
+__all__ = ["AmplitudeGrowth", "amplitude_growth", "dissipation_law", "dissipation_rate"]
+
+HALF_WIDTH = 10.0**0.5
+
+
+@dataclass(frozen=True)
+class AmplitudeGrowth:
+    """What stands at the frontier over time.
+
+    Attributes:
+        times: Times at which the frontier is known and has modes around it.
+        energy_density: In loss time.
+        amplitude_density: In loss^(1/2) time.
+        amplitude: In loss^(1/2).
+        seed: Of the fits' bootstrap.
+    """
+
+    times: Float[np.ndarray, " time"]
+    energy_density: Float[np.ndarray, " time"]
+    amplitude_density: Float[np.ndarray, " time"]
+    amplitude: Float[np.ndarray, " time"]
+    seed: int = 0
+
+    def power(self, name: str) -> PowerInTime:
+        """The power of time that one of the three follows; raises ArgumentError where there are too few times."""
+        return fit_power(self.times, getattr(self, name), name=f"{name} at the frontier", seed=self.seed)
+
+
+def amplitude_growth(data: xr.Dataset, frontier: Frontier, *, seed: int = 0) -> AmplitudeGrowth:
+    """Measure the amplitude of modes around the frontier.
+
+    Args:
+        data: Measurements of a run.
+        frontier: In the coordinate "eigenvalue".
+        seed: Of the intervals.
+    """
+    rows = np.searchsorted(data["time"].values, frontier.times)
+    eigenvalue, g = data["eigenvalue"].values[rows], data["coefficient"].values[rows]
+    place = frontier.position[:, None]
+    near = (eigenvalue > place / HALF_WIDTH) & (eigenvalue < place * HALF_WIDTH)
+    count = near.sum(1)
+    has_modes = count > 0
+    energy, size = (g**2 * near).sum(1), (np.abs(g) * near).sum(1)
+    return AmplitudeGrowth(
+        frontier.times[has_modes],
+        (energy / frontier.position)[has_modes],
+        (size / frontier.position)[has_modes],
+        np.sqrt(energy / np.maximum(count, 1))[has_modes],
+        seed,
+    )
+
+
+def dissipation_rate(budget: ShellBudget) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
+    """Energy lost per time by the gradient-descent part of each measured update, at the middle of the update."""
+    lengths = budget.step_size.values
+    rate = budget.dissipation.sum("shell").values / np.where(lengths > 0, lengths, 1.0)
+    return (budget.time + 0.5 * budget.step_size).values, np.where(lengths > 0, rate, 0.0)
+
+
+def dissipation_law(budget: ShellBudget, *, start: float = 0.0, seed: int = 0) -> PowerInTime:
+    """Fit dissipation ~ t^-p from a time on; -exponent is p, one more than the loss exponent.
+
+    Raises:
+        ArgumentError: If there are fewer than 8 times.
+    """
+    times, rate = dissipation_rate(budget)
+    late = times >= start
+    return fit_power(times[late], rate[late], name="dissipation", seed=seed)
