@@ -30,6 +30,7 @@ def test_file_of_the_user(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (["train.loss=hinge"], r"train\.loss.*cross_entropy"),
         (["train.stesp=5"], r"'train\.stesp' is not a known key.*steps"),
         (["trian.steps=5"], r"'trian' is not a known key.*train"),
         (["train.steps=-5", "model.width=0"], r"(?s)train\.steps.*-5.*|model\.width"),

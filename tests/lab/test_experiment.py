@@ -14,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 from safetensors.torch import load_file
+from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.errors import NonFiniteError, RunFolderError
@@ -117,6 +118,29 @@ def assert_same_run(run, whole):
     scale = float(whole.measurements["energy"].max())
     for name in set(invariant) & {"energy", "dissipation", "transfer", "eigenvalue"}:
         xr.testing.assert_allclose(run.measurements[name], whole.measurements[name], rtol=1e-6, atol=1e-12 * scale)
+
+
+@pytest.fixture(scope="module")
+def entropy_run(tmp_path_factory):
+    config = load_config("digits", [*SMALL, "train.loss=cross_entropy", "train.learning_rate=0.2"])
+    return config, run_experiment(config, tmp_path_factory.mktemp("entropy") / "run")
+
+
+def test_cross_entropy_is_trained_and_recorded(entropy_run):
+    """The trained loss is torch's own, the energy 1 / p_y - 1; all by the network that the checkpoint holds."""
+    config, run = entropy_run
+    assert run.header["probe"]["loss"] == "cross_entropy" and not run.header["probe"]["is_quadratic"]
+    data, logged = run.measurements, run.losses.set_index("step")["loss"]
+    np.testing.assert_allclose(data["probe_loss"], logged.loc[list(run.measured_steps)], rtol=1e-12)
+    task, model = load_task(config.task), build_model(64, 10, config.model)
+    log_p = model(task.inputs).detach().log_softmax(-1)[torch.arange(10), task.labels]
+    assert float(logged[0]) == pytest.approx(float(-log_p.mean()), rel=1e-12)
+    assert float(data["total_energy"][0]) == pytest.approx(float((torch.exp(-log_p) - 1).mean()), rel=1e-12)
+    test_loss = nn.functional.cross_entropy(model(task.test_inputs).detach(), task.test_labels)
+    assert float(data["holdout_loss"][0]) == pytest.approx(float(test_loss), rel=1e-12)
+    assert float(logged.iloc[-1]) < 0.1 * float(logged.iloc[0])
+    budget = ef.shell_budget(run)
+    assert np.abs(budget.residual.values).max() <= 1e-12 * float(budget.energy.sum("shell").max())
 
 
 def killed_run(folder, seed):

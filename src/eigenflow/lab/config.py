@@ -58,7 +58,7 @@ class TrainConfig(Section):
     """Gradient descent, heavy ball or Adam, on full batches or minibatches."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    loss: Literal["mse", "half_mean", "half_sum"] = "mse"
+    loss: Literal["mse", "half_mean", "half_sum", "cross_entropy"] = "mse"
     learning_rate: float = Field(1.0, gt=0)
     momentum: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

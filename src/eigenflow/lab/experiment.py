@@ -136,9 +136,10 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
         torch.set_num_threads(config.measure.threads)
     task = load_task(config.task)
     model = build_model(task.inputs.shape[1], task.targets.shape[1], config.model)
-    holdout = (task.test_inputs, task.test_targets) if len(task.test_inputs) else None
-    probe = Probe(model, task.inputs, task.targets, loss=config.train.loss, holdout=holdout)
-    trainer = Trainer(model, task.inputs, task.targets, config.train)
+    targets, test_targets = task.targets_of(config.train.loss)
+    holdout = (task.test_inputs, test_targets) if len(task.test_inputs) else None
+    probe = Probe(model, task.inputs, targets, loss=config.train.loss, holdout=holdout)
+    trainer = Trainer(model, task.inputs, targets, config.train)
     return trainer, probe, [int(s) for s in log_steps(config.train.steps, count=config.measure.count)]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -15,12 +15,18 @@ __all__ = ["Task", "load_task"]
 
 @dataclass(frozen=True)
 class Task:
-    """Training and test samples; targets are one-hot with mean zero over the classes."""
+    """Training and test samples; targets are one-hot with mean zero over the classes, labels the classes' numbers."""
 
     inputs: Float[Tensor, "samples features"]
     targets: Float[Tensor, "samples classes"]
     test_inputs: Float[Tensor, "tests features"]
     test_targets: Float[Tensor, "tests classes"]
+    labels: Int[Tensor, " samples"]
+    test_labels: Int[Tensor, " tests"]
+
+    def targets_of(self, loss: str) -> tuple[Tensor, Tensor]:
+        """Training and test targets as a loss takes them: labels for "cross_entropy", else values."""
+        return (self.labels, self.test_labels) if loss == "cross_entropy" else (self.targets, self.test_targets)
 
 
 def load_task(config: TaskConfig) -> Task:
@@ -35,4 +41,5 @@ def load_task(config: TaskConfig) -> Task:
     one_hot = np.eye(10)[labels] - 0.1
     order = np.random.default_rng(config.seed).permutation(len(pixels))
     train, test = order[: config.samples], order[config.samples : config.samples + config.holdout]
-    return Task(*(torch.from_numpy(a) for a in (pixels[train], one_hot[train], pixels[test], one_hot[test])))
+    arrays = (pixels[train], one_hot[train], pixels[test], one_hot[test], labels[train], labels[test])
+    return Task(*(torch.from_numpy(a) for a in arrays))

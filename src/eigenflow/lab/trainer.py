@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from eigenflow.lab.config import TrainConfig
 from eigenflow.tangent import loss_factor
@@ -29,14 +30,15 @@ class Trainer:
     Args:
         model: Trained in place.
         inputs: All training inputs.
-        targets: Their targets, in the shape of the outputs.
+        targets: Their targets, in the shape of the outputs; for cross-entropy class labels.
         config: Optimizer, loss, batches, seed.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, config: TrainConfig):
         self.model, self.inputs, self.targets, self.config = model, inputs, targets, config
         self.batch_size = config.batch_size or len(inputs)
-        self.factor = loss_factor(config.loss, self.batch_size, targets[0].numel())
+        self.has_labels = config.loss == "cross_entropy"
+        self.factor = 1.0 if self.has_labels else loss_factor(config.loss, self.batch_size, targets[0].numel())
         rate, decay = config.learning_rate, config.weight_decay
         if config.optimizer == "adam":
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
@@ -48,11 +50,16 @@ class Trainer:
         for step in range(start, self.config.steps):
             rows = self.batch(step)
             self.optimizer.zero_grad()
-            miss = self.model(self.inputs[rows]) - self.targets[rows]
-            loss = 0.5 * self.factor * (miss**2).sum()
+            loss = self.loss(self.model(self.inputs[rows]), self.targets[rows])
             loss.backward()
             self.optimizer.step()
             yield Update(step, float(loss.detach()), self.batch_size)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The trained loss of one batch."""
+        if self.has_labels:
+            return functional.cross_entropy(outputs, targets)
+        return 0.5 * self.factor * ((outputs - targets) ** 2).sum()
 
     def batch(self, step: int) -> slice | Tensor:
         """Samples of one update: all of them, or the next part of the epoch's permutation."""

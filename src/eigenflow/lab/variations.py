@@ -87,7 +87,7 @@ def with_equal_stability(config: ExperimentConfig, base: ExperimentConfig) -> Ex
 def _largest_eigenvalue(config: ExperimentConfig) -> float:
     task = load_task(config.task)
     model = build_model(task.inputs.shape[1], task.targets.shape[1], config.model)
-    point = Probe(model, task.inputs, task.targets, loss=config.train.loss).at()
+    point = Probe(model, task.inputs, task.targets_of(config.train.loss)[0], loss=config.train.loss).at()
     return float(torch.linalg.eigvalsh(point.dense())[-1])
 
 

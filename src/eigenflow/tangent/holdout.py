@@ -7,8 +7,9 @@ With J_x and J_X the Jacobians of the test and the probe error at the same param
     e'_x - e_x = -eta (path average of J_x) J_X^T e_X        for a step of gradient descent.
 
 The test error is driven, not autonomous: its energy may rise. Each error carries its own set's normalisation, so
-that both losses are ||e||^2 / 2. A product with K costs one reverse pass on the probe samples and one forward pass on
-the test samples, whatever their numbers.
+that both squared losses are ||e||^2 / 2. For other losses these lines hold for the outputs z_x and J_net in place of
+e_x and J_x, and there the exact parts of the test loss's change are taken (`holdout_step`). A product with K costs one
+reverse pass on the probe samples and one forward pass on the test samples, whatever their numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,21 +102,27 @@ class HoldoutPoint:
 
 @dataclass(frozen=True)
 class HoldoutStep:
-    """One update, seen by the holdout set. Squared losses.
+    """One update, seen by the holdout set.
 
-    The test loss changes by exactly gradient + optimizer + remainder.
+    The test loss changes by exactly gradient + optimizer + remainder: the first two are what it would do if the network
+    were linear in its parameters, with the loss itself, so that for every loss the last is the network's alone.
 
     Attributes:
+        loss: Test loss before the update.
+        loss_after: After it.
         error: e_x before the update.
         error_after: e_x after it.
-        gradient_error: e_x - dt K(x, X) e_X, after a gradient-descent step on the probe loss, to first order.
-        linear_error: e_x + J_x dtheta, after the update, to first order.
-        gradient: Change of the test loss by the gradient-descent step, first order in the error.
+        gradient_error: e_x of the linearised network after a gradient-descent step on the probe loss; for squared
+            losses e_x - dt K(x, X) e_X.
+        linear_error: e_x of the linearised network after the update; for squared losses e_x + J_x dtheta.
+        gradient: Change of the test loss by the gradient-descent step.
         optimizer: By what the optimizer did beyond it.
         remainder: By the nonlinearity of the network.
-        identity_residual: ||e'_x - e_x - (path average of J_x) dtheta||, relative to the scale of the outputs.
+        identity_residual: ||z'_x - z_x - (path average of J_net) dtheta|| of the outputs, relative to their size.
     """
 
+    loss: float
+    loss_after: float
     error: Float[Tensor, " tests"]
     error_after: Float[Tensor, " tests"]
     gradient_error: Float[Tensor, " tests"]
@@ -137,34 +144,35 @@ def holdout_step(probe: "Probe", before: State, after: State, step_size: float) 
         step_size: Length of the update in time.
 
     Raises:
-        ArgumentError: If the probe has no holdout set, or its loss is not squared.
+        ArgumentError: If the probe has no holdout set, or its loss is sketched.
     """
-    if not probe.loss.is_quadratic:
+    if not probe.loss.is_whole:
         raise ArgumentError(
-            f"The exact one-step change of the test error needs a squared loss ('mse', 'half_mean', 'half_sum'), but "
-            f"`loss` is '{probe.loss.name}'. HoldoutPoint.product works for every loss."
+            f"The exact one-step change of the test error needs all of the error, but `loss` is '{probe.loss.name}'. "
+            f"Take the loss itself; HoldoutPoint.product works for sketches too."
         )
-    old, new = probe.holdout_at(before), probe.holdout_at(after)
-    update = {name: new.test.parameters[name] - p for name, p in old.test.parameters.items()}
-    error, error_after = old.error, new.error
-    gradient_error = error + step_size * old.rate()
-    linear_error = error + old.test.push(update)
-    ends = [0.5 * float(e @ e) for e in (error, gradient_error, linear_error, error_after)]
-    path = torch.zeros_like(error)
+    old, new = probe.holdout_at(before), probe.holdout_at(after).test
+    test = old.test
+    update = {name: new.parameters[name] - p for name, p in test.parameters.items()}
+    descent = {name: -step_size * g for name, g in old.train.gradient().items()}
+    changes = [test.output_change(direction) for direction in (descent, update)]
+    losses = [float(test.objective.value(test.outputs + change, test.targets)) for change in changes]
+    path = torch.zeros_like(test.outputs)
     for node, weight in zip(*np.polynomial.legendre.leggauss(PATH_NODES), strict=True):
-        moved = {name: p + 0.5 * (float(node) + 1.0) * update[name] for name, p in old.test.parameters.items()}
-        path += 0.5 * float(weight) * probe.holdout_at((moved, old.test.rest)).test.push(update)
-    objective, outputs, targets = old.test.objective, old.test.outputs, old.test.targets
-    scale = torch.linalg.vector_norm(error) + torch.linalg.vector_norm(objective.weigh(outputs, targets, outputs))
-    miss = torch.linalg.vector_norm(error_after - error - path)
+        moved = {name: p + 0.5 * (float(node) + 1.0) * update[name] for name, p in test.parameters.items()}
+        path += 0.5 * float(weight) * probe.holdout_at((moved, test.rest)).test.output_change(update)
+    scale = torch.linalg.vector_norm(test.outputs) + torch.linalg.vector_norm(new.outputs)
+    miss = torch.linalg.vector_norm(new.outputs - test.outputs - path)
     return HoldoutStep(
-        error=error,
-        error_after=error_after,
-        gradient_error=gradient_error,
-        linear_error=linear_error,
-        gradient=ends[1] - ends[0],
-        optimizer=ends[2] - ends[1],
-        remainder=ends[3] - ends[2],
+        loss=test.loss,
+        loss_after=new.loss,
+        error=test.error,
+        error_after=new.error,
+        gradient_error=test.error_after(changes[0]),
+        linear_error=test.error_after(changes[1]),
+        gradient=losses[0] - test.loss,
+        optimizer=losses[1] - losses[0],
+        remainder=new.loss - losses[1],
         identity_residual=float(miss / scale) if float(scale) > 0 else 0.0,
     )
 

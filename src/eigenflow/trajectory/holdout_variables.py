@@ -42,20 +42,19 @@ def holdout_variables(
     shares = -(vectors @ drive) * (vectors @ error)
     rate = torch.zeros(count, dtype=vectors.dtype).index_add_(0, shells, shares.cpu())
     rate[0] += -float(drive @ error) - float(shares.sum())
-    loss = 0.5 * float(step.error @ step.error)
     values = {
-        "holdout_loss": (loss, "loss", "loss on the holdout set before the update"),
+        "holdout_loss": (step.loss, "loss", "loss on the holdout set before the update"),
         "holdout_gradient": (
             step.gradient,
             "loss",
-            "its change by the gradient-descent step, first order in the error",
+            "its change by the gradient-descent step, if the network were linear",
         ),
         "holdout_optimizer": (step.optimizer, "loss", "its change by what the optimizer did beyond that"),
         "holdout_remainder": (step.remainder, "loss", "its change by nonlinearity; the three add up to the whole"),
         "holdout_residual": (
             step.identity_residual,
             "1",
-            "||e'_x - e_x - Jbar_x dtheta|| relative to the outputs (D1)",
+            "||z'_x - z_x - Jbar dtheta|| of the outputs z_x, relative (D1)",
         ),
     }
     variables = {
