@@ -35,3 +35,17 @@ def test_forecast_a_curve_comes_near_the_truth(capsys):
     """Three times the length, a decay that no fitted run has, and the truth is another law: a per cent, not more."""
     assert runpy.run_path(str(EXAMPLES / "forecast_a_curve.py"))["main"]() < 0.01
     assert "converged" in capsys.readouterr().out
+
+
+@pytest.mark.measure
+def test_which_claims_hold_judges_every_run(tmp_path):
+    """Two small runs side by side: the lazy network's operator stands still, the rich one's does not."""
+    small = ["train.steps=300", "measure.count=14", "task.samples=20"]
+    names = ["width 32, rich", "width 32, lazy"]
+    study = runpy.run_path(str(EXAMPLES / "which_claims_hold.py"), run_name="study")
+    table = study["main"](str(tmp_path), names, small, processes=0)
+    assert set(table["run"]) == set(names) and {"C1", "C3.closes"} <= set(table["claim"])
+    moved = [ef.open_run(folder).measurements["trace"] for folder in sorted(tmp_path.glob("width*"))]
+    lazy, rich = (abs(float(trace[-1] / trace[0]) - 1.0) for trace in moved)
+    assert lazy < 0.02 < rich
+    assert (tmp_path / "verdicts.png").stat().st_size > 10_000
