@@ -27,8 +27,8 @@ class Locality:
     Attributes:
         times: Ends of the measured updates that exchanged energy between bounded shells.
         width: Mean distance, weighted by |F|.
-        null_width: The same if every shell exchanged as much as it does, but with partners at any distance. Only
-            below it is there locality.
+        null_width: The same if all pairs of modes turned into each other alike, at any distance and with random signs:
+            |F_ab| ~ sqrt(E_a E_b). Only below it is there locality.
         reach: Distance that holds 90 % of |F|.
         beyond: Sum of |F| over shells that are not neighbours.
         near: The same over neighbours.
@@ -53,7 +53,7 @@ class Locality:
 
     @property
     def relative_width(self) -> Float[np.ndarray, " time"]:
-        """Width over null width: 1 if distance does not matter, 0 if all exchange is between neighbours far apart."""
+        """Width over null width: 1 where distance does not matter, little where only neighbours exchange."""
         return self.width / self.null_width
 
     @property
@@ -88,8 +88,8 @@ def transfer_locality(budget: ShellBudget) -> Locality:
     index = np.abs(np.arange(len(positions))[:, None] - np.arange(len(positions))[None, :])
     profile = np.stack([inner[:, index == k].sum(1) for k in range(1, len(positions))], axis=1) / kept[:, None]
     distances = np.array([apart[index == k].mean() for k in range(1, len(positions))])
-    margins = inner.sum(2)
-    partners = margins[:, :, None] * margins[:, None, :] * (index > 0)
+    root = np.sqrt(np.maximum(budget.energy.values[is_used, 1:-1], 0.0))
+    partners = root[:, :, None] * root[:, None, :] * (index > 0)
     return Locality(
         times=(budget.time + budget.step_size).values[is_used],
         width=(inner * apart).sum((1, 2)) / kept,

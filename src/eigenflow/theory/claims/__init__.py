@@ -15,6 +15,7 @@ from eigenflow.theory.claims.evolution import evolution
 from eigenflow.theory.claims.limits import limits
 from eigenflow.theory.claims.mode_equations import mode_equations
 from eigenflow.theory.claims.rows import attempt
+from eigenflow.theory.claims.self_similarity import self_similarity
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["BANDS", "claims"]
@@ -24,6 +25,7 @@ _TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
     "C2": ("Kato perturbation theory gives coupled mode equations", mode_equations),
     "C3": ("Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S", coarse_graining),
     "C4": ("Drift v = -c(t) lambda^b", drift),
+    "C5": ("Weak coupling gives self-similar solutions", self_similarity),
     "C8": ("Lazy (v = 0) and feature-learning (v != 0) limits", limits),
 }
 

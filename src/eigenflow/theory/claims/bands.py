@@ -19,4 +19,18 @@ BANDS: dict[str, Band] = {
     "C4.sign": (0.0, None),
     "C8.moving": (0.0, None),
     "C8.still": (-0.1, 0.1),
+    # C5. Half the distance that exchange without regard to distance would cover.
+    "C5.local": (None, 0.5),
+    # A tenth of the dissipation: what a closure without a nonlocal source may neglect.
+    "C5.weak": (None, 0.1),
+    # sin^2(0.3) = 0.09: less than a tenth of a shell's energy turns out of it while time grows by a factor e.
+    "C5.kato": (None, 0.3),
+    # One law for all shells explains at least half of what they pass on.
+    "C5.shift": (None, 0.5),
+    # At most half the squared error of the best alternative, on later times.
+    "C5.frontier": (0.5, None),
+    # 20 %: the scatter of a sum of 50 random squares, about what a quarter of a decade holds of a thousand modes.
+    "C5.collapse": (None, 0.2),
+    "C5.amplitude": (0.0, None),
+    "C5.dissipation": (0.5, None),
 }

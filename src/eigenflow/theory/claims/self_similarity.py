@@ -1,0 +1,182 @@
+"""C5: coupling between shells is weak, and the solution is self-similar."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from eigenflow.core.errors import EigenflowError
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
+from eigenflow.theory.kato import kato_ratio
+from eigenflow.theory.locality import transfer_locality
+from eigenflow.theory.log_shift import log_shift
+from eigenflow.theory.self_similarity import (
+    Frontier,
+    amplitude_growth,
+    dissipation_law,
+    frontiers,
+    shell_collapse,
+)
+from eigenflow.theory.verdicts import Claim
+
+__all__ = ["self_similarity"]
+
+Row = Callable[[Evidence, str, str], Claim]
+
+
+def self_similarity(evidence: Evidence) -> list[Claim]:
+    """C5 and its assertions."""
+    tests: dict[str, tuple[str, Row]] = {
+        "C5.local": ("energy moves between neighbours in ln(lambda)", _local),
+        "C5.weak": ("exchange beyond neighbouring shells is weak beside dissipation", _weak),
+        "C5.kato": ("the operator's motion turns shells into one another slowly", _kato),
+        "C5.shift": ("shells pass on energy by the same law everywhere in ln(lambda)", _shift),
+        "C5.frontier": ("the frontier of learned modes moves as a power of time", _frontier),
+        "C5.collapse": ("spectra of all times fall on one curve", _collapse),
+        "C5.amplitude": ("the amplitude density at the frontier grows as a power of time", _amplitude),
+        "C5.dissipation": ("energy dissipates as a power of time", _dissipation),
+    }
+    rows = []
+    for key, (statement, test) in tests.items():
+        try:
+            rows.append(test(evidence, key, statement))
+        except EigenflowError as error:
+            rows.append(undecided(key, statement, str(error)))
+    leading = next(row for row in rows if row.claim == "C5.collapse")
+    return make_claim("C5", "Weak coupling gives self-similar solutions", rows, leading)
+
+
+def resolved_from(evidence: Evidence) -> float:
+    """Time from which the frontier lies inside the spectrum: the largest shell's eigenvalue times t reaches 1."""
+    budget = evidence.budget
+    largest = np.where(budget.energy.values > 0, budget.mean_eigenvalue.values, 0.0).max(1)
+    late = np.flatnonzero(largest * budget.time.values >= 1.0)
+    return float(budget.time.values[late[0]]) if len(late) else np.inf
+
+
+def _local(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = transfer_locality(evidence.budget)
+    return median_row(
+        key,
+        statement,
+        found.relative_width,
+        evidence.rng(),
+        f"mean distance of exchange, {np.median(found.width):.2g} decades, over that of exchange without regard to "
+        f"distance, {np.median(found.null_width):.2g}; 90 % within {np.median(found.reach):.2g} decades, "
+        f"{np.median(found.profile[:, 0]):.0%} between neighbours {1 / found.shells_per_decade:.2g} decade wide; "
+        f"medians over {len(found.times)} updates",
+    )
+
+
+def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = transfer_locality(evidence.budget)
+    return median_row(
+        key,
+        statement,
+        found.nonlocal_share,
+        evidence.rng(),
+        f"median of the energy exchanged beyond neighbours over the energy dissipated, {len(found.times)} updates; "
+        f"between neighbours it is {np.median(found.near / found.dissipated):.2g}, and "
+        f"{np.median(found.open_share):.0%} of all exchange is with the open shells, which is not counted",
+    )
+
+
+def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = kato_ratio(evidence.data)
+    late = found.angle[found.times >= resolved_from(evidence)]
+    angles = late if len(late) else found.angle
+    return median_row(
+        key,
+        statement,
+        angles,
+        evidence.rng(),
+        f"median over {len(angles)} updates of the angle, in radians an e-fold of time, by which a vector leaves its "
+        f"shell (t ||P_a Mdot P_b||_F / |lambda_a - lambda_b| / sqrt(n_b), weighted by energy); beyond neighbours "
+        f"{np.median(found.far_angle):.2g}, in one update {np.median(found.update_angle):.2g}",
+    )
+
+
+def _shift(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = log_shift(evidence.budget, seed=evidence.seed)
+    told = (
+        f"{found.shells:.0f} shells, {len(found.times)} updates; median score of single updates "
+        f"{np.median(found.scores):.2g}; lambda^m times a law of the shift leaves {found.covariant_score:.0%} at its "
+        f"best m = {found.exponent:.2g}"
+    )
+    if found.score is None or found.interval is None:
+        return undecided(key, statement, f"two halves of the updates share no pattern of transfer; {told}")
+    return make_row(key, statement, found.score, found.interval, f"part of the shares that differs by shell; {told}")
+
+
+def _frontier(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = frontiers(evidence.data, seed=evidence.seed)
+    name = "label" if "label" in found else "rank"
+    if name not in found:
+        return undecided(key, statement, "the frontier never lies inside the modes stored one by one")
+    power = found[name].power
+    told = ", ".join(f"{label} {_exponent(frontier)}" for label, frontier in found.items())
+    if "label" not in found:
+        told += "; its label needs `initial_coefficient`, which schema version 3 records"
+    return make_row(
+        key,
+        statement,
+        power.skill,
+        power.skill_interval,
+        f"skill of the power of time on the later half of {power.times} times, against the best alternative "
+        f"({power.best_alternative}), in the {name}; exponents: {told} (in lambda it is -1 for every clock)",
+        beats_alternatives=power.skill > 0,
+    )
+
+
+def _exponent(frontier: Frontier) -> str:
+    try:
+        return f"{frontier.power.exponent:.2g}"
+    except EigenflowError:
+        return "unknown"
+
+
+def _collapse(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = shell_collapse(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+    return make_row(
+        key,
+        statement,
+        found.mismatch,
+        found.mismatch_interval,
+        f"root mean square of ln(energy / curve of the other times), weighted with energy, at E = t^-a F(lambda t^z), "
+        f"a = {found.decay_exponent:.2g}, z = {found.shift_exponent:.2g} "
+        f"[{found.shift_interval[0]:.2g}, {found.shift_interval[1]:.2g}], {len(found.times)} times; a spectrum that "
+        f"only sinks misses by {found.still_mismatch:.2g}",
+        beats_alternatives=found.skill > 0,
+    )
+
+
+def _amplitude(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = frontiers(evidence.data, seed=evidence.seed)
+    if "eigenvalue" not in found:
+        return undecided(key, statement, "the frontier never lies inside the modes stored one by one")
+    grown = amplitude_growth(evidence.data, found["eigenvalue"], seed=evidence.seed)
+    density, energy, single = (grown.power(n) for n in ("amplitude_density", "energy_density", "amplitude"))
+    return make_row(
+        key,
+        statement,
+        density.exponent,
+        density.interval,
+        f"exponent of sum |g| / lambda at the frontier, {density.times} times; of the energy density "
+        f"{energy.exponent:.2g}, of a single mode's amplitude {single.exponent:.2g}; skill on later times "
+        f"{density.skill:.2g} against {density.best_alternative}",
+        beats_alternatives=density.skill > 0,
+    )
+
+
+def _dissipation(evidence: Evidence, key: str, statement: str) -> Claim:
+    law = dissipation_law(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+    return make_row(
+        key,
+        statement,
+        law.skill,
+        law.skill_interval,
+        f"skill of t^{law.exponent:.2f} on the later half of {law.times} times against the best alternative "
+        f"({law.best_alternative}); curvature of ln(dissipation) in ln(t) {law.curvature:.2g} "
+        f"[{law.curvature_interval[0]:.2g}, {law.curvature_interval[1]:.2g}]",
+        beats_alternatives=law.skill > 0,
+    )

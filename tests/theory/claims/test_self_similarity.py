@@ -1,0 +1,59 @@
+"""C5 on runs whose answer is known: every row, by the bands that stand."""
+
+import numpy as np
+import pytest
+
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.self_similarity import self_similarity
+from synthetic_run import DatasetRun, drifting_modes, measure, riccati
+
+LABELS = np.arange(1.0, 301.0) ** -1.5
+
+
+def rows_of(data):
+    return {row.claim: row for row in self_similarity(Evidence(DatasetRun(data)))}
+
+
+@pytest.fixture(scope="module")
+def transported():
+    """b = 1 transport of a power-law spectrum, rho = 1.3, without rotation: the theory's own case."""
+    rho = 1.3
+    path = drifting_modes(
+        LABELS,
+        LABELS**0.75,  # energies lambda^1.5 k^-0 ... ~ lambda0^(1.5 - 1/1.5) in a shell
+        lambda t: (1 + t) ** (rho - 1),
+        lambda t: ((1 + t) ** rho - 1) / rho,
+        lambda t: (rho - 1) / (1 + t),
+    )
+    times = np.concatenate([[0.0], np.geomspace(1.0, 300.0, 30)])
+    return measure(path, times, 0.02 * (1 + times))
+
+
+def test_the_theorys_own_case_is_self_similar(transported):
+    rows = rows_of(transported)
+    for key in ("C5.local", "C5.weak", "C5.kato", "C5.frontier", "C5.collapse", "C5.dissipation"):
+        assert rows[key].verdict == "supported", (key, rows[key])
+    assert "z = 1" in rows["C5.collapse"].reason or "z = 0.9" in rows["C5.collapse"].reason
+    # Energy below lambda0 ~ lambda0^(1.5 - 2/3), so it dissipates as t^-(1 + 1.3 * 0.83).
+    assert "t^-2.0" in rows["C5.dissipation"].reason or "t^-2.1" in rows["C5.dissipation"].reason
+    assert rows["C5"].claim == "C5"
+
+
+def test_a_small_rotating_network_is_not(transported):
+    """Six by six linear network (Riccati): its few modes turn into each other all the time."""
+    times = np.concatenate([[0.0], np.geomspace(0.02, 3.0, 30)])
+    rows = rows_of(measure(riccati(5), times, 1e-3 * (0.1 + times)))
+    assert rows["C5.kato"].verdict != "supported"
+    assert rows["C5.collapse"].verdict != "supported"
+    assert rows["C5"].verdict != "supported"
+
+
+def test_what_is_not_recorded_leaves_its_row_undecided(transported):
+    rows = rows_of(transported.drop_vars(["coupling_matrix", "initial_coefficient"]))
+    assert rows["C5.kato"].verdict == "undecided"
+    assert "method='dense'" in rows["C5.kato"].reason
+    assert "schema version 3" in rows["C5.frontier"].reason
+    single = rows_of(transported.isel(step=[0]))
+    assert {row.verdict for row in single.values()} <= {"undecided", "contradicted", "supported"}
+    assert single["C5.frontier"].verdict == "undecided"
+    assert "two measurements" in single["C5.frontier"].reason
