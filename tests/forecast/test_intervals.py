@@ -9,7 +9,8 @@ import pytest
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out, shipped_calibration
 from eigenflow.forecast.covariates import Covariates
-from eigenflow.forecast.intervals import COMPONENTS, Calibration, measure_spread, predict_interval, prior_conflict
+from eigenflow.forecast.error_scale import COMPONENTS, Calibration
+from eigenflow.forecast.intervals import measure_spread, predict_interval, prior_conflict
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.laws.transport import TransportLaw
@@ -43,7 +44,9 @@ def test_calibration_recovers_weights_and_covers_what_was_left_out():
     learned = calibrate("any", [*cases("a", 150), *cases("b", 150)])
     assert learned.weights[0] == pytest.approx(2.0, rel=0.25)
     assert learned.weights[1] == pytest.approx(0.5, rel=0.35)
-    assert learned.factor == pytest.approx(2.132, rel=0.05)  # the 95 % quantile of Student's law
+    assert learned.freedom == pytest.approx(4.0, rel=0.25)
+    assert learned.factor == pytest.approx(1.0, abs=0.05)  # the model is true: nothing is left to correct
+    assert learned.own_freedom == 0.0  # there was no backtest to learn it from
     fresh = cases("c", 100)
     inside = [np.mean(np.abs(case.errors) <= learned.half_width(case.spread)) for case in fresh]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.03)
@@ -90,7 +93,7 @@ def test_interval_is_nominal_where_law_and_noise_are_known(correlation):
     """The true law, correlated noise of known size: parameters and noise alone must cover 90 % of fresh runs.
 
     40 runs of 15 points; coverage by run scatters by about 0.03 at correlation 0.8 (3 independent points a run)."""
-    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.645, 0, (), {})
+    calibration = Calibration("momentum", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0, 1e9, 0.0, 0, (), {})
     shares = []
     for seed in range(40):
         rng = np.random.default_rng(seed)

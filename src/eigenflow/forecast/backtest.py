@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,16 +13,29 @@ from jaxtyping import Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.calibration import HeldOut, shipped_calibration
 from eigenflow.forecast.curves import Curve, CurveSet
-from eigenflow.forecast.intervals import Calibration, Fitted, measure_spread
+from eigenflow.forecast.error_scale import Calibration, OwnError
+from eigenflow.forecast.intervals import Fitted, measure_spread
 from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
+from eigenflow.forecast.own_errors import own_errors, own_kind
 from eigenflow.forecast.pooled import history_of, pooled_fit
 from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split, SplitProtocol
 from eigenflow.forecast.scores import score_forecast
 
-__all__ = ["ALTERNATIVES", "Backtest", "BacktestCase", "Fitter", "backtest", "default_protocols", "pooled_fitter"]
+__all__ = [
+    "ALTERNATIVES",
+    "Backtest",
+    "BacktestCase",
+    "Fitter",
+    "Refitter",
+    "backtest",
+    "default_protocols",
+    "pooled_fitter",
+]
 
 Fitter = Callable[[Sequence[Curve]], Fitted]
+# Fits a law again, to other curves of the study that it was fitted to.
+Refitter = Callable[[Any, Sequence[Curve]], Fitted]
 
 # Cheap laws of different kinds: where they part ways, the forecast is less sure.
 ALTERNATIVES = ("power_steps", "power_time", "momentum")
@@ -42,10 +57,11 @@ class BacktestCase:
         steps: Unseen steps.
         true: Losses there.
         predicted: Forecast losses.
-        spread: Variances of ln(loss), columns as in `intervals.COMPONENTS`.
+        spread: Variances of ln(loss), columns as in `error_scale.COMPONENTS`.
         after_branch: Where the curve shares no history with a known one.
         is_same_run: Whether the known run goes on here.
-        cpu_s: Processor seconds of fit and forecast.
+        cpu_s: Processor seconds of the fit.
+        own: Backtests within what was known.
     """
 
     law: str
@@ -60,6 +76,7 @@ class BacktestCase:
     after_branch: np.ndarray
     is_same_run: bool
     cpu_s: float
+    own: tuple[OwnError, ...] = ()
 
     @property
     def errors(self) -> Float[np.ndarray, " point"]:
@@ -68,12 +85,12 @@ class BacktestCase:
 
     def interval(self, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
         """Give the 90 % interval of the loss."""
-        half = calibration.half_width(self.spread)
+        half = calibration.half_width(self.spread, self.own)
         return self.predicted * np.exp(-half), self.predicted * np.exp(half)
 
     def held_out(self, group: str) -> HeldOut:
         """As an observation for learning a calibration."""
-        return HeldOut(group, self.errors, self.spread)
+        return HeldOut(group, self.errors, self.spread, self.protocol, self.own)
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,7 @@ def backtest(
     laws: Mapping[str, Fitter] | None = None,
     protocols: Iterable[SplitProtocol] | None = None,
     *,
+    refitters: Mapping[str, Refitter] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Backtest:
     """Refit every law to what each protocol leaves, and forecast what it hides.
@@ -135,6 +153,8 @@ def backtest(
         curves: Runs of one network, or of one recipe at several sizes.
         laws: How to fit each law, by name; None: the published laws.
         protocols: What to hide; None: `default_protocols()`. Those that do not fit the curves give no case.
+        refitters: How to fit laws again within what is known, for intervals that are scaled to the study
+            (`own_errors`); laws without one have the interval of an average study.
         progress: Called with a line before each split.
 
     Raises:
@@ -152,11 +172,13 @@ def backtest(
     for index, split in enumerate(splits):
         if progress:
             progress(f"{index + 1}/{len(splits)} {split.protocol}: {split.name}")
-        cases += _run_split(split, fitters, problems)
+        cases += _run_split(split, fitters, refitters or {}, problems)
     return Backtest(tuple(cases), tuple(problems))
 
 
-def _run_split(split: Split, fitters: Mapping[str, Fitter], problems: list[str]) -> list[BacktestCase]:
+def _run_split(
+    split: Split, fitters: Mapping[str, Fitter], refitters: Mapping[str, Refitter], problems: list[str]
+) -> list[BacktestCase]:
     fits: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     missing = {name: pooled_fitter(PUBLISHED_LAWS[name]) for name in ALTERNATIVES if name not in fitters}
@@ -167,12 +189,22 @@ def _run_split(split: Split, fitters: Mapping[str, Fitter], problems: list[str])
         except ArgumentError as error:
             problems.append(f"{split.protocol}, {split.name}: {error}")
         seconds[name] = time.process_time() - begun
+    own = {
+        name: own_errors(split.known, own_kind(split.known, split.unseen[0].size), partial(refit, fits[name]))
+        for name, refit in refitters.items()
+        if name in fits
+    }
     return [
-        _forecast(split, curve, name, fits, seconds[name]) for name in fitters if name in fits for curve in split.unseen
+        _forecast(split, curve, name, fits, seconds[name], own.get(name, ()))
+        for name in fitters
+        if name in fits
+        for curve in split.unseen
     ]
 
 
-def _forecast(split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted], cpu_s: float) -> BacktestCase:
+def _forecast(
+    split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted], cpu_s: float, own: tuple[OwnError, ...]
+) -> BacktestCase:
     fit, history = fits[name], history_of(curve)
     log_loss, jacobian = fit.log_prediction(history, curve.size)
     others = [
@@ -184,5 +216,5 @@ def _forecast(split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted],
     predicted = np.exp(np.clip(log_loss, -FARTHEST, FARTHEST))
     return BacktestCase(
         name, split.protocol, split.name, curve.label, curve.size, curve.steps, curve.losses, predicted, spread, is_own,
-        same, cpu_s,
+        same, cpu_s, own,
     )  # fmt: skip

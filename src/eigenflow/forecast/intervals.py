@@ -1,6 +1,7 @@
 """Predictive 90 % intervals that were checked on curves nobody had seen.
 
-The interval of ln(loss) at a point is the forecast, plus and minus a factor times the root of a weighted sum:
+The interval of ln(loss) at a point is the forecast, plus and minus a quantile of Student's law times the root of a
+weighted sum, scaled to the study at hand by its own backtests (`error_scale`):
 
     parameters   j' C j, C the fit's covariance (wide where residuals are correlated along the curve), times how much
                  further the fit lies from its prior than the prior expects: C trusts the prior, and is then too small
@@ -24,14 +25,13 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.error_scale import COMPONENTS, Calibration, OwnError
 from eigenflow.forecast.fit import Fit
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.noise import noise_floor
 from eigenflow.forecast.priors import learned_prior
 
 __all__ = [
-    "COMPONENTS",
-    "Calibration",
     "Fitted",
     "PredictedCurve",
     "measure_spread",
@@ -39,7 +39,6 @@ __all__ = [
     "prior_conflict",
 ]
 
-COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size")
 # Distances beyond these say "do not know"; a diverged alternative must not say more.
 MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
 # Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
@@ -60,31 +59,6 @@ class Fitted(Protocol):
     def log_prediction(
         self, history: History, size: float | None = None
     ) -> tuple[Points, Float[np.ndarray, "point free"]]: ...
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How the variances add up to a 90 % interval.
-
-    Attributes:
-        law: Whose errors it was learned from.
-        weights: One for each of `COMPONENTS`.
-        factor: Half-width in units of the root of the weighted variance.
-        cases: Number of held-out curves that it was learned from.
-        sets: The sets they came from.
-        coverage: For every set, the share of unseen points inside, by curve, that set left out of the learning.
-    """
-
-    law: str
-    weights: tuple[float, ...]
-    factor: float
-    cases: int
-    sets: tuple[str, ...]
-    coverage: dict[str, float]
-
-    def half_width(self, spread: Float[np.ndarray, "point component"]) -> Points:
-        """Half the width of the interval of ln(loss)."""
-        return self.factor * np.sqrt(spread @ np.array(self.weights))
 
 
 @dataclass(frozen=True)
@@ -117,6 +91,7 @@ def predict_interval(
     size: float | None = None,
     alternatives: Sequence[Fitted] = (),
     is_same_run: bool = False,
+    own: Sequence[OwnError] = (),
 ) -> PredictedCurve:
     """Forecast a curve with its interval.
 
@@ -128,11 +103,12 @@ def predict_interval(
         size: Of the model, for fits that join several sizes.
         alternatives: Other laws fitted to the same curves; without any, the interval knows nothing of misfit ahead.
         is_same_run: Whether the forecast goes on with a run that is among `known`.
+        own: Backtests within `known` (`own_errors`); without any, errors are taken to be as in an average study.
     """
     log_loss, jacobian = fit.log_prediction(history, size)
     others = [other.log_prediction(history, size)[0] for other in alternatives]
     spread = measure_spread(fit, known, history, log_loss, jacobian, others, size=size, is_same_run=is_same_run)
-    half = calibration.half_width(spread)
+    half = calibration.half_width(spread, own)
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
     )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from eigenflow.forecast.curves import Curve, CurveSet
 
-__all__ = ["LeaveOneSchedule", "LeaveOneSize", "RestOfRun", "Split", "SplitProtocol"]
+__all__ = ["LeaveOneSchedule", "LeaveOneSize", "RestOfRun", "Split", "SplitProtocol", "TwoSizes"]
 
 MIN_POINTS = 8
 
@@ -46,9 +46,11 @@ class RestOfRun:
 
     Attributes:
         share: Part of the run's steps that is known.
+        least_points: Known points below which a run is left out.
     """
 
     share: float
+    least_points: int = MIN_POINTS
 
     @property
     def name(self) -> str:
@@ -56,10 +58,10 @@ class RestOfRun:
         return f"rest after {self.share:.0%}".replace("%", " %")
 
     def splits(self, curves: CurveSet) -> Iterator[Split]:
-        """One split a curve that has 8 points before the cut and one after it."""
+        """One split a curve that has `least_points` points before the cut and one after it."""
         for curve in curves:
             step = int(self.share * curve.steps[-1])
-            if (curve.steps <= step).sum() >= MIN_POINTS and curve.steps[-1] > step:
+            if (curve.steps <= step).sum() >= self.least_points and curve.steps[-1] > step:
                 yield Split(self.name, curve.label, (curve.until(step),), (curve.after(step),), True)
 
 
@@ -95,3 +97,19 @@ class LeaveOneSize:
         for size, part in by_size.items():
             known = tuple(curve for other, curves_ in by_size.items() if other != size for curve in curves_)
             yield Split(self.name, f"{size:g} parameters", known, part.curves, False)
+
+
+@dataclass(frozen=True)
+class TwoSizes:
+    """Two neighbouring sizes are known; the next larger one and the largest are forecast."""
+
+    name: str = "two sizes to a larger one"
+
+    def splits(self, curves: CurveSet) -> Iterator[Split]:
+        """One split for every pair of neighbours that has a larger size above it."""
+        by_size = {size: part for size, part in curves.per_size().items() if size is not None}
+        sizes = sorted(by_size)
+        for first, second, third in zip(sizes, sizes[1:], sizes[2:], strict=False):
+            known = (*by_size[first], *by_size[second])
+            unseen = tuple(curve for size in dict.fromkeys((third, sizes[-1])) for curve in by_size[size])
+            yield Split(self.name, f"{first:g} and {second:g} parameters", known, unseen, False)

@@ -9,11 +9,13 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.backtest import ALTERNATIVES
 from eigenflow.forecast.calibration import shipped_calibration
 from eigenflow.forecast.curves import Curve, CurveSet, format_size
+from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit, Forecast
 from eigenflow.forecast.fitting import fit_law
 from eigenflow.forecast.intervals import predict_interval
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.laws.registry import LAWS, law_named
+from eigenflow.forecast.own_errors import kinds_of, own_errors, own_kind
 from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.scores import score_forecast
@@ -32,15 +34,18 @@ class StudyFit:
         fit: The law's fit.
         curves: What it was fitted to.
         alternatives: Cheap laws of other kinds, fitted to the same curves: where they part ways it is less sure.
+        own: Backtests of the law within these curves, which scale its intervals.
     """
 
     fit: Fit
     curves: CurveSet
     alternatives: tuple[Fit, ...]
+    own: tuple[OwnError, ...] = ()
 
     def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
         """Forecast at given steps, with the calibrated 90 % interval."""
         nodes = forecast_nodes(schedule.rates, steps)
+        kind = own_kind(self.curves.curves, size)
         found = predict_interval(
             self.fit,
             list(self.curves),
@@ -49,6 +54,7 @@ class StudyFit:
             size=size,
             alternatives=[other for other in self.alternatives if other.law.name != self.fit.law.name],
             is_same_run=self._goes_on(schedule, size),
+            own=[one for one in self.own if one.kind == kind],
         )
         loss = np.exp(interpolated(nodes, np.log(found.loss), steps))
         ratio = np.exp(np.interp(steps, nodes, np.log(found.upper / found.loss)))
@@ -196,8 +202,23 @@ def fit_study(
                 sizes = ", ".join(format_size(size) for size in group.sizes if size is not None)
                 progress(f"{name}: {len(group)} curves, {group.points} points" + (f", sizes {sizes}" if sizes else ""))
             fit = fit_law(group, name, starts=starts, seed=seed, prior=prior)
-            fits.append(StudyFit(fit, group, others))
+            fits.append(StudyFit(fit, group, others, _own_errors(fit, group, prior, seed)))
     return Study(curves, tuple(fits), names, per_size)
+
+
+def _own_errors(fit: Fit, curves: CurveSet, prior: str | None, seed: int) -> tuple[OwnError, ...]:
+    """Backtests within the study, by refits from one start with the prior that the fit chose; a few tenths of a second.
+
+    A law whose calibration does not count them has none."""
+    name = fit.law.name
+    if shipped_calibration(name).own_freedom == 0:
+        return ()
+    chosen = fit.prior if prior == "learned" else prior
+    found = [
+        own_errors(curves.curves, kind, lambda known: fit_law(known, name, prior=chosen, starts=1, seed=seed))
+        for kind in kinds_of(curves.curves)
+    ]
+    return tuple(one for part in found for one in part)
 
 
 def _alternatives(curves: CurveSet) -> tuple[Fit, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 import eigenflow
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
+from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit_file import fit_from_dict, fit_to_dict
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.study import Study, StudyFit
@@ -82,6 +83,9 @@ def study_to_dict(study: Study) -> dict[str, Any]:
             {
                 "fit": fit_to_dict(one.fit),
                 "alternatives": [fit_to_dict(other) for other in one.alternatives],
+                "own": [
+                    {"kind": own.kind, "errors": own.errors.tolist(), "spread": own.spread.tolist()} for own in one.own
+                ],
             }
             for one in study.fits
         ],
@@ -105,7 +109,11 @@ def _fit_from_dict(form: Mapping[str, Any], curves: CurveSet) -> StudyFit:
     by_key = {(curve.name, curve.size): curve for curve in curves}
     own = tuple(by_key[key] for key in zip(fit.curves, fit.sizes, strict=True))
     others = tuple(fit_from_dict(other) for other in form["alternatives"])
-    return StudyFit(fit, replace(curves, curves=own), others)
+    # Files of version 1 that were written before studies had backtests of their own.
+    backtests = tuple(
+        OwnError(one["kind"], np.asarray(one["errors"]), np.asarray(one["spread"])) for one in form.get("own", [])
+    )
+    return StudyFit(fit, replace(curves, curves=own), others, backtests)
 
 
 def _curve_to_dict(curve: Curve) -> dict[str, Any]:

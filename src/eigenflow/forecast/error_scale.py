@@ -1,0 +1,128 @@
+"""How large forecast errors are in the study at hand: a learned scale, moved by the study's own small backtests.
+
+Variances of several sources, weighted, add up to V = other + size. One set of weights does not fit all sets of runs, so
+V is multiplied by a scale that differs between studies, with a scaled inverse chi-squared law of `freedom` degrees
+around 1. A study that refits its law without a part of its own curves sees errors e where V was expected; each
+such forecast counts as `own_freedom` degrees with the mean square of e^2 / V. By conjugacy the scale is then
+
+    (freedom + own_freedom * count * mean square) / (freedom + own_freedom * count)
+
+and the error has Student's law with as many degrees as the denominator. What was never left out cannot be
+rescaled: unless sizes were, the size's share has a scale of its own, 1 with `freedom` degrees, and the sum of the two
+shares the degrees of Welch and Satterthwaite. Weights and both degrees are learned on other sets (`calibration`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from eigenflow.core.resampling import LEVEL
+
+__all__ = ["COMPONENTS", "LEAST_VARIANCE", "Calibration", "OwnError", "OwnKind", "blend", "split_variance"]
+
+COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size")
+# A floor under every interval, far below any noise: ln(loss) is not known to better than 1e-6.
+LEAST_VARIANCE = 1e-12
+
+Points = Float[np.ndarray, " point"]
+Spread = Float[np.ndarray, "point component"]
+OwnKind = Literal["rest", "schedule", "size"]
+
+
+@dataclass(frozen=True)
+class OwnError:
+    """How far a refit missed a part of the study's own curves that it was not shown.
+
+    Attributes:
+        kind: What was left out: the rest of a run, a schedule, or a size.
+        errors: ln(forecast) - ln(truth) there.
+        spread: Variances there, one column for each of `COMPONENTS`.
+    """
+
+    kind: OwnKind
+    errors: Points
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the variances add up to a 90 % interval.
+
+    Attributes:
+        law: Whose errors it was learned from.
+        weights: One for each of `COMPONENTS`.
+        factor: Correction of the half-width, so that 90 % of held-out points lie inside; near 1 if the model is right.
+        freedom: Degrees of freedom of a study's scale before its own backtests.
+        own_freedom: Degrees that each forecast of its own backtests adds; 0 if they were not used.
+        cases: Number of held-out curves that it was learned from.
+        sets: The sets they came from.
+        coverage: For every set, the share of unseen points inside, by curve, that set left out of the learning.
+    """
+
+    law: str
+    weights: tuple[float, ...]
+    factor: float
+    freedom: float
+    own_freedom: float
+    cases: int
+    sets: tuple[str, ...]
+    coverage: dict[str, float]
+
+    def half_width(self, spread: Spread, own: Sequence[OwnError] = ()) -> Points:
+        """Half the width of the interval of ln(loss).
+
+        Args:
+            spread: Variances at every point, columns as in `COMPONENTS`.
+            own: The study's own backtests; without any, the scale is that of an average study.
+        """
+        weights = np.array(self.weights)
+        squares = [float(np.mean(one.errors**2 / sum(split_variance(one.spread, weights)))) for one in own]
+        variance, degrees = blend(
+            *split_variance(spread, weights),
+            count=len(own),
+            mean_square=float(np.mean(squares)) if own else 1.0,
+            knows_size=any(one.kind == "size" for one in own),
+            freedom=self.freedom,
+            own_freedom=self.own_freedom,
+        )
+        return self.factor * stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(variance)
+
+
+def split_variance(spread: Spread, weights: Float[np.ndarray, " component"]) -> tuple[Points, Points]:
+    """Give the weighted variance of all components but the size, with its floor, and that of the size."""
+    size = COMPONENTS.index("size")
+    part = spread[:, size] * weights[size]
+    return np.maximum(spread @ weights - part, 0.0) + LEAST_VARIANCE, part
+
+
+def blend(
+    other: Points,
+    size: Points,
+    *,
+    count: float | np.ndarray,
+    mean_square: float | np.ndarray,
+    knows_size: bool | np.ndarray,
+    freedom: float,
+    own_freedom: float,
+) -> tuple[Points, Points]:
+    """Give the variance of the error at every point after a study's own backtests, and its degrees of freedom.
+
+    Args:
+        other: Expected variance, the size's share apart; positive.
+        size: The size's share.
+        count: Number of own forecasts (of each point's study, if these are of several).
+        mean_square: Of their errors, over what was expected of them.
+        knows_size: Whether sizes were left out in them.
+        freedom: As in `Calibration`.
+        own_freedom: As in `Calibration`.
+    """
+    degrees = freedom + own_freedom * np.asarray(count)
+    scale = (freedom + own_freedom * np.asarray(count) * mean_square) / degrees
+    moved = (other + np.where(knows_size, size, 0.0)) * scale
+    kept = np.where(knows_size, 0.0, size)
+    variance = moved + kept
+    return variance, variance**2 / (moved**2 / degrees + kept**2 / freedom)
