@@ -8,14 +8,14 @@ import pytest
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import CurveSet
 from eigenflow.forecast.backtest import backtest, default_protocols, pooled_fitter, score_case
-from eigenflow.forecast.intervals import Calibration
+from eigenflow.forecast.error_scale import Calibration
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun
 from eigenflow.forecast.selection import recommend, stack_weights
 from forecast.synthetic_curves import TOTAL, synthetic
 
 LAWS = {name: pooled_fitter(PUBLISHED_LAWS[name], starts=2) for name in ("power_steps", "power_time", "momentum")}
-PLAIN = Calibration("any", (1.0, 1.0, 1.0, 0.0, 1.0, 0.0), 1.645, 0, (), {})
+PLAIN = Calibration("any", (1.0, 1.0, 1.0, 0.0, 1.0, 0.0), 1.0, 1e9, 0.0, 0, (), {})
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """Studies: what is stored forecasts the same again, sizes and laws are chosen with care."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +30,25 @@ def test_a_stored_study_forecasts_the_same_to_the_last_bit(joint, tmp_path):
                     np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     assert again.curves.sizes == joint.curves.sizes and again.curves.size_unit == 1e6
     assert [one.fit.status for one in again.fits] == [one.fit.status for one in joint.fits]
+
+
+def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint, tmp_path):
+    """Errors ten times as large as they were make the interval wider, and move no forecast; a file that was written
+    before studies had backtests opens, with the interval of an average study."""
+    transport = joint.fit_for("transport", 25e6)
+    assert {one.kind for one in transport.own} == {"schedule"} and len(transport.own) >= 4
+    worse = replace(transport, own=tuple(replace(one, errors=10 * one.errors) for one in transport.own))
+    schedule, steps = SCHEDULES["cosine"], np.array([500, 1000])
+    before, after = (one.predict(schedule, steps, 25e6) for one in (transport, worse))
+    np.testing.assert_array_equal(after.loss, before.loss)
+    assert (after.upper - after.lower > 1.5 * (before.upper - before.lower)).all()
+    content = json.loads(save_study(joint, tmp_path / "fit.json").read_text())
+    for one in content["fits"]:
+        del one["own"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    old = load_study(tmp_path / "old.json").fit_for("transport", 25e6)
+    average = replace(transport, own=()).predict(schedule, steps, 25e6)
+    np.testing.assert_allclose(old.predict(schedule, steps, 25e6).upper, average.upper, rtol=1e-12)
 
 
 def test_forecasts_at_a_curve_are_those_of_its_whole_schedule(joint):
