@@ -13,6 +13,8 @@ BANDS: dict[str, Band] = {
     "C2.eigenvalues": (None, 0.05),
     "C2.coefficients": (None, 0.05),
     "C2.isolated": (0.9, None),
+    # A tenth of the change, as C1.flow allows for one update; half of it may be due to the spacing of measurements.
+    "C2.interval": (None, 0.1),
     "C3.closes": (None, 1e-12),
     "C3.remainder": (None, 0.05),
     "C4.form": (0.5, None),
