@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg.lapack import dlasd4
+from scipy.linalg import get_lapack_funcs
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError, ConvergenceError
@@ -127,7 +127,7 @@ class ScalarHeadNet:
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or len(times) == 0 or times[0] <= 0 or (np.diff(times) <= 0).any():
             raise ArgumentError(f"`times` must be positive and increasing, but they begin with {times[:3]}.")
-        step = COARSEST_STEP
+        step, error = COARSEST_STEP, np.inf
         before = self._march(times, step)
         for _ in range(MOST_HALVINGS):
             step /= 2
@@ -179,7 +179,8 @@ class ScalarHeadNet:
         size = np.linalg.norm(z)
         if size == 0:
             return roots[::-1] ** 2
-        found = [dlasd4(index, roots, z / size, rho=size**2)[1] for index in range(len(roots))]
+        (secular_root,) = get_lapack_funcs(("lasd4",), (roots,))
+        found = [secular_root(index, roots, z / size, rho=size**2)[1] for index in range(len(roots))]
         return np.array(found)[::-1] ** 2
 
     def network(

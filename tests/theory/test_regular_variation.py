@@ -1,0 +1,121 @@
+"""Index estimators on the five synthetic tau of theory.md 5h, whose index and slowly varying factor are known."""
+
+import numpy as np
+import pytest
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.theory.regular_variation import RegularVariationStatus, ratio_index, regular_variation
+
+RHO = 0.7
+TIMES = np.geomspace(1, 1e6, 601)[1:]
+LOG = np.log(TIMES)
+CASES = {
+    "pure": TIMES**RHO,
+    "log": TIMES**RHO * LOG,
+    "root": TIMES**RHO * np.exp(np.sqrt(LOG)),
+    "correction": TIMES**RHO * (1 + TIMES**-0.3),
+    "swinging": TIMES**RHO * (2 + np.sin(LOG)),
+}
+FOUND = {name: regular_variation(TIMES, tau) for name, tau in CASES.items()}
+LATE = TIMES >= 1e3
+
+
+def test_pure_power_is_found_by_every_estimator():
+    """Interpolation and integration are exact for powers, so that only rounding is left."""
+    found = FOUND["pure"]
+    for values in (found.local_index, found.karamata_index, *found.ratio_indices.values()):
+        np.testing.assert_allclose(values, RHO, atol=1e-10)
+    assert found.forms[0].name == "constant" and found.index_range == pytest.approx((RHO, RHO), abs=1e-10)
+    assert found.is_identified and found.status == "not rejected"
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("log", RHO + 1 / LOG),
+        ("root", RHO + 0.5 / np.sqrt(LOG)),
+        ("correction", RHO - 0.3 / (1 + TIMES**0.3)),
+        ("swinging", RHO + np.cos(LOG) / (2 + np.sin(LOG))),
+    ],
+)
+def test_local_index_is_the_derivative(name, local):
+    """Central differences at a spacing of 0.023 in ln t: their error h^2 / 6 times the third derivative, below 1e-3."""
+    np.testing.assert_allclose(FOUND[name].local_index[LATE][:-1], local[LATE][:-1], atol=1e-3)
+
+
+def test_karamata_index_is_the_closed_form():
+    """int t^.7 ln t ~ t^1.7 / 1.7 (ln t - 1 / 1.7), so that the index is 1.7 ln t / (ln t - 1 / 1.7) - 1.
+
+    The values .817 and .777 of theory.md lie between the ends .858 and .776 of the last three decades.
+    """
+    expected = 1.7 * LOG / (LOG - 1 / 1.7) - 1
+    np.testing.assert_allclose(FOUND["log"].karamata_index[LATE], expected[LATE], atol=2e-4)
+
+
+def test_second_order_fits_recover_the_index_under_the_true_form_only():
+    """The log fit is right for t^.7 log t, biased to .78 for t^.7 exp(sqrt(log t)), and absurd for the swinging one."""
+    form = FOUND["log"].form("power of log t")
+    assert (form.index, form.parameters["power"]) == (pytest.approx(RHO, abs=1e-9), pytest.approx(1.0, abs=1e-8))
+    assert FOUND["root"].form("power of log t").index == pytest.approx(0.776, abs=0.005)
+    assert FOUND["root"].form("exp(C sqrt(log t))").index == pytest.approx(RHO, abs=1e-9)
+    form = FOUND["correction"].form("1 + C t^-delta")
+    assert (form.index, form.parameters["delta"]) == (pytest.approx(RHO, abs=1e-4), pytest.approx(0.3, abs=1e-3))
+    assert abs(FOUND["swinging"].form("power of log t").index - RHO) > 1
+
+
+def test_what_is_not_identified_is_said():
+    """Six decades at one percent cannot tell log t from exp(sqrt(log t)); the true index lies in the range."""
+    for name in ("log", "root", "correction"):
+        low, high = FOUND[name].index_range
+        assert low - 1e-9 <= RHO <= high and FOUND[name].status == "not rejected"
+    assert not FOUND["log"].is_identified and not FOUND["root"].is_identified
+    assert FOUND["correction"].is_identified
+
+
+def test_a_factor_that_is_not_slowly_varying_is_rejected():
+    """The ratio index swings by more than .78 (.25 to 1.03) and does not settle."""
+    found = FOUND["swinging"]
+    assert found.status is RegularVariationStatus.REJECTED and not found.is_identified
+    assert found.last_range > 0.78 and found.last_range > 0.9 * found.previous_range
+    assert found.forms[0].name == "log-periodic"
+    assert found.forms[0].parameters["frequency"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_range_shrinks_for_slowly_varying_factors():
+    for name in ("log", "root", "correction"):
+        assert FOUND[name].last_range < FOUND[name].previous_range < 0.1
+
+
+def test_a_growing_swing_within_the_tolerance_is_not_accepted():
+    """ln tau = .7 x + .0015 x sin x: the ratio index ranges over less than 0.1, but over more and more."""
+    found = regular_variation(TIMES, np.exp(RHO * LOG + 0.0015 * LOG * np.sin(2 * LOG)))
+    assert found.status is RegularVariationStatus.NOT_SHRINKING and found.last_range <= 0.1
+
+
+def test_two_decades_are_too_short():
+    times = np.geomspace(1, 300, 100)
+    found = regular_variation(times, times**RHO)
+    assert found.status is RegularVariationStatus.TOO_SHORT and found.last_range is None
+
+
+def test_ratio_index_between_measured_times():
+    """Of a power of t it is exact wherever the start falls."""
+    times = np.array([1.0, 1.7, 3.1, 4.0, 9.0])
+    ends, found = ratio_index(times, 5 * times**1.3, 2.0)
+    np.testing.assert_array_equal(ends, [3.1, 4.0, 9.0])
+    np.testing.assert_allclose(found, 1.3, rtol=1e-12)
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("times", "tau", "words"),
+    [
+        (np.arange(1.0, 6), np.arange(1.0, 6), "at least 8 numbers"),
+        (np.arange(0.0, 9), np.arange(1.0, 10), "Leave out time 0"),
+        (np.arange(1.0, 10), np.full(9, np.nan), "positive and finite"),
+        (np.repeat([1.0, 2.0, 3.0], 3), np.ones(9), "must increase"),
+    ],
+)
+def test_curves_without_an_index(times, tau, words):
+    with pytest.raises(ArgumentError, match=words):
+        regular_variation(times, tau)
