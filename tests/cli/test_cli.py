@@ -46,7 +46,8 @@ def test_main_job_prints_verdicts_and_scores_and_writes_both_files(main_job):
         assert text in done.stdout
     assert re.search(r"about \d+ s", done.stderr)  # the cost is stated before the work
     summary = strict((folder / "out" / "summary.json").read_text())
-    assert [c["claim"] for c in summary["claims"] if "." not in c["claim"]] == ["C1", "C2", "C3", "C4", "C8"]
+    whole = [c["claim"] for c in summary["claims"] if "." not in c["claim"]]
+    assert whole == sorted(whole) and {"C1", "C2", "C3", "C4", "C5", "C7", "C8"} <= set(whole) and len(whole) <= 8
     for row in summary["claims"]:
         assert row["verdict"] in {"supported", "contradicted", "undecided"} and row["reason"] and row["statement"]
     assert {(s["method"], s["cut"]) for s in summary["forecast"]["scores"]} == {

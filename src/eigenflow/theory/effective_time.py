@@ -113,6 +113,11 @@ def error_clocks(data: xr.Dataset) -> Clocks:
             "the untouched eigenbasis. Record the run again, or use its operator's clocks."
         )
     times, rates, energies = _start(data)
+    if "initial_time" in data and (data["initial_time"].values != float(data["time"][0])).any():
+        raise ArgumentError(
+            "`data` follows the error in the eigenbasis of a later measurement, because the first one's was lost when "
+            "the run was resumed. Record the run again, or use its operator's clocks."
+        )
     later = data["initial_coefficient"].values[1:, : len(rates)] ** 2
     edges = data["edge"].values
     shells = shell_index(rates, edges[coarsen_edges(edges, SHELLS_PER_DECADE)])

@@ -15,7 +15,16 @@ from scipy.optimize import least_squares
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["FACTORS", "RegularVariation", "RegularVariationStatus", "SlowFactor", "ratio_index", "regular_variation"]
+__all__ = [
+    "FACTORS",
+    "LEAST_RANGE",
+    "RegularVariation",
+    "RegularVariationStatus",
+    "SlowFactor",
+    "ratio_index",
+    "ratio_ranges",
+    "regular_variation",
+]
 
 FACTORS = (2.0, 4.0, 8.0)
 # Two whole decades of ends, each with a start that lies the largest factor earlier.
@@ -125,9 +134,7 @@ def regular_variation(
     x, y = np.log(times / unit), np.log(tau)
     local = np.gradient(y, x, edge_order=2)
     ratios = {c: ratio_index(times, tau, c) for c in FACTORS}
-    last, previous = (_range_of_ends(ratios, times[-1] / near, times[-1] / far) for near, far in ((1, 10), (10, 100)))
-    if times[-1] / times[0] < LEAST_RANGE:
-        last = previous = None
+    last, previous = ratio_ranges(times, tau) or (None, None)
     forms = _fitted_forms(x, y, accuracy)
     possible = [f.index for f in forms if f.is_slowly_varying and f.aic <= forms[0].aic + POSSIBLE]
     indices = [*possible, float(local[-1])]
@@ -163,6 +170,24 @@ def ratio_index(
     return times[is_end], (y[is_end] - starts) / np.log(factor)
 
 
+def ratio_ranges(times: Float[np.ndarray, " time"], tau: Float[np.ndarray, " time"]) -> tuple[float, float] | None:
+    """Largest minus smallest ratio index, all factors, with ends in the last and in the previous decade.
+
+    Returns:
+        None for fewer than 2.9 decades, and where a decade holds no measured end.
+    """
+    if times[-1] / times[0] < LEAST_RANGE:
+        return None
+    ratios = [ratio_index(times, tau, factor) for factor in FACTORS]
+    found = []
+    for high in (times[-1], times[-1] / 10):
+        kept = [values[(ends >= high / 10) & (ends <= high)] for ends, values in ratios]
+        if not all(map(len, kept)):
+            return None
+        found.append(float(np.ptp(np.concatenate(kept))))
+    return found[0], found[1]
+
+
 def _status(last: float | None, previous: float | None, tolerance: float) -> RegularVariationStatus:
     if last is None or previous is None:
         return RegularVariationStatus.TOO_SHORT
@@ -171,12 +196,6 @@ def _status(last: float | None, previous: float | None, tolerance: float) -> Reg
     if last > max(previous, NO_SWING * tolerance):
         return RegularVariationStatus.NOT_SHRINKING
     return RegularVariationStatus.NOT_REJECTED
-
-
-def _range_of_ends(ratios: dict[float, tuple[np.ndarray, np.ndarray]], high: float, low: float) -> float | None:
-    kept = [found[(ends >= low) & (ends <= high)] for ends, found in ratios.values()]
-    values = np.concatenate(kept)
-    return float(np.ptp(values)) if all(map(len, kept)) else None
 
 
 def _karamata(times: np.ndarray, tau: np.ndarray) -> np.ndarray:
@@ -244,7 +263,7 @@ def _correction(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
     (index,), rest = _linear([shifted], y)
     bounds = ([-np.inf, -np.inf, -0.99, 1e-2], [np.inf, np.inf, 1e3, 10.0])
     starts = [(y[0], index, amount, delta) for amount in (-0.3, 0.5) for delta in (0.15, 1.0)]
-    fits = [least_squares(residual, start, bounds=bounds, x_scale=[1, 1, 1, 0.3]) for start in starts]
+    fits = [least_squares(residual, start, bounds=bounds, x_scale=[1, 1, 1, 0.3], max_nfev=100) for start in starts]
     best = min(fits, key=lambda fit: fit.cost)
     if best.cost >= 0.5 * (rest**2).sum():
         return _made("1 + C t^-delta", index, {"amount": 0.0, "delta": 1.0}, rest, accuracy)

@@ -10,6 +10,7 @@ from eigenflow.store import Run
 from eigenflow.theory.claims.bands import BANDS as BANDS
 from eigenflow.theory.claims.coarse_graining import coarse_graining
 from eigenflow.theory.claims.drift import drift
+from eigenflow.theory.claims.effective_time import effective_time
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.evolution import evolution
 from eigenflow.theory.claims.limits import limits
@@ -26,6 +27,7 @@ _TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
     "C3": ("Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S", coarse_graining),
     "C4": ("Drift v = -c(t) lambda^b", drift),
     "C5": ("Weak coupling gives self-similar solutions", self_similarity),
+    "C7": ("Effective training time tau(t) = t^alpha L(t)", effective_time),
     "C8": ("Lazy (v = 0) and feature-learning (v != 0) limits", limits),
 }
 

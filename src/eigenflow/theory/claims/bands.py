@@ -19,6 +19,14 @@ BANDS: dict[str, Band] = {
     "C3.remainder": (None, 0.05),
     "C4.form": (0.5, None),
     "C4.sign": (0.0, None),
+    # One time in place of many is called one if it is right to 10 %: where the loss falls as t^-1 or slower, it is then
+    # wrong by 10 % at most. The same 10 % for two ways to read it.
+    "C7.operator": (None, 0.1),
+    "C7.error": (None, 0.1),
+    "C7.clock": (None, 0.1),
+    # The ratio index of t^.7 times log t, exp(sqrt(log t)) or 1 + t^-.3 ranges over .007 to .022 in the last of six
+    # decades, that of t^.7 (2 + sin log t) over .8.
+    "C7.regular": (None, 0.1),
     "C8.moving": (0.0, None),
     "C8.still": (-0.1, 0.1),
     # C5. Half the distance that exchange without regard to distance would cover.
