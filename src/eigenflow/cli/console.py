@@ -62,7 +62,9 @@ def claims_table(rows: "list[Claim]") -> Table:
 def scores_table(forecasts: "list[RestForecast]") -> Table:
     """Scores of the forecasts: one row a method, for each cut the RMS of ln(predicted / true) and its last value."""
     cuts = sorted({forecast.observed.cut for forecast in forecasts})
-    title = "Forecast of the rest of the run: RMS of ln(predicted / true), and its last value"
+    is_loss = all(forecast.observed.quantity == "loss" for forecast in forecasts)
+    what = "the rest of the run" if is_loss else "||e||^2 over the rest of the run"
+    title = f"Forecast of {what}: RMS of ln(predicted / true), and its last value"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for cut in cuts:

@@ -18,6 +18,8 @@ METHODS = {
     "transport": ("transport (b = 1)", WARM, "dash", "rgba(213,94,0,0.18)"),
     "power_law": ("power law in t", "#009E73", "dashdot", "rgba(0,158,115,0.18)"),
 }
+# What is forecast: `Observed.quantity`.
+QUANTITIES = {"loss": "probe loss", "energy": "½ ‖e‖² of the symmetrised operator"}
 TRUTH = "#c3cad2"
 LOGGED_POINTS = 800
 RANKS = 24
@@ -26,6 +28,8 @@ BAR_TICKS = 5
 
 def loss_figure(run: Run) -> go.Figure:
     """Draw the logged loss, and the measured losses of probe and holdout set, over time.
+
+    For a loss that is not squared, half the energy of the symmetrised operator stands beside them.
 
     Args:
         run: With at least one measurement after time 0, which a logarithmic axis cannot show.
@@ -41,12 +45,16 @@ def loss_figure(run: Run) -> go.Figure:
         times.append(time)
     steps = data["step"].values
     _line(figure, "probe loss", data["time"].values, data["probe_loss"].values, steps, color=ACCENT)
+    if not run.has_squared_loss:
+        energy = 0.5 * data["total_energy"].values
+        _line(figure, QUANTITIES["energy"], data["time"].values, energy, steps, color="#009E73", symbol="square")
+        drawn.append(energy)
     if "holdout_loss" in data:
         holdout = data["holdout_loss"].values
         _line(figure, "holdout loss", data["time"].values, holdout, steps, color=WARM, symbol="diamond")
         drawn.append(holdout)
     figure.update_xaxes(title_text=TIME, **log_axis(*times))
-    figure.update_yaxes(title_text="loss", **log_axis(*drawn))
+    figure.update_yaxes(title_text="loss" if run.has_squared_loss else "loss, half energy", **log_axis(*drawn))
     figure.update_layout(legend={"x": 0.01, "y": 0.02, "yanchor": "bottom"})
     return figure
 
@@ -112,27 +120,32 @@ def forecast_figure(forecasts: list[RestForecast]) -> go.Figure:
             col=column,
             **log_axis(observed.times[is_near], observed.later_times),
         )
-    _limit_losses(figure, shown, truth, {f.observed.cut: float(f.observed.times[-1]) for f in forecasts})
+    quantity = QUANTITIES[forecasts[0].observed.quantity]
+    _limit_losses(figure, shown, truth, {f.observed.cut: float(f.observed.times[-1]) for f in forecasts}, quantity)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top"})
     figure.update_layout(margin_b=96)
     return figure
 
 
 def _limit_losses(
-    figure: go.Figure, shown: list[np.ndarray], truth: list[np.ndarray], last_known: dict[float, float]
+    figure: go.Figure,
+    shown: list[np.ndarray],
+    truth: list[np.ndarray],
+    last_known: dict[float, float],
+    quantity: str,
 ) -> None:
     """One range for all panels, which holds the truth; a forecast far below it leaves the picture."""
     everything, true = positive(np.concatenate(shown)), positive(np.concatenate(truth))
     floor = np.nanmin(true, initial=np.inf) / 30
     settings = log_axis(np.concatenate([np.maximum(everything, floor), true]))
     figure.update_yaxes(**settings)
-    figure.update_yaxes(title_text="probe loss", col=1)
+    figure.update_yaxes(title_text=quantity, col=1)
     low, high = settings.get("range", (0.0, 1.0))
     for column, cut in enumerate(sorted(last_known), start=1):
         figure.add_scatter(
             x=[last_known[cut]] * 2,
             y=[10.0**low, 10.0**high],
-            name="last known loss",
+            name="last known value",
             legendgroup="last",
             showlegend=column == 1,
             mode="lines",
@@ -165,7 +178,7 @@ def _forecast_lines(figure: go.Figure, forecast: RestForecast, column: int) -> N
         y=positive(forecast.loss),
         name=name,
         line={"color": color, "dash": dash, "width": 2},
-        hovertemplate=f"{name}<br>t = %{{x:.4g}}, loss %{{y:.4g}}<extra></extra>",
+        hovertemplate=f"{name}<br>t = %{{x:.4g}}, %{{y:.4g}}<extra></extra>",
         row=1,
         col=column,
         **common,
@@ -182,7 +195,7 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
         showlegend=column == 1,
         mode="lines",
         line={"color": INK, "width": 2},
-        hovertemplate="known<br>t = %{x:.4g}, loss %{y:.4g}<extra></extra>",
+        hovertemplate="known<br>t = %{x:.4g}, %{y:.4g}<extra></extra>",
         row=1,
         col=column,
     )
@@ -195,7 +208,7 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
         mode="lines+markers",
         line={"color": TRUTH, "width": 7},
         marker={"color": TRUTH, "size": 8},
-        hovertemplate="truth<br>t = %{x:.4g}, loss %{y:.4g}<extra></extra>",
+        hovertemplate="truth<br>t = %{x:.4g}, %{y:.4g}<extra></extra>",
         row=1,
         col=column,
     )

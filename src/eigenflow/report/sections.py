@@ -10,7 +10,7 @@ from eigenflow.report.drift_figures import strength_figure, velocity_figure
 from eigenflow.report.figures import eigenvalue_figure, forecast_figure, loss_figure
 from eigenflow.report.shell_figures import energy_figure, flux_figure, populated, terms_figure, transfer_figure
 from eigenflow.report.summary import Analysis
-from eigenflow.report.words import interval_text, number
+from eigenflow.report.words import interval_text, number, short_energy_words
 from eigenflow.shells import ShellBudget
 
 __all__ = ["Picture", "pictures"]
@@ -55,6 +55,7 @@ def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:
     return loss_figure(run), (
         f"Points are measurements ({len(run.measured_steps)}), the pale line the loss of the trained batches "
         f"({len(run.losses)} logged, at most 800 drawn). Time 0 has no place on a logarithmic axis.{holdout}"
+        + ("" if run.has_squared_loss else f" {short_energy_words(run)}")
     )
 
 
@@ -71,7 +72,7 @@ def _forecast(analysis: Analysis) -> tuple[go.Figure | None, str]:
         "pale line is the truth that it is scored on. Bands are 90 % intervals from the uncertainty of "
         "each method’s own parameter "
         f"alone (the lazy limit has none). Behind lazy and transport are {_joined(map(str, sorted(modes)), ' or ')} "
-        f"modes; the losses are the {kind} ones."
+        f"modes; the values are the {kind} ones.{_forecast_quantity(analysis)}"
     )
 
 
@@ -98,7 +99,7 @@ def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
     share = float((outside / np.maximum(energy.sum(1), np.finfo(float).tiny)).max())
     note = f" Up to {share:.2g} of the energy lies in open shells, which are not drawn." if share > 1e-12 else ""
     return energy_figure(budget), (
-        "Energy is twice the loss. Each column is the state after one measured update, each row a shell "
+        f"{short_energy_words(analysis.run)} Each column is the state after one measured update, each row a shell "
         f"({shells.stop - shells.start} shells, {_modes(analysis)} modes, {len(budget.time)} measurements); energies "
         "more than ten decades below the largest share the darkest colour, white is none. In the lazy limit energy "
         f"dies above the frontier 1 / (2t).{note}{_below_cut(budget)}"
@@ -124,8 +125,9 @@ def _terms(analysis: Analysis) -> tuple[go.Figure | None, str]:
     budget = analysis.budget
     return terms_figure(budget), (
         "Each term is the sum of absolute values over shells: dissipation by the gradient-descent step, transfer "
-        "between shells, the optimizer beyond gradient descent, and the nonlinear remainder. Close to zero, right, "
-        f"means absent up to rounding. {len(budget.time)} measured updates."
+        "between shells, the optimizer beyond gradient descent, and the nonlinear remainder"
+        f"{_curvature_words(analysis)}. Close to zero, right, means absent up to rounding. {len(budget.time)} measured "
+        "updates."
     )
 
 
@@ -164,9 +166,29 @@ def _transfer(analysis: Analysis) -> tuple[go.Figure | None, str]:
     if not (carried * (1 - np.eye(carried.shape[-1]))).any():
         return None, "Nothing is carried between shells by the updates that would be drawn."
     return transfer_figure(budget, positions), (
-        "Entry (a, b) is h′P′(a)P(b)h off the diagonal: the energy that one update carries from shell b (across) to "
-        "shell a (up), over the whole energy. Blue adds to shell a, orange takes from it: overlap terms have a sign. "
+        "Entry (a, b) is l′P′(a)P(b)l off the diagonal, l the error of the linearised network: the energy that one "
+        "update carries from shell b (across) to shell a (up), over the whole energy. Blue adds to shell a, orange "
+        "takes from it: overlap terms have a sign. "
         f"No choice of eigenvectors enters. Single updates out of {count}, {_modes(analysis)} modes."
+    )
+
+
+def _forecast_quantity(analysis: Analysis) -> str:
+    """What is forecast, where it is not the loss."""
+    if analysis.run.has_squared_loss:
+        return ""
+    return (
+        " Forecast is half the energy of the symmetrised operator, which is what its modes carry, not the loss; lazy "
+        "and transport let the curvature of the loss stand still, so they miss what it does to the energy."
+    )
+
+
+def _curvature_words(analysis: Analysis) -> str:
+    if analysis.run.has_squared_loss:
+        return ""
+    return (
+        "; curvature is what the changing Hessian of the loss does to the energy. Half of dissipation less optimizer "
+        "is the fall of the loss, to first order"
     )
 
 

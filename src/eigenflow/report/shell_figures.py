@@ -22,7 +22,13 @@ from eigenflow.shells import ShellBudget
 
 __all__ = ["TERMS", "energy_figure", "flux_figure", "populated", "terms_figure", "transfer_figure"]
 
-TERMS = {"dissipation": ACCENT, "transfer": "#E69F00", "optimizer": "#CC79A7", "remainder": INK}
+TERMS = {
+    "dissipation": ACCENT,
+    "transfer": "#E69F00",
+    "optimizer": "#CC79A7",
+    "curvature": "#009E73",
+    "remainder": INK,
+}
 ENERGY_DECADES = 10  # below the largest energy; smaller ones share the darkest colour
 
 
@@ -68,7 +74,7 @@ def energy_figure(budget: ShellBudget) -> go.Figure:
         name="energy",
         hovertemplate="t = %{customdata[1]:.4g}, λ ≈ %{y:.3g}<br>energy %{customdata[0]:.3g}<extra></extra>",
         colorbar={
-            "title": {"text": "energy [2 × loss]", "side": "right", "font": {"size": 12}},
+            "title": {"text": "energy ‖e‖²", "side": "right", "font": {"size": 12}},
             "tickvals": ticks.tolist(),
             "ticktext": [f"10<sup>{int(tick)}</sup>".replace("-", "−") for tick in ticks],
             "thickness": 14,
@@ -151,7 +157,8 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
     """Draw the budget's terms over time: their shares, and their sizes.
 
     Args:
-        budget: Any; the size of a term is the sum of its absolute values over shells.
+        budget: Any; the size of a term is the sum of its absolute values over shells. The curvature of the loss is left
+            out where it is zero, as for squared losses.
     """
     times = _ends(budget)
     figure = new_figure(
@@ -162,7 +169,9 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
         horizontal_spacing=0.11,
     )
     sizes = {name: np.abs(getattr(budget, name).values).sum(1) for name in TERMS}
-    for name, color in TERMS.items():
+    shown = {name: color for name, color in TERMS.items() if name != "curvature" or sizes[name].any()}
+    sizes = {name: sizes[name] for name in shown}
+    for name, color in shown.items():
         common = {"x": times, "name": name, "mode": "lines", "legendgroup": name}
         figure.add_scatter(
             y=sizes[name],

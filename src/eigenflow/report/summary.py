@@ -93,6 +93,7 @@ def _score(forecast: RestForecast) -> dict[str, Any]:
         "parameter": forecast.parameter,
         "basis": forecast.basis,
         "losses": forecast.observed.source,
+        "quantity": forecast.observed.quantity,
         **asdict(forecast.score),
     }
 
@@ -115,7 +116,7 @@ def _closure(closure: Closure) -> dict[str, Any]:
 
 def _budget(budget: ShellBudget) -> dict[str, Any]:
     energy = budget.energy.sum("shell").values
-    terms = ("dissipation", "optimizer", "transfer", "remainder")
+    terms = ("dissipation", "optimizer", "curvature", "transfer", "remainder")
     sums = {name: np.abs(getattr(budget, name).values).sum(1) for name in terms}
     total = np.maximum(sum(sums.values()), np.finfo(np.float64).tiny)
     return {

@@ -9,7 +9,17 @@ from eigenflow.report.figures import METHODS
 from eigenflow.report.summary import Analysis
 from eigenflow.store import Run
 
-__all__ = ["band_text", "flattened", "headlines", "interval_text", "method_name", "number", "statement"]
+__all__ = [
+    "band_text",
+    "energy_words",
+    "flattened",
+    "headlines",
+    "interval_text",
+    "method_name",
+    "number",
+    "short_energy_words",
+    "statement",
+]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LISTED = 6  # entries of a long list that are shown
@@ -75,6 +85,8 @@ def statement(run: Run) -> str:
     else:
         parts.append("The recorder was given no task, model or training set-up.")
     parts.append(_progress(run))
+    if not run.has_squared_loss:
+        parts.append(energy_words(run))
     if "samples" in probe and "outputs" in probe:
         size = int(probe["samples"]) * int(probe["outputs"])
         parameters = f" of the network’s {probe['parameters']} parameters" if "parameters" in probe else ""
@@ -84,6 +96,25 @@ def statement(run: Run) -> str:
             f"one, and shells hold all of them."
         )
     return " ".join(parts)
+
+
+def energy_words(run: Run) -> str:
+    """What an energy is, in a sentence or two."""
+    if run.has_squared_loss:
+        return "Energy is twice the loss."
+    name = _part(run.header, "probe").get("loss")
+    told = ", the mean of 1 / p − 1 over the probabilities p of the right classes" if name == "cross_entropy" else ""
+    return (
+        f"The loss ({name}) is not squared: M is the symmetrised operator Bᵀ J Jᵀ B with B Bᵀ the loss’s Hessian by "
+        f"the outputs, and energy is ‖e‖² with B e the loss’s gradient{told}. That is not twice the loss."
+    )
+
+
+def short_energy_words(run: Run) -> str:
+    """The same where the operator is not the subject."""
+    return (
+        energy_words(run) if run.has_squared_loss else "Energy is ‖e‖² of the symmetrised operator, not twice the loss."
+    )
 
 
 def _progress(run: Run) -> str:
@@ -124,6 +155,9 @@ def headlines(analysis: Analysis) -> list[tuple[str, str]]:
         told += f", the holdout loss from {number(float(holdout[0]))} to {number(float(holdout[-1]))}"
     told += f", over {len(run.measured_steps)} measurements."
     found = [("Loss", told)]
+    if not run.has_squared_loss:
+        energy = data["total_energy"].values
+        found.append(("Energy", f"‖e‖² went from {number(float(energy[0]))} to {number(float(energy[-1]))}."))
     if "trace" in data:
         trace = data["trace"].values
         found.append(
@@ -157,4 +191,5 @@ def _forecasts(analysis: Analysis) -> list[tuple[str, str]]:
         factor = float(np.exp(min(best.score.rms_log_ratio, 700.0)))
         miss = f"{number(100 * (factor - 1), 2)} %" if factor < 2 else f"a factor of {number(factor)}"
         told.append(f"from {cut:.0%} of the steps {method_name(best.method)}, off by {miss}")
-    return [("Forecasts", f"Best of three: {'; '.join(told)} (exponential of the RMS log ratio).")] if told else []
+    what = "Best of three" if analysis.run.has_squared_loss else "Best of three for the energy, not the loss"
+    return [("Forecasts", f"{what}: {'; '.join(told)} (exponential of the RMS log ratio).")] if told else []

@@ -92,6 +92,12 @@ class Run:
         return self._manifest.status
 
     @property
+    def has_squared_loss(self) -> bool:
+        """Whether energies are twice the loss. For other losses they are ||e||^2 of the symmetrised operator."""
+        probe = self.header.get("probe")
+        return not isinstance(probe, dict) or bool(probe.get("is_quadratic", True))
+
+    @property
     def measured_steps(self) -> tuple[int, ...]:
         """Steps of the measurements: completed updates of the measured networks."""
         return tuple(self._manifest.measured_steps[index] for index in self._positions)

@@ -21,7 +21,9 @@ DOMAIN_DECADES = 12
 
 @dataclass(frozen=True)
 class LimitForecast:
-    """Losses on the later steps of an `Observed` run.
+    """Losses (or half energies, as `Observed.quantity` says) on the later steps of an `Observed` run.
+
+    For losses that are not squared both limits let the curvature of the loss stand still too.
 
     Attributes:
         name: "lazy" or "transport".
@@ -88,7 +90,7 @@ def _carried_loss(observed: Observed, gamma: float) -> tuple[Float[np.ndarray, "
         energies = np.concatenate([energies, last["tail_mass"].values])
     is_moving = eigenvalues > np.finfo(np.float64).eps * eigenvalues.max()
     # Modes that do not learn, and energy outside the modes stored one by one, stay.
-    stays = max(0.0, 2.0 * float(last["probe_loss"]) - float(energies[is_moving].sum()))
+    stays = max(0.0, float(last["energy"].sum()) - float(energies[is_moving].sum()))
     eigenvalues, energies = eigenvalues[is_moving], energies[is_moving]
     room = 10.0**DOMAIN_DECADES
     drift = PowerDrift(

@@ -1,6 +1,7 @@
 """A run cut in two: what a forecast is given, and the truth that it is scored on."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -25,12 +26,14 @@ class Observed:
         measured: Measurements of updates made up to the cut.
         steps: Known steps with a loss; `times` and `losses` belong to them.
         times: Sums of learning rates.
-        losses: Probe losses.
+        losses: Probe losses; where the loss is not squared, half the energy ||e||^2 of the symmetrised operator, which
+            is what its modes carry and what decays with them.
         later_steps: Log-spaced steps after the cut, on which forecasts are scored.
         later_times: Their sums of learning rates, which follow from the known later learning rates.
         later_losses: The truth; no forecast sees it.
         source: Where the losses come from: "logged" every step, or "measured" where the logged ones are
             those of minibatches.
+        quantity: What `losses` and `later_losses` are: "loss", or "energy" (half of it).
     """
 
     cut: float
@@ -43,6 +46,7 @@ class Observed:
     later_times: Float[np.ndarray, " later"]
     later_losses: Float[np.ndarray, " later"]
     source: str
+    quantity: Literal["loss", "energy"] = "loss"
 
 
 def observe_until(run: Run, cut: float) -> Observed:
@@ -80,12 +84,15 @@ def observe_until(run: Run, cut: float) -> Observed:
         times[later],
         losses[later],
         source,
+        "loss" if run.has_squared_loss else "energy",
     )
 
 
 def _probe_losses(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """The loss on the probe set, at every step where it is known."""
+    """The loss on the probe set, or half its energy, at every step where it is known."""
     logged, data = run.losses, run.measurements
+    if not run.has_squared_loss:
+        return data["step"].values, data["time"].values, 0.5 * data["total_energy"].values, "measured"
     samples = run.header["probe"]["samples"]
     # Logged losses are the probe's only if every update saw all samples, and the trained loss is the probe's.
     is_full = len(logged) > 0 and "batch_size" in logged and bool((logged["batch_size"] == samples).all())

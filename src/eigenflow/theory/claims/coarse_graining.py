@@ -18,14 +18,14 @@ def coarse_graining(evidence: Evidence) -> list[Claim]:
     residual = np.abs(budget.residual.values).max(1) / energy
     terms = {
         name: np.abs(getattr(budget, name).values).sum(1)
-        for name in ("dissipation", "optimizer", "transfer", "remainder")
+        for name in ("dissipation", "optimizer", "curvature", "transfer", "remainder")
     }
     total = np.maximum(sum(terms.values()), np.finfo(np.float64).tiny)
     shares = {name: float(np.median(values / total)) for name, values in terms.items()}
     listed = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
     closes = make_row(
         "C3.closes",
-        "the energy of every shell changes by dissipation, optimizer, transfer and remainder only",
+        "the energy of every shell changes by dissipation, optimizer, loss curvature, transfer and remainder only",
         float(residual.max()),
         block_interval(residual, lambda v: float(v.max()), rng),
         f"largest unexplained change of a shell, relative to the whole energy, over {len(residual)} updates",

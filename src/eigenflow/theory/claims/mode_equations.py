@@ -35,7 +35,7 @@ def mode_equations(evidence: Evidence) -> list[Claim]:
     miss = (data["coefficient_after"].values - data["kato_after"].values) ** 2
     change = (data["coefficient_after"].values - coefficient) ** 2
     # Energy outside the modes that are stored one by one counts as not isolated.
-    whole = np.maximum((coefficient**2).sum(1), 2.0 * data["probe_loss"].values)
+    whole = np.maximum((coefficient**2).sum(1), data["energy"].sum("shell").values)
     share = (coefficient**2 * is_isolated).sum(1) / np.maximum(whole, np.finfo(float).tiny)
     coefficient_error = np.array(
         [np.sqrt(m[k].sum() / c[k].sum()) for m, c, k in zip(miss, change, is_isolated, strict=True) if c[k].sum() > 0]

@@ -78,7 +78,8 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
     count = eigenvalue.shape[1]
     ranks = np.arange(1.0, count + 1.0)
     # Energy outside the modes stored one by one lies below them all.
-    below = max(0.0, 2.0 * float(data["probe_loss"].values[0]) - float(squares[0].sum()))
+    total = data["total_energy"] if "total_energy" in data else 2.0 * data["probe_loss"]
+    below = max(0.0, float(total.values[0]) - float(squares[0].sum()))
     unlearned = squares[0][::-1].cumsum()[::-1] - 0.5 * squares[0] + below
     share = unlearned / max(float(squares[0].sum()) + below, np.finfo(np.float64).tiny)
     found: dict[Coordinate, list[tuple[float, float]]] = {}
