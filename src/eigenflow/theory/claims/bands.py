@@ -29,6 +29,8 @@ BANDS: dict[str, Band] = {
     "C7.regular": (None, 0.1),
     "C8.moving": (0.0, None),
     "C8.still": (-0.1, 0.1),
+    # A loss exponent is the source exponent times that of the clock, and is wanted to a tenth.
+    "C4.regularity": (-0.1, 0.1),
     # C5. Half the distance that exchange without regard to distance would cover.
     "C5.local": (None, 0.5),
     # A tenth of the dissipation: what a closure without a nonlocal source may neglect.

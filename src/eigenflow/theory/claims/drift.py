@@ -1,6 +1,7 @@
 """C4: the drift is one signed power of the eigenvalue, v = -c(t) lambda^b."""
 
 from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.regularity import regularity_row
 from eigenflow.theory.claims.rows import make_row
 from eigenflow.theory.verdicts import Claim, change_of_all, overall
 
@@ -29,7 +30,8 @@ def drift(evidence: Evidence) -> list[Claim]:
         f"median of t c(t) lambda^(b-1) at lambda = {law.reference:.2g}; eigenvalues {grows} in "
         f"{law.sign_share:.0%} of shells and times; |c| ~ t^-{law.decay:.2g}",
     )
-    verdict = overall([form.verdict, sign.verdict])
+    regularity = regularity_row(evidence)
+    verdict = overall([form.verdict, sign.verdict, regularity.verdict])
     whole = Claim(
         "C4",
         "Drift v = -c(t) lambda^b",
@@ -38,8 +40,8 @@ def drift(evidence: Evidence) -> list[Claim]:
         (None, None),
         verdict,
         f"b = {law.b:.2f} from {law.points} shell velocities at {len(law.times)} times, with c "
-        f"{'negative (growth)' if law.gamma < 0 else 'positive'}; power-law form {form.verdict}, sign {sign.verdict}"
-        + ("" if budget.cut is None else "; only shells above the cut are used"),
-        change_of_all([form, sign]),
+        f"{'negative (growth)' if law.gamma < 0 else 'positive'}; power-law form {form.verdict}, sign {sign.verdict}, "
+        f"regularity {regularity.verdict}" + ("" if budget.cut is None else "; only shells above the cut are used"),
+        change_of_all([form, sign, regularity]),
     )
-    return [whole, form, sign]
+    return [whole, form, sign, regularity]
