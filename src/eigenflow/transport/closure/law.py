@@ -12,16 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
-from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.shells import ShellBudget
+from eigenflow.transport.closure.velocities import Velocities, shell_velocities
 
-__all__ = ["Closure", "HeldOut", "fit_closure"]
+__all__ = ["Closure", "HeldOut", "Scaled", "fit_closure", "quantiles"]
 
 EXPONENTS = np.linspace(-1.0, 4.0, 1001)  # the exponents b that are searched
-MIN_MODES = 3  # eigenvalues that a shell needs at a time to have a mean velocity
-MIN_SHELLS = 3
-MIN_TIMES = 6
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,10 @@ class Closure:
         sign_share: Share of shells and times whose velocity has the majority sign.
         held_out: The same law on times that it was not fitted to.
         points: Shells times measured times behind the fit.
+        velocities: What the law was fitted to.
+        self_similar_gap: b + p - 2, zero for self-similar drift: a power of lambda that is scale-free in time has
+            c(t) ~ t^(b - 2) (theory: dimension of v).
+        self_similar_interval: Its 90 % interval.
     """
 
     b: float
@@ -84,6 +85,9 @@ class Closure:
     sign_share: float
     held_out: HeldOut
     points: int
+    velocities: Velocities
+    self_similar_gap: float
+    self_similar_interval: tuple[float, float]
 
     def c(self) -> Float[np.ndarray, " time"]:
         """c(t) itself, in eigenvalue^(1 - b) / time; positive moves modes down."""
@@ -91,14 +95,20 @@ class Closure:
 
 
 @dataclass(frozen=True)
-class _Velocities:
-    """Logarithmic velocities, scaled per time, where shells are populated."""
+class Scaled:
+    """Velocities, every time scaled by its own root mean square, so that late, slow times count like early ones."""
 
     times: Float[np.ndarray, " time"]
-    position: Float[np.ndarray, "time shell"]  # ln(mean lambda / reference); 0 where not used
-    scaled: Float[np.ndarray, "time shell"]  # (v / lambda) / scale; 0 where not used
-    is_used: Bool[np.ndarray, "time shell"]
+    position: Float[np.ndarray, "time place"]  # ln(mean lambda / reference); 0 where not used
+    scaled: Float[np.ndarray, "time place"]  # (v / lambda) / scale; 0 where not used
+    is_used: Bool[np.ndarray, "time place"]
     scale: Float[np.ndarray, " time"]
+
+    @classmethod
+    def of(cls, velocities: Velocities) -> "Scaled":
+        """Scale measured velocities."""
+        v, scale = velocities, velocities.scale
+        return cls(v.times, v.position, v.value / scale[:, None], v.is_used, scale)
 
     def shape_terms(self, b: float) -> tuple[np.ndarray, np.ndarray]:
         """The law's shape at exponent b and the best factor at every time."""
@@ -111,11 +121,11 @@ class _Velocities:
         return ((self.scaled - factor[:, None] * shape) ** 2).sum(1)
 
 
-def fit_closure(budget: ShellBudget, *, seed: int = 0) -> Closure:
+def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
     """Fit v = -c(t) lambda^b, signed, to the velocities of a run's shells.
 
     Args:
-        budget: As from `shell_budget`.
+        budget: As from `shell_budget`, whose mean velocities of eigenvalues are then used; or any `Velocities`.
         seed: Of the bootstrap.
 
     Returns:
@@ -124,7 +134,8 @@ def fit_closure(budget: ShellBudget, *, seed: int = 0) -> Closure:
     Raises:
         ArgumentError: If fewer than 6 measured times have 3 shells of at least 3 moving eigenvalues.
     """
-    data, reference = _velocities(budget)
+    velocities = budget if isinstance(budget, Velocities) else shell_velocities(budget)
+    data = Scaled.of(velocities)
     rng = np.random.default_rng(seed)
     errors = np.stack([data.errors(b) for b in EXPONENTS], axis=1)
     draws = block_indices(len(data.times), rng)
@@ -139,50 +150,30 @@ def fit_closure(budget: ShellBudget, *, seed: int = 0) -> Closure:
 
     gammas = data.times * kappa
     sign = np.sign(np.median(kappa))
-    decay, decay_interval = _decay(data.times, kappa, sign, draws)
+    decay, decay_draws = _decay(data.times, kappa, sign, draws)
     return Closure(
         b=b,
-        b_interval=_quantiles(b_draws),
-        reference=reference,
+        b_interval=quantiles(b_draws),
+        reference=velocities.reference,
         times=data.times,
         strength=kappa,
         strength_low=kappa - half_width,
         strength_high=kappa + half_width,
         gamma=float(np.median(gammas)),
-        gamma_interval=_quantiles(np.median(gammas[draws], axis=1)),
+        gamma_interval=quantiles(np.median(gammas[draws], axis=1)),
         decay=decay,
-        decay_interval=decay_interval,
+        decay_interval=quantiles(decay_draws),
         explained=float(1.0 - data.errors(b).sum() / (data.scaled**2).sum()),
         sign_share=float((np.sign(-data.scaled[data.is_used]) == sign).mean()),
         held_out=_held_out(data, errors, rng),
         points=int(data.is_used.sum()),
+        velocities=velocities,
+        self_similar_gap=b + decay - 2.0,
+        self_similar_interval=quantiles(b_draws + decay_draws - 2.0),
     )
 
 
-def _velocities(budget: ShellBudget) -> tuple[_Velocities, float]:
-    inner = slice(1, -1)  # the open shells at both ends have no width
-    counts = budget.mode_count.values[:, inner]
-    mean = budget.mean_eigenvalue.values[:, inner]
-    is_used = (counts >= MIN_MODES) & (mean > 0) & (budget.mean_rate.values[:, inner] != 0)
-    mean = np.where(is_used, mean, 1.0)
-    speed = budget.mean_rate.values[:, inner] / mean
-    times = (budget.time + budget.step_size).values
-    rows = (is_used.sum(1) >= MIN_SHELLS) & (times > 0)
-    columns = is_used[rows].any(0)
-    if rows.sum() < MIN_TIMES:
-        raise ArgumentError(
-            f"`budget` has {int(rows.sum())} measured times with at least {MIN_SHELLS} shells of {MIN_MODES} moving "
-            f"eigenvalues; a drift law needs {MIN_TIMES}. Measure more steps, or use more probe samples."
-        )
-    is_used, speed = is_used[rows][:, columns], speed[rows][:, columns]
-    logs, middle = np.log(mean[rows][:, columns]), float(np.log(budget.centres[columns]).mean())
-    scale = np.sqrt((speed**2 * is_used).sum(1) / is_used.sum(1))
-    scaled = np.where(is_used, speed / scale[:, None], 0.0)
-    position = np.where(is_used, logs - middle, 0.0)
-    return _Velocities(times[rows], position, scaled, is_used, scale), float(np.exp(middle))
-
-
-def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray) -> tuple[float, tuple[float, float]]:
+def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray) -> tuple[float, np.ndarray]:
     """Slope p of |kappa| ~ t^-p over the times that have the majority sign."""
     kept = np.sign(kappa) == sign
     x, y = np.log(times), np.log(np.abs(kappa), where=kept, out=np.zeros_like(kappa))
@@ -193,10 +184,10 @@ def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray)
             return 0.0
         return -float(np.polyfit(x[index], y[index], 1)[0])
 
-    return slope(np.arange(len(times))), _quantiles(np.array([slope(index) for index in draws]))
+    return slope(np.arange(len(times))), np.array([slope(index) for index in draws])
 
 
-def _held_out(data: _Velocities, errors: np.ndarray, rng: np.random.Generator) -> HeldOut:
+def _held_out(data: Scaled, errors: np.ndarray, rng: np.random.Generator) -> HeldOut:
     """Fit b to the earlier half of the measured times; score the form on the later half, c(t) free in all forms."""
     half = len(data.times) // 2
     b = float(EXPONENTS[errors[:half].sum(0).argmin()])
@@ -208,10 +199,11 @@ def _held_out(data: _Velocities, errors: np.ndarray, rng: np.random.Generator) -
         return float(1.0 - law[index].sum() / others[best][index].sum())
 
     draws = block_indices(len(law), rng)
-    interval = _quantiles(np.array([skill(index) for index in draws]))
+    interval = quantiles(np.array([skill(index) for index in draws]))
     return HeldOut(skill(np.arange(len(law))), interval, best, b, len(law))
 
 
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
+def quantiles(values: np.ndarray) -> tuple[float, float]:
+    """Ends of the 90 % interval of bootstrap draws."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
