@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 import eigenflow as ef
-from eigenflow.forecast import fit_study
 
 PEAK, WARMUP = 3e-4, 500
 RUNS = {
@@ -39,12 +38,11 @@ def main() -> float:
     curves = ef.read_curves(pd.concat(tables), schedules=RUNS)
     for note in curves.notes:
         print(f"note: {note}")
-    study = fit_study(curves, ["transport"])
-    fit = study.fit_for().fit
+    fit = ef.fit_law(curves, law="transport")
     print(f"{fit.law.name}: {fit.status.value}, noise {fit.noise:.1e}, {fit.certificate.cpu_s:.2f} CPU s")
 
     plan = ef.Schedule.wsd(total=24_000, warmup=WARMUP, peak=PEAK, decay_start=20_000, end=3e-5)
-    forecast = study.predict(plan, every=4000)
+    forecast = fit.predict(plan, every=4000)
     true = truth(plan, forecast.steps)
     for step, loss, low, high, real in zip(
         forecast.steps, forecast.loss, forecast.lower, forecast.upper, true, strict=True

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast import Curve, FitStatus, fit_law
-from eigenflow.forecast.fit_file import read_fit, write_fit
+from eigenflow.forecast import Curve, CurveSet, FitStatus, fit_law, fit_study, read_fit, save_study, write_fit
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.priors import learned_prior, priors_for
 from forecast.synthetic_runs import SCHEDULES, TOTAL, TRUTH, UNSEEN, curve, three, true_losses
@@ -138,12 +137,22 @@ def test_a_published_law_is_fitted_and_stored_too(tmp_path):
 def test_files_that_are_no_fit_are_refused(tmp_path):
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text("{}")
-    with pytest.raises(ArgumentError, match="is no fit: not JSON"):
+    with pytest.raises(ArgumentError, match="is not JSON"):
         read_fit(tmp_path / "a.json")
-    with pytest.raises(ArgumentError, match="is no fit: covariance, curves, law, schema, theta missing"):
+    with pytest.raises(ArgumentError, match="is not a fit of eigenflow"):
         read_fit(tmp_path / "b.json")
-    with pytest.raises(ArgumentError, match="There is no fit at"):
+    with pytest.raises(ArgumentError, match="cannot be read: No such file"):
         read_fit(tmp_path / "c.json")
+
+
+@pytest.mark.rejects
+def test_a_file_of_several_fits_and_a_fit_without_curves_are_refused(tmp_path):
+    save_study(fit_study(CurveSet(tuple(three(0))), ["power_time", "momentum"], starts=1), tmp_path / "two.json")
+    with pytest.raises(ArgumentError, match="has 2 fits"):
+        read_fit(tmp_path / "two.json")
+    fit = fit_law(three(0), "power_time", starts=1)
+    with pytest.raises(ArgumentError, match="`fit` has no curves behind its intervals"):
+        write_fit(fit.at(fit.theta), tmp_path / "lost.json")
 
 
 def test_shipped_priors_say_where_they_come_from_and_are_proper():

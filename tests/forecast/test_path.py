@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.forecast.laws.test_transport_law import summed_over_updates
-from tests.forecast.synthetic_runs import three
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule, fit_law
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.path import forecast_nodes, forecast_steps
+from forecast.summed_law import summed_over_updates
+from forecast.synthetic_runs import three
 
 TOTAL = 30_000
 COMMON = {"total": TOTAL, "peak": 3e-4, "warmup": 1500}

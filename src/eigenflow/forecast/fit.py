@@ -1,8 +1,8 @@
 """A fitted loss law: parameters that say how well they are known, how it was found, and predictions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.schedules import Schedule
 
-__all__ = ["Certificate", "Fit", "FitStatus", "Forecast"]
+__all__ = ["Certificate", "Fit", "FitStatus", "Forecast", "Intervals"]
 
 # z of a 90 % interval.
 NINETY = 1.6448536269514722
@@ -59,7 +59,7 @@ class Forecast:
     Attributes:
         steps: Completed updates.
         loss: Forecast, in the unit of the fitted losses.
-        lower: Lower end of the 90 % interval from parameters and noise alone (`intervals` adds what it cannot see).
+        lower: Lower end of the 90 % interval.
         upper: Upper end.
     """
 
@@ -67,6 +67,14 @@ class Forecast:
     loss: Points
     lower: Points
     upper: Points
+
+
+class Intervals(Protocol):
+    """What makes a fit's intervals hold on runs that were not seen: the fitted curves, and more (`study.StudyFit`)."""
+
+    def predict(self, schedule: Schedule, steps: Int[np.ndarray, " point"], size: float | None) -> Forecast:
+        """Forecast at given steps, with the calibrated 90 % interval."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ class Fit:
         residuals: ln(law) - ln(loss) of every curve at its fitted points.
         jacobians: Derivatives of ln(law) with respect to `theta` there.
         prior: Name of the prior, None without one.
+        intervals: Behind the intervals of `predict`. None: they know of parameters and noise alone, and are too narrow.
     """
 
     law: Law
@@ -102,6 +111,7 @@ class Fit:
     residuals: tuple[Points, ...]
     jacobians: tuple[Float[np.ndarray, "point parameter"], ...]
     prior: str | None
+    intervals: Intervals | None = field(default=None, repr=False, compare=False)
 
     @property
     def parameters(self) -> list[dict[str, Any]]:
@@ -129,15 +139,25 @@ class Fit:
     def predict(
         self, schedule: Schedule, *, size: float | None = None, every: int = 1, first: int | None = None
     ) -> Forecast:
-        """Forecast the loss of a run.
+        """Forecast the loss of a run, with its 90 % interval.
 
         Args:
             schedule: Every learning rate of the run, warm-up included.
             size: Parameters of the model; None: the size of the fit, if it has one only.
             every: Spacing of the forecast's steps; the last step is always there.
             first: First step; None: the end of warm-up.
+
+        Raises:
+            ArgumentError: If the fit has several sizes and none is given, or knows nothing of the one given.
         """
+        known = {one for one in self.sizes if one is not None}
+        if size is None and len(known) > 1:
+            raise ArgumentError(
+                f"`size` must be given: the fit has {len(known)} sizes, {min(known):g} to {max(known):g} parameters."
+            )
         steps = forecast_steps(schedule.total, schedule.warmup, every, first)
+        if self.intervals is not None:
+            return self.intervals.predict(schedule, steps, self._checked_size(size))
         nodes = forecast_nodes(schedule.rates, steps)
         log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
         variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
@@ -150,8 +170,8 @@ class Fit:
         return rng.multivariate_normal(self.theta, self.covariance, size=count, method="eigh")
 
     def at(self, theta: Theta) -> "Fit":
-        """The same fit with other parameters, as from `draws`."""
-        return replace(self, theta=theta)
+        """The same fit with other parameters, as from `draws`; its intervals are of parameters and noise alone."""
+        return replace(self, theta=theta, intervals=None)
 
     def _checked_size(self, size: float | None) -> float | None:
         known = sorted({one for one in self.sizes if one is not None})

@@ -1,8 +1,6 @@
-"""A fit as a JSON file: everything that a prediction needs, and everything that a reader should see beside it."""
+"""A fit as plain values: everything that a prediction needs, and everything that a reader should see beside it."""
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.laws.transport import TransportLaw
 
-__all__ = ["fit_from_dict", "fit_to_dict", "read_fit", "write_fit"]
+__all__ = ["fit_from_dict", "fit_to_dict"]
 
 SCHEMA = 1
 
@@ -67,29 +65,6 @@ def fit_from_dict(form: dict[str, Any]) -> Fit:
         jacobians=tuple(np.array(curve["jacobian"]) for curve in curves),
         prior=form["prior"],
     )
-
-
-def write_fit(fit: Fit, path: str | Path) -> None:
-    """Write a fit as JSON."""
-    Path(path).write_text(json.dumps(fit_to_dict(fit), indent=1) + "\n", encoding="utf-8")
-
-
-def read_fit(path: str | Path) -> Fit:
-    """Read a fit that `write_fit` wrote.
-
-    Raises:
-        ArgumentError: If the file is missing, no JSON, or of another schema.
-    """
-    try:
-        form = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArgumentError(f"There is no fit at '{path}'. Make one with `eigenflow forecast fit`.") from None
-    except json.JSONDecodeError as error:
-        raise ArgumentError(f"'{path}' is no fit: not JSON ({error}).") from None
-    missing = {"schema", "law", "theta", "covariance", "curves"} - set(form if isinstance(form, dict) else {})
-    if missing:
-        raise ArgumentError(f"'{path}' is no fit: {', '.join(sorted(missing))} missing.")
-    return fit_from_dict(form)
 
 
 def _settings(law: Law) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A study: curves, the laws fitted to them, jointly or size by size, and forecasts with intervals from them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,14 +14,16 @@ from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit, Forecast
 from eigenflow.forecast.fitting import fit_law
 from eigenflow.forecast.intervals import predict_interval
-from eigenflow.forecast.laws.protocol import History
+from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.laws.registry import LAWS, law_named
+from eigenflow.forecast.objective import FitSettings
 from eigenflow.forecast.own_errors import kinds_of, own_errors, own_kind
 from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
+from eigenflow.forecast.priors import Prior
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.scores import score_forecast
 
-__all__ = ["CurveForecastScore", "Study", "StudyFit", "fit_study", "score_study"]
+__all__ = ["CurveForecastScore", "Study", "StudyFit", "fit_study", "fit_with_intervals", "score_study"]
 
 # A size this many times beyond the fitted ones is a slip of units, not a wish.
 FAR = 1e4
@@ -41,6 +44,10 @@ class StudyFit:
     curves: CurveSet
     alternatives: tuple[Fit, ...]
     own: tuple[OwnError, ...] = ()
+
+    def __post_init__(self) -> None:
+        # The fit forecasts with these intervals itself, however it is reached.
+        object.__setattr__(self, "fit", replace(self.fit, intervals=self))
 
     def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
         """Forecast at given steps, with the calibrated 90 % interval."""
@@ -167,6 +174,45 @@ class Study:
         return ", ".join(format_size(size) for size in self.curves.sizes if size is not None)
 
 
+def fit_with_intervals(
+    curves: Iterable[Curve],
+    law: str | Law = "transport",
+    *,
+    prior: str | Prior | None = "learned",
+    starts: int = 4,
+    seed: int = 0,
+    settings: FitSettings | None = None,
+    fixed: dict[str, float] | None = None,
+) -> Fit:
+    """Fit one law to curves that share its parameters, with what calibrated intervals need: `eigenflow.fit_law`.
+
+    Args:
+        curves: A `CurveSet` or several `Curve`, of one or several sizes and peak rates.
+        law: A name, or a law.
+        prior: "learned" (the shipped prior for this law that fits the curves best, none if there is none), a name, a
+            prior, or None.
+        starts: Number of starts: the prior's centre, then draws around it.
+        seed: Draws the starts.
+        settings: None for the defaults.
+        fixed: Values to hold parameters at, by name.
+
+    Returns:
+        The fit; look at `status` before its numbers. `fit.predict(schedule)` forecasts with the 90 % interval that was
+        calibrated on curves that were left out (docs/forecast.md, Intervals).
+
+    Raises:
+        ArgumentError: If there are too few points, or unknown names.
+    """
+    known = tuple(curves)
+    fit = fit_law(known, law, prior=prior, starts=starts, seed=seed, settings=settings, fixed=fixed)
+    group = curves if isinstance(curves, CurveSet) else CurveSet(known)
+    chosen = fit.prior if prior == "learned" else prior
+    own = _own_errors(
+        fit, group, lambda part: fit_law(part, law, prior=chosen, starts=1, seed=seed, settings=settings, fixed=fixed)
+    )
+    return StudyFit(fit, group, _alternatives(group), own).fit
+
+
 def fit_study(
     curves: CurveSet,
     laws: Sequence[str] = ("transport",),
@@ -202,22 +248,19 @@ def fit_study(
                 sizes = ", ".join(format_size(size) for size in group.sizes if size is not None)
                 progress(f"{name}: {len(group)} curves, {group.points} points" + (f", sizes {sizes}" if sizes else ""))
             fit = fit_law(group, name, starts=starts, seed=seed, prior=prior)
-            fits.append(StudyFit(fit, group, others, _own_errors(fit, group, prior, seed)))
+            again = partial(fit_law, law=name, prior=fit.prior if prior == "learned" else prior, starts=1, seed=seed)
+            fits.append(StudyFit(fit, group, others, _own_errors(fit, group, again)))
     return Study(curves, tuple(fits), names, per_size)
 
 
-def _own_errors(fit: Fit, curves: CurveSet, prior: str | None, seed: int) -> tuple[OwnError, ...]:
+def _own_errors(fit: Fit, curves: CurveSet, refit: Callable[[Sequence[Curve]], Fit]) -> tuple[OwnError, ...]:
     """Backtests within the study, by refits from one start with the prior that the fit chose; a few tenths of a second.
 
-    A law whose calibration does not count them has none."""
-    name = fit.law.name
-    if shipped_calibration(name).own_freedom == 0:
+    A law whose calibration does not count them has none.
+    """
+    if shipped_calibration(fit.law.name).own_freedom == 0:
         return ()
-    chosen = fit.prior if prior == "learned" else prior
-    found = [
-        own_errors(curves.curves, kind, lambda known: fit_law(known, name, prior=chosen, starts=1, seed=seed))
-        for kind in kinds_of(curves.curves)
-    ]
+    found = [own_errors(curves.curves, kind, refit) for kind in kinds_of(curves.curves)]
     return tuple(one for part in found for one in part)
 
 

@@ -15,11 +15,12 @@ import eigenflow
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.error_scale import OwnError
+from eigenflow.forecast.fit import Fit
 from eigenflow.forecast.fit_file import fit_from_dict, fit_to_dict
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.study import Study, StudyFit
 
-__all__ = ["load_study", "save_study", "study_from_dict", "study_to_dict"]
+__all__ = ["load_study", "read_fit", "save_study", "study_from_dict", "study_to_dict", "write_fit"]
 
 FORMAT = "eigenflow forecast"
 VERSION = 1
@@ -65,6 +66,29 @@ def load_study(path: str | Path) -> Study:
         return study_from_dict(content)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ArgumentError(f"{source} is damaged ({error!r}). Fit again.") from None
+
+
+def write_fit(fit: Fit, path: str | Path) -> Path:
+    """Write a fit of `fit_law` as a study of one law; `eigenflow forecast predict` reads it too.
+
+    Raises:
+        ArgumentError: If the fit has lost its curves (`Fit.at`), without which its intervals would not hold.
+    """
+    if not isinstance(fit.intervals, StudyFit):
+        raise ArgumentError("`fit` has no curves behind its intervals. Write the fit that `fit_law` returned.")
+    return save_study(Study(fit.intervals.curves, (fit.intervals,), (fit.law.name,), False), path)
+
+
+def read_fit(path: str | Path) -> Fit:
+    """Read the fit of a file with one, as of `write_fit`; its forecasts are the same to the last bit.
+
+    Raises:
+        ArgumentError: If the file is missing, is none of ours, or holds several fits.
+    """
+    study = load_study(path)
+    if len(study.fits) != 1:
+        raise ArgumentError(f"{path} has {len(study.fits)} fits. Read them with `load_study`, and choose: `fit_for`.")
+    return study.fits[0].fit
 
 
 def study_to_dict(study: Study) -> dict[str, Any]:

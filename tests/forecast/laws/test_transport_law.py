@@ -7,8 +7,8 @@ from scipy.integrate import quad
 from eigenflow.forecast.laws import History, TransportLaw
 from eigenflow.forecast.laws.rate_path import Clock, rate_path
 from eigenflow.forecast.laws.relaxation import relaxed_area, relaxed_share
-from eigenflow.forecast.laws.transport import NAMES
 from eigenflow.forecast.schedules import Schedule
+from forecast.summed_law import summed_over_updates
 
 SCHEDULES = {
     "cosine": Schedule.cosine(total=6000, peak=3e-4, end=3e-5, warmup=500),
@@ -28,35 +28,6 @@ def theta_with(**values: float) -> np.ndarray:
     base = {"L_inf": 2.5, "A": 0.1, "a": 0.5, "s0": 0.02, "B": 0.08, "q": 0.7, "r": 40.0, "b": 0.8}
     base |= {"alpha": 0.3, "p": 0.9} | values
     return np.array([float(p.to_theta(base[p.name])) for p in TransportLaw.parameters])
-
-
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
-
-
-def summed_over_updates(theta: np.ndarray, h: History, reference: float, feedback: bool) -> np.ndarray:
-    """The law as theory.md writes it: kernel K integrated by adaptive quadrature over every update."""
-    v = {name: float(p.to_value(x)) for name, p, x in zip(NAMES, TransportLaw.parameters, theta, strict=True)}
-    w = h.rates / h.rates.max()
-    offset = v["s0"] * reference
-    clock = np.concatenate([[0.0], np.cumsum(w ** v["p"])])
-    age = (offset + clock) / (offset + reference)
-    tau = np.log(age) if v["alpha"] == 0 else (age ** v["alpha"] - 1) / v["alpha"]
-    k, c = 1 + 1 / v["b"], v["b"] * v["r"]
-
-    def integral(u0: np.ndarray, u1: np.ndarray) -> np.ndarray:
-        # The kernel is a power of 1 + C u: quadrature in its logarithm.
-        x0, x1 = np.log1p(c * u0), np.log1p(c * u1)
-        x = 0.5 * (x1 + x0)[..., None] + 0.5 * (x1 - x0)[..., None] * NODES
-        return 0.5 * (x1 - x0) * (np.exp((1 - k) * x) @ WEIGHTS) / c
-
-    start = np.log(age[0]) if v["alpha"] == 0 else (age[0] ** v["alpha"] - 1) / v["alpha"]
-    full = integral(np.array([0.0]), np.array([-start]))[0]
-    noise = np.empty(len(h.steps))
-    for i, s in enumerate(h.steps):
-        noise[i] = (w[:s] ** v["q"] * integral(tau[s] - tau[1 : s + 1], tau[s] - tau[:s])).sum() / full
-    bias = v["L_inf"] * (1 + v["A"] * age[h.steps] ** -v["a"])
-    unit = bias if feedback else v["L_inf"] * (1 + v["A"])
-    return bias + v["B"] * unit * noise
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
