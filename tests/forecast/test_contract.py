@@ -88,8 +88,8 @@ def test_intervals_of_the_contract_hold_where_the_law_is_wrong(shares):
 def test_a_fit_and_a_study_forecast_the_same():
     curves = ef.read_curves(study(), schedules=SCHEDULES).select(size=25e6)
     fit, all_laws = ef.fit_law(curves, starts=1), fit_study(curves, starts=1)
-    one, other = fit.predict(SCHEDULES["wsd"], every=50), all_laws.predict(SCHEDULES["wsd"], every=50)
-    inside = all_laws.fit_for().fit.predict(SCHEDULES["wsd"], every=50)
+    one, other = fit.predict(SCHEDULES["two_stage"], every=50), all_laws.predict(SCHEDULES["two_stage"], every=50)
+    inside = all_laws.fit_for().fit.predict(SCHEDULES["two_stage"], every=50)
     for name in ("steps", "loss", "lower", "upper"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(getattr(one, name), getattr(inside, name))
@@ -99,7 +99,7 @@ def test_the_file_of_a_fit_is_a_study_for_the_commands(tmp_path):
     curves = ef.read_curves(study(), schedules=SCHEDULES)
     fit = ef.fit_law(curves, starts=1)
     again = load_study(write_fit(fit, tmp_path / "fit.json"))
-    one, other = (made.predict(SCHEDULES["wsd"], size=4e8, every=50) for made in (fit, again))
+    one, other = (made.predict(SCHEDULES["two_stage"], size=4e8, every=50) for made in (fit, again))
     np.testing.assert_array_equal(one.upper, other.upper)
     assert again.laws == ("transport",) and again.curves.size_unit == 1e6
 
@@ -108,4 +108,4 @@ def test_the_file_of_a_fit_is_a_study_for_the_commands(tmp_path):
 def test_a_fit_of_several_sizes_must_be_told_which():
     fit = ef.fit_law(ef.read_curves(study(), schedules=SCHEDULES), "power_time", starts=1)
     with pytest.raises(ArgumentError, match=r"`size` must be given: the fit has 2 sizes, 2\.5e\+07 to 1e\+08"):
-        fit.predict(SCHEDULES["wsd"])
+        fit.predict(SCHEDULES["two_stage"])
