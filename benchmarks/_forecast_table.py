@@ -15,8 +15,9 @@ def markdown(
     bootstrapped: pd.DataFrame,
     coverage: Mapping[str, Mapping[str, float]],
     floors: Sequence[Mapping[str, object]],
+    mixed: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """Write the whole report: laws by protocol, every set, coverage, bootstrap, noise floors."""
+    """Write the whole report: laws by protocol, every set, coverage, bootstrap, a mean of two laws, noise floors."""
     return "\n".join(
         [
             "# Forecasts of unseen parts of loss curves, by law",
@@ -36,9 +37,17 @@ def markdown(
             "",
             _coverage(coverage),
             "",
+            "## Coverage of the transport law by member set and protocol, its folder left out of the calibration",
+            "",
+            _coverage_by_member(table),
+            "",
             "## Interval score beside a residual bootstrap (geometric mean; smaller is better)",
             "",
             _bootstrap(table, bootstrapped),
+            "",
+            "## The mean of ln(loss) of transport and power_steps (geometric mean of the MAE after the branch)",
+            "",
+            _mixed(mixed),
             "",
             "## Noise floors (standard deviations of ln(loss))",
             "",
@@ -85,6 +94,25 @@ def _coverage(coverage: Mapping[str, Mapping[str, float]]) -> str:
         inside = sum(0.85 <= entry[name] <= 0.95 for name in entry)
         cells = " | ".join(f"{entry[name]:.2f}" if name in entry else "" for name in names)
         lines.append(f"| {law} | {cells} | {inside} of {len(entry)} |")
+    return "\n".join(lines)
+
+
+def _coverage_by_member(table: pd.DataFrame) -> str:
+    own = table[table.law == "transport"]
+    protocols = list(own.protocol.unique())
+    lines = ["| set | " + " | ".join(protocols) + " | all | curves |", "|---|" + "---|" * (len(protocols) + 2)]
+    for name, part in own.groupby("set", sort=False):
+        found = part.groupby("protocol").coverage.mean()
+        cells = [f"{found[protocol]:.2f}" if protocol in found else "" for protocol in protocols]
+        lines.append("| " + " | ".join([str(name), *cells, f"{part.coverage.mean():.2f}", f"{len(part)}"]) + " |")
+    return "\n".join(lines)
+
+
+def _mixed(mixed: Mapping[str, Mapping[str, float]]) -> str:
+    names = ("transport", "power_steps", "mean of both")
+    lines = ["| protocol | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for protocol, entry in mixed.items():
+        lines.append(f"| {protocol} | " + " | ".join(f"{entry[name]:.4f}" for name in names) + " |")
     return "\n".join(lines)
 
 

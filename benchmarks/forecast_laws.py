@@ -126,6 +126,25 @@ def scored(rows: Sequence[Row]) -> tuple[pd.DataFrame, dict[str, dict[str, float
     return pd.DataFrame(table), coverage
 
 
+def mean_of_two(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Error of the mean of ln(loss) of the transport law and the power of steps, beside both, by protocol."""
+    found: dict[tuple[str, ...], dict[str, BacktestCase]] = {}
+    for row in rows:
+        case = row.case
+        found.setdefault((row.set, case.protocol, case.split, case.curve), {})[case.law] = case
+    lines = []
+    for key, laws in found.items():
+        if {"transport", "power_steps"} <= set(laws):
+            first, second = laws["transport"], laws["power_steps"]
+            mean = np.sqrt(first.predicted) * np.sqrt(second.predicted)
+            at = first.after_branch if first.after_branch.any() else np.ones(len(mean), dtype=bool)
+            named = {"transport": first.predicted, "power_steps": second.predicted, "mean of both": mean}
+            errors = {name: np.abs(predicted - first.true)[at].mean() for name, predicted in named.items()}
+            lines.append({"protocol": key[1], **errors})
+    table = pd.DataFrame(lines).groupby("protocol", sort=False)
+    return {str(name): np.exp(np.log(part.drop(columns="protocol")).mean()).to_dict() for name, part in table}
+
+
 def ship(rows: Sequence[Row], coverage: Mapping[str, Mapping[str, float]]) -> Path:
     """Write the calibration of every law, and one of all together, into the package."""
     laws, kept = {}, [row for row in rows if row.set not in NOT_LEARNED]
@@ -170,7 +189,8 @@ def main() -> None:
     begun = time.process_time()
     rows, bootstrapped, problems = run(names, args.data, say)
     table, coverage = scored(rows)
-    text = markdown(table, pd.DataFrame(bootstrapped), coverage, floors(names, args.data))
+    mixed, noise = mean_of_two(rows), floors(names, args.data)
+    text = markdown(table, pd.DataFrame(bootstrapped), coverage, noise, mixed)
     say(f"{time.process_time() - begun:.0f} CPU-s in all; {len(problems)} fits refused")
     print(text)
     if args.quick:
@@ -183,7 +203,8 @@ def main() -> None:
             summary(pd.DataFrame(bootstrapped).assign(inside_final=False, cpu_s=0.0)).to_json(orient="records")
         ),
         coverage=coverage,
-        floors=floors(names, args.data),
+        floors=noise,
+        mean_of_two=mixed,
         refused=problems,
         cpu_s=time.process_time() - begun,
     )

@@ -11,7 +11,12 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from eigenflow.forecast.curves import Curve
+    from eigenflow.forecast.fit import Fit
 
 __all__ = ["backtest"]
 
@@ -60,8 +65,12 @@ def backtest(
         else pooled_fitter(law_named(name), seed=seed, starts=2)
         for name in wanted
     }
+
+    def refit(fit: "Fit", part: "Sequence[Curve]") -> "Fit":
+        return fit_law(part, "transport", prior=fit.prior, starts=1, seed=seed)
+
     with err.status("Backtest ...") as status:
-        found = run_backtest(known, fitters, progress=status.update)
+        found = run_backtest(known, fitters, refitters={"transport": refit}, progress=status.update)
     scores = found.scores()
     options.show_notes(found.problems)
     try:
