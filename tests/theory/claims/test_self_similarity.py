@@ -1,17 +1,24 @@
 """C5 on runs whose answer is known: every row, by the bands that stand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.self_similarity import self_similarity
 from synthetic_run import DatasetRun, drifting_modes, measure, riccati
+from theory.test_batch_noise import sgd_run
 
 LABELS = np.arange(1.0, 301.0) ** -1.5
 
 
+def rows_of_run(run):
+    return {row.claim: row for row in self_similarity(Evidence(run))}
+
+
 def rows_of(data):
-    return {row.claim: row for row in self_similarity(Evidence(DatasetRun(data)))}
+    count = data.sizes["mode"]
+    return rows_of_run(DatasetRun(data, pd.DataFrame({"step": [0], "batch_size": [count], "momentum": [0.0]})))
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +64,13 @@ def test_what_is_not_recorded_leaves_its_row_undecided(transported):
     assert {row.verdict for row in single.values()} <= {"undecided", "contradicted", "supported"}
     assert single["C5.frontier"].verdict == "undecided"
     assert "two measurements" in single["C5.frontier"].reason
+
+
+def test_only_runs_with_batches_have_a_row_for_their_noise(transported):
+    assert "C5.noise" not in rows_of_run(sgd_run(24))
+    row = rows_of_run(sgd_run(4))["C5.noise"]
+    assert row.band == (0.75, 1.25)
+    assert row.estimate == pytest.approx(1.0, abs=0.2)
+    lacking = sgd_run(4)
+    lacking._losses["momentum"] = 0.9
+    assert "plain SGD" in rows_of_run(lacking)["C5.noise"].reason

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eigenflow.core.errors import EigenflowError
+from eigenflow.core.errors import ArgumentError, EigenflowError
+from eigenflow.core.resampling import block_interval
+from eigenflow.theory.batch_noise import batch_noise
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
 from eigenflow.theory.kato import kato_ratio
@@ -42,6 +44,7 @@ def self_similarity(evidence: Evidence) -> list[Claim]:
             rows.append(test(evidence, key, statement))
         except EigenflowError as error:
             rows.append(undecided(key, statement, str(error)))
+    rows.extend(_noise(evidence))
     leading = next(row for row in rows if row.claim == "C5.collapse")
     return make_claim("C5", "Weak coupling gives self-similar solutions", rows, leading)
 
@@ -180,3 +183,27 @@ def _dissipation(evidence: Evidence, key: str, statement: str) -> Claim:
         f"[{law.curvature_interval[0]:.2g}, {law.curvature_interval[1]:.2g}]",
         beats_alternatives=law.skill > 0,
     )
+
+
+def _noise(evidence: Evidence) -> list[Claim]:
+    """One row if the run used batches; whether noise weakens coupling is asked of several runs, by `batch_sweep`."""
+    key, statement = "C5.noise", "batches add energy to the modes as the exact second moment of SGD says"
+    try:
+        noise = batch_noise(evidence.run)
+    except ArgumentError:  # full batches: nothing is asserted
+        return []
+    except EigenflowError as error:
+        return [undecided(key, statement, str(error))]
+    ratio = noise.ratio[noise.expected > 0]
+    if len(ratio) == 0:
+        return [undecided(key, statement, "no measured update was to add energy")]
+    return [
+        make_row(
+            key,
+            statement,
+            float(ratio.mean()),
+            block_interval(ratio, lambda v: float(v.mean()), evidence.rng()),
+            f"mean over {len(ratio)} updates of the energy that batches of {noise.batch_size} of {noise.samples} "
+            f"added, over its expectation; the expectation is {np.median(noise.share):.2g} of the dissipation (median)",
+        )
+    ]
