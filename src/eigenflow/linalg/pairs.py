@@ -39,13 +39,14 @@ class CertifiedPairs:
     """Eigenpairs of a symmetric operator, largest first, each with its certificate.
 
     Bounds hold for the operator whose products were made, up to `rounding`, and provided that nothing was
-    missed: `complement_bound` is an estimate from what was seen of the rest of the spectrum.
+    missed: `complement_bound` is an estimate from what was seen of the rest of the spectrum. Some eigenvalue lies
+    within the residual in any case; that it is the one of this rank is what a search in the complement makes likely.
 
     Attributes:
         eigenvalues: Ritz values.
         eigenvectors: Orthonormal rows.
         residuals: ||M phi - lambda phi||.
-        eigenvalue_bounds: The exact eigenvalue lies within this of the computed one.
+        eigenvalue_bounds: The exact eigenvalue of the same rank lies within this of the computed one.
         angle_bounds: Bound of sin(angle) between the computed and the exact eigenvector; 1 if there is none. Inside
             a cluster single vectors have no meaning, and this is about the subspace of the cluster.
         clusters: Group number; modes of one group cannot be told apart at this accuracy.
