@@ -13,6 +13,7 @@ from eigenflow.theory.claims.drift import drift
 from eigenflow.theory.claims.effective_time import effective_time
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.evolution import evolution
+from eigenflow.theory.claims.exponents import exponents
 from eigenflow.theory.claims.limits import limits
 from eigenflow.theory.claims.mode_equations import mode_equations
 from eigenflow.theory.claims.rows import attempt
@@ -27,6 +28,7 @@ _TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
     "C3": ("Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S", coarse_graining),
     "C4": ("Drift v = -c(t) lambda^b", drift),
     "C5": ("Weak coupling gives self-similar solutions", self_similarity),
+    "C6": ("Explicit scaling-law exponents (the loss exponent in time)", exponents),
     "C7": ("Effective training time tau(t) = t^alpha L(t)", effective_time),
     "C8": ("Lazy (v = 0) and feature-learning (v != 0) limits", limits),
 }

@@ -1,0 +1,73 @@
+"""Loss exponents predicted from spectrum and drift, against power-law sums with known exponents (theory.md 5a)."""
+
+import numpy as np
+import pytest
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.exponents import exponents
+from eigenflow.theory.loss_exponent import loss_exponents
+from synthetic_run import DatasetRun
+from theory.self_similarity.test_frontier import FAST, history
+
+TIMES = np.concatenate([np.linspace(0, 1, 40) ** 3, np.geomspace(1.05, 100, 80)])
+
+
+@pytest.mark.parametrize(("b", "a", "exponent"), [(1.5, 1.6, 0.4), (2.0, 1.5, 0.25), (1.2, 2.2, 1.0)])
+def test_power_law_sums_with_their_tail(b, a, exponent):
+    """lambda = k^-b, c^2 = k^-a: xi = (a - 1) / b. The fit is over a decade from t = 10 on, 2,000 modes: 3 per cent."""
+    windows = loss_exponents(history(1.0, times=TIMES, nu=b, sigma=(a - 1) / b, count=2000))
+    last = windows[-1]
+    assert last.source == pytest.approx(exponent, rel=1e-6)
+    assert last.predicted == pytest.approx(exponent, rel=0.02)
+    assert last.fitted == pytest.approx(exponent, rel=0.03)
+
+
+def test_the_tail_is_what_a_finite_spectrum_lacks():
+    """200 modes: the loss falls visibly faster than its power; with the tail it does not."""
+    last = loss_exponents(history(1.0, times=TIMES, nu=1.5, sigma=0.4, count=200))[-1]
+    data = history(1.0, times=TIMES, nu=1.5, sigma=0.4, count=200)
+    without = 0.5 * (data["coefficient"] ** 2).sum("mode").values
+    late = (last.start <= TIMES) & (last.end >= TIMES)
+    bare = -np.polyfit(np.log(TIMES[late]), np.log(without[late]), 1)[0]
+    assert bare > 1.25 * 0.4
+    assert last.fitted == pytest.approx(0.4, rel=0.03)
+
+
+@pytest.mark.parametrize("rho", [0.7, 1.3])
+def test_drift_enters_by_the_clock(rho):
+    """x^rho - 1 instead of a power: 1 per cent at t = 10, in prediction and loss alike."""
+    last = loss_exponents(history(rho, times=TIMES, count=2000))[-1]
+    assert last.clock == pytest.approx(rho, rel=0.02)
+    assert last.clock_before == pytest.approx(rho, rel=0.02)
+    assert last.predicted == pytest.approx(rho * 0.8, rel=0.03)
+    assert last.fitted == pytest.approx(rho * 0.8, rel=0.04)
+    # Modes do not exchange energy here, so their sum is the loss.
+    assert last.summed == pytest.approx(last.raw, rel=0.01)
+
+
+def rows_of(data):
+    return {row.claim: row for row in exponents(Evidence(DatasetRun(data)))}
+
+
+def test_rows_of_a_power_law_run():
+    rows = rows_of(history(1.3, times=TIMES, count=2000))
+    assert rows["C6.time"].verdict == "supported", rows["C6.time"]
+    assert rows["C6.spectrum"].verdict == "supported", rows["C6.spectrum"]
+
+
+def test_a_clock_that_the_modes_do_not_follow_is_contradicted():
+    """Eigenvalues said to grow as x^0.5, while the energies decay as if they stood still: 1.5 sigma for sigma."""
+    data = history(1.0, times=TIMES, count=2000)
+    grown = data["eigenvalue"].values * (1 + FAST * TIMES[:, None]) ** 0.5
+    rows = rows_of(data.assign(eigenvalue=(("step", "mode"), grown)))
+    for key in ("C6.time", "C6.spectrum"):
+        assert rows[key].verdict == "contradicted", rows[key]
+
+
+@pytest.mark.rejects
+def test_runs_without_a_window_are_refused():
+    with pytest.raises(ArgumentError, match="no window of a factor 4"):
+        loss_exponents(history(1.0, times=TIMES, count=20))
+    with pytest.raises(ArgumentError, match="no window"):
+        loss_exponents(history(1.0, times=TIMES[:1]))
