@@ -19,6 +19,7 @@ from scipy.special import gammaln
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.error_scale import COMPONENTS, Calibration, OwnError, blend, split_variance
+from eigenflow.forecast.own_errors import evenly
 
 __all__ = ["HeldOut", "calibrate", "leave_out", "shipped_calibration"]
 
@@ -112,7 +113,7 @@ class _Likelihood:
     """Student's likelihood of all held-out errors, thinned and laid out as arrays."""
 
     def __init__(self, cases: Sequence[HeldOut]) -> None:
-        kept = [_evenly(len(case.errors)) for case in cases]
+        kept = [evenly(len(case.errors), POINTS) for case in cases]
         self.of_case = np.repeat(np.arange(len(cases)), [len(at) for at in kept])
         self.errors = np.concatenate([case.errors[at] for case, at in zip(cases, kept, strict=True)])
         self.spread = np.concatenate([case.spread[at] for case, at in zip(cases, kept, strict=True)])
@@ -167,7 +168,3 @@ class _Likelihood:
         square = self.own_errors**2 / sum(split_variance(self.own_spread, weights))
         mean = np.bincount(self.of_own, square) / np.bincount(self.of_own)
         return np.bincount(self.own_case, mean, minlength=len(self.count)) / np.maximum(self.count, 1)
-
-
-def _evenly(length: int) -> np.ndarray:
-    return np.unique(np.rint(np.linspace(0, length - 1, min(length, POINTS))).astype(int))

@@ -8,6 +8,7 @@ there are two; else the later parts of runs.
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
@@ -16,7 +17,7 @@ from eigenflow.forecast.intervals import Fitted, measure_spread
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split
 
-__all__ = ["kinds_of", "own_errors", "own_kind"]
+__all__ = ["evenly", "kinds_of", "own_errors", "own_kind"]
 
 # Refits for one study; each is worth less than the one before.
 MOST_SPLITS, MOST_RESTS = 6, 3
@@ -57,7 +58,7 @@ def own_errors(
         except ArgumentError:
             continue
         for curve in split.unseen:
-            at = _evenly(len(curve), POINTS)
+            at = evenly(len(curve), POINTS)
             history = History(curve.steps[at], curve.schedule.rates, curve.schedule.batch)
             log_loss, jacobian = fit.log_prediction(history, curve.size)
             spread = measure_spread(
@@ -70,15 +71,16 @@ def own_errors(
 def _splits(known: Sequence[Curve], kind: OwnKind) -> Iterator[Split]:
     curves = CurveSet(tuple(known))
     if kind == "rest":
-        some = CurveSet(tuple(known[k] for k in _evenly(len(known), MOST_RESTS)))
+        some = CurveSet(tuple(known[k] for k in evenly(len(known), MOST_RESTS)))
         for share in SHARES:
             yield from RestOfRun(share, least_points=LEAST_POINTS).splits(some)
         return
     protocol = LeaveOneSize(least_known=2) if kind == "size" else LeaveOneSchedule(least_known=1)
     splits = list(protocol.splits(curves))
-    for k in _evenly(len(splits), MOST_SPLITS):
+    for k in evenly(len(splits), MOST_SPLITS):
         yield splits[k]
 
 
-def _evenly(length: int, most: int) -> np.ndarray:
+def evenly(length: int, most: int) -> Int[np.ndarray, " index"]:
+    """Choose at most so many indices, the first and the last among them."""
     return np.unique(np.rint(np.linspace(0, length - 1, min(length, most))).astype(int))
