@@ -163,11 +163,8 @@ def test_curvature_of_labels_has_its_closed_form():
     labels = torch.arange(COUNT) % CLASSES
     misses = []
     for one, _ in steps_of_gradient_descent("labels", 2e-2 * 0.5 ** np.arange(4), labels=labels):
-        p, new = (
-            s.error.reshape(COUNT, CLASSES)[torch.arange(COUNT), labels] ** 2 * COUNT for s in (one.before, one.after)
-        )
-        # e_y^2 n = (1 - p)^2 / p, solved for p.
-        p, new = (1 + 0.5 * x - (x + 0.25 * x**2).sqrt() for x in (p, new))
+        energies = (s.error.reshape(COUNT, CLASSES).square().sum(1) * COUNT for s in (one.before, one.after))
+        p, new = (1 / (1 + energy) for energy in energies)
         expected = float((-(1 / p - 2) * (new.log() - p.log())).sum()) / COUNT
         misses.append(float(shell_sums(one, edges_of(one))["curvature"].sum()) - expected)
     order = np.log2(np.abs(np.array(misses[:-1]) / np.array(misses[1:])))
@@ -198,15 +195,37 @@ def test_terms_do_not_depend_on_the_root():
 
 @pytest.mark.parametrize("y", [0, 2])
 def test_closed_root_carries_its_frame(y):
-    """B^+ dB is symmetric on the range of B^T, for any direction of the outputs: differences over 1e-6."""
-    loss = CrossEntropyLoss(classes=CLASSES)
-    z, direction = samples(3, count=2, outputs=CLASSES)[1]
+    """Anchored or not, B^+ dB is symmetric on the range of B^T, whatever the direction: differences over 1e-6.
+
+    Anchored, at any distance: B B^T = H, B^T and B are transposed, B e = r, and the anchor's q0 is the null vector.
+    """
+    z, direction, far = samples(3, count=3, outputs=CLASSES)[1]
     target = functional.one_hot(torch.tensor([y]), CLASSES).double()
+    plain = CrossEntropyLoss(classes=CLASSES)
     eye = torch.eye(CLASSES, dtype=torch.float64)[:, None]
-    roots = [loss.spread((z + t * direction)[None], target, eye)[:, 0].T for t in (0.0, 1e-6, -1e-6)]
-    inside = torch.linalg.pinv(roots[0], rtol=1e-10)
-    X = inside @ (roots[1] - roots[2]) / 2e-6 @ inside @ roots[0]
-    assert float((X - X.T).abs().max()) <= 1e-8 * float(X.abs().max())
+    for loss in (plain, plain.anchored(z[None], target)):
+        roots = [loss.spread((z + t * direction)[None], target, eye)[:, 0].T for t in (0.0, 1e-6, -1e-6)]
+        inside = torch.linalg.pinv(roots[0], rtol=1e-10)
+        X = inside @ (roots[1] - roots[2]) / 2e-6 @ inside @ roots[0]
+        assert float((X - X.T).abs().max()) <= 1e-8 * float(X.abs().max())
+    anchored, at = plain.anchored(z[None], target), (z + 3 * far)[None]
+    B = anchored.spread(at, target, eye)[:, 0].T
+    p = at[0].softmax(-1)
+    torch.testing.assert_close(B @ B.T, torch.diag(p) - p[:, None] * p[None], rtol=0, atol=1e-15)
+    torch.testing.assert_close(anchored.weigh(at, target, eye)[:, 0], B, rtol=0, atol=1e-15)
+    torch.testing.assert_close(B @ anchored.error(at, target)[0], p - target[0], rtol=0, atol=1e-14)
+    assert float((B @ z.softmax(-1).sqrt()).abs().max()) <= 1e-15
+
+
+@pytest.mark.parametrize("kind", ["labels", "probabilities", "through its Hessian"])
+def test_null_vectors_of_the_root_hold_no_energy_and_exchange_none(kind):
+    """Adding a constant to a sample's logits changes nothing, before and after: one null vector, not two."""
+    one, *_ = one_update(kind)
+    edges = edges_of(one)
+    sums = shell_sums(one, edges)
+    assert int(sums["mode_count"][0]) >= COUNT
+    for name in ("energy", "energy_after", *TERMS):
+        assert abs(float(sums[name][0])) <= 1e-12 * float(sums["energy"].sum()), name
 
 
 @pytest.mark.parametrize("margin", [-600.0, -30.0, 30.0, 600.0])

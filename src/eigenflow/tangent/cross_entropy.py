@@ -6,8 +6,12 @@ With p = softmax(z), q = sqrt(p) and target probabilities y (sum 1),
 
 give B B^T = H and B e = r; ||e||^2 = sum(y^2 / p) - 1, which is 1 / p_y - 1 for a class label. B differs from the
 symmetric root H^(1/2) by an orthogonal matrix, so every spectrum and energy is the same, but it is smooth where
-eigenvalues of H meet, and it needs no eigendecomposition. Its columns are those of the tangent space of the sphere
-|q| = 1, and it carries its frame along: B^+ dB = (I - q q^T) diag(dq / q) (I - q q^T) is symmetric.
+eigenvalues of H meet, and it needs no eigendecomposition.
+
+The frame. Vectors over the error lie in the tangent space of the sphere |q| = 1, where the matrix of B^+ dB,
+(I - q q^T) diag(dq / q) (I - q q^T), is symmetric. An anchored loss carries them along the sphere to the tangent space
+at the anchor q0, by the rotation that turns q into q0 and leaves what is orthogonal to both:
+u + (q - q0) . u (q + q0) / (1 + q . q0). The null vector of a sample is then q0 at both instants.
 
 The curvature of the loss. With w = B^T dz the change of a sample's e is w (1 + y / p) / 2. So for a class label the
 energy 1 / p_y - 1 changes by 2 e . w = -2 dlog p_y, twice the change of the loss, and by -(1 / p_y - 2) dlog p_y
@@ -22,7 +26,7 @@ about the loss, so follow both. Beyond a margin of about 1400 (float64; 170 in f
 raises. A class that no sample has enters e through sqrt(p) alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -46,9 +50,11 @@ class CrossEntropyLoss(AbstractLoss):
 
     Attributes:
         classes: Length of the last axis of the outputs.
+        anchor: log p, flattened like the outputs, at which the frame of the root is fixed; None: it moves with q.
     """
 
     classes: int = 0
+    anchor: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -98,6 +104,7 @@ class CrossEntropyLoss(AbstractLoss):
         is_target = y > 0
         safe = torch.where(is_target, log_p, 0.0)
         error = torch.where(is_target, _miss(safe, y) * torch.exp(-0.5 * safe), torch.exp(0.5 * log_p))
+        error = self._carried(error, log_p)
         return (self.factor**0.5 * error * _counts(y)).reshape(outputs.shape)
 
     def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
@@ -107,17 +114,43 @@ class CrossEntropyLoss(AbstractLoss):
         top = log_p.argmax(-1, keepdim=True)
         v = v - torch.take_along_dim(v, top.expand(*v.shape[:-1], 1), -1)
         v = v - (torch.exp(log_p) * v).sum(-1, keepdim=True)
-        return (root_f * torch.exp(0.5 * log_p) * v).reshape(changes.shape)
+        return (root_f * self._carried(torch.exp(0.5 * log_p) * v, log_p)).reshape(changes.shape)
 
     def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """B u = q u - p (q . u); its sum is zero, which gives the likeliest class without cancellation."""
         log_p, root_f = self._root(outputs, targets)
         u, q = self._split(rows), torch.exp(0.5 * log_p)
+        if self.anchor is not None:
+            q0 = self._anchor_root()
+            share = ((q + q0) * u).sum(-1, keepdim=True) / (1.0 + (q * q0).sum(-1, keepdim=True))
+            u = u - share * (q0 - q)  # B q = 0, so q + q0 counts as q0 - q
         spread = q * u - torch.exp(log_p) * (q * u).sum(-1, keepdim=True)
         is_top = functional.one_hot(log_p.argmax(-1), self.classes).to(torch.bool)
         others = torch.where(is_top, 0.0, spread)
         spread = torch.where(is_top, -others.sum(-1, keepdim=True), spread)
         return (root_f * spread).reshape(rows.shape)
+
+    def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
+        """Fix the frame at these outputs."""
+        del targets
+        return replace(self, anchor=self._split(outputs.detach()).log_softmax(-1).reshape(outputs.shape))
+
+    def part(self, samples: slice, of: int) -> AbstractLoss:
+        """The frame of some samples."""
+        del of
+        return self if self.anchor is None else replace(self, anchor=self.anchor[samples])
+
+    def _carried(self, u: Tensor, log_p: Tensor) -> Tensor:
+        """Tangent vectors at q, carried to the anchor."""
+        if self.anchor is None:
+            return u
+        q, q0 = torch.exp(0.5 * log_p), self._anchor_root()
+        share = ((q - q0) * u).sum(-1, keepdim=True) / (1.0 + (q * q0).sum(-1, keepdim=True))
+        return u + share * (q + q0)
+
+    def _anchor_root(self) -> Tensor:
+        assert self.anchor is not None
+        return torch.exp(0.5 * self._split(self.anchor))
 
     def _root(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return self._split(outputs).log_softmax(-1), self.factor**0.5 * _counts(self._split(targets))

@@ -145,8 +145,7 @@ class AbstractLoss(ABC):
         """The same loss with the frame of its root carried along from given outputs, at which the root stays as it is.
 
         At other outputs of the same samples the root B' is the one for which B^+ B' is symmetric (to first order in
-        the distance), so vectors over the error at both can be compared. Roots that carry their frame by themselves
-        return themselves.
+        the distance), so vectors over the error at both can be compared. Squared losses return themselves.
         """
         del outputs, targets
         return self
