@@ -17,6 +17,8 @@ BANDS: dict[str, Band] = {
     "C2.interval": (None, 0.1),
     "C3.closes": (None, 1e-12),
     "C3.remainder": (None, 0.05),
+    # As C2.interval: a tenth of what the terms move, of which the quadrature may be half.
+    "C3.integrated": (None, 0.1),
     "C4.form": (0.5, None),
     "C4.sign": (0.0, None),
     # One time in place of many is called one if it is right to 10 %: where the loss falls as t^-1 or slower, it is then
