@@ -274,7 +274,7 @@ def _variables(now, after, dt, time, first, previous, edges, outputs, linear):
         "operator_norm": norm,
         "rate_norm": np.linalg.norm(now.rates),
         "identity_residual": 1e-16,
-        "flow_residual": np.linalg.norm(e_new - now.frame @ gradient) / max(np.linalg.norm(e_new - g), 1e-300),
+        "flow_residual": np.linalg.norm(after.error - gradient) / max(np.linalg.norm(after.error - now.error), 1e-300),
         "remainder_norm": np.linalg.norm(r),
         "operator_error": 0.0,
         "initial_distance": np.linalg.norm(M - M0) / norm0,

@@ -2,13 +2,18 @@
 
 import numpy as np
 
+from eigenflow.core.errors import RunFolderError
 from eigenflow.core.resampling import block_interval
-from eigenflow.shells import ShellBudget
+from eigenflow.shells import ShellBudget, integrated_balance
+from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row, median_row
+from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["coarse_graining"]
+
+# Intervals that a statement about a run needs: a bootstrap of fewer has no width to speak of.
+FEWEST = 3
 
 
 def coarse_graining(evidence: Evidence) -> list[Claim]:
@@ -38,7 +43,35 @@ def coarse_graining(evidence: Evidence) -> list[Claim]:
         f"median share of each term, as sums of absolute values over shells: {listed}" + _unresolved(budget),
     )
     statement = "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S"
-    return make_claim("C3", statement, [closes, small], small)
+    return make_claim("C3", statement, [closes, small, _integrated_row(budget, rng)], small)
+
+
+def _integrated_row(budget: ShellBudget, rng: np.random.Generator) -> Claim:
+    """The balance over intervals whose measurements resolve the rates."""
+    statement = "between measured times, the measured rates integrate to the change of the energy"
+    try:
+        balance = integrated_balance(budget)
+    except RunFolderError as error:
+        return undecided("C3.integrated", statement, str(error))
+    limit = BANDS["C3.integrated"][1]
+    assert limit is not None
+    moved = sum(np.abs(term.values).sum(1) for term in balance.terms.values())
+    moved = np.maximum(moved, np.finfo(np.float64).tiny)
+    miss, quadrature = np.abs(balance.residual.values) / moved, balance.error.values / moved
+    used = quadrature <= 0.5 * limit
+    transported = np.abs(balance.transported.values).sum(1) / moved
+    bar = balance.transported_error.values.sum(1) / moved
+    told = (
+        f"{int(used.sum())} of {len(used)} intervals count, in the others the quadrature may miss more than "
+        f"{0.5 * limit:.0%} ({int(balance.is_gap.sum())} are gaps, {int(balance.is_step_changed.sum())} change the "
+        f"step size); over all, shells exchange a median {np.median(transported):.3g} +- {np.median(bar):.2g} times "
+        f"what the terms move"
+    )
+    if used.sum() < FEWEST:
+        return undecided("C3.integrated", statement, told, "measurements closer together")
+    return median_row(
+        "C3.integrated", statement, miss[used], rng, "median miss relative to what the terms move; " + told
+    )
 
 
 def _unresolved(budget: ShellBudget) -> str:

@@ -20,6 +20,8 @@ ISOLATED = 0.03
 ROUNDINGS = 1e3
 # Leading modes for a second look, to tell how the error depends on their number.
 FEW = 16
+# Windows that a statement about a run needs: a bootstrap of fewer has no width to speak of.
+FEWEST = 3
 
 
 def mode_equations(evidence: Evidence) -> list[Claim]:
@@ -101,7 +103,7 @@ def _interval_row(data: xr.Dataset, rng: np.random.Generator) -> Claim:
         f"standing operator; {np.median(few.error):.3g} with {few.modes} modes, {np.median(sparse.error):.3g} at twice "
         f"the spacing"
     )
-    if not used.any():
+    if used.sum() < FEWEST:
         return undecided(
             "C2.interval", statement, told, "measurements closer together, of updates that follow the flow"
         )
