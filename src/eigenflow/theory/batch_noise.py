@@ -157,7 +157,8 @@ def _batch_size(run: Run) -> int:
 
 def _check_plain(run: Run) -> None:
     losses, train = run.losses, run.header.get("config", {}).get("train", {})
-    if train.get("optimizer", "sgd") != "sgd" or ("momentum" in losses and (losses["momentum"].fillna(0) != 0).any()):
+    has_momentum = "momentum" in losses and bool(np.nan_to_num(losses["momentum"].to_numpy(dtype=float)).any())
+    if train.get("optimizer", "sgd") != "sgd" or has_momentum:
         raise RunFolderError(
             f"Run `{run.path}` was not trained by plain SGD (optimizer {train.get('optimizer', 'unknown')!r}, or "
             f"momentum). The second moment of batches is exact for plain SGD only; record a run with "

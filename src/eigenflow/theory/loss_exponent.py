@@ -49,7 +49,7 @@ class LossExponent:
         forecast: sigma times `clock_before`.
         fitted: Slope of the energy of the swept modes and above, with the power law's tail.
         fitted_half_width: From the scatter around the slope.
-        raw: Slope of the probe loss itself.
+        raw: Slope of the whole energy, which is twice the probe loss if that is squared.
         raw_half_width: From the scatter around it.
         summed: Slope of the sum over measured modes, each attenuated by its own rank's eigenvalue: no power law is
             assumed, so what it misses of `raw` is exchange between modes.
@@ -133,9 +133,10 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
     corrected = squares[rows, :kept].sum(1) + _tail(spectrum, spent[rows, kept - 1])
     fitted, fitted_half_width = _slope(log_time, np.log(corrected))
     summed = (squares[first] * np.exp(-(spent[rows] - spent[first]))).sum(1)
-    outside = max(0.0, 2.0 * float(data["probe_loss"].values[first]) - float(squares[first].sum()))
+    total = (data["total_energy"] if "total_energy" in data else 2.0 * data["probe_loss"]).values
+    outside = max(0.0, float(total[first]) - float(squares[first].sum()))
     earlier = np.flatnonzero((times >= low * low / high) & (times <= times[first]) & (times > 0))
-    loss = np.log(data["probe_loss"].values)
+    loss = np.log(total)
     raw, raw_half_width = _slope(log_time, loss[rows])
     summed_slope, summed_half_width = _slope(log_time, np.log(summed + outside))
     draws = spectrum.source_draws * clock

@@ -28,6 +28,17 @@ DECADES = 2.0
 # Eigenvalues below this share of the largest are rounding of a product in double precision.
 ROUNDING = 1e-13
 
+NUMBERS = (
+    "source",
+    "source_half_width",
+    "source_change",
+    "source_change_half_width",
+    "capacity",
+    "capacity_half_width",
+    "capacity_change",
+    "capacity_change_half_width",
+)
+
 
 @dataclass(frozen=True)
 class Regularity:
@@ -93,7 +104,7 @@ def regularity(data: xr.Dataset, basis: Basis = "moving") -> Regularity:
     undone = squares * np.exp(np.minimum(spent, 2.0 * SPENT))
     place = eigenvalue if basis == "moving" else np.broadcast_to(eigenvalue[0], eigenvalue.shape)
     ranks = np.arange(1.0, eigenvalue.shape[1] + 1.0)
-    rows, found = [], []
+    rows, found, modes = [], [], []
     for row in np.flatnonzero(times > times[0]):
         window = _window(place[row], spent[row])
         # The same modes have to be there at the first measurement too.
@@ -116,16 +127,16 @@ def regularity(data: xr.Dataset, basis: Basis = "moving") -> Regularity:
                 half_width(now.capacity_draws),
                 now.capacity - start.capacity,
                 half_width(now.capacity_draws - start.capacity_draws),
-                now.modes,
             )
         )
+        modes.append(now.modes)
     if not rows:
         raise ArgumentError(
             f"`data` has no time after the first with {MIN_MODES} modes that have dissipated little, so the residual "
             f"has no exponents. Use more probe samples, store more modes, or measure earlier."
         )
-    columns = np.array(found).T
-    return Regularity(basis, times[rows], *columns[:-1].copy(), columns[-1].astype(np.int64))
+    columns = dict(zip(NUMBERS, np.array(found).T, strict=True))
+    return Regularity(basis=basis, times=times[rows], **columns, modes=np.array(modes))
 
 
 def dissipated_exponent(data: xr.Dataset, basis: Basis = "moving") -> Float[np.ndarray, "time mode"]:

@@ -84,18 +84,16 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
     share = unlearned / max(float(squares[0].sum()) + below, np.finfo(np.float64).tiny)
     found: dict[Coordinate, list[tuple[float, float]]] = {}
     for row in np.flatnonzero(times > times[0]):
-        moving = {"eigenvalue": eigenvalue[row], "rank": ranks, "energy": share}
+        moving: dict[Coordinate, np.ndarray] = {"eigenvalue": eigenvalue[row], "rank": ranks, "energy": share}
         for name, position in _crossing(squares[row], squares[0], moving).items():
             found.setdefault(name, []).append((times[row], position))
         if "initial_coefficient" in data:
             fixed = data["initial_coefficient"].values
-            for name, position in _crossing(fixed[row] ** 2, fixed[0] ** 2, {"label": eigenvalue[0]}).items():
+            label: dict[Coordinate, np.ndarray] = {"label": eigenvalue[0]}
+            for name, position in _crossing(fixed[row] ** 2, fixed[0] ** 2, label).items():
                 found.setdefault(name, []).append((times[row], position))
-    return {
-        name: Frontier(name, *np.array(found[name]).reshape(-1, 2).T.copy(), seed)
-        for name in COORDINATES
-        if name in found
-    }
+    points: dict[Coordinate, np.ndarray] = {name: np.array(pairs) for name, pairs in found.items()}
+    return {name: Frontier(name, pairs[:, 0], pairs[:, 1], seed) for name, pairs in points.items()}
 
 
 def _crossing(now: np.ndarray, start: np.ndarray, coordinates: dict[Coordinate, np.ndarray]) -> dict[Coordinate, float]:
