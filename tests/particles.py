@@ -24,10 +24,10 @@ def particle_energies(lam, times, first):
     return first * np.exp(-2.0 * np.concatenate([np.zeros((1, lam.shape[1])), np.cumsum(steps, axis=0)]))
 
 
-def particle_budget(before, after, energy, times, step_size, *, rate=None, shells_per_decade=4):
+def particle_budget(before, after, energy, times, step_size, *, rate=None, shells_per_decade=4, steps=None):
     """The budget of updates that carry eigenvalues (time, mode) from `before` to `after`, with energies (time, mode).
 
-    `rate` is lambda-dot at the start of the update; by default the difference quotient.
+    `rate` is lambda-dot at the start of the update, by default the difference quotient; `steps` counts updates.
     """
     rate = (after - before) / np.asarray(step_size)[:, None] if rate is None else rate
     edges = shell_edges(float(before.max()))[:: 16 // shells_per_decade]
@@ -44,7 +44,7 @@ def particle_budget(before, after, energy, times, step_size, *, rate=None, shell
         np.add.at(sums["moved"][i], old, rate[i] * energy[i])
         np.add.at(sums["lost"][i], old, energy[i] - left)
         np.add.at(matrix[i], (new, old), left)
-    coords = {"step": np.arange(len(times))}
+    coords = {"step": np.arange(len(times)) if steps is None else np.asarray(steps)}
 
     def field(values, *dims):
         return xr.DataArray(values, dims=("step", *dims), coords=coords)

@@ -15,6 +15,11 @@ from eigenflow.transport.closure.joint import fit_law as fit_law
 from eigenflow.transport.closure.law import Closure as Closure
 from eigenflow.transport.closure.law import HeldOut as HeldOut
 from eigenflow.transport.closure.law import fit_closure as fit_closure
+from eigenflow.transport.closure.residual import ClosureResidual as ClosureResidual
+from eigenflow.transport.closure.residual import closure_residual as closure_residual
+from eigenflow.transport.closure.residual import residual_order as residual_order
+from eigenflow.transport.closure.source import NonlocalSource as NonlocalSource
+from eigenflow.transport.closure.source import nonlocal_source as nonlocal_source
 from eigenflow.transport.closure.velocities import MIN_MODES as MIN_MODES
 from eigenflow.transport.closure.velocities import Velocities as Velocities
 from eigenflow.transport.closure.velocities import rank_velocities as rank_velocities

@@ -92,9 +92,10 @@ def mode_intervals(
             low[i, full], high[i, full] = np.nanquantile(drawn[:, full], ENDS, axis=0)
     is_used = (behind >= MIN_MODES) & (value != 0)
     kept = is_used.any(0)
-    arrays = (np.where(is_used, x, 0.0)[:, kept] for x in (value, low, high))
+    value, low, high = (np.where(is_used, x, 0.0)[:, kept] for x in (value, low, high))
     centres = np.sqrt(edges[1:] * edges[:-1])[kept]
-    return VelocityIntervals("modes", modes["time"].values, centres, *arrays, is_used[:, kept], behind[:, kept])
+    times = modes["time"].values
+    return VelocityIntervals("modes", times, centres, value, low, high, is_used[:, kept], behind[:, kept])
 
 
 def time_intervals(
@@ -164,9 +165,10 @@ def seed_intervals(runs: Sequence[Velocities]) -> VelocityIntervals:
     common = sorted(set(keys[0]).intersection(*keys[1:]))
     columns = [np.searchsorted(key, common) for key in keys]
     value = np.stack([run.value[:, c] for run, c in zip(runs, columns, strict=True)])
-    used = np.stack([run.is_used[:, c] for run, c in zip(runs, columns, strict=True)]).all(0)
+    used = np.all([run.is_used[:, c] for run, c in zip(runs, columns, strict=True)], axis=0)
     mean, count = value.mean(0), len(runs)
     half = student.ppf(ENDS[1], count - 1) * value.std(0, ddof=1) / np.sqrt(count)
-    arrays = (np.where(used, x, 0.0) for x in (mean, mean - half, mean + half))
+    low, high = (np.where(used, x, 0.0) for x in (mean - half, mean + half))
     behind = np.full(mean.shape, float(count))
-    return VelocityIntervals("seeds", first.times, first.centres[columns[0]], *arrays, used, behind)
+    centres = first.centres[columns[0]]
+    return VelocityIntervals("seeds", first.times, centres, np.where(used, mean, 0.0), low, high, used, behind)

@@ -1,0 +1,89 @@
+"""The closure residual converges: with shell width at second order, with the number of modes as n^-1/2."""
+
+import numpy as np
+import pytest
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.transport import PowerDrift
+from eigenflow.transport.closure import closure_residual, residual_order
+from particles import mode_dataset, particle_budget
+
+TIMES = np.geomspace(1.0, 50.0, 60)
+GROWTH = 0.5
+LAW = PowerDrift(c=lambda t: -GROWTH / np.asarray(t), b=1.0)
+
+
+def ensemble(count, per_decade=4, seed=None):
+    """Modes between 1e-7 and 10 under v = 0.5 lambda / t: evenly spaced, or drawn, from one continuum limit.
+
+    eps0 ~ lambda^(1/2) exp(-lambda) per ln(lambda) ends smoothly on both sides; energies in closed form (theory 4).
+    """
+    share = (np.arange(count) + 0.5) / count if seed is None else np.random.default_rng(seed).uniform(size=count)
+    first = 10.0 ** (8.0 * share - 7.0)
+    t, size = TIMES[:, None], 1e-3
+    lam = first * t**GROWTH
+    energy = first**0.5 * np.exp(-first - 2 * first * (t ** (1 + GROWTH) - 1) / (1 + GROWTH))
+    budget = particle_budget(
+        lam,
+        lam * (1 + size / t) ** GROWTH,
+        energy,
+        TIMES,
+        np.full(len(TIMES), size),
+        rate=GROWTH * lam / t,
+        shells_per_decade=per_decade,
+        steps=np.round(TIMES / size).astype(int),
+    )
+    return mode_dataset(lam, energy, TIMES), budget
+
+
+def test_residual_falls_with_the_square_of_the_shell_width():
+    """100,000 evenly spaced modes, 2, 4 and 8 shells a decade: exp(-2 lambda t) is not smooth on the scale of half a
+    decade, so orders rise towards 2, 1.5 and 1.8; narrower shells show that modes cross edges one by one."""
+    shares = [closure_residual(ensemble(100_000, per)[1], LAW).share for per in (2, 4, 8)]
+    orders = np.log2(np.array(shares[:-1]) / np.array(shares[1:]))
+    assert 1.4 < orders[0] < orders[1] < 2.1 and orders[1] > 1.7
+    assert shares[-1] < 0.02
+
+
+def test_residual_falls_with_the_root_of_the_number_of_modes():
+    """Drawn modes at 8 shells a decade, where the width leaves 0.02: the mean over three draws goes as n^-1/2.
+
+    That blur and, at few modes, the noise in the measured transport itself make the slope shallower by up to 0.1."""
+    counts = (3_000, 9_000, 27_000)
+    shares = [np.mean([closure_residual(ensemble(n, 8, seed)[1], LAW).share for seed in range(3)]) for n in counts]
+    order, half_width = residual_order(counts, shares)
+    assert order == pytest.approx(-0.45, abs=0.1)
+    assert half_width < 0.15
+
+
+def test_floor_says_what_chance_leaves():
+    """Modes that move by the law exactly: the residual is its floor, but for how energies fade between measurements."""
+    for seed in range(3):
+        modes, budget = ensemble(1500, 4, seed)
+        found = closure_residual(budget, LAW, modes=modes)
+        assert found.floor == pytest.approx(found.share, rel=0.15)
+        assert found.interval[0] <= found.share <= found.interval[1]
+
+
+def test_a_wrong_law_and_none_leave_what_they_should():
+    """Half the velocity explains half of the transport, none explains none."""
+    _, budget = ensemble(50_000)
+    half = closure_residual(budget, PowerDrift(c=lambda t: -0.5 * GROWTH / np.asarray(t), b=1.0))
+    none = closure_residual(budget, PowerDrift(0.0, 1.0))
+    assert half.share == pytest.approx(0.5, abs=0.05)
+    assert none.share == pytest.approx(1.0, abs=1e-12)
+    assert none.equation_share < none.share
+
+
+def test_order_of_a_power_is_returned():
+    order, half_width = residual_order([1, 2, 4, 8], [3.0, 1.5, 0.75, 0.375])
+    assert order == pytest.approx(-1.0) and half_width < 1e-12
+
+
+@pytest.mark.rejects
+def test_too_few_points_or_windows_are_refused():
+    with pytest.raises(ArgumentError, match=r"at least 3 pairs.*two points cannot tell its error"):
+        residual_order([1, 2], [1.0, 0.5])
+    _, budget = ensemble(500)
+    with pytest.raises(ArgumentError, match=r"has 1 windows of time.*needs 3"):
+        closure_residual(budget, LAW, windows_per_decade=0.3)
