@@ -4,6 +4,7 @@ from eigenflow.theory.self_similarity.collapse import Collapse as Collapse
 from eigenflow.theory.self_similarity.collapse import collapse as collapse
 from eigenflow.theory.self_similarity.collapse import shell_collapse as shell_collapse
 from eigenflow.theory.self_similarity.frontier import COORDINATES as COORDINATES
+from eigenflow.theory.self_similarity.frontier import Coordinate as Coordinate
 from eigenflow.theory.self_similarity.frontier import Frontier as Frontier
 from eigenflow.theory.self_similarity.frontier import frontiers as frontiers
 from eigenflow.theory.self_similarity.growth import AmplitudeGrowth as AmplitudeGrowth
