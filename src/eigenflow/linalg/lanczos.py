@@ -42,7 +42,7 @@ class SpectralMeasure:
     @property
     def is_exact(self) -> bool:
         """Whether Lanczos ended by itself, so that the Gauss rule is the measure, up to rounding."""
-        return self.offdiagonal[-1] == 0.0
+        return bool(self.offdiagonal[-1] == 0.0)
 
     def gauss(self) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
         """Nodes in increasing order, and masses; exact for polynomials of degree 2 * steps - 1."""
