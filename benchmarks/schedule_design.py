@@ -10,6 +10,7 @@ Run:  python benchmarks/schedule_design.py --seeds 10 --steps 4000
 """
 
 import argparse
+import json
 import time
 
 import matplotlib
@@ -189,7 +190,7 @@ def trial_of(optimizer: str, steps: int, seeds: int) -> dict:
         "agreeing_starts": design.agreeing_starts, "parameters": dict(zip(NAMES, best.tolist(), strict=True)),
         "predicted_gain": {r.name: [r.gain_lower, r.gain, r.gain_upper, r.setting] for r in design.rivals},
         "cpu_s": time.process_time() - start_s,
-        "rates": {name: (s.rates / peak)[:: steps // 200].tolist() for name, s in every.items()},
+        "rates": {name: (s.rates / peak)[:: steps // 200].round(4).tolist() for name, s in every.items()},
     }  # fmt: skip
 
 
@@ -212,6 +213,7 @@ def draw(trials: dict[str, dict], steps: int) -> None:
         right.axvline(0.0, color="C3", lw=1)
         right.set_yticks(place, [r["schedule"] for r in rows])
         right.set_xlabel("final loss minus designed (90 %, paired seeds)")
+        right.set_title(f"{optimizer}: measured after training")
     figure.savefig(RESULTS / "schedule_design.png", dpi=120)
 
 
@@ -220,12 +222,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--optimizers", nargs="+", default=list(PEAKS))
+    parser.add_argument("--redraw", action="store_true", help="only draw the stored results again")
     args = parser.parse_args()
+    if args.redraw:
+        redraw()
+        return
     trials = {optimizer: trial_of(optimizer, args.steps, args.seeds) for optimizer in args.optimizers}
     rows = [row for trial in trials.values() for row in trial["rows"]]
-    details = {name: {k: v for k, v in trial.items() if k not in ("rows", "rates")} for name, trial in trials.items()}
+    details = {name: {k: v for k, v in trial.items() if k != "rows"} for name, trial in trials.items()}
     print(write("schedule_design", rows, "torch", trials=details, steps=args.steps))
     draw(trials, args.steps)
+
+
+def redraw() -> None:
+    """Draw the stored results again."""
+    stored = json.loads((RESULTS / "schedule_design.json").read_text(encoding="utf-8"))
+    trials = {
+        name: trial | {"rows": [row for row in stored["rows"] if row["optimizer"] == name]}
+        for name, trial in stored["trials"].items()
+    }
+    draw(trials, stored["steps"])
 
 
 if __name__ == "__main__":

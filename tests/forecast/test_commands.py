@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import sys
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from eigenflow.cli import main
-from eigenflow.forecast import Schedule
+from eigenflow.forecast import Schedule, load_study
 from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
 
 
@@ -128,6 +129,53 @@ def test_a_designed_schedule_is_one_that_predict_reads(folder):
     assert last == pytest.approx(told["loss"][0], rel=1e-3)  # blocks of the law are finer in a design
 
 
+def test_a_designed_schedule_keeps_its_bounds_and_its_promise(folder):
+    """The loss that it promises is the one that `predict` gives for the file, and below that of any cosine or WSD."""
+    bounds = ["--steps", 2000, "--peak", "3e-4", "--warmup", 100, "--end", "3e-5"]
+    words = ["schedule", "fit.json", *bounds, "--size", 25, "--blocks", 6, "--out", "kept.csv", "--picture", "kept.png"]
+    told = json.loads(eigenflow(*words, "--json", cwd=folder).stdout)
+    table = pd.read_csv(folder / "kept.csv")
+    rates = table.lr.to_numpy()
+    assert list(table.columns) == ["step", "lr"] and list(table.step) == list(range(2000))
+    np.testing.assert_allclose(rates[:101], 3e-4 * np.arange(101) / 100, rtol=1e-7, atol=1e-12)  # 8 digits in the file
+    assert (np.diff(rates[100:]) <= 1e-12).all() and rates[100:].min() >= 3e-5 - 1e-12
+    assert (folder / "kept.png").read_bytes().startswith(b"\x89PNG")
+    rivals = {
+        "wsd": Schedule.wsd(total=2000, warmup=100, peak=3e-4, end=3e-5, decay_start=1600),
+        "cosine": Schedule.cosine(total=2000, warmup=100, peak=3e-4, end=3e-5),
+    }
+    made = {"designed": Schedule.table(rates, warmup=100)} | rivals
+    losses = {name: load_study(folder / "fit.json").predict(one, size=25e6).loss[-1] for name, one in made.items()}
+    # Both follow the law within 5e-5 of ln(loss).
+    assert told["loss"][0] == pytest.approx(losses["designed"], rel=1e-4)
+    for name in rivals:
+        assert losses["designed"] < losses[name] and told["rivals"][name]["gain"] >= -1e-4
+        low, high = told["rivals"][name]["interval"]
+        assert low <= told["rivals"][name]["gain"] <= high
+
+
+def test_a_page_is_written_once_and_replaced_only_when_told_so(folder):
+    csv_of(study(sizes=(25,)), folder, "one.csv")
+    eigenflow("fit", "one.csv", "--schedules", "schedules.csv", "--law", "momentum", "--out", "one.json", cwd=folder)
+    words = ["report", "one.json", "--schedules", "new.csv", "--out", "page.html"]
+    told = json.loads(eigenflow(*words, "--json", cwd=folder).stdout)
+    assert told["out"] == "page.html" and set(told["not_identified"]) <= {"L0", "A", "C", "a"}
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    assert "new" in text and "data:image/svg+xml" in text and "http" not in re.sub(r"http-equiv", "", text)
+    again = eigenflow(*words, cwd=folder, code=2)
+    assert "exists already" in again.stderr and (folder / "page.html").read_text(encoding="utf-8") == text
+    eigenflow(*words, "--force", cwd=folder)
+    missing = eigenflow("report", "fit.json", "--out", "no/page.html", cwd=folder, code=2)
+    assert "There is no folder 'no'" in missing.stderr
+
+
+def test_backtest_says_which_laws_have_priors(folder):
+    csv_of(study(sizes=(25,)), folder, "one.csv")
+    words = ["one.csv", "--schedules", "schedules.csv", "--law", "transport", "--law", "power_time"]
+    shown = eigenflow("backtest", *words, cwd=folder).stdout
+    assert "fitted with its learned priors, the other laws have none" in shown
+
+
 def test_backtest_recommends_by_held_out_scores(folder):
     csv_of(study(sizes=(25,)), folder, "one.csv")
     words = ["one.csv", "--schedules", "schedules.csv", "--law", "power_time", "--law", "momentum"]
@@ -178,6 +226,6 @@ def test_wrong_usage_and_bad_data_end_with_their_code_and_a_message(folder, word
     assert message in " ".join((done.stderr + done.stdout).split())
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest", "plan", "schedule"])
+@pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest", "plan", "schedule", "report"])
 def test_help_has_an_example(folder, command):
     assert f"Example: eigenflow forecast {command}" in eigenflow(command, "--help", cwd=folder).stdout.replace("`", "")

@@ -1,6 +1,6 @@
 """Pictures of curves, fits, forecasts and schedules. They draw finished results into given axes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fit import Fit, Forecast
+from eigenflow.forecast.identification import RISE, Profile
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.study import Study
 
 __all__ = [
+    "bounds_text",
     "fit_figure",
     "forecast_figure",
     "plot_allocation",
@@ -21,12 +23,16 @@ __all__ = [
     "plot_profile",
     "plot_residuals",
     "plot_schedules",
+    "profiles_figure",
+    "schedules_figure",
 ]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#66717d", "#8a3500", "#1f2933")
 MEASURED = "#1f2933"
 MOST_NAMED = 9
+# A profile over more than this factor is drawn over a logarithmic axis.
+WIDE = 20.0
 LATE = 0.2
 
 
@@ -107,42 +113,76 @@ def plot_schedules(schedules: Mapping[str, Schedule], *, ax: Axes) -> Axes:
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("update")
     ax.set_ylabel("learning rate")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
     return ax
 
 
-def plot_profile(
-    values: Float[np.ndarray, " value"],
-    drop: Float[np.ndarray, " value"],
-    *,
-    ax: Axes,
-    name: str,
-    limit: float = 1.3528,
-) -> Axes:
+def plot_profile(profile: Profile, *, ax: Axes, unit: str = "") -> Axes:
     """Draw a profile likelihood: how much worse the best fit gets with one parameter held at each value.
 
     Args:
-        values: Where the parameter was held, increasing.
-        drop: Fall of the log-likelihood from its best, 0 or more.
+        profile: As from `profiles`.
         ax: Axes to draw into.
-        name: Of the parameter, with its unit.
-        limit: Fall at the ends of the 90 % interval: half the 90 % point of chi-squared with one degree of freedom.
+        unit: Of the parameter.
 
     Returns:
-        The same `ax`. A profile that stays below the line is of a parameter that is not identified.
+        The same `ax`. A profile that stays below the dashed line, the fall at the ends of a 90 % interval, is of a
+        parameter that is not identified; the title says so.
     """
-    ax.plot(values, drop, color=COLOURS[0], linewidth=1.4)
-    ax.axhline(limit, color=COLOURS[1], linestyle="--", linewidth=1.0, label="90 %")
-    inside = values[drop <= limit]
-    if len(inside):
-        is_open = drop[0] <= limit or drop[-1] <= limit
-        told = "not identified on one side" if is_open else f"{inside[0]:.3g} to {inside[-1]:.3g}"
-        ax.axvspan(inside[0], inside[-1], color=COLOURS[0], alpha=0.12, linewidth=0, label=told)
-    ax.set_ylim(0.0, max(3.0 * limit, 1.2 * float(np.min(drop)) + limit))
-    ax.set_xlabel(name)
+    values, lower, upper = profile.values, profile.lower, profile.upper
+    if values[0] > 0 and values[-1] > WIDE * values[0]:
+        ax.set_xscale("log")
+    ends = float(values[0]) if lower is None else lower, float(values[-1]) if upper is None else upper
+    ax.axvspan(*ends, color=COLOURS[0], alpha=0.12, linewidth=0)
+    # As the interval's ends are found: the root of a profile is close to a straight line, in ln of what is positive.
+    inner = np.log(values) if values[0] > 0 else values
+    fine = np.linspace(inner[0], inner[-1], 400)
+    curve = np.interp(fine, inner, np.sqrt(np.maximum(profile.rise, 0.0))) ** 2
+    ax.plot(np.exp(fine) if values[0] > 0 else fine, curve, color=COLOURS[0], linewidth=1.4)
+    ax.plot(values, profile.rise, "o", color=COLOURS[0], markersize=2.5)
+    ax.axhline(RISE, color=COLOURS[1], linestyle="--", linewidth=1.0)
+    ax.set_ylim(0.0, 4.0 * RISE)
+    ax.set_xlabel(f"{profile.name} [{unit}]" if unit else profile.name)
     ax.set_ylabel("fall of ln(likelihood)")
-    ax.legend(frameon=False, fontsize=8)
+    ax.set_title(bounds_text(profile), loc="left", fontsize=9)
     return ax
+
+
+def bounds_text(profile: Profile) -> str:
+    """Where the curves alone bound a parameter, in words."""
+    lower, upper = profile.lower, profile.upper
+    if lower is None:
+        return "open on both sides" if upper is None else f"below {upper:.3g}, open"
+    return f"above {lower:.3g}, open" if upper is None else f"{lower:.3g} to {upper:.3g}"
+
+
+def profiles_figure(profiles: Sequence[Profile], fit: Fit) -> Figure:
+    """Draw the profile likelihood of every parameter, side by side.
+
+    Args:
+        profiles: As from `profiles`.
+        fit: That they are of, for the units.
+    """
+    columns = min(4, len(profiles))
+    lines = -(-len(profiles) // columns)
+    figure = Figure(figsize=(2.7 * columns, 2.2 * lines + 0.2), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    units = {parameter.name: parameter.unit for parameter in fit.law.parameters}
+    for ax, one in zip(axes, profiles, strict=False):
+        plot_profile(one, ax=ax, unit=units[one.name])
+    for index, ax in enumerate(axes):
+        if index >= len(profiles):
+            ax.set_visible(False)
+        elif index % columns:
+            ax.set_ylabel("")
+    return figure
+
+
+def schedules_figure(schedules: Mapping[str, Schedule]) -> Figure:
+    """Draw learning rates over updates, one picture for all."""
+    figure = Figure(figsize=(9.0, 2.8), layout="constrained")
+    plot_schedules(schedules, ax=figure.subplots())
+    return figure
 
 
 def plot_allocation(
@@ -169,7 +209,7 @@ def plot_allocation(
     """
     ax.fill_between(flops, lower, upper, color=COLOURS[0], alpha=0.2, linewidth=0, label="90 %")
     ax.loglog(flops, best, color=COLOURS[0], linewidth=1.4, label="optimum")
-    ax.set_xlabel("training compute [FLOP]")
+    ax.set_xlabel("training compute C = 6 N D [FLOP]")
     ax.set_ylabel(what)
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -2,12 +2,15 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from eigenflow.forecast.design import DesignedSchedule
 from eigenflow.forecast.scaling.allocation import Allocation
+from eigenflow.forecast.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
 from eigenflow.forecast.scaling.fit import ScalingFit
+from eigenflow.report.forecast_figures import plot_allocation
 
-__all__ = ["plot_designed_schedule", "plot_plan", "plot_scaling_residuals"]
+__all__ = ["plan_figure", "plot_designed_schedule", "plot_plan", "plot_scaling_residuals"]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 OURS, RIVALS, MEASURED = "#D55E00", ("#0072B2", "#009E73"), "#66717d"
@@ -30,6 +33,18 @@ def plot_plan(plan: Allocation, fit: ScalingFit, *, ax: Axes) -> Axes:
     ax.set_ylabel("parameters N")
     ax.legend(frameon=False)
     return ax
+
+
+def plan_figure(plan: Allocation, fit: ScalingFit) -> Figure:
+    """Draw the best size and the best number of tokens over compute, and what the law leaves unexplained."""
+    figure = Figure(figsize=(12.0, 3.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    plot_plan(plan, fit, ax=left)
+    per_token = plan.flops / FLOPS_PER_PARAMETER_TOKEN
+    ends = per_token / plan.size_upper, per_token / plan.size_lower
+    plot_allocation(plan.flops, plan.tokens, *ends, ax=middle, what="tokens D")
+    plot_scaling_residuals(fit, ax=right)
+    return figure
 
 
 def plot_scaling_residuals(fit: ScalingFit, *, ax: Axes) -> Axes:

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from eigenflow.report.figures import METHODS
+from eigenflow.report.numbers import band_text as band_text
+from eigenflow.report.numbers import interval_text as interval_text
+from eigenflow.report.numbers import number as number
 from eigenflow.report.summary import Analysis
 from eigenflow.store import Run
 
@@ -21,32 +24,7 @@ __all__ = [
     "statement",
 ]
 
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LISTED = 6  # entries of a long list that are shown
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with few digits, powers of ten raised: `5.59 × 10⁻¹⁶`; a dash for None."""
-    if value is None:
-        return "–"
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    mantissa = mantissa.replace("-", "−")
-    return f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
-
-
-def interval_text(interval: tuple[float, float] | None) -> str:
-    """An interval as `[low, high]`, or a dash."""
-    return "–" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]"
-
-
-def band_text(band: tuple[float | None, float | None]) -> str:
-    """A band, open ends left out."""
-    low, high = band
-    if low is None and high is None:
-        return "–"
-    if low is None:
-        return f"≤ {number(high)}"
-    return f"≥ {number(low)}" if high is None else f"{number(low)} to {number(high)}"
 
 
 def method_name(method: str) -> str:

@@ -11,33 +11,27 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
-    from eigenflow.forecast.curves import Curve
+    from eigenflow.forecast.backtest import Backtest
+    from eigenflow.forecast.curves import Curve, CurveSet
     from eigenflow.forecast.fit import Fit
 
-__all__ = ["backtest"]
+__all__ = ["PRIORS", "backtest", "held_out"]
+
+PRIORS = "the transport law is fitted with its learned priors, the other laws have none: they see these curves alone"
 
 
+@options.reads_curves
 def backtest(
-    curves: options.Curves,
-    schedules: options.Schedules = None,
+    known: "CurveSet",
     law: Annotated[
         list[str] | None, typer.Option(help="Law to test; repeat for several. Default: every law.", metavar="LAW")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws starting points and resamples.")] = 0,
-    names: options.Names = None,
-    roles: options.Roles = None,
-    exclude: options.Exclude = None,
-    columns: options.Columns = None,
-    unit: options.Unit = "nats",
-    warmup: options.Warmup = None,
-    tokens: options.Tokens = None,
-    keep_spikes: options.KeepSpikes = False,
-    skip_unit_check: options.SkipUnitCheck = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every score as JSON.")] = False,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Refit every law without part of CURVES and score it on that part.
 
@@ -49,28 +43,12 @@ def backtest(
     import numpy as np
 
     from eigenflow.core.errors import ArgumentError
-    from eigenflow.forecast.backtest import backtest as run_backtest
-    from eigenflow.forecast.backtest import pooled_fitter
-    from eigenflow.forecast.fitting import fit_law
-    from eigenflow.forecast.laws.registry import LAWS, law_named
+    from eigenflow.forecast.laws.registry import LAWS
     from eigenflow.forecast.selection import recommend
 
-    known = options.load_curves(
-        curves, schedules, columns, names, roles, exclude, unit, warmup, tokens, keep_spikes, skip_unit_check
-    )
-    wanted = list(dict.fromkeys(law or LAWS))
-    fitters = {
-        name: (lambda part: fit_law(part, "transport", starts=2, seed=seed))
-        if name == "transport"
-        else pooled_fitter(law_named(name), seed=seed, starts=2)
-        for name in wanted
-    }
-
-    def refit(fit: "Fit", part: "Sequence[Curve]") -> "Fit":
-        return fit_law(part, "transport", prior=fit.prior, starts=1, seed=seed)
-
+    wanted = list(law or LAWS)
     with err.status("Backtest ...") as status:
-        found = run_backtest(known, fitters, refitters={"transport": refit}, progress=status.update)
+        found = held_out(known, wanted, seed, status.update)
     scores = found.scores()
     options.show_notes(found.problems)
     try:
@@ -82,10 +60,37 @@ def backtest(
     if as_json:
         rows = [{key: _plain(value) for key, value in row.items()} for row in scores.to_dict("records")]
         told = None if choice is None else asdict(choice)
-        print_json({"rows": rows, "recommendation": told, "reason": reason, "problems": found.problems})
+        priors = PRIORS if "transport" in wanted else None
+        print_json(
+            {"rows": rows, "recommendation": told, "reason": reason, "priors": priors, "problems": found.problems}
+        )
         return
     out.print(_table(scores))
+    if "transport" in wanted:
+        out.print(f"priors: {PRIORS}", markup=False, soft_wrap=True)
     out.print(f"recommended: {reason}" if choice else f"no recommendation: {reason}", markup=False, soft_wrap=True)
+
+
+def held_out(
+    known: "CurveSet", laws: "Sequence[str]", seed: int, progress: "Callable[[str], None] | None" = None
+) -> "Backtest":
+    """Backtest laws: the transport law with its learned priors, the others from the curves alone."""
+    from eigenflow.forecast.backtest import backtest as run_backtest
+    from eigenflow.forecast.backtest import pooled_fitter
+    from eigenflow.forecast.fitting import fit_law
+    from eigenflow.forecast.laws.registry import law_named
+
+    fitters = {
+        name: (lambda part: fit_law(part, "transport", starts=2, seed=seed))
+        if name == "transport"
+        else pooled_fitter(law_named(name), seed=seed, starts=2)
+        for name in dict.fromkeys(laws)
+    }
+
+    def refit(fit: "Fit", part: "Sequence[Curve]") -> "Fit":
+        return fit_law(part, "transport", prior=fit.prior, starts=1, seed=seed)
+
+    return run_backtest(known, fitters, refitters={"transport": refit}, progress=progress)
 
 
 def _table(scores: "pd.DataFrame") -> Table:

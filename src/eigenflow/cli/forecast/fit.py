@@ -13,15 +13,16 @@ from eigenflow.cli.console import err, number, out, print_json
 from eigenflow.cli.forecast import options
 
 if TYPE_CHECKING:
+    from eigenflow.forecast.curves import CurveSet
     from eigenflow.forecast.fit import Fit
     from eigenflow.forecast.study import Study
 
 __all__ = ["fit"]
 
 
+@options.reads_curves
 def fit(
-    curves: options.Curves,
-    schedules: options.Schedules = None,
+    known: "CurveSet",
     law: Annotated[
         list[str] | None, typer.Option(help="Law to fit; repeat for several; 'all' for every one. Default: transport.")
     ] = None,
@@ -29,18 +30,9 @@ def fit(
     per_size: Annotated[bool, typer.Option("--per-size", help="Fit every model size on its own.")] = False,
     prior: Annotated[str, typer.Option(help="'learned', or 'none' to fit from the curves alone.")] = "learned",
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 4,
-    seed: Annotated[int, typer.Option(help="Draws the starting points.")] = 0,
-    names: options.Names = None,
-    roles: options.Roles = None,
-    exclude: options.Exclude = None,
-    columns: options.Columns = None,
-    unit: options.Unit = "nats",
-    warmup: options.Warmup = None,
-    tokens: options.Tokens = None,
-    keep_spikes: options.KeepSpikes = False,
-    skip_unit_check: options.SkipUnitCheck = False,
-    picture: Annotated[Path | None, typer.Option(help="Draw curves, fits and residuals.", metavar="PNG")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the fits as JSON.")] = False,
+    seed: options.Seed = 0,
+    picture: options.Picture = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit loss laws to CURVES and write them to a file from which `predict` and `score` work.
 
@@ -52,9 +44,6 @@ def fit(
     from eigenflow.forecast.study import fit_study
     from eigenflow.forecast.study_file import save_study, study_to_dict
 
-    known = options.load_curves(
-        curves, schedules, columns, names, roles, exclude, unit, warmup, tokens, keep_spikes, skip_unit_check
-    )
     listed = sorted({curve.role for curve in known if curve.role is not None})
     if len(listed) > 1:
         options.show_notes((f"all roles are fitted ({', '.join(listed)}); choose with --role",))

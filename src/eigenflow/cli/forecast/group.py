@@ -6,6 +6,7 @@ from eigenflow.cli.forecast.backtest import backtest
 from eigenflow.cli.forecast.fit import fit
 from eigenflow.cli.forecast.plan import plan
 from eigenflow.cli.forecast.predict import predict
+from eigenflow.cli.forecast.report import report
 from eigenflow.cli.forecast.schedule import schedule
 from eigenflow.cli.forecast.score import score
 
@@ -19,5 +20,5 @@ forecast_app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (fit, predict, score, backtest, plan, schedule):
+for command in (fit, predict, score, backtest, plan, schedule, report):
     forecast_app.command(no_args_is_help=True)(command)

@@ -1,7 +1,10 @@
 """Options that the forecast commands share, and how they become curves."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,19 +15,24 @@ if TYPE_CHECKING:
     from eigenflow.forecast import CurveSet
 
 __all__ = [
+    "AsJson",
     "Columns",
     "Curves",
     "Exclude",
+    "FitFile",
     "KeepSpikes",
     "Names",
+    "Picture",
     "Roles",
     "Schedules",
+    "Seed",
+    "Size",
     "SkipUnitCheck",
     "Tokens",
     "Unit",
     "Warmup",
-    "load_curves",
     "parse_size",
+    "reads_curves",
     "show_notes",
 ]
 
@@ -55,18 +63,49 @@ KeepSpikes = Annotated[bool, typer.Option("--keep-spikes", help="Keep single poi
 SkipUnitCheck = Annotated[bool, typer.Option("--no-check-units", help="Accept what looks like mixed units.")]
 
 
-def load_curves(
-    curves: list[Path],
-    schedules: str | None,
-    columns: list[str] | None,
-    names: list[str] | None,
-    roles: list[str] | None,
-    exclude: list[str] | None,
-    unit: str,
-    warmup: int | None,
-    tokens: float | None,
-    keep_spikes: bool,
-    skip_unit_check: bool,
+FitFile = Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Model size, in the unit of the fitted table, or as 400M, 1.3B. Need not be a fitted one."),
+]
+Seed = Annotated[int, typer.Option(help="Draws starting points, and resamples.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Picture = Annotated[Path | None, typer.Option(help="Draw the result.", metavar="PNG")]
+
+
+def reads_curves(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `known`, a `CurveSet`, the argument and options by which curves are read and chosen."""
+    own = inspect.signature(command)
+    reading = inspect.signature(_read).parameters
+    kept = [parameter for name, parameter in own.parameters.items() if name != "known"]
+    arguments = [parameter for parameter in kept if parameter.default is inspect.Parameter.empty]
+    options = [parameter for parameter in kept if parameter.default is not inspect.Parameter.empty]
+    first, *others = reading.values()
+
+    @functools.wraps(command)
+    def reader(**given: Any) -> None:
+        known = _read(**{name: given.pop(name) for name in reading})
+        command(known=known, **given)
+
+    told = [*arguments, first, *others[:1], *options, *others[1:]]
+    told = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in told]
+    reader.__dict__["__signature__"] = own.replace(parameters=told)
+    reader.__annotations__ = {parameter.name: parameter.annotation for parameter in told} | {"return": None}
+    return reader
+
+
+def _read(
+    curves: Curves,
+    schedules: Schedules = None,
+    names: Names = None,
+    roles: Roles = None,
+    exclude: Exclude = None,
+    columns: Columns = None,
+    unit: Unit = "nats",
+    warmup: Warmup = None,
+    tokens: Tokens = None,
+    keep_spikes: KeepSpikes = False,
+    skip_unit_check: SkipUnitCheck = False,
 ) -> "CurveSet":
     """Read and choose curves; the reader's report goes to stderr."""
     from eigenflow.forecast import read_curves

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eigenflow.cli.console import err, number, out, print_json
+from eigenflow.cli.forecast import options
 from eigenflow.core.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def plan(
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Score the laws: fit the lower compute, predict the upper.")
     ] = False,
-    picture: Annotated[Path | None, typer.Option(help="Draw allocation and residuals.", metavar="PNG")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    picture: options.Picture = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit a scaling law to a TABLE of finished runs and print the best size and tokens for each budget.
 
@@ -59,7 +60,9 @@ def plan(
     found = allocate(fit, np.array(budgets))
     scores = backtest_table(known) if backtest else []
     if picture is not None:
-        _draw(found, fit, picture)
+        from eigenflow.report.scaling_figures import plan_figure
+
+        plan_figure(found, fit).savefig(picture, dpi=110)
     if as_json:
         print_json(_as_dict(known, fit, found, scores))
         return
@@ -77,18 +80,6 @@ def _pairs(option: str, entries: list[str] | None) -> dict[str, str]:
             raise ArgumentError(f"`{option}` must be LEFT=RIGHT, but is '{entry}'.")
         pairs[left] = right
     return pairs
-
-
-def _draw(found: "Allocation", fit: "ScalingFit", picture: Path) -> None:
-    from matplotlib.figure import Figure
-
-    from eigenflow.report.scaling_figures import plot_plan, plot_scaling_residuals
-
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    plot_plan(found, fit, ax=left)
-    plot_scaling_residuals(fit, ax=right)
-    figure.savefig(picture, dpi=110)
 
 
 def _show_fit(fit: "ScalingFit") -> None:

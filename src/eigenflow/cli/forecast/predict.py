@@ -15,26 +15,23 @@ if TYPE_CHECKING:
     from eigenflow.forecast import Schedule
     from eigenflow.forecast.study import Study
 
-__all__ = ["predict"]
+__all__ = ["chosen_schedules", "forecast_table", "predict"]
 
 
 def predict(
-    fit: Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")],
+    fit: options.FitFile,
     schedules: Annotated[
         Path, typer.Option(help="Table of schedules: named ones, or curve, step, lr.", metavar="FILE")
     ],
     out_file: Annotated[
         Path, typer.Option("--out", help="CSV to write: curve, step, loss, lower, upper.", metavar="FILE")
     ] = Path("predictions.csv"),
-    size: Annotated[
-        str | None,
-        typer.Option(help="Model size, in the unit of the fitted table, or as 400M, 1.3B. Need not be a fitted one."),
-    ] = None,
+    size: options.Size = None,
     every: Annotated[int, typer.Option(min=1, help="Spacing of the steps; the last one is always there.")] = 1,
     law: Annotated[str | None, typer.Option(help="Law, if several were fitted. Default: the first.")] = None,
     names: options.Names = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the forecasts with their fans.", metavar="PNG")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the last loss of each curve as JSON.")] = False,
+    picture: options.Picture = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Forecast the loss of every schedule in a table, from a fit; lower and upper enclose 90 %.
 
@@ -42,24 +39,17 @@ def predict(
 
     Example: `eigenflow forecast predict fit.json --schedules schedules.csv --size 400 --out p.csv`
     """
-    from eigenflow.core.errors import ArgumentError
-    from eigenflow.forecast import read_schedules
     from eigenflow.forecast.curves import format_size
     from eigenflow.forecast.study_file import load_study
 
     begun = process_time()
     study = load_study(fit)
-    notes: list[str] = []
-    wanted = read_schedules(schedules, notes)
-    options.show_notes(tuple(notes))
-    missing = sorted(set(names or ()) - set(wanted))
-    if missing:
-        raise ArgumentError(f"`--curve` names {', '.join(missing)}, but the schedules are {', '.join(wanted)}.")
+    wanted = chosen_schedules(schedules, names)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
     if chosen is not None:
         kind = "a fitted size" if chosen in study.curves.sizes else "not a fitted size: extrapolated"
         err.print(f"size: {format_size(chosen)} parameters ({kind})", markup=False, highlight=False)
-    table = _forecast(study, {n: s for n, s in wanted.items() if not names or n in names}, chosen, law, every)
+    table = forecast_table(study, wanted, chosen, law, every)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(out_file, index=False, float_format="%.7g")
     if picture is not None:
@@ -79,9 +69,24 @@ def predict(
     out.print(f"{len(table)} rows written to {out_file}", markup=False, soft_wrap=True)
 
 
-def _forecast(
+def chosen_schedules(table: Path, names: list[str] | None) -> "dict[str, Schedule]":
+    """Read a table of schedules, those named or all; what had to be assumed goes to stderr."""
+    from eigenflow.core.errors import ArgumentError
+    from eigenflow.forecast import read_schedules
+
+    notes: list[str] = []
+    found = read_schedules(table, notes)
+    options.show_notes(tuple(notes))
+    missing = sorted(set(names or ()) - set(found))
+    if missing:
+        raise ArgumentError(f"`--curve` names {', '.join(missing)}, but the schedules are {', '.join(found)}.")
+    return {name: schedule for name, schedule in found.items() if not names or name in names}
+
+
+def forecast_table(
     study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None, every: int
 ) -> "pd.DataFrame":
+    """Forecast every schedule: columns curve, step, loss, lower, upper."""
     import pandas as pd
 
     parts = []

@@ -6,28 +6,26 @@ from typing import Annotated
 import typer
 
 from eigenflow.cli.console import err, out, print_json
-from eigenflow.cli.forecast.options import parse_size
+from eigenflow.cli.forecast import options
 
 __all__ = ["schedule"]
 
 
 def schedule(
-    fit: Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")],
+    fit: options.FitFile,
     steps: Annotated[int, typer.Option(min=2, help="Updates in all.")],
     peak: Annotated[float, typer.Option(help="Highest learning rate.")],
     warmup: Annotated[int, typer.Option(min=0, help="Updates of linear warm-up, fixed.")] = 0,
     end: Annotated[float, typer.Option(min=0, help="Lowest rate allowed.")] = 0.0,
-    size: Annotated[
-        str | None, typer.Option(help="Model size, in the unit of the fitted table, or as 400M, 1.3B.")
-    ] = None,
+    size: options.Size = None,
     law: Annotated[str, typer.Option(help="Which of the fitted laws.")] = "transport",
     blocks: Annotated[int, typer.Option(min=2, help="Blocks of constant rate after warm-up.")] = 16,
     out_file: Annotated[
         Path | None, typer.Option("--out", help="Write the rates: columns step, lr.", metavar="CSV")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw it beside cosine and WSD.", metavar="PNG")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws of parameters and of the starts.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the design as JSON.")] = False,
+    picture: options.Picture = None,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Design a non-increasing schedule on a fitted law, with the predicted gain over cosine and WSD at their best.
 
@@ -37,7 +35,7 @@ def schedule(
     from eigenflow.forecast.study_file import load_study
 
     study = load_study(fit)
-    chosen = study.checked_size(parse_size(size, study.curves.size_unit))
+    chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
     fitted = study.fit_for(law, chosen).fit
     predict = fit_final_loss(fitted, peak=peak, size=chosen, draws=4, seed=seed)
     with err.status("Designing ..."):

@@ -1,7 +1,6 @@
 """`eigenflow forecast score FIT CURVES`: how good were the forecasts."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,28 +12,20 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 
 if TYPE_CHECKING:
+    from eigenflow.forecast.curves import CurveSet
     from eigenflow.forecast.study import CurveForecastScore
 
 __all__ = ["score"]
 
 
+@options.reads_curves
 def score(
-    fit: Annotated[Path, typer.Argument(help="File of `eigenflow forecast fit`.")],
-    curves: options.Curves,
-    schedules: options.Schedules = None,
+    fit: options.FitFile,
+    known: "CurveSet",
     law: Annotated[
         list[str] | None, typer.Option(help="Law to score; repeat for several. Default: all that were fitted.")
     ] = None,
-    names: options.Names = None,
-    roles: options.Roles = None,
-    exclude: options.Exclude = None,
-    columns: options.Columns = None,
-    unit: options.Unit = "nats",
-    warmup: options.Warmup = None,
-    tokens: options.Tokens = None,
-    keep_spikes: options.KeepSpikes = False,
-    skip_unit_check: options.SkipUnitCheck = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Compare a fit's forecasts with CURVES: final and mean error, and whether the 90 % intervals held.
 
@@ -46,9 +37,6 @@ def score(
     from eigenflow.forecast.study_file import load_study
 
     study = load_study(fit)
-    known = options.load_curves(
-        curves, schedules, columns, names, roles, exclude, unit, warmup, tokens, keep_spikes, skip_unit_check
-    )
     rows = score_study(study, known, law)
     means = {name: _means([row for row in rows if row.law == name]) for name in dict.fromkeys(row.law for row in rows)}
     if as_json:

@@ -136,7 +136,9 @@ def design_schedule(
     )
     agreeing = float(np.mean([found.fun <= best.fun * (1 + AGREE) for found in ends]))
     status = DesignStatus.CONVERGED if agreeing * len(ends) >= 2 else DesignStatus.NOT_UNIQUE
-    schedule = Schedule.table(np.repeat(rates, every), warmup=warmup)
+    # The law saw warm-up in blocks of the same sum.
+    ramp = peak * np.arange(warmup) / max(warmup, 1)
+    schedule = Schedule.table(np.concatenate([ramp, np.repeat(rates[len(head_rates) :], lengths)]), warmup=warmup)
     rivals = (
         _best_rival("cosine", _cosines(steps, peak, warmup, end), predict, loss, risk),
         _best_rival("wsd", _wsds(steps, peak, warmup, end), predict, loss, risk),
@@ -183,9 +185,10 @@ def _starts(lengths: np.ndarray, starts: int, rng: np.random.Generator):
 
 
 def _cosines(steps: int, peak: float, warmup: int, end: float):
-    for share in COSINE_ENDS:
-        if share * peak >= end:
-            yield f"end {share:g} of peak", Schedule.cosine(total=steps, peak=peak, end=share * peak, warmup=warmup)
+    # The lowest end that is allowed, and the usual ones above it.
+    for share in sorted({end / peak, *(share for share in COSINE_ENDS if share * peak > end)}):
+        made = Schedule.cosine(total=steps, peak=peak, end=share * peak, warmup=warmup)
+        yield f"end {share:.3g} of peak", made
 
 
 def _wsds(steps: int, peak: float, warmup: int, end: float):

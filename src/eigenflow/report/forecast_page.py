@@ -1,0 +1,284 @@
+"""Forecasts as one self-contained HTML file, in the look of a run's report: no script, nothing that is loaded."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import eigenflow
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.curves import format_size
+from eigenflow.forecast.fit import Fit
+from eigenflow.forecast.identification import Profile
+from eigenflow.forecast.scaling.allocation import Allocation
+from eigenflow.forecast.scaling.fit import ScalingFit
+from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.selection import Recommendation
+from eigenflow.forecast.study import Study
+from eigenflow.report.forecast_figures import (
+    bounds_text,
+    fit_figure,
+    forecast_figure,
+    profiles_figure,
+    schedules_figure,
+)
+from eigenflow.report.numbers import interval_text, number
+from eigenflow.report.scaling_figures import plan_figure
+
+__all__ = ["ForecastPage", "check_free", "write_forecast_page"]
+
+
+@dataclass(frozen=True)
+class ForecastPage:
+    """The results that a page shows; what is None or empty has no section.
+
+    Attributes:
+        study: The fits and their curves.
+        source: File that it came from.
+        forecasts: Columns `curve, step, loss, lower, upper`, of the first law.
+        schedules: Of the forecast curves, by name.
+        size: Of the forecasts, in parameters.
+        profiles: Of the first fit.
+        scores: As from `Backtest.scores`.
+        recommendation: From these scores.
+        problems: What could not be computed, and why.
+        plan: Budgets with their best sizes, and the fit behind them.
+    """
+
+    study: Study
+    source: str
+    forecasts: pd.DataFrame | None = None
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    size: float | None = None
+    profiles: Sequence[Profile] = field(default=())
+    scores: pd.DataFrame | None = None
+    recommendation: Recommendation | None = None
+    problems: Sequence[str] = field(default=())
+    plan: tuple[Allocation, ScalingFit] | None = None
+
+
+def check_free(path: Path, *, replace: bool) -> None:
+    """Refuse a file that exists already, unless it is to be replaced, and a folder that does not exist.
+
+    Raises:
+        ArgumentError: With the next step.
+    """
+    if path.is_dir():
+        raise ArgumentError(f"'{path}' is a folder. Give the name of a file in it, such as '{path / 'forecast.html'}'.")
+    if not path.parent.is_dir():
+        raise ArgumentError(f"There is no folder '{path.parent}' to write '{path.name}' into. Make it first.")
+    if path.exists() and not replace:
+        raise ArgumentError(f"'{path}' exists already. Give another name, or say that it may be replaced (--force).")
+
+
+def write_forecast_page(page: ForecastPage, path: Path, *, replace: bool = False) -> Path:
+    """Write the page.
+
+    Args:
+        page: What it shows.
+        path: The file, in a folder that exists.
+        replace: Whether an existing file may be replaced.
+
+    Raises:
+        ArgumentError: As `check_free`.
+    """
+    check_free(path, replace=replace)
+    text = _render(page)
+    waiting = path.with_name(path.name + ".part")
+    waiting.write_text(text, encoding="utf-8")
+    waiting.replace(path)
+    return path
+
+
+def _render(page: ForecastPage) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval_text}
+    return environment.get_template("forecast.html.j2").render(
+        title=f"Forecasts from {Path(page.source).name}",
+        source=page.source,
+        statement=_statement(page.study),
+        headlines=_headlines(page),
+        sections=_sections(page),
+        pictures=_pictures(page),
+        forecasts=[] if page.forecasts is None else _last(page.forecasts),
+        parameters=_parameters(page),
+        scores=[] if page.scores is None else _score_rows(page.scores),
+        reason="" if page.recommendation is None else page.recommendation.reason,
+        allocation=_allocation(page),
+        plan_statement=_plan_statement(page),
+        notes=[*page.study.curves.notes, *page.problems],
+        unit=page.study.curves.loss_unit,
+        version=eigenflow.__version__,
+    )
+
+
+def _sections(page: ForecastPage) -> list[tuple[str, str]]:
+    found = [("summary", "Summary")]
+    if page.forecasts is not None:
+        found.append(("forecasts", "Forecasts"))
+    found += [("fits", "Fitted curves"), ("parameters", "Parameters"), ("backtest", "Which law")]
+    if page.plan is not None:
+        found.append(("plan", "Plan"))
+    return [*found, ("notes", "Notes")]
+
+
+def _statement(study: Study) -> str:
+    sizes = [format_size(size) for size in study.curves.sizes if size is not None]
+    of_sizes = f", of {len(sizes)} size{'s' * (len(sizes) > 1)} ({', '.join(sizes)})" if sizes else ""
+    how = "each size on its own" if study.is_per_size else "jointly"
+    names = ", ".join(study.laws)
+    laws = f"{len(study.laws)} laws ({names})" if len(study.laws) > 1 else f"the law {names}"
+    joined = f" {how}" if len(sizes) > 1 else ""
+    return f"{len(study.curves)} curves with {study.curves.points} points{of_sizes}; {laws} fitted{joined}."
+
+
+def _headlines(page: ForecastPage) -> list[tuple[str, str]]:
+    found = []
+    if page.forecasts is not None:
+        size = "" if page.size is None else f", {format_size(page.size)} parameters"
+        ends = [
+            f"{row['curve']}: {row['loss']:.4f} [{row['lower']:.4f}, {row['upper']:.4f}]"
+            for row in _last(page.forecasts)[:4]
+        ]
+        found.append(("Forecast", f"Final loss{size}: {'; '.join(ends)}."))
+    fit = page.study.fits[0].fit
+    certificate = fit.certificate
+    found.append(
+        (
+            "Fit",
+            f"{fit.law.name}: {fit.status.value}; {certificate.agreed} of {certificate.starts} starts reached the best "
+            f"optimum; noise of ln(loss) {number(fit.noise)}; prior: {fit.prior or 'none'}.",
+        )
+    )
+    if page.profiles:
+        open_ones = [one.name for one in page.profiles if not one.is_identified]
+        told = f"not bounded by these curves alone: {', '.join(open_ones)} (the prior decides)" if open_ones else "all"
+        found.append(("Identified", f"{told}." if open_ones else "The curves alone bound every parameter."))
+    if page.recommendation is not None:
+        found.append(("Law", page.recommendation.reason))
+    return found
+
+
+@dataclass(frozen=True)
+class _Picture:
+    svg: str
+    caption: str
+
+
+def _pictures(page: ForecastPage) -> dict[str, _Picture]:
+    study = page.study
+    fitted = {curve.label: curve.schedule for curve in study.curves}
+    found = {
+        "fits": _Picture(
+            _svg(fit_figure(study)),
+            "Above, what was measured (dots) and the first law (lines). Below, how far each law lies above the points "
+            "that it was fitted to, windows averaged; the grey band is the noise that the fit found.",
+        ),
+        "schedules": _Picture(_svg(schedules_figure(fitted)), "Learning rates of the fitted runs."),
+    }
+    if page.forecasts is not None:
+        found["forecasts"] = _Picture(
+            _svg(forecast_figure(study, page.forecasts, page.schedules, size=page.size)),
+            "Forecasts (lines) with 90 % intervals (bands), measured points where the run is among the fitted ones, "
+            "and the learning rates behind them. The first fifth of a run is left out of the scale.",
+        )
+    if page.profiles:
+        found["profiles"] = _Picture(
+            _svg(profiles_figure(page.profiles, study.fits[0].fit)),
+            "Each parameter held at values away from the optimum, all others free, without a prior: a curve that stays "
+            "below the dashed line on one side is of a parameter that these curves do not bound there.",
+        )
+    if page.plan is not None:
+        found["plan"] = _Picture(
+            _svg(plan_figure(*page.plan)),
+            "Left and middle: the size and the tokens of smallest predicted loss at each budget, with 90 % intervals; "
+            "dots are the runs of the table. Right: what the law leaves unexplained.",
+        )
+    return found
+
+
+def _svg(figure: Figure) -> str:
+    target = io.BytesIO()
+    # Ids and dates that differ from call to call would make equal pages unequal.
+    with mpl.rc_context({"svg.hashsalt": "eigenflow"}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    return base64.b64encode(target.getvalue()).decode("ascii")
+
+
+def _last(forecasts: pd.DataFrame) -> list[dict[str, Any]]:
+    return forecasts.groupby("curve", sort=False).tail(1).to_dict("records")
+
+
+def _parameters(page: ForecastPage) -> list[dict[str, Any]]:
+    alone = {one.name: bounds_text(one) for one in page.profiles}
+    return [
+        {
+            "name": _fit_name(member.fit),
+            "is_profiled": bool(alone) and index == 0,
+            "rows": [
+                row | {"alone": "" if index else alone.get(row["name"], ""), "meaning": _meaning(member.fit, k)}
+                for k, row in enumerate(member.fit.parameters)
+            ],
+        }
+        for index, member in enumerate(page.study.fits)
+    ]
+
+
+def _fit_name(fit: Fit) -> str:
+    sizes = sorted({size for size in fit.sizes if size is not None})
+    return fit.law.name + (f", {', '.join(format_size(size) for size in sizes)}" if sizes else "")
+
+
+def _meaning(fit: Fit, k: int) -> str:
+    own = fit.law.parameters
+    return own[k].meaning if k < len(own) else "slope of its internal value"
+
+
+# Columns of a backtest's scores whose means are shown; only the error of the last point has a sign.
+SCORED = ("final_error", "mae", "coverage", "winkler")
+
+
+def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for protocol in dict.fromkeys(scores["protocol"]):
+        part = scores[scores["protocol"] == protocol]
+        means: list[dict[str, Any]] = []
+        for law in dict.fromkeys(part["law"]):
+            own = part[part["law"] == law]
+            mean = {name: float(np.mean(np.abs(np.asarray(own[name])))) for name in SCORED}
+            means.append({"protocol": str(protocol), "law": str(law), "curves": len(own), **mean})
+        best = min(row["winkler"] for row in means)
+        rows += [row | {"is_best": row["winkler"] == best} for row in means]
+    return rows
+
+
+def _allocation(page: ForecastPage) -> list[dict[str, float]]:
+    if page.plan is None:
+        return []
+    plan = page.plan[0]
+    columns = {"flops": plan.flops, "size": plan.size, "lower": plan.size_lower, "upper": plan.size_upper}
+    columns |= {"tokens": plan.tokens, "loss": plan.loss}
+    return [{name: float(values[row]) for name, values in columns.items()} for row in range(len(plan.flops))]
+
+
+def _plan_statement(page: ForecastPage) -> str:
+    if page.plan is None:
+        return ""
+    fit = page.plan[1]
+    unknown = [name for name, is_known in fit.identified.items() if not is_known]
+    told = f" Not identified by this table: {', '.join(unknown)} (their priors decide)." if unknown else ""
+    return f"{len(fit.table)} finished runs; {fit.law.name}: L = {fit.law.formula}; {fit.status.value}.{told}"
