@@ -6,6 +6,7 @@ import typer
 
 from eigenflow.cli.analyse import analyse
 from eigenflow.cli.claims import claims
+from eigenflow.cli.compare import compare
 from eigenflow.cli.console import fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.forecast import forecast_app
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, analyse, claims, report, solve, doctor):
+for command in (run, analyse, claims, compare, report, solve, doctor):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
     from eigenflow.forecast import RestForecast
     from eigenflow.theory import Claim
 
-__all__ = ["claims_table", "err", "fail", "number", "out", "print_json", "scores_table"]
+__all__ = ["COLOURS", "METHODS", "claims_table", "err", "fail", "number", "out", "print_json", "scores_table"]
 
 WIDE = 120
 out = Console()
 err = Console(stderr=True)
 
-_COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
+COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 METHODS = {"lazy": "lazy limit, v = 0", "transport": "transport, b = 1", "power_law": "power law in time"}
 
 
@@ -55,7 +55,7 @@ def claims_table(rows: "list[Claim]") -> Table:
             cells.append(escape(row.statement))
         interval = "-" if row.interval is None else f"[{number(row.interval[0])}, {number(row.interval[1])}]"
         cells += [number(row.estimate), escape(interval), escape(_band(row.band))]
-        table.add_row(*cells, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]")
+        table.add_row(*cells, f"[{COLOURS[row.verdict]}]{row.verdict}[/]")
     return table
 
 

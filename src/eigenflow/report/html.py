@@ -17,7 +17,7 @@ from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import band_text, flattened, headlines, interval_text, method_name, number, statement
 
-__all__ = ["write_report"]
+__all__ = ["figure_spec", "write_report"]
 
 NAME = "report.html"
 # Header entries that the report shows elsewhere, or that only the program needs.
@@ -63,14 +63,14 @@ def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
         headlines=headlines(analysis),
         analysis=analysis,
         pictures=pictures(analysis),
-        spec=_spec,
+        spec=figure_spec,
         setup=_setup(run.header),
         timings={**timings, "analyse_s": analysis.wall_s},
         plotly=Markup(get_plotlyjs()),
     )
 
 
-def _spec(picture: Picture) -> Markup:
+def figure_spec(picture: Picture) -> Markup:
     """A figure as JSON that can stand inside a script element: plotly writes `<` and `>` as escapes."""
     text = plotly.io.to_json(picture.figure, validate=False)
     assert text is not None

@@ -1,0 +1,65 @@
+"""A comparison of runs as one self-contained HTML file, with the runs in the lazy-rich plane."""
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from eigenflow.report.comparison import Comparison
+from eigenflow.report.figures import METHODS
+from eigenflow.report.html import figure_spec
+from eigenflow.report.lazy_rich_figures import plane_figure
+from eigenflow.report.sections import Picture
+from eigenflow.report.words import band_text, interval_text, number
+
+__all__ = ["write_comparison"]
+
+
+def write_comparison(comparison: Comparison, path: Path) -> Path:
+    """Write a comparison: differences, the lazy-rich plane, verdicts, scores.
+
+    Args:
+        comparison: As from `compare`.
+        path: The file to write; its folder is made if missing.
+
+    Returns:
+        The path.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval_text, "band": band_text}
+    text = environment.get_template("comparison.html.j2").render(
+        comparison=comparison,
+        plane=_plane(comparison),
+        spec=figure_spec,
+        methods={name: found[0] for name, found in METHODS.items()},
+        plotly=Markup(get_plotlyjs()),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _plane(comparison: Comparison) -> Picture:
+    places = {run.name: run.place for run in comparison.runs if run.place is not None}
+    missing = [run.name for run in comparison.runs if run.place is None]
+    left_out = (
+        f" Left out, because they do not say how far their operator went: {', '.join(missing)}." if missing else ""
+    )
+    if not places:
+        return Picture("plane", None, "No run says how far its operator went." + left_out)
+    return Picture(
+        "plane",
+        plane_figure(places),
+        "Each line is a run, from left to right as its operator moves away from the first measured one; the marker "
+        "is its end. Left of the first dashed line the operator stays within 10 % of itself (lazy), right of the "
+        "second it has moved by its own norm (rich). Upwards is the share of the energy that left its shell and went "
+        "to another one instead of being learned, from the start to that time, in shells of a quarter decade. "
+        "Distances below 10⁻⁴ and shares of 0 have no place on the axes." + left_out,
+    )

@@ -1,0 +1,113 @@
+"""Runs side by side, on runs of exact systems whose coordinate is known."""
+
+import json
+import shutil
+
+import pytest
+
+import eigenflow as ef
+from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.report.comparison import compare
+from eigenflow.report.comparison_page import write_comparison
+from eigenflow.store import RunWriter
+from report.recorded import Page
+from synthetic_run import power_law_modes, write_run
+
+END = 99.9  # the last of 1000 steps of 0.1 begins here
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    for name, rho in (("a/still", 1.0), ("b/growing", 1.5)):
+        write_run(folder / name, power_law_modes(20, rho=rho, seed=0), count=24)
+    write_run(folder / "short/growing", power_law_modes(20, rho=1.5, seed=0), steps=300, count=24)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    return compare([ef.open_run(folder / name) for name in ("a/still", "b/growing")])
+
+
+@pytest.fixture(scope="module")
+def alike(folder):
+    return compare([ef.open_run(folder / name) for name in ("b/growing", "short/growing")])
+
+
+def test_coordinates_are_those_of_the_systems(both):
+    """M = (1 + t)^(rho - 1) M0: distance 0, and sqrt(1 + t) - 1 at the last measurement, at step 999."""
+    still, growing = (run.to_dict()["lazy_rich"] for run in both.runs)
+    assert still["distance"] == pytest.approx(0, abs=1e-12) and still["regime"] == "lazy"
+    assert growing["distance"] == pytest.approx((1 + END) ** 0.5 - 1, rel=1e-9) and growing["regime"] == "rich"
+    assert growing["alignment"] == pytest.approx(1.0) and growing["flux_share"] > still["flux_share"] == 0
+
+
+def test_rows_are_the_runs_own_claims(both, folder):
+    expected = {row.claim: row for row in ef.claims(ef.open_run(folder / "b/growing"))}
+    assert set(both.claims) >= set(expected)
+    for name, row in expected.items():
+        assert both.runs[1].claim(name) == row
+    assert both.runs[0].claim("C8.rich") is None and both.runs[1].claim("C8.rich") is not None
+
+
+def test_names_are_as_short_as_they_can_be(both, alike):
+    assert [run.name for run in both.runs] == ["still", "growing"]
+    assert [run.name for run in alike.runs] == ["b/growing", "short/growing"]
+
+
+def test_what_differs_is_told_and_nothing_else(both, alike):
+    assert both.differences == {} and both.cautions == []  # one task, one optimizer, one probe
+    assert alike.differences == {"train.steps": ["1000", "300"]}
+    (caution,) = alike.cautions
+    assert "end at different times (29.9 to 99.9)" in caution
+
+
+def test_distances_are_also_given_at_the_common_time(alike):
+    """Linear between measurements a factor r = 1.35 apart: off by less than (ln r)^2 / 32 = 0.3 % of a square root."""
+    long, short = alike.runs
+    assert short.common_distance == short.place.coordinate
+    assert long.common_distance == pytest.approx(short.place.coordinate, rel=4e-3) and long.place.coordinate > 9
+
+
+def test_a_changed_probe_set_is_marked(folder, tmp_path):
+    shutil.copytree(folder / "b/growing", tmp_path / "other")
+    header = json.loads((tmp_path / "other/run.json").read_text())
+    header["probe"]["checksum"] = "xyz"
+    header["config"]["train"]["optimizer"] = "adam"
+    (tmp_path / "other/run.json").write_text(json.dumps(header))
+    found = compare([ef.open_run(folder / "a/still"), ef.open_run(tmp_path / "other")])
+    assert any("probe sets differ (checksum)" in caution for caution in found.cautions)
+    assert any("optimizers differ (adam, sgd)" in caution for caution in found.cautions)
+    assert found.differences == {"train.optimizer": ["sgd", "adam"]}
+
+
+def test_comparison_is_plain_json(both):
+    text = json.dumps(both.to_dict(), allow_nan=False, default=lambda value: value.tolist())
+    assert [run["name"] for run in json.loads(text)["runs"]] == ["still", "growing"]
+
+
+def test_page_holds_the_plane_and_every_verdict(both, tmp_path):
+    page = Page(write_comparison(both, tmp_path / "new" / "page.html").read_text())
+    assert set(page.traces("plane")) >= {"growing"}
+    verdicts = [
+        attributes["class"] for tag, attributes in page.elements if tag == "span" and "verdict" in str(attributes)
+    ]
+    assert len(verdicts) == sum(len(run.analysis.claims) for run in both.runs)
+    assert not [tag for tag, attributes in page.elements if "src" in attributes or "href" in attributes]
+
+
+@pytest.mark.rejects
+class TestRejects:
+    def test_a_single_run(self, folder):
+        with pytest.raises(ArgumentError, match=r"two or more, but there are 1.*analyse"):
+            compare([ef.open_run(folder / "a/still")])
+
+    def test_the_same_run_twice(self, folder):
+        with pytest.raises(ArgumentError, match="more than once"):
+            compare([ef.open_run(folder / "a/still"), ef.open_run(folder / "b/../a/still")])
+
+    def test_a_run_without_a_measurement(self, folder, tmp_path):
+        RunWriter.create(tmp_path / "empty", header={}).close()
+        with pytest.raises(RunFolderError, match="holds no measurement"):
+            compare([ef.open_run(folder / "a/still"), ef.open_run(tmp_path / "empty")])
