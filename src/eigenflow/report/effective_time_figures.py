@@ -54,7 +54,9 @@ def clocks_figure(clocks: Clocks) -> go.Figure:
     figure.update_xaxes(**log_axis(times))
     kept = np.clip(clocks.taus, *(end * common[:, None] for end in (LEAST_RATIO, LARGEST_RATIO)))
     figure.update_yaxes(title_text="effective time τ", col=1, **log_axis(kept, times))
-    ratios = np.clip(np.concatenate([low, high, 1 - spread, 1 + spread]), LEAST_RATIO, LARGEST_RATIO)
+    ratios = np.clip(
+        np.stack([low, high, 1 - spread, 1 + spread, *(clocks.taus.T / common)]), LEAST_RATIO, LARGEST_RATIO
+    )
     figure.update_yaxes(title_text="τ of each / common τ", col=2, **log_axis(ratios, pad=0.1))
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.17, "yanchor": "top"}, margin_b=104)
     return figure

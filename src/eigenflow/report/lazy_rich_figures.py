@@ -75,7 +75,7 @@ def limits_figure(predictions: LossPredictions) -> go.Figure:
     Args:
         predictions: As from `predict_from_start`.
     """
-    figure = new_figure("The loss from the untouched operator alone: frozen, and with its eigenvalues as they moved")
+    figure = new_figure("The loss, from the untouched operator alone")
     times, truth = predictions.times, positive(predictions.truth)
     figure.add_scatter(
         x=times,
