@@ -60,7 +60,7 @@ def test_what_differs_is_told_and_nothing_else(both, alike):
     assert both.differences == {} and both.cautions == []  # one task, one optimizer, one probe
     assert alike.differences == {"train.steps": ["1000", "300"]}
     (caution,) = alike.cautions
-    assert "end at different times (29.9 to 99.9)" in caution
+    assert "lambda_1(0) t = 29.9 to 99.9" in caution  # lambda_1(0) = 1
 
 
 def test_distances_are_also_given_at_the_common_time(alike):

@@ -1,7 +1,7 @@
 """Runs side by side: what differs in their set-up, where each lies between lazy and rich, verdicts, and forecasts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,12 @@ class ComparedRun:
         name: Its folder's name, with as many of its parents as make it unique.
         analysis: Everything that was concluded.
         place: The lazy-rich coordinate, or None where the run does not say.
-        common_distance: ||M - M0|| / ||M0|| at the latest time that all runs reach, interpolated; None without `place`.
+        common_distance: ||M - M0|| / ||M0|| after the most relaxation times that all runs reach, interpolated; None
+            without `place`.
         loss: First and last measured probe loss.
         time: Time of the last measurement.
+        relaxations: The same in relaxation times of the fastest untouched mode, lambda_1(0) t: what runs with operators
+            of different size have in common.
     """
 
     name: str
@@ -42,6 +45,7 @@ class ComparedRun:
     common_distance: float | None
     loss: tuple[float, float]
     time: float
+    relaxations: float
 
     def claim(self, name: str) -> Claim | None:
         """A row of the claims table, or None if this run has none of that name."""
@@ -61,6 +65,7 @@ class ComparedRun:
             "status": self.analysis.run.status,
             "measurements": len(self.analysis.run.measured_steps),
             "time": self.time,
+            "relaxations": self.relaxations,
             "loss": list(self.loss),
             "lazy_rich": None if place is None else _place(place, self.common_distance),
             "closure": None
@@ -93,9 +98,9 @@ class Comparison:
 
     @property
     def claims(self) -> list[str]:
-        """Names of all rows that any run has, in order."""
-        names = {row.claim for run in self.runs for row in run.analysis.claims}
-        return sorted(names)
+        """Names of all rows that any run has: by claim, and within one in the order of their first appearance."""
+        names = dict.fromkeys(row.claim for run in self.runs for row in run.analysis.claims)
+        return sorted(names, key=lambda name: name.split(".")[0])
 
     @property
     def place_rows(self) -> list[tuple[str, list[float | str | None]]]:
@@ -129,8 +134,9 @@ _PLACE_ROWS: dict[str, Callable[[ComparedRun], float | str | None]] = {
     "probe loss, first": lambda run: run.loss[0],
     "probe loss, last": lambda run: run.loss[1],
     "regime": lambda run: None if run.place is None else run.place.regime.value,
+    "relaxation times λ₁(0) t": lambda run: run.relaxations,
     "distance of M": lambda run: None if run.place is None else run.place.coordinate,
-    "  at the common time": lambda run: run.common_distance,
+    "  where all runs reach": lambda run: run.common_distance,
     "growth of M": _last("growth"),
     "alignment with M0": _last("alignment"),
     "alignment with targets": _last("target_alignment"),
@@ -165,8 +171,8 @@ def compare(runs: Sequence[Run], *, progress: Progress | None = None) -> Compari
         if progress is not None:
             progress(name)
         found.append(_compared(name, analyse(run)))
-    end = min(one.time for one in found)
-    found = [_at_common_time(one, end) for one in found]
+    end = min(one.relaxations for one in found)
+    found = [_with_common_distance(one, end) for one in found]
     return Comparison(found, _differences(runs), _cautions(runs, found))
 
 
@@ -176,14 +182,16 @@ def _compared(name: str, analysis: Analysis) -> ComparedRun:
         place = lazy_rich(data, analysis.budget)
     except ArgumentError:
         place = None
-    loss = data["probe_loss"].values
-    return ComparedRun(name, analysis, place, None, (float(loss[0]), float(loss[-1])), float(data["time"][-1]))
+    loss, time = data["probe_loss"].values, float(data["time"][-1])
+    relaxations = time * float(data["eigenvalue"][0].max())
+    return ComparedRun(name, analysis, place, None, (float(loss[0]), float(loss[-1])), time, relaxations)
 
 
-def _at_common_time(run: ComparedRun, time: float) -> ComparedRun:
-    place = run.place
-    distance = None if place is None else float(np.interp(time, place.times, place.distance))
-    return ComparedRun(run.name, run.analysis, place, distance, run.loss, run.time)
+def _with_common_distance(run: ComparedRun, relaxations: float) -> ComparedRun:
+    if run.place is None:
+        return run
+    time = run.time * relaxations / run.relaxations if run.relaxations > 0 else run.time
+    return replace(run, common_distance=float(np.interp(time, run.place.times, run.place.distance)))
 
 
 def _names(parts: list[tuple[str, ...]]) -> list[str]:
@@ -204,12 +212,20 @@ def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _settings(run: Run) -> dict[str, str]:
     config, probe = (run.header.get(key) for key in ("config", "probe"))
-    found = dict(flattened(config)) if isinstance(config, Mapping) else {}
+    found = {key: _short(text) for key, text in flattened(config)} if isinstance(config, Mapping) else {}
     if isinstance(probe, Mapping):
         found |= {
             f"probe.{key}": str(probe[key]) for key in ("samples", "outputs", "loss", "parameters") if key in probe
         }
     return found
+
+
+def _short(text: str) -> str:
+    """Six digits of what is no whole number."""
+    try:
+        return text if text.lstrip("-").isdigit() else f"{float(text):.6g}"
+    except ValueError:
+        return text
 
 
 def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
@@ -227,11 +243,12 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
             f"The optimizers differ ({', '.join(sorted(optimizers))}): time is the sum of learning rates of each, so "
             f"times, rates and effective times are not comparable."
         )
-    ends = [one.time for one in found]
+    ends = [one.relaxations for one in found]
     if max(ends) > 1.01 * min(ends):
         told.append(
-            f"The runs end at different times ({min(ends):.4g} to {max(ends):.4g}): the distance of the operator is "
-            f"also given at {min(ends):.4g}; claims and scores are of each whole run."
+            f"The runs end after different numbers of relaxation times of their fastest untouched mode, "
+            f"lambda_1(0) t = {min(ends):.4g} to {max(ends):.4g}: the distance of the operator is also given at "
+            f"{min(ends):.4g}; claims and scores are of each whole run."
         )
     unfinished = [one.name for one, run in zip(found, runs, strict=True) if run.status != "complete"]
     if unfinished:
@@ -246,7 +263,7 @@ def _place(place: LazyRich, common_distance: float | None) -> dict[str, Any]:
     return {
         "regime": place.regime.value,
         "distance": place.coordinate,
-        "distance_at_common_time": common_distance,
+        "distance_where_all_reach": common_distance,
         "is_lower_bound": place.is_lower_bound,
         "growth": float(place.growth[-1]),
         "alignment": None if place.alignment is None else float(place.alignment[-1]),

@@ -35,7 +35,7 @@ BANDS: dict[str, Band] = {
     "C8.lazy": (None, 0.1),
     "C8.rich": (0.1, None),
     "C8.moving": (0.0, None),
-    "C8.still": (-0.1, 0.1),
+    "C8.still": (None, 0.1),
     # A loss exponent is the source exponent times that of the clock, and is wanted to a tenth.
     "C4.regularity": (-0.1, 0.1),
     # C5. Half the distance that exchange without regard to distance would cover.

@@ -9,6 +9,7 @@ import xarray as xr
 from eigenflow.shells import ShellBudget, shell_budget
 from eigenflow.store import Run
 from eigenflow.transport import Closure, fit_closure
+from eigenflow.transport.closure import ForwardTest, forward_test
 
 __all__ = ["Evidence"]
 
@@ -39,6 +40,11 @@ class Evidence:
     def closure(self) -> Closure:
         """The drift law; raises ArgumentError where the run does not allow one."""
         return fit_closure(self.budget, seed=self.seed)
+
+    @cached_property
+    def forward(self) -> ForwardTest:
+        """The closure's forecasts from several cuts; raises RunFolderError where the energy is not the loss."""
+        return forward_test(self.data, self.budget)
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, so that no claim depends on which others were tested before it."""
