@@ -112,13 +112,19 @@ def test_a_sweep_of_equal_coupling_is_undecided():
     assert found.answer() == "undecided", found
 
 
-def test_intervals_of_ratios_cover_their_share():
-    """Run effects of 0.3 and independent scatter of times, 200 sweeps of 3 + 3 runs: 90 % +- 2 %, and not much more."""
+@pytest.mark.parametrize("paired", [False, True])
+def test_intervals_of_ratios_cover_their_share(paired):
+    """Run effects of 0.3 and independent scatter of times, 200 sweeps of 3 + 3 runs: 90 % +- 2 %, and not much more.
+
+    Paired runs share a network, whose effect of 3.0 cancels.
+    """
     rng = np.random.default_rng(0)
     members, hits = [[0, 1, 2], [3, 4, 5]], 0
     for seed in range(200):
         logs = 0.3 * rng.normal(size=(6, 1)) + 0.1 * rng.normal(size=(6, 16))
-        _, intervals = _ratios(logs, members, seed)
+        if paired:
+            logs = logs + 3.0 * np.tile(rng.normal(size=(3, 1)), (2, 1))
+        _, intervals = _ratios(logs, members, paired, seed)
         hits += intervals[1][0] <= 1.0 <= intervals[1][1]
     assert 172 <= hits <= 196
 
@@ -138,6 +144,8 @@ def test_runs_without_the_noise_of_plain_sgd_are_refused():
         batch_noise(DatasetRun(small.measurements))
     with pytest.raises(ArgumentError, match="at least two batch sizes"):
         batch_sweep([small, small])
+    with pytest.raises(ArgumentError, match=r"`paired` needs as many runs.*\{32: 1, 4: 2\}"):
+        batch_sweep([full, small, small], paired=True)
     with pytest.raises(ArgumentError, match="one probe set"):
         batch_sweep([full, turning_run(4, 0.2, samples=16)])
     with pytest.raises(ArgumentError, match="between 1 and `samples` = 6, but is 9"):

@@ -104,16 +104,19 @@ def turned_share(data: xr.Dataset, *, shells_per_decade: int = 4) -> tuple[np.nd
     return np.sqrt(times[1:][is_used] * times[:-1][is_used]), share
 
 
-def batch_sweep(runs: Sequence[Run], *, seed: int = 0) -> BatchSweep:
+def batch_sweep(runs: Sequence[Run], *, paired: bool = False, seed: int = 0) -> BatchSweep:
     """Compare the coupling of runs that differ in their batch size.
 
     Args:
         runs: Plain SGD on the same probe set; at least two batch sizes, full batches among them if possible. Several
             runs of one size (seeds) are averaged, and their spread is in the intervals.
+        paired: Whether the runs of each size come in the same order of seeds, so that run i of one size began from
+            the same network as run i of the others; then only the spread of their differences counts.
         seed: Of the bootstrap.
 
     Raises:
-        ArgumentError: If there is only one batch size, the runs have different probe sets, or no common times.
+        ArgumentError: If there is only one batch size, the runs have different probe sets, or no common times; if
+            `paired` and the sizes have different numbers of runs.
         RunFolderError: If a run did not use plain SGD; see `batch_noise`.
     """
     sizes, shares = zip(*(_size_and_share(run) for run in runs), strict=True) if runs else ((), ())
@@ -130,6 +133,11 @@ def batch_sweep(runs: Sequence[Run], *, seed: int = 0) -> BatchSweep:
         )
     order = sorted(set(sizes), reverse=True)
     members = [[i for i, size in enumerate(sizes) if size == wanted] for wanted in order]
+    if paired and len({len(rows) for rows in members}) > 1:
+        counts = {size: len(rows) for size, rows in zip(order, members, strict=True)}
+        raise ArgumentError(
+            f"`paired` needs as many runs of each batch size, but has {counts}. Record the missing ones."
+        )
     curves, missing = _curves(runs)
     starts = [run.measurements["time"].values for run in runs]
     window = (max(float(t[t > 0][1]) for t in starts), min(float(t[-2]) for t in starts))
@@ -140,7 +148,7 @@ def batch_sweep(runs: Sequence[Run], *, seed: int = 0) -> BatchSweep:
     for name, found in curves.items():
         logs = np.array([np.interp(np.log(grid), np.log(t), np.log(v)) for t, v in found])
         coupling[name] = tuple(float(np.median(np.exp(logs[rows]))) for rows in members)
-        ratio[name], interval[name] = _ratios(logs, members, seed)
+        ratio[name], interval[name] = _ratios(logs, members, paired, seed)
     return BatchSweep(
         tuple(order),
         tuple(len(rows) for rows in members),
@@ -194,19 +202,22 @@ def _positive(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _ratios(
-    logs: Float[np.ndarray, "run time"], members: Sequence[Sequence[int]], seed: int
+    logs: Float[np.ndarray, "run time"], members: Sequence[Sequence[int]], paired: bool, seed: int
 ) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
     """Coupling over that of the first group: Student's interval over runs, together with blocks of times."""
     groups = [logs[list(rows)] for rows in members]
-    freedom = sum(len(group) - 1 for group in groups)
+    freedom = len(groups[0]) - 1 if paired else sum(len(group) - 1 for group in groups)
     between = sum(float(((group.mean(1) - group.mean()) ** 2).sum()) for group in groups) / max(freedom, 1)
     times = block_indices(logs.shape[1], np.random.default_rng(seed), draws=DRAWS)
     values, intervals = [1.0], [(1.0, 1.0)]
     for group in groups[1:]:
         difference = group.mean(0) - groups[0].mean(0)
-        within = norm.ppf((1 + LEVEL) / 2) * float(difference[times].mean(1).std())
-        spread = np.sqrt(between * (1 / len(group) + 1 / len(groups[0]))) if freedom else 0.0
-        half = np.hypot(within, stdtrit(freedom, (1 + LEVEL) / 2) * spread if freedom else 0.0)
+        half = norm.ppf((1 + LEVEL) / 2) * float(difference[times].mean(1).std())
+        if freedom:
+            error = np.sqrt(between * (1 / len(group) + 1 / len(groups[0])))
+            if paired:
+                error = (group - groups[0]).mean(1).std(ddof=1) / np.sqrt(len(group))
+            half = np.hypot(half, stdtrit(freedom, (1 + LEVEL) / 2) * error)
         middle = float(difference.mean())
         values.append(float(np.exp(middle)))
         intervals.append((float(np.exp(middle - half)), float(np.exp(middle + half))))
