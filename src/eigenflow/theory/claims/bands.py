@@ -10,6 +10,10 @@ Band = tuple[float | None, float | None]
 BANDS: dict[str, Band] = {
     "C1.identity": (None, 1e-10),  # rounding, with room for networks that are not smooth
     "C1.flow": (None, 0.1),
+    # Heavy-tailed as the word is used: below an exponent of 3 the variance of the spectrum has no limit.
+    "C1.heavy_tail": (None, 3.0),
+    # A tenth of the operator's square acts outside of the basis that it began with.
+    "C1.basis": (0.1, None),
     "C2.eigenvalues": (None, 0.05),
     "C2.coefficients": (None, 0.05),
     "C2.isolated": (0.9, None),
