@@ -19,6 +19,7 @@ from eigenflow.linalg.identity import Crossing as Crossing
 from eigenflow.linalg.identity import ModeIdentity as ModeIdentity
 from eigenflow.linalg.lanczos import SpectralMeasure as SpectralMeasure
 from eigenflow.linalg.lanczos import lanczos as lanczos
+from eigenflow.linalg.matrix_product import matrix_product as matrix_product
 from eigenflow.linalg.operator import AbstractRowSpace as AbstractRowSpace
 from eigenflow.linalg.operator import RowSpace as RowSpace
 from eigenflow.linalg.operator import SymmetricOperator as SymmetricOperator

@@ -95,7 +95,7 @@ def certified_pairs(subspace: Subspace, modes: int, tolerance: float, stats: Sol
     accuracy = Accuracy(modes, tolerance, subspace.rounding, subspace.space.size)
     count = min(subspace.count, 2 * modes + GUARDS)
     vectors = ritz.vectors(count)
-    remainders = ritz.images(count) - ritz.values[:count, None] * vectors
+    remainders = torch.addcmul(ritz.images(count), ritz.values[:count, None], vectors, value=-1.0)
     gram, values = subspace.space.inner(remainders, remainders).cpu(), ritz.values[:count].cpu()
     residuals = gram.diagonal().clamp(min=0).sqrt()
     cut, complement_bound = accuracy.cut(values, residuals)
@@ -211,20 +211,20 @@ def _clusters(values: Tensor, residuals: Tensor, shift: Tensor, bounds: Tensor) 
 
 def _angles(values: Tensor, residuals: Tensor, shift: Tensor, clusters: Tensor) -> Tensor:
     """Smaller of residual / gap and the bound through the complement, for each cluster's subspace."""
-    angles = torch.ones(len(clusters), dtype=values.dtype)
-    for label in range(int(clusters[-1]) + 1):
-        members = torch.nonzero(clusters == label)[:, 0]
-        first, last = int(members[0]), int(members[-1])
-        size = torch.linalg.vector_norm(residuals[members])
-        above = values[first - 1] - residuals[first - 1] - values[first] if first else torch.inf
-        below = values[last] - values[last + 1] - residuals[last + 1] if last + 1 < len(values) else 0.0
-        bounds = [1.0]
-        if (gap := min(float(above), float(below))) > 0:
-            bounds.append(float(size) / gap)
-        if (away := float(shift[last])) > 0:
-            others = torch.cat([residuals[:first], residuals[last + 1 :]])
-            gaps = torch.cat([values[:first] - values[first], values[last] - values[last + 1 :]])
-            mixing = torch.linalg.vector_norm(others / gaps.clamp(min=1e-300))
-            bounds.append(float(size / away * (1.0 + mixing)))
-        angles[members] = min(bounds)
-    return angles
+    counts = torch.bincount(clusters)
+    last = torch.cumsum(counts, 0) - 1
+    first = last - counts + 1
+    squares = values.new_zeros(len(counts)).index_add(0, clusters, residuals[: len(clusters)].square())
+    size = squares.sqrt()
+    # Nothing stands above the first value; what stands below the last one is not known.
+    above = torch.cat([values.new_tensor([torch.inf]), values - residuals])[first] - values[first]
+    below = values[last] - torch.cat([values + residuals, values.new_tensor([torch.inf])])[last + 1]
+    gap = torch.minimum(above, below)
+    by_gap = torch.where(gap > 0, size / gap.clamp(min=1e-300), 1.0)
+    index = torch.arange(len(values))
+    is_above, is_below = index < first[:, None], index > last[:, None]
+    gaps = torch.where(is_above, values - values[first, None], values[last, None] - values).clamp(min=1e-300)
+    mixing = torch.linalg.vector_norm(torch.where(is_above | is_below, residuals / gaps, 0.0), dim=1)
+    away = shift[last]
+    by_shift = torch.where(away > 0, size / away.clamp(min=1e-300) * (1.0 + mixing), 1.0)
+    return torch.minimum(by_gap, by_shift).clamp(max=1.0)[clusters]

@@ -108,8 +108,10 @@ def continue_modes(
 
 def _rotation(overlap: Tensor, partner: Tensor, clusters: Tensor) -> Tensor:
     """Orthogonal Procrustes inside every cluster; for a single mode, its sign. Orders `partner` inside clusters."""
-    rotation = torch.eye(len(overlap), dtype=overlap.dtype)
-    for label in torch.unique(clusters):
+    # A single mode has a sign only.
+    own = overlap[torch.arange(len(overlap)), partner.clamp(min=0)]
+    rotation = torch.diag(torch.where((partner >= 0) & (own < 0), -1.0, 1.0).to(overlap))
+    for label in torch.nonzero(torch.bincount(clusters) > 1)[:, 0]:
         members = torch.nonzero((clusters == label) & (partner >= 0))[:, 0]
         if len(members) == 0:
             continue

@@ -22,21 +22,26 @@ RECENT = 16
 
 
 class RitzPairs:
-    """Ritz pairs of a subspace in decreasing order, with vectors and images made when asked for."""
+    """Ritz pairs of a subspace in decreasing order, with vectors and images made when asked for, and kept."""
 
     def __init__(self, subspace: "Subspace"):
         values, columns = torch.linalg.eigh(subspace.compression)
         self.values: Float[Tensor, " ritz"] = values.flip(0)
         self.coefficients: Float[Tensor, "ritz basis"] = columns.flip(1).T.contiguous()
-        self._subspace = subspace
+        self._basis, self._basis_images = subspace.basis, subspace.images
+        self._vectors, self._images = self._basis[:0], self._basis_images[:0]
 
     def vectors(self, count: int) -> Float[Tensor, "count local"]:
         """The leading Ritz vectors, orthonormal rows."""
-        return self.coefficients[:count] @ self._subspace.basis
+        if len(self._vectors) < count:
+            self._vectors = self.coefficients[:count] @ self._basis
+        return self._vectors[:count]
 
     def images(self, count: int) -> Float[Tensor, "count local"]:
         """M times the leading Ritz vectors, from the products that were made."""
-        return self.coefficients[:count] @ self._subspace.images
+        if len(self._images) < count:
+            self._images = self.coefficients[:count] @ self._basis_images
+        return self._images[:count]
 
 
 class Subspace:
@@ -58,6 +63,7 @@ class Subspace:
         self.count = 0
         self.products = self.calls = 0
         self._asymmetry, self._pairs = 0.0, 0
+        self._ritz: RitzPairs | None = None
 
     @property
     def space(self) -> AbstractRowSpace:
@@ -120,8 +126,10 @@ class Subspace:
         )
 
     def ritz(self) -> RitzPairs:
-        """Rayleigh-Ritz."""
-        return RitzPairs(self)
+        """Rayleigh-Ritz in the basis as it is now."""
+        if self._ritz is None:
+            self._ritz = RitzPairs(self)
+        return self._ritz
 
     def shrink(self, count: int) -> None:
         """Keep only the leading Ritz vectors (a thick restart)."""
@@ -134,6 +142,7 @@ class Subspace:
 
     def _append(self, rows: Tensor, images: Tensor) -> Tensor:
         """Store rows and images, and return their inner products with the whole basis."""
+        self._ritz = None
         old, new = slice(0, self.count), slice(self.count, self.count + len(rows))
         recent = slice(max(0, self.count - RECENT), self.count)
         reverse = self.space.inner(self._images[recent], rows)

@@ -211,7 +211,6 @@ class ModeTracker:
         """Carry the labels over, and only then replace the state."""
         ritz, count = subspace.ritz(), min(self.modes + self.guards, subspace.count)
         vectors = ritz.vectors(count)
-        corrected = _corrected(ritz, vectors)
         if state is None:
             identity, next_label = first_identity(count, self.modes), count
         else:
@@ -220,7 +219,9 @@ class ModeTracker:
             clusters = torch.cat([pairs.clusters.cpu(), guards])
             identity = continue_modes(overlap, state.labels, clusters, self.modes, state.next_label)
             next_label = max(state.next_label, int(identity.labels.max()) + 1)
-            vectors, corrected = (identity.rotation.to(vectors) @ rows for rows in (vectors, corrected))
+        rotation = identity.rotation.to(vectors)
+        corrected = _corrected(ritz, count, rotation)
+        vectors = rotation @ vectors
         scouts = self._next_scouts(subspace, state)
         self._state = _State(vectors, corrected, scouts, identity.labels, next_label, cold_products)
         return TrackedPairs(pairs, identity, bool(reason), reason)
@@ -245,18 +246,19 @@ class ModeTracker:
         return SolveStats(subspace.products, subspace.calls, 0, subspace.count)
 
 
-def _corrected(ritz: RitzPairs, vectors: Tensor) -> Tensor:
-    """Ritz vectors with most of what lies outside of their span taken out, by the images that are there already.
+def _corrected(ritz: RitzPairs, count: int, rotation: Tensor) -> Tensor:
+    """Rotated Ritz vectors, most of what lies outside of their span taken out by the images that are there already.
 
     One step of a Chebyshev iteration of degree 1: a component along an eigenvalue x is multiplied by
     (x - c) / (theta - c), with c the middle between 0 and the smallest Ritz value given.
     """
-    values = ritz.values[: len(vectors), None]
+    values = ritz.values[:count]
     centre = 0.5 * values[-1].clamp(min=0.0)
     distance = values - centre
     is_usable = distance > 1e-6 * values[0].abs()
-    images = ritz.images(len(vectors)) - centre * vectors
-    return torch.where(is_usable, images / torch.where(is_usable, distance, 1.0), vectors)
+    of_images = torch.where(is_usable, 1.0 / torch.where(is_usable, distance, 1.0), 0.0)
+    of_vectors = torch.where(is_usable, -centre * of_images, 1.0)
+    return torch.addmm((rotation * of_vectors) @ ritz.vectors(count), rotation * of_images, ritz.images(count))
 
 
 def _worst_angle(pairs: CertifiedPairs) -> float:

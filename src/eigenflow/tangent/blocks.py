@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eigenflow.linalg import matrix_product
 from eigenflow.tangent.rules import Factors
 
 __all__ = ["AbstractBlock", "GramBlock", "OuterBlock", "RowBlock", "TiedBlock", "TokenBlock", "make_block"]
@@ -67,21 +68,21 @@ class RowBlock(AbstractBlock):
 
     def pull(self, vectors: Vectors) -> Tensor:
         """(vectors, columns)."""
-        return self._flat(vectors) @ self.rows
+        return matrix_product(self._flat(vectors), self.rows)
 
     def push(self, gradients: Tensor) -> Vectors:
         """J times (vectors, columns)."""
-        return self._unflat(gradients @ self.rows.T)
+        return self._unflat(matrix_product(gradients, self.rows.T))
 
     def pull_rate(self, vectors: Vectors) -> Tensor:
         """(vectors, columns)."""
         assert self.rows_dot is not None
-        return self._flat(vectors) @ self.rows_dot
+        return matrix_product(self._flat(vectors), self.rows_dot)
 
     def push_rate(self, gradients: Tensor) -> Vectors:
         """Jdot times (vectors, columns)."""
         assert self.rows_dot is not None
-        return self._unflat(gradients @ self.rows_dot.T)
+        return self._unflat(matrix_product(gradients, self.rows_dot.T))
 
     def row_products(self, is_rate: bool) -> Tensor:
         """Row by row."""
@@ -173,22 +174,22 @@ class OuterBlock(_SignalBlock):
         """Gram matrices of one sample's positions, multiplied entry by entry."""
         inputs = self.inputs.unflatten(0, (self.samples, self.positions))
         signals = self.signals.unflatten(0, (self.samples, self.positions)).transpose(1, 2)
-        gram = inputs @ inputs.mT
+        gram = _gram(inputs, inputs)
         if not is_rate:
-            return (gram[:, None] * (signals @ signals.mT)).sum((2, 3))
+            return (gram[:, None] * _gram(signals, signals)).sum((2, 3))
         assert self.signals_dot is not None
         signals_dot = self.signals_dot.unflatten(0, (self.samples, self.positions)).transpose(1, 2)
-        total = (gram[:, None] * (signals @ signals_dot.mT)).sum((2, 3))
+        total = (gram[:, None] * _gram(signals, signals_dot)).sum((2, 3))
         if self.inputs_dot is not None:
             inputs_dot = self.inputs_dot.unflatten(0, (self.samples, self.positions))
-            total += ((inputs @ inputs_dot.mT)[:, None] * (signals @ signals.mT)).sum((2, 3))
+            total += (_gram(inputs, inputs_dot)[:, None] * _gram(signals, signals)).sum((2, 3))
         return total
 
     def _to_parameters(self, inputs: Tensor, spread: Tensor) -> Tensor:
-        return (inputs.T @ spread.flatten(1)).unflatten(1, spread.shape[1:])
+        return matrix_product(inputs.T, spread.flatten(1)).unflatten(1, spread.shape[1:])
 
     def _to_positions(self, inputs: Tensor, gradients: Tensor) -> Tensor:
-        return (inputs @ gradients.flatten(1)).unflatten(1, gradients.shape[1:])
+        return matrix_product(inputs, gradients.flatten(1)).unflatten(1, gradients.shape[1:])
 
 
 class GramBlock(AbstractBlock):
@@ -238,7 +239,7 @@ class GramBlock(AbstractBlock):
         return self.outer.work_bytes
 
     def _met(self, rows: slice, gradients: Tensor) -> Tensor:
-        return (self.gram[rows, : len(gradients)] @ gradients.flatten(1)).unflatten(1, gradients.shape[1:])
+        return matrix_product(self.gram[rows, : len(gradients)], gradients.flatten(1)).unflatten(1, gradients.shape[1:])
 
 
 class TokenBlock(_SignalBlock):
@@ -376,6 +377,11 @@ def make_block(factors: Sequence[Factors], dots: Sequence[Factors] | None, lengt
         return RowBlock(rows, None)
     assert dot.inputs is not None
     return RowBlock(rows, _outer_rows(dot.inputs, first.signals) + _outer_rows(first.inputs, dot.signals))
+
+
+def _gram(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right.mT; of single rows their dot products, which small matrix products make five times dearer."""
+    return torch.linalg.vecdot(left, right)[..., None] if left.shape[-2] == right.shape[-2] == 1 else left @ right.mT
 
 
 def _outer_rows(inputs: Tensor, signals: Tensor) -> Tensor:

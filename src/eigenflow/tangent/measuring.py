@@ -78,11 +78,11 @@ def measure_products(
         The snapshot, and whether the layer rules hold; where they do not, everything was done without them.
     """
     jacobian = CachedJacobian(point, direction, product_dtype)
-    error = product_error(point, jacobian)
+    error, image = audit(point, jacobian)
     holds = error <= max(allowed_error, 100 * torch.finfo(jacobian.dtype).eps) or not jacobian.blocks
     if not holds:
         jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
-        error = product_error(point, jacobian)
+        error, image = audit(point, jacobian)
     operator, identity = jacobian.operator(), None
     if tracker is not None:
         tracked = tracker.update(operator)
@@ -97,19 +97,24 @@ def measure_products(
     if direction is not None:
         drift = mode_drift(pairs, jacobian.rate_product(pairs.eigenvectors), operator.space)
     vector = point.error.to(torch.float64)
-    position = _quotient(vector @ operator.product(vector[None])[0], vector)
+    position = _quotient(vector @ image, vector)
     trace_rate = None if direction is None else jacobian.trace_rate()
     whole = Operator(error, jacobian.method, jacobian.trace(), trace_rate)
     return _snapshot(point, whole, pairs, drift, position, identity), holds
 
 
-def product_error(point: TangentPoint, jacobian: CachedJacobian) -> float:
-    """Relative difference between a cached product and one by automatic differentiation, on a random vector."""
+def audit(point: TangentPoint, jacobian: CachedJacobian) -> tuple[float, Tensor]:
+    """Hold a cached product with a random vector against automatic differentiation.
+
+    Returns:
+        The relative difference, and M e from the same block.
+    """
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(1, point.size, generator=generator, dtype=torch.float64).to(point.inputs.device)
     expected = point.product(z.to(point.error)).to(torch.float64)
+    found, image = jacobian.operator().product(torch.cat([z, point.error.to(z)[None]]))
     scale = float(expected.norm())
-    return float((jacobian.product(z) - expected).norm()) / scale if scale > 0 else 0.0
+    return float((found - expected).norm()) / scale if scale > 0 else 0.0, image
 
 
 def _quotient(product: Tensor, vector: Tensor) -> float:

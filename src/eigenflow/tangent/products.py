@@ -22,7 +22,7 @@ from eigenflow.tangent.point import TangentPoint
 __all__ = ["CachedJacobian"]
 
 # Working memory of a product, in bytes: vectors are taken in groups that fit, which also keeps them in the cache.
-WORK_BYTES = 16 * 2**20
+WORK_BYTES = 48 * 2**20
 
 
 @dataclass(frozen=True)

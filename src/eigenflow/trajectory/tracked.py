@@ -28,7 +28,7 @@ from eigenflow.linalg import (
 )
 from eigenflow.linalg.lanczos import KrylovBasis
 from eigenflow.tangent import Probe
-from eigenflow.tangent.measuring import product_error
+from eigenflow.tangent.measuring import audit
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.probe import OPERATOR_TOLERANCE
@@ -218,11 +218,11 @@ def _jacobian(
     if isinstance(probe, ShardedProbe):
         return probe.jacobian(point, direction), 0.0
     jacobian = CachedJacobian(point, direction, product_dtype)
-    error = product_error(point, jacobian)
+    error, _ = audit(point, jacobian)
     if error <= max(OPERATOR_TOLERANCE, 100 * torch.finfo(jacobian.dtype).eps) or not jacobian.blocks:
         return jacobian, error
     jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
-    return jacobian, product_error(point, jacobian)
+    return jacobian, audit(point, jacobian)[0]
 
 
 def _identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
