@@ -50,6 +50,22 @@ def test_warm_instants_cost_one_block_and_little_more():
     assert max(costs[1:]) <= 16 + 8 + 1 + 4 and costs[0] > 2 * max(costs[1:])
 
 
+@pytest.mark.parametrize("angle", [0.02, 0.04, 0.06])
+def test_larger_changes_take_more_directions_and_stay_warm_and_true(angle):
+    """A flat spectrum, as networks have it: guards must come near too before the last modes can be certified."""
+    values = torch.linspace(10.0, 4.0, 40, dtype=torch.float64)
+    values = torch.cat([values, 4.0 * power_law(360, 0.5)])
+    tracker = ModeTracker(16, tolerance=1e-5)
+    cold = tracker.update(operator(turning(values, 0.0)[0])).pairs.stats.products
+    for index in range(1, 4):
+        tracked = tracker.update(operator(turning(values, angle * index)[0]))
+        assert not tracked.is_cold, tracked.reason
+        assert tracked.pairs.status is SolveStatus.CONVERGED
+        assert tracked.pairs.stats.products < cold
+        errors = (tracked.pairs.eigenvalues - values[:16]).abs()
+        assert bool((errors <= tracked.pairs.eigenvalue_bounds + 1e-12).all())
+
+
 def test_first_order_error_of_one_block_is_of_second_order():
     """Depth 0 is one Rayleigh-Ritz on the old vectors: halving the rotation quarters the eigenvalue error."""
     values = power_law(200, 0.5)

@@ -248,6 +248,25 @@ def test_float32_products_reach_their_tolerance_and_say_which():
     torch.testing.assert_close(some.eigenvalue_rates, exact.eigenvalue_rates, rtol=1e-3, atol=1e-5)
 
 
+def test_certificates_of_a_float32_probe_hold_for_the_operator_in_float64():
+    """Network, factors and products in float32: weights, activations and sums are rounded, and the bounds, which see
+    only the products, must still cover M as float64 has it. Followed through a training run by a tracker as well."""
+    model, inputs, targets = case(seed=11, count=80)
+    exact = ef.Probe(model, inputs, targets, loss="half_mean")
+    rounded = ef.Probe(model, inputs, targets, loss="half_mean", dtype=torch.float32)
+    tracker = ModeTracker(8, tolerance=1e-5)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(5):
+        dense = torch.linalg.eigvalsh(exact.at().dense()).flip(0)[:8]
+        for snapshot in (rounded.measure(tracker=tracker, drift=False), rounded.measure(8, method="products")):
+            assert snapshot.status is SolveStatus.CONVERGED
+            assert bool(((snapshot.eigenvalues - dense).abs() <= snapshot.eigenvalue_bounds).all())
+            assert float((snapshot.eigenvalue_bounds / snapshot.eigenvalues).max()) < 1e-5
+        optimizer.zero_grad()
+        (0.5 * (model(inputs) - targets).square().sum(1).mean()).backward()
+        optimizer.step()
+
+
 def test_dead_network_has_zero_modes():
     """All units off for every input and no output bias: J = 0 but for what multiplies zeros, which is nothing."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False)).double()

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.core.errors import NonFiniteError, ShapeError
+from eigenflow.linalg.matrix_product import matrix_product
 
 __all__ = ["AbstractRowSpace", "RowSpace", "SymmetricOperator"]
 
@@ -82,7 +83,9 @@ class SymmetricOperator:
             raise ShapeError(f"`matrix` must be square, but has shape {tuple(matrix.shape)}.")
         matrix = matrix.to(product_dtype)
         space = RowSpace(len(matrix), matrix.device)
-        return cls(lambda rows: rows.to(matrix.dtype) @ matrix, space, 0.5 * torch.finfo(matrix.dtype).eps)
+        return cls(
+            lambda rows: matrix_product(rows.to(matrix.dtype), matrix), space, 0.5 * torch.finfo(matrix.dtype).eps
+        )
 
     @property
     def size(self) -> int:

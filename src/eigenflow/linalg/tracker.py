@@ -3,8 +3,9 @@
 One block Rayleigh-Ritz on the old vectors and guards makes eigenvalue errors of second order in the change; the
 certificate says how large they are. The old vectors are first corrected by their images, which cost nothing more.
 Where the certificate misses the tolerance, the directions in which the worst residuals leave the block are added, a
-few at a time. A warm start helps as long as the change is small: to a tight tolerance a block needs more products
-than a cold Lanczos solve, so the tracker goes cold, and says so, once it would.
+few at a time; those of the first guards where it is only they that leave room below the last mode. A warm start helps
+as long as the change is small: to a tight tolerance a block needs more products than a cold Lanczos solve, so the
+tracker goes cold, and says so, once it would.
 """
 
 import math
@@ -27,6 +28,8 @@ __all__ = ["ModeTracker", "TrackedPairs"]
 
 # A rotation of a wanted vector out of the old block by more than this is no small change.
 LARGE_ANGLE = 0.5
+# Gains of extensions are uneven: they are judged once this part of a cold solve's products has gone into them.
+TRIED = 0.25
 # What a state holds as tensors.
 TENSORS = ("vectors", "corrected", "scouts", "labels")
 
@@ -69,7 +72,8 @@ class ModeTracker:
             a quarter as many as modes, at least 4.
         tolerance: Relative accuracy of the eigenvalues, as certified.
         depth: How many times at most the block is extended by directions of its residuals, each time by half as
-            many vectors as there are guards, before the solve goes cold; it goes cold earlier if that looks cheaper.
+            many vectors as there are guards (at least 4), before the solve goes cold. It goes cold earlier once the
+            gains so far say that this is cheaper.
             0: only the old vectors, whatever the accuracy; the pairs then say themselves how far they are off.
         scouts: Vectors that start at random outside the block and are multiplied by M at every instant, to see what
             rises there: what is larger than the guards comes into view after some instants.
@@ -86,7 +90,7 @@ class ModeTracker:
         *,
         guards: int | None = None,
         tolerance: float = 1e-5,
-        depth: int = 8,
+        depth: int = 32,
         scouts: int = 1,
         block: int = 4,
         generator: torch.Generator | None = None,
@@ -166,24 +170,33 @@ class ModeTracker:
         subspace = Subspace(operator, count + self.depth * step)
         start = torch.cat([state.corrected, state.scouts])
         subspace.add(subspace.complement(start))
-        before, depth = torch.inf, 0
+        first, depth = 0.0, 0
         while True:
             pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
-            if pairs.status is not SolveStatus.LIMIT_REACHED or self.depth == 0:
+            is_behind = _is_limited_by_guards(subspace.ritz(), pairs)
+            is_at_rounding = pairs.status is SolveStatus.ROUNDING_REACHED and not is_behind
+            if pairs.status is SolveStatus.CONVERGED or is_at_rounding or self.depth == 0:
                 return subspace, pairs, ""
             if (angle := _worst_angle(pairs)) > LARGE_ANGLE:
                 return subspace, pairs, f"the operator has changed too much: residual / shift is {angle:.2g}"
             excess = _excess(pairs)
-            rows = self._worst_directions(subspace, pairs, step)
-            if depth == self.depth or len(rows) == 0 or _remaining(before, excess, step) > state.cold_products:
+            first = first or excess
+            rows = self._worst_directions(subspace, pairs, step, is_behind)
+            is_judged = depth * step >= TRIED * state.cold_products
+            is_lost = is_judged and step * _remaining(first, excess, depth) > state.cold_products
+            if depth == self.depth or len(rows) == 0 or is_lost:
                 missing = int((~pairs.is_converged).sum())
                 return subspace, pairs, f"{missing} pairs missed the tolerance after {subspace.products} products"
             subspace.add(rows)
-            before, depth = excess, depth + 1
+            depth += 1
 
-    def _worst_directions(self, subspace: Subspace, pairs: CertifiedPairs, count: int) -> Tensor:
-        """Directions in which residuals leave the subspace, by what they add to the wanted eigenvalues' bounds."""
-        ritz = subspace.ritz()
+    def _worst_directions(self, subspace: Subspace, pairs: CertifiedPairs, count: int, of_guards: bool) -> Tensor:
+        """Directions in which residuals leave the subspace: of the first guards, or by what they add to the bounds."""
+        ritz, count = subspace.ritz(), min(count, subspace.room)
+        if of_guards:
+            behind = slice(self.modes, self.modes + count)
+            vectors, images = ritz.vectors(behind.stop)[behind], ritz.images(behind.stop)[behind]
+            return subspace.complement(images - ritz.values[behind, None] * vectors)
         vectors, images = ritz.vectors(self.modes), ritz.images(self.modes)
         residuals = images - ritz.values[: self.modes, None] * vectors
         shift = (pairs.eigenvalues - pairs.complement_bound).clamp(min=1e-3 * float(pairs.eigenvalues[0]))
@@ -191,7 +204,7 @@ class ModeTracker:
         weighted = residuals / (shift * allowed).sqrt()[:, None]
         gram = subspace.space.inner(weighted, weighted)
         _, columns = torch.linalg.eigh(0.5 * (gram + gram.T))
-        leading = columns.flip(1)[:, : min(count, subspace.room)]
+        leading = columns.flip(1)[:, :count]
         return subspace.complement(leading.T @ weighted)
 
     def _cold(self, operator: SymmetricOperator, state: _State | None, reason: str, spent: int) -> TrackedPairs:
@@ -268,16 +281,29 @@ def _worst_angle(pairs: CertifiedPairs) -> float:
     return float(ratios.max())
 
 
+def _is_limited_by_guards(ritz: RitzPairs, pairs: CertifiedPairs) -> bool:
+    """Whether all pairs that miss the tolerance would reach it, were the complement known to end at the first guard.
+
+    Then their own residuals are small enough, and it is those of the guards that leave room for an eigenvalue between.
+    """
+    modes = len(pairs.eigenvalues)
+    if len(ritz.values) == modes:
+        return False
+    shift = (pairs.eigenvalues - ritz.values[modes]).clamp(min=1e-300)
+    would_reach = pairs.residuals.square() / shift <= pairs.tolerance * pairs.eigenvalues.abs()
+    return bool((would_reach | pairs.is_converged).all())
+
+
 def _excess(pairs: CertifiedPairs) -> float:
     """Worst bound over what the tolerance allows."""
     allowed = (pairs.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)
     return float((pairs.eigenvalue_bounds / allowed).max())
 
 
-def _remaining(before: float, now: float, step: int) -> float:
-    """Products still needed if every extension by `step` gains as much as the last one did."""
-    gain = math.log(before / now) if math.isfinite(before) else math.inf
-    return step * math.log(max(now, 1.0)) / gain if gain > 0 else math.inf
+def _remaining(first: float, now: float, done: int) -> float:
+    """Extensions still needed if they gain as much as those that were done did on average."""
+    gain = math.log(first / now) / max(done, 1)
+    return math.log(max(now, 1.0)) / gain if gain > 0 else math.inf
 
 
 def _check(modes: int, guards: int | None, tolerance: float, depth: int, scouts: int) -> None:
