@@ -26,8 +26,6 @@ Progress = Callable[[int, int], None]
 SEARCH_STEPS = 8
 # Enough to see that the complement as a whole is larger than its bound.
 LOOK_STEPS = 3
-# With this part of the pairs converged, every block is checked: the next one may be the last.
-NEAR = 0.9
 
 
 @torch.no_grad()
@@ -177,8 +175,7 @@ class _Solve:
                 return
             if self.subspace.count >= next_check:
                 converged = self._estimate(len(rows), remainder)
-                is_near = converged >= NEAR * self.modes
-                next_check = self.subspace.count + (1 if is_near else self.subspace.count // 16)
+                next_check = self.subspace.count + max(self.block, self.subspace.count // 16)
                 if self.progress is not None:
                     self.progress(self.subspace.products, converged)
                 if converged == self.modes:
