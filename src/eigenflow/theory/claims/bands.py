@@ -62,4 +62,18 @@ BANDS: dict[str, Band] = {
     "C6.time": (-0.1, 0.1),
     "C6.forecast": (-0.1, 0.1),
     "C6.spectrum": (-0.1, 0.1),
+    # Closure. A tenth of the squared velocity left is a spread of a third: energy from one shell, 0.58 e-folds wide, is
+    # still in about one after the mean has moved by an e-fold. S is small as C5.weak is: a tenth of the flux.
+    "C3.single": (None, 0.1),
+    "C3.source": (None, 0.1),
+    # More than half of what shells get from others is the law's; v = 0 leaves all of it.
+    "C3.closure": (None, 0.5),
+    # Better than both forecasts that need no equation, on the mean over the cuts.
+    "C3.forward": (0.0, None),
+    # A true power law loses nothing to richer forms but what their parameters gain by chance: less than a tenth.
+    "C4.alternatives": (-0.1, None),
+    # As C4.form, with c(t) continued instead of free: at most half of the squared velocity is missed.
+    "C4.strength": (0.5, None),
+    # Persistence is the same equation without the law; the law should cost less than a tenth in error.
+    "C4.forward": (-0.1, None),
 }

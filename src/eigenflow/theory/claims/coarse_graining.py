@@ -6,6 +6,7 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.core.resampling import block_interval
 from eigenflow.shells import ShellBudget, integrated_balance
 from eigenflow.theory.claims.bands import BANDS
+from eigenflow.theory.claims.closure import closure_rows
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
 from eigenflow.theory.verdicts import Claim
@@ -43,7 +44,7 @@ def coarse_graining(evidence: Evidence) -> list[Claim]:
         f"median share of each term, as sums of absolute values over shells: {listed}" + _unresolved(budget),
     )
     statement = "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S"
-    return make_claim("C3", statement, [closes, small, _integrated_row(budget, rng)], small)
+    return make_claim("C3", statement, [closes, small, _integrated_row(budget, rng), *closure_rows(evidence)], small)
 
 
 def _integrated_row(budget: ShellBudget, rng: np.random.Generator) -> Claim:

@@ -1,5 +1,6 @@
 """C4: the drift is one signed power of the eigenvalue, v = -c(t) lambda^b."""
 
+from eigenflow.theory.claims.closure import law_rows
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.regularity import regularity_row
 from eigenflow.theory.claims.rows import make_row
@@ -31,17 +32,20 @@ def drift(evidence: Evidence) -> list[Claim]:
         f"{law.sign_share:.0%} of shells and times; |c| ~ t^-{law.decay:.2g}",
     )
     regularity = regularity_row(evidence)
-    verdict = overall([form.verdict, sign.verdict, regularity.verdict])
+    rows = [form, sign, regularity, *law_rows(evidence)]
+    told = ", ".join(f"{row.claim} {row.verdict}" for row in rows)
+    gap = law.self_similar_interval
     whole = Claim(
         "C4",
         "Drift v = -c(t) lambda^b",
         law.b,
         law.b_interval,
         (None, None),
-        verdict,
-        f"b = {law.b:.2f} from {law.points} shell velocities at {len(law.times)} times, with c "
-        f"{'negative (growth)' if law.gamma < 0 else 'positive'}; power-law form {form.verdict}, sign {sign.verdict}, "
-        f"regularity {regularity.verdict}" + ("" if budget.cut is None else "; only shells above the cut are used"),
-        change_of_all([form, sign, regularity]),
+        overall([row.verdict for row in rows]),
+        f"b = {law.b:.2f} from {law.points} shell velocities ({evidence.velocities.kind}) at {len(law.times)} times, "
+        f"with c {'negative (growth)' if law.gamma < 0 else 'positive'}; {told}; a scale-free drift has c ~ t^(b-2), "
+        f"that is b + p - 2 = 0: it is {law.self_similar_gap:.2f} [{gap[0]:.2f}, {gap[1]:.2f}]"
+        + ("" if budget.cut is None else "; only shells above the cut are used"),
+        change_of_all(rows),
     )
-    return [whole, form, sign, regularity]
+    return [whole, *rows]

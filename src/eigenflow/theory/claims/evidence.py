@@ -8,8 +8,15 @@ import xarray as xr
 
 from eigenflow.shells import ShellBudget, shell_budget
 from eigenflow.store import Run
-from eigenflow.transport import Closure, fit_closure
-from eigenflow.transport.closure import ForwardTest, forward_test
+from eigenflow.transport.closure import (
+    Closure,
+    ForwardTest,
+    Velocities,
+    fit_closure,
+    forward_test,
+    rank_velocities,
+    shell_velocities,
+)
 
 __all__ = ["Evidence"]
 
@@ -37,14 +44,27 @@ class Evidence:
         return shell_budget(self.run)
 
     @cached_property
+    def has_minibatches(self) -> bool:
+        """Whether updates saw fewer samples than the probe holds, so that one alone says little of the drift."""
+        losses, samples = self.run.losses, self.run.header.get("probe", {}).get("samples")
+        return samples is not None and "batch_size" in losses and bool((losses["batch_size"] < samples).any())
+
+    @cached_property
+    def velocities(self) -> Velocities:
+        """Of eigenvalues along measured updates; of ranks between measurements where updates are minibatches'."""
+        if self.has_minibatches and "eigenvalue" in self.data:
+            return rank_velocities(self.run.modes, self.budget.edges)
+        return shell_velocities(self.budget)
+
+    @cached_property
     def closure(self) -> Closure:
         """The drift law; raises ArgumentError where the run does not allow one."""
-        return fit_closure(self.budget, seed=self.seed)
+        return fit_closure(self.velocities, seed=self.seed)
 
     @cached_property
     def forward(self) -> ForwardTest:
-        """The closure's forecasts from several cuts; raises RunFolderError where the energy is not the loss."""
-        return forward_test(self.data, self.budget)
+        """Forecasts from several cuts; of energy velocities, or of ranks where updates are minibatches'."""
+        return forward_test(self.data, self.budget, velocities=self.velocities if self.has_minibatches else None)
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, so that no claim depends on which others were tested before it."""

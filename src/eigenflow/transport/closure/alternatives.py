@@ -9,8 +9,9 @@ First the dependence on lambda alone, every form with a free factor at each time
 - "kernel": w at lambda is the energy around it, averaged with a kernel in ln(lambda) that is the same everywhere. A
   coupling that a shift of ln(lambda) leaves alone gives this, a power law only with further assumptions (theory 3.8).
 
-Then time as well, nothing free on the later half: the power form with c(t) continued as a power of time, as a piecewise
-and as a monotone curve, and "persistence": t w stays in every shell what it was over the last quarter of earlier times.
+Then time as well, nothing free on the later half: the power form with c(t) continued as a power of time (fading, or of
+any sign), as a piecewise and as a monotone curve, and "persistence": t w stays in every shell what it was over the last
+quarter of earlier times.
 """
 
 from collections.abc import Callable
@@ -197,7 +198,7 @@ def _continued(data: Scaled, velocities: Velocities, half: int) -> dict[str, tup
     rows = np.arange(len(data.times))
     earlier, times, used = velocities.select(rows < half), data.times[half:], data.is_used[half:]
     found = {}
-    for form in ("power", "piecewise", "monotone"):
+    for form in ("fading", "power", "piecewise", "monotone"):
         law = fit_law(earlier, form, draws=0)
         shape = np.exp((law.b - 1.0) * data.position[half:]) * used
         predicted = -(law.strength(times) / data.scale[half:])[:, None] * shape

@@ -1,12 +1,13 @@
 """Does the equation predict? The closure fitted up to a cut drives the solver from the state measured there.
 
-Scored on later measurements, with nothing fitted to them, against three forecasts that do without the law: the lazy
-limit (no drift), persistence (every mode keeps the last measured t w of its shell) and a power law of the loss.
+Half the energy ||e||^2 is forecast, the loss where that is squared. It is scored on later measurements, with nothing
+fitted to them, against three forecasts that do without the law: the lazy limit (no drift), persistence (every mode
+keeps the last measured t w of its shell) and a power law of the loss.
 
 Bands hold the misfit: a forecast made at an earlier cut is scored on what is known at the present one, and these errors
 of ln(loss), taken to grow with u = ln(t / t_cut), set the width: linearly as far as past forecasts reach, and beyond as
-u^2, as a wrong exponent of c(t) does. So they contain the uncertainty of the parameters,
-the law's misfit in lambda and in time, and the rotation that no drift describes, as far as the known part shows them.
+u^2, as a wrong exponent of c(t) does. So they contain the uncertainty of the parameters, the law's misfit in lambda and
+in time, and the rotation that no drift describes, as far as the known part shows them.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
@@ -46,9 +47,9 @@ class ForwardForecast:
     """One method from one cut.
 
     Attributes:
-        method: "closure" (v = -c0 (1 + t/t0)^-p lambda^b), "self-similar" (c = c0 t^(b-2)), "lazy", "persistence" or
-            "power law".
-        loss: Forecast at the later measurements.
+        method: "closure" (v = -c0 (1 + t/t0)^-p lambda^b, p >= 0), "self-similar" (c = c0 t^(b-2)), "lazy",
+            "persistence" or "power law".
+        loss: Forecast of half the energy at the later measurements.
         lower: Lower ends of the 90 % band, or None with fewer than two earlier cuts to learn it from.
         upper: Upper ends.
         score: Distance of the loss from the truth.
@@ -76,7 +77,7 @@ class ForwardCut:
         cut: Share of the run's steps that is known.
         time: Time of the state from which the forecasts start.
         times: Later measured times.
-        truth: Probe losses there; no forecast sees them.
+        truth: Half the energy there, the probe's loss if that is squared; no forecast sees it.
         forecasts: By method.
     """
 
@@ -155,18 +156,11 @@ def forward_test(
 
     Raises:
         ArgumentError: If a cut is not between 0 and 1.
-        RunFolderError: If the loss is not half the energy, so that no energy forecast is a loss forecast.
     """
     outside = [cut for cut in cuts if not 0 < cut < 1]
     if outside:
         raise ArgumentError(
             f"`cuts` must lie between 0 and 1, but hold {outside[0]}. They are shares of the run's steps."
-        )
-    loss, energy = data["probe_loss"].values, budget.energy.values
-    if not np.allclose(2.0 * loss, energy.sum(1), rtol=1e-6, atol=1e-300):
-        raise RunFolderError(
-            "The run's loss is not half its energy e'e, so energies carried by the equation forecast no loss. "
-            "The forward test needs a squared loss."
         )
     velocities = shell_velocities(budget, "energy") if velocities is None else velocities
     steps = data["step"].values
@@ -196,9 +190,10 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
     # The velocity of an update belongs to its end; what is measured of the last known update is known.
     seen = velocities.until(float((data["time"] + data["step_size"]).values[known - 1]))
     all_times = data["time"].values
-    times, truth = all_times[known:], data["probe_loss"].values[known:]
+    losses = 0.5 * budget.energy.values.sum(1)
+    times, truth = all_times[known:], losses[known:]
     shells = budget.energy.values[known:]
-    closure, closure_parameters = _law(seen, state.time, "power")
+    closure, closure_parameters = _law(seen, state.time, "fading")
     similar, similar_parameters = _law(seen, state.time, "self-similar")
     growth, growth_parameters = _persisting(seen, state)
     solved: dict[str, tuple[Carried, dict[str, float]]] = {
@@ -219,7 +214,7 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
             parameters,
             carried.status,
         )
-    loss, exponent = _power_law(all_times[:known], data["probe_loss"].values[:known], times)
+    loss, exponent = _power_law(all_times[:known], losses[:known], times)
     forecasts["power law"] = ForwardForecast(
         "power law", loss, None, None, score_curve(loss, truth), None, {"exponent": exponent}, "fitted"
     )

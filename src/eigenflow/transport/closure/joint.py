@@ -88,7 +88,7 @@ def fit_law(
 
     Args:
         velocities: As from `shell_velocities` or `rank_velocities`.
-        strength: Form of c(t): "power", "self-similar", "monotone", "piecewise" or "free", see `Strength`.
+        strength: Form of c(t): "power", "fading", "self-similar", "monotone", "piecewise" or "free", see `Strength`.
         b: A given exponent, or None to fit it between -1 and 4.
         draws: Bootstrap draws behind the intervals; 0 leaves them empty, both ends at the estimate.
         seed: Of the bootstrap.

@@ -17,7 +17,7 @@ from eigenflow.core.errors import ArgumentError
 
 __all__ = ["Form", "Strength", "fit_strength"]
 
-Form = Literal["power", "self-similar", "monotone", "piecewise", "free"]
+Form = Literal["power", "fading", "self-similar", "monotone", "piecewise", "free"]
 DECAYS = np.linspace(-2.0, 4.0, 61)
 KNOTS_PER_DECADE = 2
 
@@ -27,7 +27,8 @@ class Strength:
     """kappa(t) = c(t) lambda_ref^(b - 1), 1 / time, within the fitted times and continued after them.
 
     Attributes:
-        form: "power": kappa0 (1 + t / t0)^-p, or kappa0 t^-p where t0 = 0. "self-similar": kappa0 t^(b-2), all that a
+        form: "power": kappa0 (1 + t / t0)^-p, or kappa0 t^-p where t0 = 0. "fading": the same with p >= 0, for v is
+            linear in the error, which fades (theory 3.5). "self-similar": kappa0 t^(b-2), all that a
             scale-free drift allows (theory 3.8). "monotone": the best curve that never turns back, continued as 1 / t
             if it fades and as a constant if it grows. "piecewise": t kappa is linear in ln(t) between knots, two a
             decade, and stays at its last knot. "free": what fits best at each time, t kappa linear in ln(t) between
@@ -66,7 +67,7 @@ def fit_strength(
     Raises:
         ArgumentError: If `form` is unknown.
     """
-    fits = {"power": _power, "monotone": _monotone, "piecewise": _piecewise, "free": _free}
+    fits = {"power": _power, "fading": _fading, "monotone": _monotone, "piecewise": _piecewise, "free": _free}
     if form == "self-similar":
         curve, parameters = _self_similar(times, best, weight, b)
     elif form in fits:
@@ -77,12 +78,19 @@ def fit_strength(
     return Strength(form, curve, parameters, float((weight * (curve(times) - best) ** 2).sum()))
 
 
-def _power(times: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[Callable, dict[str, float]]:
-    """Search t0 and p on a grid, kappa0 in closed form; then both again around the best, finer."""
+def _fading(times: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[Callable, dict[str, float]]:
+    return _power(times, best, weight, least=0.0)
+
+
+def _power(
+    times: np.ndarray, best: np.ndarray, weight: np.ndarray, least: float = float(DECAYS[0])
+) -> tuple[Callable, dict[str, float]]:
+    """Search t0 and p >= least on a grid, kappa0 in closed form; then both again around the best, finer."""
     onsets, shapes = _power_shapes(tuple(times))
-    i, j, _ = _best_power(shapes, best, weight)
+    skipped = int(np.searchsorted(DECAYS, least - 1e-9))
+    i, j, _ = _best_power(shapes[:, skipped:], best, weight)
     around = np.linspace(-1.0, 1.0, 21)
-    decays = DECAYS[j] + around * (DECAYS[1] - DECAYS[0])
+    decays = np.maximum(DECAYS[skipped + j] + around * (DECAYS[1] - DECAYS[0]), least)
     onsets = onsets[i] * (onsets[-1] / onsets[-2]) ** around[::2] if onsets[i] else onsets[i : i + 1]
     i, j, size = _best_power(_powers(onsets, decays, times), best, weight)
     onset, decay = float(onsets[i]), float(decays[j])
