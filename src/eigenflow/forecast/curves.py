@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Self, overload
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -110,15 +110,15 @@ class Curve:
         """Name and size, for people."""
         return self.name if self.size is None else f"{self.name} ({format_size(self.size)})"
 
-    def until(self, step: int) -> Self:
+    def until(self, step: int) -> "Curve":
         """What was known after `step` completed updates: the points up to it; the schedule stays whole."""
         return self._kept(self.steps <= step, f"no point up to step {step}")
 
-    def after(self, step: int) -> Self:
+    def after(self, step: int) -> "Curve":
         """The points after `step` completed updates."""
         return self._kept(self.steps > step, f"no point after step {step}")
 
-    def cut(self, share: float) -> tuple[Self, Self]:
+    def cut(self, share: float) -> tuple["Curve", "Curve"]:
         """Its points up to a share of the run's last step, and the later ones.
 
         Args:
@@ -129,7 +129,7 @@ class Curve:
         step = int(share * self.steps[-1])
         return self.until(step), self.after(step)
 
-    def binned(self, points: int) -> Self:
+    def binned(self, points: int) -> "Curve":
         """At most about `points` points: means over windows that are even in ln(step), each at its mean step.
 
         Noise of single steps averages out, and dense logs fit as fast as thin ones. Windows do not straddle a
@@ -169,7 +169,7 @@ class Curve:
             }
         )
 
-    def _kept(self, kept: np.ndarray, problem: str) -> Self:
+    def _kept(self, kept: np.ndarray, problem: str) -> "Curve":
         if not kept.any():
             raise ArgumentError(f"Curve {self.label} has {problem}; it runs from {self.steps[0]} to {self.steps[-1]}.")
         return replace(self, steps=self.steps[kept], losses=self.losses[kept])
@@ -239,7 +239,7 @@ class CurveSet:
 
     def select(
         self, *, names: Iterable[str] | None = None, role: str | Iterable[str] | None = None, size: float | None = None
-    ) -> Self:
+    ) -> "CurveSet":
         """The curves that have one of the names, one of the roles, and the size (in parameters), where given."""
         wanted_names = None if names is None else set(names)
         wanted_roles = None if role is None else {role} if isinstance(role, str) else set(role)
@@ -257,7 +257,7 @@ class CurveSet:
             )
         return replace(self, curves=tuple(kept))
 
-    def per_size(self) -> dict[float | None, Self]:
+    def per_size(self) -> dict[float | None, "CurveSet"]:
         """A set for every size."""
         return {
             size: replace(self, curves=tuple(curve for curve in self.curves if curve.size == size))

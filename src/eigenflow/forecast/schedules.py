@@ -11,7 +11,7 @@ Warm-up is linear from 0: rates[k] = peak * k / warmup for k < warmup, so rates[
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -84,12 +84,12 @@ class Schedule:
             object.__setattr__(self, "batch", batch)
 
     @classmethod
-    def constant(cls, *, total: int, peak: float, warmup: int = 0) -> Self:
+    def constant(cls, *, total: int, peak: float, warmup: int = 0) -> "Schedule":
         """The peak rate from the end of warm-up on."""
         return cls._make("constant", total, warmup, peak, lambda k: np.full(k.shape, peak))
 
     @classmethod
-    def cosine(cls, *, total: int, peak: float, end: float = 0.0, warmup: int = 0) -> Self:
+    def cosine(cls, *, total: int, peak: float, end: float = 0.0, warmup: int = 0) -> "Schedule":
         """Half a cosine from the peak, at update `warmup`, to `end`, at update `total`."""
 
         def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
@@ -100,7 +100,7 @@ class Schedule:
     @classmethod
     def wsd(
         cls, *, total: int, peak: float, decay_start: int, end: float = 0.0, warmup: int = 0, decay: Decay = "linear"
-    ) -> Self:
+    ) -> "Schedule":
         """Warm-up, stable, decay: the peak until `decay_start`, then down to `end` at update `total`.
 
         Args:
@@ -126,7 +126,7 @@ class Schedule:
         return cls._make("wsd", total, warmup, peak, rate, decay_start=decay_start, end=end, decay=decay)
 
     @classmethod
-    def two_stage(cls, *, total: int, peak: float, end: float, change: int, warmup: int = 0) -> Self:
+    def two_stage(cls, *, total: int, peak: float, end: float, change: int, warmup: int = 0) -> "Schedule":
         """The peak before update `change`, `end` from that update on."""
         _check_inside("change", change, warmup, total)
         return cls._make(
@@ -136,7 +136,7 @@ class Schedule:
     @classmethod
     def multi_step(
         cls, *, total: int, peak: float, changes: Sequence[int], factors: Sequence[float], warmup: int = 0
-    ) -> Self:
+    ) -> "Schedule":
         """The peak times 1 at first, times factors[j] from update changes[j] on."""
         if len(changes) != len(factors) or len(changes) == 0:
             raise ShapeError(
@@ -159,7 +159,7 @@ class Schedule:
         )
 
     @classmethod
-    def linear_to_zero(cls, *, total: int, peak: float, warmup: int = 0) -> Self:
+    def linear_to_zero(cls, *, total: int, peak: float, warmup: int = 0) -> "Schedule":
         """A straight line from the peak, at update `warmup`, to 0, at update `total`."""
         return cls._make("linear_to_zero", total, warmup, peak, lambda k: peak * (total - k) / (total - warmup))
 
@@ -173,7 +173,7 @@ class Schedule:
         end: float = 0.0,
         warmup: int = 0,
         shape: Literal["cosine", "triangle"] = "cosine",
-    ) -> Self:
+    ) -> "Schedule":
         """Cycles of `period` updates after warm-up.
 
         Args:
@@ -198,7 +198,7 @@ class Schedule:
     @classmethod
     def table(
         cls, rates: Sequence[float] | Float[np.ndarray, " update"], *, warmup: int | None = None, batch: Any = None
-    ) -> Self:
+    ) -> "Schedule":
         """A rate for every update, in order.
 
         Args:
@@ -218,7 +218,7 @@ class Schedule:
         total: int,
         between: Literal["hold", "linear"] = "hold",
         warmup: int | None = None,
-    ) -> Self:
+    ) -> "Schedule":
         """A rate at some updates, held or joined by straight lines between them; before the first the first holds.
 
         Args:
@@ -277,7 +277,7 @@ class Schedule:
         edges = np.append(np.flatnonzero(np.diff(index, prepend=-1.0) != 0), self.total)
         return Blocks(edges, np.add.reduceat(self.rates, edges[:-1]) / np.diff(edges))
 
-    def until(self, step: int) -> Self:
+    def until(self, step: int) -> "Schedule":
         """The first `step` updates."""
         _check_inside("step", step, 1, self.total)
         if step == self.total:
@@ -285,7 +285,7 @@ class Schedule:
         batch = None if self.batch is None else self.batch[:step]
         return type(self)(self.rates[:step], min(self.warmup, step), batch)
 
-    def then(self, later: "Schedule") -> Self:
+    def then(self, later: "Schedule") -> "Schedule":
         """These updates, followed by those of `later`, whose own warm-up is then not one of the whole run."""
         batch = None
         if self.batch is not None or later.batch is not None:
@@ -294,7 +294,7 @@ class Schedule:
             batch = np.concatenate([self.batch, later.batch])
         return type(self)(np.concatenate([self.rates, later.rates]), self.warmup, batch)
 
-    def with_batch(self, sizes: float | Sequence[float], starts: Sequence[int] = (0,)) -> Self:
+    def with_batch(self, sizes: float | Sequence[float], starts: Sequence[int] = (0,)) -> "Schedule":
         """The same rates with a batch-size schedule: sizes[j] tokens (or examples) from update starts[j] on."""
         levels, edges = np.atleast_1d(np.asarray(sizes, dtype=np.float64)), np.asarray(starts)
         if levels.shape != edges.shape or edges[0] != 0 or np.any(np.diff(edges) <= 0):
@@ -316,7 +316,7 @@ class Schedule:
         return form
 
     @classmethod
-    def from_dict(cls, form: Mapping[str, Any]) -> Self:
+    def from_dict(cls, form: Mapping[str, Any]) -> "Schedule":
         """Make a schedule again from `to_dict`."""
         arguments = dict(form)
         kind, batch = arguments.pop("kind", None), arguments.pop("batch", None)
@@ -347,7 +347,7 @@ class Schedule:
         )
 
     @classmethod
-    def _make(cls, kind: str, total: int, warmup: int, peak: float, rate: Any, **parameters: Any) -> Self:
+    def _make(cls, kind: str, total: int, warmup: int, peak: float, rate: Any, **parameters: Any) -> "Schedule":
         total, warmup = _check_total(total, warmup), int(warmup)
         for name, value in (("peak", peak), ("end", parameters.get("end", 0.0))):
             if not np.isfinite(value) or value < 0 or (name == "peak" and value == 0):
