@@ -39,6 +39,29 @@ def test_scaling_modes_share_one_clock():
     np.testing.assert_array_equal(times, TIMES[1:])
 
 
+@pytest.mark.parametrize("count", [8, 16, 32])
+def test_quadrature_error_is_estimated(count):
+    """At 2 to 8 measurements a decade, against the closed form; it is of second order."""
+    times = np.append(0.0, np.geomspace(0.01, 1e2, count))
+    tau = ((1 + times) ** 0.6 - 1) / 0.6
+    g = START * np.exp(-RATES * tau[:, None])
+    clocks = operator_clocks(measured(times, RATES * (1 + times[:, None]) ** -0.4, g))
+    true = np.abs(clocks.common / tau[1:] - 1)[-1]
+    assert 0.5 * true <= clocks.quadrature[-1] <= 2 * true
+    assert true <= 0.15 * (8 / count) ** 2
+
+
+def test_a_gap_in_the_measurements_shows():
+    times = np.append(0.0, np.geomspace(0.01, 1e2, 40))
+    gap = times[(times < 0.3) | (times > 20)]
+    errors = []
+    for some in (times, gap):
+        scale = (1 + some[:, None]) ** -0.4
+        clocks = operator_clocks(measured(some, RATES * scale, np.tile(START, (len(some), 1))))
+        errors.append(clocks.quadrature[-1])
+    assert errors[1] > 10 * errors[0]
+
+
 def test_other_exponents_give_every_mode_its_own_clock():
     """v = -c lambda^2: tau_u = ln(1 + c lambda t) / (c lambda). Fast modes have learned, slow ones set the spread."""
     c = 0.5

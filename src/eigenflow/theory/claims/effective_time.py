@@ -58,11 +58,26 @@ def _spread_row(key: str, statement: str, clocks: Clocks, rng: np.random.Generat
         key,
         statement,
         _last_spread(clocks),
-        _clock_interval(clocks, _last_spread, rng),
+        _widened(_clock_interval(clocks, _last_spread, rng), clocks),
         f"median over the last decade of time of the root mean square of tau_u / tau - 1, {unit} weighted by what they "
         f"learn then ({count:.3g} count); of all {len(clocks.rates)} {unit} alike, 90 % lie between {low:.3g} and "
-        f"{high:.3g} of the common time",
+        f"{high:.3g} of the common time" + _quadrature_told(clocks),
     )
+
+
+def _last_quadrature(clocks: Clocks) -> float:
+    return float(np.median(clocks.quadrature[clocks.last_decade]))
+
+
+def _widened(interval: tuple[float, float], clocks: Clocks) -> tuple[float, float]:
+    """By what the spacing of measurements leaves open; gaps count."""
+    error = _last_quadrature(clocks)
+    return (max(0.0, interval[0] - error), interval[1] + error)
+
+
+def _quadrature_told(clocks: Clocks) -> str:
+    error = _last_quadrature(clocks)
+    return f"; the spacing of measurements adds {error:.2g} to the interval" if error else ""
 
 
 def _last_spread(clocks: Clocks) -> float:
@@ -88,9 +103,9 @@ def _clock_row(operator: Clocks, common: np.ndarray, rng: np.random.Generator) -
         "C7.clock",
         "the clock of the operator is the clock of the loss",
         float(np.median(miss)),
-        block_interval(miss, lambda values: float(np.median(values)), rng),
+        _widened(block_interval(miss, lambda values: float(np.median(values)), rng), operator),
         f"median of |tau of the eigenvalues / tau of the energy - 1| over {len(miss)} measurements in the last decade "
-        f"of time; what is missing is rotation of modes, and the optimizer",
+        f"of time; what is missing is rotation of modes, and the optimizer" + _quadrature_told(operator),
     )
 
 
