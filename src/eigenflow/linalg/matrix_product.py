@@ -1,7 +1,7 @@
 """Large float32 matrix products on the CPU, by the faster of two libraries that are loaded anyway.
 
-On AMD processors the MKL that PyTorch is built with reaches 55 to 70 GFLOP/s where NumPy's OpenBLAS reaches 85 to 90
-(Zen 2, one thread, the shapes of `tangent.blocks`; `benchmarks/matrix_products.py`). In float64 they are within 10 %.
+On AMD processors the MKL that PyTorch is built with reaches 35 to 67 GFLOP/s where NumPy's OpenBLAS reaches 59 to 89
+(Zen 2, one thread, the shapes of `tangent.blocks`; `benchmarks/matrix_products.py`). In float64 the gain is small.
 Both work on the same memory, so nothing is copied.
 """
 

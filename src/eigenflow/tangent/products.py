@@ -21,7 +21,8 @@ from eigenflow.tangent.point import TangentPoint
 
 __all__ = ["CachedJacobian"]
 
-# Working memory of a product, in bytes: vectors are taken in groups that fit, which also keeps them in the cache.
+# Working memory of a product, in bytes: vectors are taken in groups that fit. Larger groups leave the caches, smaller
+# ones read the signals more often.
 WORK_BYTES = 48 * 2**20
 
 
