@@ -66,6 +66,7 @@ def main() -> None:
         peers = {dtype: choice for dtype, choice in settings.items() if str(dtype)[6:] in types}
         rows += told(along(train(spacing, 10), spacing, peers))
     name = "_".join(["operator_tracking_peers", *([] if len(arguments.parts) == len(PARTS) else arguments.parts)])
+    name += "_short" * arguments.short
     print(write(name, rows, "scipy", "hessian-eigenthings", gemm_gflops=gemm_rates()))
 
 
