@@ -116,8 +116,11 @@ def test_one_measurement():
 
 
 @pytest.mark.rejects
-def test_times_that_do_not_increase():
-    data = measure(frozen, np.array([0.1, 0.2, 0.4]), 1e-3)
-    data["time"] = ("step", [0.1, 0.4, 0.2])
-    with pytest.raises(RunFolderError, match=r"must increase, but measurement 2 at time 0\.2 follows one at 0\.4"):
+@pytest.mark.parametrize(
+    ("name", "values"), [("time", [0.1, 0.4, 0.2]), ("step", [0, 200, 100]), ("time", [0.1, 0.2, 0.2])]
+)
+def test_measurements_that_do_not_increase(name, values):
+    data = measure(frozen, np.array([0.1, 0.2, 0.4]), 1e-3).assign_coords(step=[0, 100, 300])
+    data[name] = ("step", values)
+    with pytest.raises(RunFolderError, match=r"must increase in step and time, but step \d+ at time .* follows step"):
         integrated_balance(budget_of(data))

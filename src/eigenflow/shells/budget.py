@@ -141,7 +141,7 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         The budget of every measured update.
 
     Raises:
-        RunFolderError: If the run holds no measurement.
+        RunFolderError: If the run holds no measurement, or measurements that do not increase in time.
         ArgumentError: If `shells_per_decade` does not divide 16.
     """
     if not run.measured_steps:
@@ -158,6 +158,7 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
             f"Run `{run.path}` does not hold {', '.join(missing)}, so it was not written by this version's Recorder. "
             f"Record it again, or read it with the version named in its run.json."
         )
+    _check_order(run, data)
     stored = data["edge"].values
     kept = coarsen_edges(stored, shells_per_decade)
     count = len(kept) + 1
@@ -194,6 +195,19 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         cut=cut,
         tail=None if cut is None else _tail(data, stored[kept], kept, cut),
     )
+
+
+def _check_order(run: Run, data: xr.Dataset) -> None:
+    """Refuse measurements that do not follow each other."""
+    times, steps = data["time"].values, data["step"].values
+    is_next = (np.diff(times) > 0) & (np.diff(steps) > 0)
+    if not is_next.all():
+        where = int(np.argmin(is_next))
+        raise RunFolderError(
+            f"Measurements of run `{run.path}` must increase in step and time, but step {steps[where + 1]} at time "
+            f"{times[where + 1]:g} follows step {steps[where]} at time {times[where]:g}. Two runs were mixed, or the "
+            f"folder was edited: record the run again."
+        )
 
 
 def _groups(num_edges: int, kept: Int[np.ndarray, " kept"]) -> Int[np.ndarray, " shells"]:

@@ -117,7 +117,7 @@ class LeadingModes:
         slopes = [self._slope(i), turn.T @ self._slope(k) @ turn]
         ends = [self.sources[i], turn.T @ self.sources[k]]
         state = np.eye(self.count, self.count + 1)
-        substeps = _substeps(length * np.linalg.norm(values[1] - values[0]))
+        substeps = _substeps(length * float(np.linalg.norm(values[1] - values[0])))
         for points, h in _gauss_points(substeps, length):
             first, second = ((_hermite(values, slopes, s, length), _line(ends, s)) for s in points)
             for a, b in (WEIGHTS, WEIGHTS[::-1]):
@@ -142,7 +142,7 @@ class LeadingModes:
         omega = [self.couplings[i], turn.T @ self.couplings[k] @ turn]
         ends = [self.sources[i], turn.T @ self.sources[k]]
         state = np.eye(self.count + 1)  # the last row is the constant 1 that the source multiplies
-        change = np.linalg.norm(values[1] - values[0]) + max(np.linalg.norm(x) for x in omega)
+        change = float(np.linalg.norm(values[1] - values[0]) + max(np.linalg.norm(x) for x in omega))
         for points, h in _gauss_points(_substeps(length * change), length):
             generators = []
             for s in points:
