@@ -49,6 +49,17 @@ def test_energy_that_is_not_stored_by_mode_stays():
     )
 
 
+def test_tail_of_a_tracked_run_decays_by_its_quadrature():
+    """With a node for each eigenvalue that is not tracked, the lazy prediction is that of all modes."""
+    whole = scaling(1.2)
+    tail = whole.isel(mode=slice(30, None))
+    some = whole.isel(mode=slice(0, 30)).assign(
+        tail_node=(("step", "node"), tail["eigenvalue"].values),
+        tail_mass=(("step", "node"), tail["coefficient"].values ** 2),
+    )
+    np.testing.assert_allclose(predict_from_start(some).lazy, predict_from_start(whole).lazy, rtol=1e-10)
+
+
 def test_flux_share_is_nothing_at_rest_and_grows_with_the_drift():
     shares = []
     for rho in (1.0, 1.2, 1.5):

@@ -160,7 +160,8 @@ class LossPredictions:
 def predict_from_start(data: xr.Dataset) -> LossPredictions:
     """Predict the loss from the first measurement: with its operator frozen, and with its eigenvalues as they moved.
 
-    Energy in modes that were not stored one by one, or that do not learn, stays.
+    Energy in modes that were not stored one by one, or that do not learn, stays; but for a tracked run's tail, which
+    decays by the first quadrature of its measure in both predictions.
 
     Args:
         data: `run.measurements`, at least 3.
@@ -168,9 +169,16 @@ def predict_from_start(data: xr.Dataset) -> LossPredictions:
     clocks = operator_clocks(data)
     energies = data["coefficient"].values[0, : len(clocks.rates)] ** 2
     truth = 0.5 * data["energy"].sum("shell").values
-    stays = max(0.0, float(truth[0] - 0.5 * energies.sum()))
+    times = clocks.times[:, None]
+    node, mass = (_first(data, name) for name in ("tail_node", "tail_mass"))
+    rest = max(0.0, float(truth[0] - 0.5 * (energies.sum() + mass.sum())))
+    rest = rest + 0.5 * (mass * np.exp(-2 * node * times)).sum(1)
 
     def loss(taus: np.ndarray) -> np.ndarray:
-        return stays + 0.5 * (energies * np.exp(-2 * clocks.rates * taus)).sum(1)
+        return rest + 0.5 * (energies * np.exp(-2 * clocks.rates * taus)).sum(1)
 
-    return LossPredictions(clocks.times, truth[1:], loss(clocks.times[:, None]), loss(clocks.taus))
+    return LossPredictions(clocks.times, truth[1:], loss(times), loss(clocks.taus))
+
+
+def _first(data: xr.Dataset, name: str) -> np.ndarray:
+    return data[name].values[0] if name in data else np.zeros(0)

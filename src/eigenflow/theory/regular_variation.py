@@ -5,25 +5,26 @@ falsified (ratios that keep swinging), and the index can be bounded under a choi
 cases: theory.md 5h; Bingham, Goldie and Teugels, "Regular Variation" (1987).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import least_squares
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.resampling import LEVEL
+from eigenflow.theory.slow_factors import SlowFactor, fit_slow_factors
 
 __all__ = [
     "FACTORS",
     "LEAST_RANGE",
     "RegularVariation",
     "RegularVariationStatus",
-    "SlowFactor",
+    "SeedVariation",
     "ratio_index",
     "ratio_ranges",
     "regular_variation",
+    "seed_variation",
 ]
 
 FACTORS = (2.0, 4.0, 8.0)
@@ -42,28 +43,6 @@ class RegularVariationStatus(StrEnum):
     NOT_SHRINKING = "not shrinking"
     REJECTED = "rejected"
     TOO_SHORT = "too short"
-
-
-@dataclass(frozen=True)
-class SlowFactor:
-    """One form of L, fitted together with the index to the later half of log time.
-
-    Attributes:
-        name: "constant", "power of log t", "exp(C sqrt(log t))", "1 + C t^-delta", or "log-periodic" (which is not
-            slowly varying).
-        index: rho under this form.
-        parameters: The form's own, by name.
-        rms: Root mean square of the residual in ln tau.
-        aic: Akaike's criterion, with residuals below the accuracy counted as the accuracy.
-        is_slowly_varying: Whether tau is regularly varying under this form.
-    """
-
-    name: str
-    index: float
-    parameters: dict[str, float]
-    rms: float
-    aic: float
-    is_slowly_varying: bool
 
 
 @dataclass(frozen=True)
@@ -135,7 +114,7 @@ def regular_variation(
     local = np.gradient(y, x, edge_order=2)
     ratios = {c: ratio_index(times, tau, c) for c in FACTORS}
     last, previous = ratio_ranges(times, tau) or (None, None)
-    forms = _fitted_forms(x, y, accuracy)
+    forms = fit_slow_factors(x, y, accuracy)
     possible = [f.index for f in forms if f.is_slowly_varying and f.aic <= forms[0].aic + POSSIBLE]
     indices = [*possible, float(local[-1])]
     index_range = (min(indices), max(indices))
@@ -168,6 +147,67 @@ def ratio_index(
     x, y = np.log(times), np.log(tau)
     starts = np.interp(x[is_end] - np.log(factor), x, y)
     return times[is_end], (y[is_end] - starts) / np.log(factor)
+
+
+@dataclass(frozen=True)
+class SeedVariation:
+    """Regular variation of the mean of several runs, with 90 % intervals from their spread.
+
+    Attributes:
+        mean: Of the geometric mean of tau over the runs.
+        last_range_interval: Of the range of the ratio index in the last decade; None if too short.
+        last_index_interval: Of the index over the last factor of 8.
+        runs: Number of runs.
+    """
+
+    mean: RegularVariation
+    last_range_interval: tuple[float, float] | None
+    last_index_interval: tuple[float, float]
+    runs: int
+
+
+def seed_variation(
+    times: Float[np.ndarray, " time"],
+    taus: Float[np.ndarray, "run time"],
+    *,
+    seed: int = 0,
+    draws: int = 400,
+    tolerance: float = 0.1,
+    accuracy: float = 0.01,
+    unit: float = 1.0,
+) -> SeedVariation:
+    """Estimate the index from runs that differ in their seed, by a bootstrap over runs.
+
+    Times of one run are alike, so they are never drawn one by one.
+
+    Args:
+        times: Positive, increasing, common to all runs.
+        taus: Positive.
+        seed: Of the bootstrap.
+        draws: Of the bootstrap.
+        tolerance: As for `regular_variation`, like `accuracy` and `unit`.
+        accuracy: See there.
+        unit: See there.
+
+    Raises:
+        ArgumentError: If there are fewer than 3 runs, or as for `regular_variation`.
+    """
+    taus = np.asarray(taus, dtype=np.float64)
+    if taus.ndim != 2 or len(taus) < 3:
+        raise ArgumentError(f"`taus` must be (run, time) with at least 3 runs, but has shape {taus.shape}. Add seeds.")
+    for tau in taus:
+        _check(np.asarray(times, dtype=np.float64), tau)
+    logs, rng = np.log(taus), np.random.default_rng(seed)
+    drawn = [np.exp(logs[rng.integers(0, len(logs), len(logs))].mean(0)) for _ in range(draws)]
+    ranges = [found[0] for tau in drawn if (found := ratio_ranges(times, tau)) is not None]
+    last = [float(ratio_index(times, tau, min(FACTORS[-1], times[-1] / times[0]))[1][-1]) for tau in drawn]
+    mean = regular_variation(times, np.exp(logs.mean(0)), tolerance=tolerance, accuracy=accuracy, unit=unit)
+    return SeedVariation(mean, _interval(ranges) if ranges else None, _interval(last), len(taus))
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def ratio_ranges(times: Float[np.ndarray, " time"], tau: Float[np.ndarray, " time"]) -> tuple[float, float] | None:
@@ -209,84 +249,6 @@ def _karamata(times: np.ndarray, tau: np.ndarray) -> np.ndarray:
     )
     before = moments[0] / (1 + max(slopes[0], -0.5))
     return moments / (before + np.append(0.0, np.cumsum(pieces))) - 1
-
-
-def _fitted_forms(x: np.ndarray, y: np.ndarray, accuracy: float) -> tuple[SlowFactor, ...]:
-    is_late = (x >= (x[0] + x[-1]) / 2) & (x > 0.5)
-    if is_late.sum() < 6:
-        is_late = np.arange(len(x)) >= len(x) - 6
-    x, y = x[is_late], y[is_late]
-    fits: list[Callable[[np.ndarray, np.ndarray, float], SlowFactor]] = [_constant, _correction, _log_periodic]
-    if x[0] > 0:
-        fits += [_log_power, _root_of_log]
-    return tuple(sorted((fit(x, y, accuracy) for fit in fits), key=lambda form: form.aic))
-
-
-def _made(
-    name: str, index: float, parameters: dict[str, float], residual: np.ndarray, accuracy: float, is_slow: bool = True
-) -> SlowFactor:
-    mean_square = float(np.mean(residual**2))
-    aic = len(residual) * np.log(max(mean_square, accuracy**2)) + 2 * (2 + len(parameters))
-    return SlowFactor(name, float(index), parameters, float(np.sqrt(mean_square)), float(aic), is_slow)
-
-
-def _linear(columns: list[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients and residual of a least-squares fit with a constant."""
-    design = np.stack([np.ones_like(y), *columns], axis=1)
-    found = np.linalg.lstsq(design, y, rcond=None)[0]
-    return found[1:], y - design @ found
-
-
-def _constant(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
-    (index,), residual = _linear([x], y)
-    return _made("constant", index, {}, residual, accuracy)
-
-
-def _log_power(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
-    (index, power), residual = _linear([x, np.log(x)], y)
-    return _made("power of log t", index, {"power": float(power)}, residual, accuracy)
-
-
-def _root_of_log(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
-    (index, amount), residual = _linear([x, np.sqrt(x)], y)
-    return _made("exp(C sqrt(log t))", index, {"amount": float(amount)}, residual, accuracy)
-
-
-def _correction(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
-    """1 + C t^-delta with C > -1 at the first point: a scan over delta starts the refinement."""
-    shifted = x - x[0]
-
-    def residual(parameters: np.ndarray) -> np.ndarray:
-        constant, index, amount, delta = parameters
-        return y - constant - index * shifted - np.log1p(amount * np.exp(-delta * shifted))
-
-    (index,), rest = _linear([shifted], y)
-    bounds = ([-np.inf, -np.inf, -0.99, 1e-2], [np.inf, np.inf, 1e3, 10.0])
-    starts = [(y[0], index, amount, delta) for amount in (-0.3, 0.5) for delta in (0.15, 1.0)]
-    fits = [least_squares(residual, start, bounds=bounds, x_scale=[1, 1, 1, 0.3], max_nfev=100) for start in starts]
-    best = min(fits, key=lambda fit: fit.cost)
-    if best.cost >= 0.5 * (rest**2).sum():
-        return _made("1 + C t^-delta", index, {"amount": 0.0, "delta": 1.0}, rest, accuracy)
-    amount = float(best.x[2] * np.exp(best.x[3] * x[0]))
-    parameters = {"amount": amount, "delta": float(best.x[3])}
-    return _made("1 + C t^-delta", best.x[1], parameters, best.fun, accuracy)
-
-
-def _log_periodic(x: np.ndarray, y: np.ndarray, accuracy: float) -> SlowFactor:
-    """exp(A cos(omega ln t + phase)), with at least one period in the range and four points a period."""
-    slowest = 2 * np.pi / (x[-1] - x[0])
-    fastest = max(2 * slowest, np.pi / (2 * float(np.median(np.diff(x)))))
-    fits = []
-    for frequency in np.linspace(slowest, fastest, 80):
-        found, residual = _linear([x, np.cos(frequency * x), np.sin(frequency * x)], y)
-        fits.append((float((residual**2).sum()), frequency, found, residual))
-    _, frequency, (index, cosine, sine), residual = min(fits, key=lambda fit: fit[0])
-    parameters = {
-        "frequency": float(frequency),
-        "amplitude": float(np.hypot(cosine, sine)),
-        "phase": float(np.arctan2(-sine, cosine)),
-    }
-    return _made("log-periodic", index, parameters, residual, accuracy, is_slow=False)
 
 
 def _check(times: np.ndarray, tau: np.ndarray) -> None:
