@@ -10,6 +10,7 @@ from scipy.linalg import expm
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.theory.batch_noise import batch_noise, batch_variance
 from eigenflow.theory.batch_sweep import _ratios, batch_sweep
+from eigenflow.theory.turning import shell_turning
 from synthetic_run import DatasetRun, from_matrix, measure
 
 
@@ -127,6 +128,17 @@ def test_intervals_of_ratios_cover_their_share(paired):
         _, intervals = _ratios(logs, members, paired, seed)
         hits += intervals[1][0] <= 1.0 <= intervals[1][1]
     assert 172 <= hits <= 196
+
+
+def test_intervals_without_the_frame_before_are_left_out():
+    """A measurement that was lost: its successor's overlap is with a frame that is not in the run."""
+    data = turning_run(32, 0.2).measurements
+    whole = shell_turning(data)
+    times = data["time"].values
+    before = np.append(times[:1], times[:-1])
+    cut = shell_turning(data.assign(frame_time=("step", before)).isel(step=np.delete(np.arange(len(times)), 5)))
+    assert len(cut.rate) == len(whole.rate) - 2
+    np.testing.assert_allclose(np.delete(whole.rate, [4, 5]), cut.rate)
 
 
 @pytest.mark.rejects

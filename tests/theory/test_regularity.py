@@ -7,6 +7,7 @@ import xarray as xr
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.theory.power_spectrum import spectrum_power
 from eigenflow.theory.regularity import regularity
+from eigenflow.theory.self_similarity import frontiers
 from theory.self_similarity.test_frontier import history
 
 TIMES = np.concatenate([np.linspace(0, 1, 40) ** 3, np.geomspace(1.05, 30, 60)])
@@ -92,5 +93,9 @@ def test_what_has_no_exponents_is_refused():
         regularity(data)
     with pytest.raises(RunFolderError, match=r"`initial_coefficient`.*basis='moving'"):
         regularity(data.drop_vars("initial_coefficient"), "fixed")
+    resumed = data.assign(initial_time=("step", np.full(len(TIMES), TIMES[3])))
+    with pytest.raises(RunFolderError, match="lost when the run was resumed"):
+        regularity(resumed, "fixed")
+    assert "label" not in frontiers(history(1.0, count=500).assign(initial_time=("step", np.ones(31))))
     with pytest.raises(ArgumentError, match="exponents need 30"):
         spectrum_power(np.arange(1.0, 6), np.ones(5), np.ones(5))

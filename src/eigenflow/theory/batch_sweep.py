@@ -15,21 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 from scipy.special import stdtrit
 from scipy.stats import norm
 
-from eigenflow.core.errors import ArgumentError, EigenflowError, RunFolderError
-from eigenflow.core.grid import coarsen_edges
+from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.shells import shell_budget
 from eigenflow.store import Run
 from eigenflow.theory.batch_noise import batch_noise
-from eigenflow.theory.kato import coarsened_pairs, kato_ratio
+from eigenflow.theory.kato import kato_ratio
 from eigenflow.theory.locality import transfer_locality
+from eigenflow.theory.turning import shell_turning
 
-__all__ = ["MEASURES", "BatchSweep", "batch_sweep", "turned_share"]
+__all__ = ["MEASURES", "BatchSweep", "batch_sweep"]
 
 MEASURES = ("turned", "angle", "exchange")
 GRID = 16
@@ -67,41 +66,6 @@ class BatchSweep:
             return self.missing[measure]
         low, high = self.ratio_interval[measure][-1]
         return "weakens" if high < 1 else "strengthens" if low > 1 else "undecided"
-
-
-def turned_share(data: xr.Dataset, *, shells_per_decade: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the energy-weighted directions of shells that left for a distant shell, per e-fold of time.
-
-    Args:
-        data: Measurements of a run.
-        shells_per_decade: 1, 2, 4, 8 or 16.
-
-    Returns:
-        Geometric means of the times of neighbouring measurements, and the share between them.
-
-    Raises:
-        RunFolderError: If the run does not hold `shell_overlap`; runs of schema versions before 3 do not.
-    """
-    if "shell_overlap" not in data:
-        raise RunFolderError(
-            "The run does not hold `shell_overlap` (overlap of each shell with those of the measurement before); "
-            "schema version 3 records it. Record the run again."
-        )
-    kept = coarsen_edges(data["edge"].values, shells_per_decade)
-    starts = np.concatenate([[0], kept + 1])
-    overlap = coarsened_pairs(data["shell_overlap"].transpose("step", "shell", "shell_from").values, kept)[1:]
-    energy, count = (
-        np.add.reduceat(data[name].transpose("step", "shell").values, starts, axis=1)[:-1]
-        for name in ("energy", "mode_count")
-    )
-    size = overlap.shape[1]
-    far = np.abs(np.arange(size)[:, None] - np.arange(size)[None, :]) > 1
-    left = (overlap * far).sum(1) / np.where(count > 0, count, 1.0)
-    times = data["time"].values
-    is_used = times[:-1] > 0
-    growth = np.log(times[1:][is_used] / times[:-1][is_used])
-    share = ((left * energy).sum(1) / np.maximum(energy.sum(1), np.finfo(np.float64).tiny))[is_used] / growth
-    return np.sqrt(times[1:][is_used] * times[:-1][is_used]), share
 
 
 def batch_sweep(runs: Sequence[Run], *, paired: bool = False, seed: int = 0) -> BatchSweep:
@@ -184,7 +148,8 @@ def _curves(
 
 def _curve(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
     if name == "turned":
-        return turned_share(run.measurements)
+        turning = shell_turning(run.measurements)
+        return turning.times, turning.rate
     if name == "angle":
         kato = kato_ratio(run.measurements)
         return kato.times, kato.far_angle

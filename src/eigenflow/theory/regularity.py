@@ -17,6 +17,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.theory.effective_time import power_integral
+from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.power_spectrum import MIN_MODES, half_width, spectrum_power
 
 __all__ = ["Basis", "Regularity", "dissipated_exponent", "regularity"]
@@ -89,14 +91,12 @@ def regularity(data: xr.Dataset, basis: Basis = "moving") -> Regularity:
         basis: Of M(t), or of the first measurement.
 
     Raises:
-        RunFolderError: If the fixed basis is asked for and the run does not hold `initial_coefficient`.
+        RunFolderError: If the fixed basis is asked for and the run does not follow the error in it.
         ArgumentError: If no time after the first has 30 modes in the window.
     """
-    if basis == "fixed" and "initial_coefficient" not in data:
-        raise RunFolderError(
-            "The run does not hold `initial_coefficient`, the error in the eigenbasis of the first measurement; "
-            "schema version 3 records it. Record the run again, or take basis='moving'."
-        )
+    why = why_initial_basis_is_unknown(data) if basis == "fixed" else None
+    if why is not None:
+        raise RunFolderError(f"The fixed basis is not known: {why}. Record the run again, or take basis='moving'.")
     times, eigenvalue = data["time"].values, data["eigenvalue"].values
     name = "coefficient" if basis == "moving" else "initial_coefficient"
     squares = data[name].values ** 2
@@ -140,14 +140,12 @@ def regularity(data: xr.Dataset, basis: Basis = "moving") -> Regularity:
 
 
 def dissipated_exponent(data: xr.Dataset, basis: Basis = "moving") -> Float[np.ndarray, "time mode"]:
-    """2 times the integral of lambda from the first measurement, rank by rank (trapezoid in time).
+    """2 times the integral of lambda from the first measurement, rank by rank, a power of time in between.
 
     In the fixed basis the rate is phi(0)' M(t) phi(0), or that of the same rank where it was not recorded.
     """
     name = "initial_rayleigh" if basis == "fixed" and "initial_rayleigh" in data else "eigenvalue"
-    rate, times = data[name].values, data["time"].values
-    steps = 0.5 * (rate[1:] + rate[:-1]) * np.diff(times)[:, None]
-    return 2.0 * np.concatenate([np.zeros((1, rate.shape[1])), steps.cumsum(0)])
+    return 2.0 * power_integral(data["time"].values, data[name].values)
 
 
 def _window(eigenvalues: np.ndarray, spent: np.ndarray) -> np.ndarray:

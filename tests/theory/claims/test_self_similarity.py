@@ -38,7 +38,7 @@ def transported():
 
 def test_the_theorys_own_case_is_self_similar(transported):
     rows = rows_of(transported)
-    for key in ("C5.local", "C5.weak", "C5.kato", "C5.frontier", "C5.collapse", "C5.dissipation"):
+    for key in ("C5.local", "C5.weak", "C5.kato", "C5.turned", "C5.frontier", "C5.collapse", "C5.dissipation"):
         assert rows[key].verdict == "supported", (key, rows[key])
     assert "z = 1" in rows["C5.collapse"].reason or "z = 0.9" in rows["C5.collapse"].reason
     # Energy below lambda0 ~ lambda0^(1.5 - 2/3), so it dissipates as t^-(1 + 1.3 * 0.83).
@@ -50,7 +50,8 @@ def test_a_small_rotating_network_is_not(transported):
     """Six by six linear network (Riccati): its few modes turn into each other all the time."""
     times = np.concatenate([[0.0], np.geomspace(0.02, 3.0, 30)])
     rows = rows_of(measure(riccati(5), times, 1e-3 * (0.1 + times)))
-    assert rows["C5.kato"].verdict != "supported"
+    assert rows["C5.kato"].verdict == "contradicted"
+    assert rows["C5.turned"].verdict != "supported"
     assert rows["C5.collapse"].verdict != "supported"
     assert rows["C5"].verdict != "supported"
 
@@ -74,3 +75,14 @@ def test_only_runs_with_batches_have_a_row_for_their_noise(transported):
     lacking = sgd_run(4)
     lacking._losses["momentum"] = 0.9
     assert "plain SGD" in rows_of_run(lacking)["C5.noise"].reason
+
+
+def test_with_batches_single_updates_bound_the_coupling_from_above():
+    """The same rotating network, logged as if trained by batches: its angles cannot contradict, what remains can."""
+    times = np.concatenate([[0.0], np.geomspace(0.02, 3.0, 30)])
+    data = measure(riccati(5), times, 1e-3 * (0.1 + times))
+    losses = pd.DataFrame({"step": [0], "batch_size": [5], "momentum": [0.0]})
+    rows = rows_of_run(DatasetRun(data, losses))
+    assert rows["C5.kato"].verdict == "undecided"
+    assert "an upper bound" in rows["C5.kato"].reason
+    assert rows["C5.turned"].verdict == rows_of(data)["C5.turned"].verdict

@@ -48,6 +48,8 @@ BANDS: dict[str, Band] = {
     "C5.weak": (None, 0.1),
     # sin^2(0.3) = 0.09: less than a tenth of a shell's energy turns out of it while time grows by a factor e.
     "C5.kato": (None, 0.3),
+    # The same tenth, as what remains between measurements.
+    "C5.turned": (None, 0.1),
     # One law for all shells explains at least half of what they pass on.
     "C5.shift": (None, 0.5),
     # At most half the squared error of the best alternative, on later times.

@@ -3,6 +3,7 @@
 from eigenflow.core.errors import EigenflowError
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_row, undecided
+from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.regularity import Regularity, regularity
 from eigenflow.theory.verdicts import Claim
 
@@ -37,6 +38,7 @@ def _fixed(evidence: Evidence) -> str:
     try:
         fixed: Regularity = regularity(evidence.data, "fixed")
     except EigenflowError:
-        return "the fixed basis of the start it is not known (`initial_coefficient`, schema version 3)"
+        why = why_initial_basis_is_unknown(evidence.data) or "too few modes"
+        return f"the fixed basis of the start it is not known ({why})"
     value, (low, high), _ = fixed.late("source")
     return f"the fixed basis of the start it changed by {value:.2g} [{low:.2g}, {high:.2g}]"

@@ -1,6 +1,7 @@
 """C5: coupling between shells is weak, and the solution is self-similar."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from eigenflow.core.resampling import block_interval
 from eigenflow.theory.batch_noise import batch_noise
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
+from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.kato import kato_ratio
 from eigenflow.theory.locality import transfer_locality
 from eigenflow.theory.log_shift import log_shift
@@ -19,7 +21,8 @@ from eigenflow.theory.self_similarity import (
     frontiers,
     shell_collapse,
 )
-from eigenflow.theory.verdicts import Claim
+from eigenflow.theory.turning import shell_turning
+from eigenflow.theory.verdicts import Claim, Verdict
 
 __all__ = ["self_similarity"]
 
@@ -32,6 +35,7 @@ def self_similarity(evidence: Evidence) -> list[Claim]:
         "C5.local": ("energy moves between neighbours in ln(lambda)", _local),
         "C5.weak": ("exchange beyond neighbouring shells is weak beside dissipation", _weak),
         "C5.kato": ("the operator's motion turns shells into one another slowly", _kato),
+        "C5.turned": ("between measurements few directions of a shell leave for distant shells", _turned),
         "C5.shift": ("shells pass on energy by the same law everywhere in ln(lambda)", _shift),
         "C5.frontier": ("the frontier of learned modes moves as a power of time", _frontier),
         "C5.collapse": ("spectra of all times fall on one curve", _collapse),
@@ -73,7 +77,7 @@ def _local(evidence: Evidence, key: str, statement: str) -> Claim:
 
 def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
-    return median_row(
+    row = median_row(
         key,
         statement,
         found.nonlocal_share,
@@ -82,13 +86,14 @@ def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
         f"between neighbours it is {np.median(found.near / found.dissipated):.2g}, and "
         f"{np.median(found.open_share):.0%} of all exchange is with the open shells, which is not counted",
     )
+    return _bound(row, evidence)
 
 
 def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
     found = kato_ratio(evidence.data)
     late = found.angle[found.times >= resolved_from(evidence)]
     angles = late if len(late) else found.angle
-    return median_row(
+    row = median_row(
         key,
         statement,
         angles,
@@ -96,6 +101,33 @@ def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
         f"median over {len(angles)} updates of the angle, in radians an e-fold of time, by which a vector leaves its "
         f"shell (t ||P_a Mdot P_b||_F / |lambda_a - lambda_b| / sqrt(n_b), weighted by energy); beyond neighbours "
         f"{np.median(found.far_angle):.2g}, in one update {np.median(found.update_angle):.2g}",
+    )
+    return _bound(row, evidence)
+
+
+def _turned(evidence: Evidence, key: str, statement: str) -> Claim:
+    found = shell_turning(evidence.data)
+    late = found.rate[found.times >= resolved_from(evidence)]
+    rates = late if len(late) else found.rate
+    return median_row(
+        key,
+        statement,
+        rates,
+        evidence.rng(),
+        f"median over {len(rates)} intervals of the share of directions that left for shells which are not neighbours, "
+        f"an e-fold of time, weighted by energy; intervals are {np.median(found.growth):.2g} e-folds long (median)",
+    )
+
+
+def _bound(row: Claim, evidence: Evidence) -> Claim:
+    """A row of single updates: the noise of batches adds to it, so with batches it is an upper bound."""
+    if not evidence.has_minibatches or row.verdict is not Verdict.CONTRADICTED:
+        return row
+    return replace(
+        row,
+        verdict=Verdict.UNDECIDED,
+        reason=f"an upper bound, for minibatches make single updates noisy (see C5.turned): {row.reason}",
+        would_change="supported if the upper bound lies inside the band; contradicted by a full-batch run outside it",
     )
 
 
@@ -119,7 +151,7 @@ def _frontier(evidence: Evidence, key: str, statement: str) -> Claim:
     power = found[name].power
     told = ", ".join(f"{label} {_exponent(frontier)}" for label, frontier in found.items())
     if "label" not in found:
-        told += "; its label needs `initial_coefficient`, which schema version 3 records"
+        told += f"; the label is not known, {why_initial_basis_is_unknown(evidence.data) or 'no crossing'}"
     return make_row(
         key,
         statement,

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 from eigenflow.core.errors import RunFolderError
+from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
 
 __all__ = ["COORDINATES", "Coordinate", "Frontier", "frontiers"]
@@ -62,8 +63,8 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
         seed: Of the intervals.
 
     Returns:
-        By coordinate. `label` is missing where the run does not hold `initial_coefficient`, the energies in the
-        eigenbasis of the first measurement; runs of schema versions before 3 do not.
+        By coordinate. `label` is missing where the run does not follow the error in the eigenbasis of the first
+        measurement; see `why_initial_basis_is_unknown`.
 
     Raises:
         RunFolderError: If there are fewer than two measurements.
@@ -82,12 +83,13 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
     below = max(0.0, float(total.values[0]) - float(squares[0].sum()))
     unlearned = squares[0][::-1].cumsum()[::-1] - 0.5 * squares[0] + below
     share = unlearned / max(float(squares[0].sum()) + below, np.finfo(np.float64).tiny)
+    is_followed = why_initial_basis_is_unknown(data) is None
     found: dict[Coordinate, list[tuple[float, float]]] = {}
     for row in np.flatnonzero(times > times[0]):
         moving: dict[Coordinate, np.ndarray] = {"eigenvalue": eigenvalue[row], "rank": ranks, "energy": share}
         for name, position in _crossing(squares[row], squares[0], moving).items():
             found.setdefault(name, []).append((times[row], position))
-        if "initial_coefficient" in data:
+        if is_followed:
             fixed = data["initial_coefficient"].values
             label: dict[Coordinate, np.ndarray] = {"label": eigenvalue[0]}
             for name, position in _crossing(fixed[row] ** 2, fixed[0] ** 2, label).items():
