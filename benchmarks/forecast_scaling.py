@@ -4,7 +4,8 @@ Every public table is cut as its own held-out part is (by compute, size or token
 part predicted. Ours (`frontier`, and `repeats` where data are repeated) uses priors and interval scales learned on the
 other sets only. Beside it: approach 3 as published, Kaplan's form, a power law in compute with a floor, Muennighoff's
 form for repeated data; their intervals are the usual ones, parameters plus scatter. `--peers PYTHON` adds the
-`chinchilla` package on its own set, from an environment that has it.
+`chinchilla` package on its own set, from an environment that has it. Then: do learning rate and batch size fitted to
+small cells of a sweep serve larger ones?
 
 Run:  python benchmarks/forecast_scaling.py --data ../shared/data
 """
@@ -23,6 +24,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 
 from _machine import RESULTS, write
@@ -31,11 +33,13 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.scaling.fit import fit_approach3, fit_scaling
 from eigenflow.forecast.scaling.prediction import predict_losses
 from eigenflow.forecast.scaling.priors import LEARNED, ScalingPriors
+from eigenflow.forecast.scaling.sweep import fit_sweep
 from eigenflow.forecast.scaling.table import ScalingTable
 from learn_scaling_priors import MIN_FITTED, MIN_SCORED, calibrate, errors_of, group_parameters, priors_without
 
 # What a user of the published laws would draw: parameters and scatter, normal, the same everywhere.
 USUAL = ScalingPriors(normal={}, excess=np.inf, drift=0.0, quantile=1.645)
+SWEEP_SHARES, TOKENS_PER_SEQUENCE = (0.75, 0.6, 0.5), 2048
 NAMES = ("ours", "approach 3", "kaplan", "power of C", "muennighoff")
 
 
@@ -175,13 +179,53 @@ def draw(means: list[dict]) -> None:
     figure.savefig(RESULTS / "forecast_scaling.png", dpi=120)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=SHARED)
-    parser.add_argument("--peers", type=Path, help="python of an environment with the chinchilla package")
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", RuntimeWarning)
-    tables = all_tables(args.data)
+def sweep_scores(data: Path) -> list[dict]:
+    """What the nearest run of the grid costs over the best one, in cells (N, D) larger than those that were fitted.
+
+    The dense runs of the Step-law sweep; settings by `fit_sweep`, by the published Step law (which was fitted to all of
+    these cells), and the median of the fitted cells' best settings.
+    """
+    runs = pd.read_csv(data / "steplaw_lr_batch" / "runs.csv")
+    runs = runs[runs["arch"] == "dense"].assign(tokens=lambda frame: frame["batch_size_seqs"] * TOKENS_PER_SEQUENCE)
+    work = runs["N"] * runs["D"]
+    found = []
+    for share in SWEEP_SHARES:
+        known = work <= work.drop_duplicates().quantile(share)
+        fitted, later = runs[known], runs[~known]
+        fit = fit_sweep(*(fitted[name].to_numpy() for name in ("N", "D", "lr", "tokens", "smooth_loss")))
+        best = np.log(
+            [cell.loc[cell["smooth_loss"].idxmin(), ["lr", "tokens"]].to_list() for _, cell in cells_of(fitted)]
+        )
+        rate, batch = np.exp(np.median(best, axis=0))
+        costs: dict[str, list[float]] = {"ours": [], "Step law": [], "median of the fitted cells": []}
+        for (size, tokens), cell in cells_of(later):
+            own = fit.best(size, tokens)
+            settings = (
+                (own.rate[0], own.batch[0]),
+                (1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571),
+                (rate, batch),
+            )
+            for law, (lr, tokens_per_step) in zip(costs, settings, strict=True):
+                apart = np.log(cell["lr"] / lr) ** 2 + np.log(cell["tokens"] / tokens_per_step) ** 2
+                costs[law].append(float(cell["smooth_loss"][apart.idxmin()] - cell["smooth_loss"].min()))
+        for law, values in costs.items():
+            row = {"share": share, "law": law, "mean_excess": float(np.mean(values)), "worst": max(values)}
+            row |= {"fitted_cells": fit.cells, "cells": len(values)}
+            if law == "ours":
+                row |= {"rate_powers": fit.rate_powers.tolist(), "batch_powers": fit.batch_powers.tolist()}
+            found.append(row)
+            print(row, flush=True)
+    return found
+
+
+def cells_of(runs: pd.DataFrame):
+    """The runs of each size and number of tokens."""
+    return runs.groupby(["N", "D"])
+
+
+def table_scores(data: Path) -> dict:
+    """Every law on every table: means, cells, and the interval scales that each left-out set was given."""
+    tables = all_tables(data)
     parameters = group_parameters(tables)
     errors = [
         cell for name, groups in tables.items() for cell in errors_of(name, groups, priors_without(parameters, name))
@@ -191,27 +235,48 @@ def main() -> None:
         priors = calibrate(errors, priors_without(parameters, name), name)
         scales[name] = {"drift": priors.drift, "quantile": priors.quantile}
         rows += cells(name, groups, priors)
-    means = summary(rows)
-    peers = []
-    if args.peers:
-        for group, table in tables["chinchilla_points"].items():
-            for cut, fitted in splits("chinchilla_points", table):
-                found = package(args.peers, table.take(fitted), table.take(~fitted))
-                if found is not None:
-                    peers.append({"law": "chinchilla package", "group": group, "cut": cut, **found})
-                    print(peers[-1], flush=True)
-    print(
-        write(
-            "forecast_scaling",
-            means,
-            "scipy",
-            cells=rows,
-            left_out_scales=scales,
-            peers=peers,
-            learned=LEARNED.quantile,
-        )
-    )
-    draw(means)
+    return {"rows": summary(rows), "cells": rows, "left_out_scales": scales, "learned": LEARNED.quantile}
+
+
+def peer_scores(data: Path, python: Path) -> list[dict]:
+    """The `chinchilla` package beside ours, cut by cut."""
+    stored = json.loads((RESULTS / "forecast_scaling.json").read_text(encoding="utf-8"))["cells"]
+    found = []
+    for group, table in all_tables(data)["chinchilla_points"].items():
+        for cut, fitted in splits("chinchilla_points", table):
+            begun = time.perf_counter()
+            scored = package(python, table.take(fitted), table.take(~fitted))
+            if scored is None:
+                continue
+            ours = [
+                row["mae"]
+                for row in stored
+                if row["set"] == "chinchilla_points" and row["law"] == "ours" and row["cut"] == cut
+            ]
+            row = {"law": "chinchilla package", "group": group, "cut": cut, "ours_mae": ours[0] if ours else None}
+            found.append(row | scored | {"wall_s": time.perf_counter() - begun})
+            print(found[-1], flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=SHARED)
+    parser.add_argument("--peers", type=Path, help="python of an environment with the chinchilla package")
+    parser.add_argument("--only", choices=("tables", "peers", "sweep"), help="make this part, keep the stored others")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", RuntimeWarning)
+    target = RESULTS / "forecast_scaling.json"
+    stored = json.loads(target.read_text(encoding="utf-8")) if args.only else {}
+    stored.pop("machine", None)
+    if args.only in (None, "tables"):
+        stored |= table_scores(args.data)
+        draw(stored["rows"])
+    if args.only in (None, "sweep"):
+        stored["sweep"] = sweep_scores(args.data)
+    if args.peers and args.only in (None, "peers"):
+        stored["peers"] = peer_scores(args.data, args.peers)
+    print(write("forecast_scaling", stored.pop("rows"), "scipy", **stored))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def shares():
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_contract_hold_where_the_law_is_wrong(shares):
     """Nine in ten points ahead, less two standard errors of 16 families (0.05 each); without calibration, fewer."""
     calibrated, bare = shares.mean(axis=0)

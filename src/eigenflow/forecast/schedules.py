@@ -17,11 +17,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.forecast import schedule_kinds as kinds
+from eigenflow.forecast.schedule_kinds import Decay
 
-__all__ = ["Blocks", "Decay", "Schedule"]
-
-Decay = Literal["linear", "exponential", "sqrt"]
-MAX_UPDATES = 100_000_000
+__all__ = ["Blocks", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         rates = _read_only(self.rates, "rates")
-        if not 0 < len(rates) <= MAX_UPDATES:
+        if not 0 < len(rates) <= kinds.MAX_UPDATES:
             raise ArgumentError(
-                f"`rates` must have between 1 and {MAX_UPDATES:,} values, one per update, but has {len(rates):,}. "
-                f"If steps are counted in tokens, divide them by the tokens per update."
+                f"`rates` must have between 1 and {kinds.MAX_UPDATES:,} values, one per update, but has "
+                f"{len(rates):,}. If steps are counted in tokens, divide them by the tokens per update."
             )
         if rates.min() < 0 or rates.max() == 0:
             raise ArgumentError(
@@ -86,16 +85,12 @@ class Schedule:
     @classmethod
     def constant(cls, *, total: int, peak: float, warmup: int = 0) -> "Schedule":
         """The peak rate from the end of warm-up on."""
-        return cls._make("constant", total, warmup, peak, lambda k: np.full(k.shape, peak))
+        return cls._made("constant", kinds.constant, total, warmup, peak)
 
     @classmethod
     def cosine(cls, *, total: int, peak: float, end: float = 0.0, warmup: int = 0) -> "Schedule":
         """Half a cosine from the peak, at update `warmup`, to `end`, at update `total`."""
-
-        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
-            return end + 0.5 * (peak - end) * (1 + np.cos(np.pi * (k - warmup) / (total - warmup)))
-
-        return cls._make("cosine", total, warmup, peak, rate, end=end)
+        return cls._made("cosine", kinds.cosine, total, warmup, peak, end=end)
 
     @classmethod
     def wsd(
@@ -112,56 +107,25 @@ class Schedule:
             decay: "linear"; "exponential", peak * (end / peak)^x; or "sqrt", peak - (peak - end) * sqrt(x), the
                 "1-sqrt" decay; x is the share of the decay that is done.
         """
-        _check_choice("decay", decay, ("linear", "exponential", "sqrt"))
-        _check_inside("decay_start", decay_start, warmup, total)
-        if decay == "exponential" and not end > 0:
-            raise ArgumentError(f"An exponential decay never reaches 0: `end` must be positive, but is {end:g}.")
-
-        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
-            done = np.clip((k - decay_start) / max(total - decay_start, 1), 0.0, 1.0)
-            if decay == "exponential":
-                return peak * (end / peak) ** done
-            return peak - (peak - end) * (done if decay == "linear" else np.sqrt(done))
-
-        return cls._make("wsd", total, warmup, peak, rate, decay_start=decay_start, end=end, decay=decay)
+        return cls._made("wsd", kinds.wsd, total, warmup, peak, decay_start=decay_start, end=end, decay=decay)
 
     @classmethod
     def two_stage(cls, *, total: int, peak: float, end: float, change: int, warmup: int = 0) -> "Schedule":
         """The peak before update `change`, `end` from that update on."""
-        _check_inside("change", change, warmup, total)
-        return cls._make(
-            "two_stage", total, warmup, peak, lambda k: np.where(k < change, peak, end), end=end, change=change
-        )
+        return cls._made("two_stage", kinds.two_stage, total, warmup, peak, end=end, change=change)
 
     @classmethod
     def multi_step(
         cls, *, total: int, peak: float, changes: Sequence[int], factors: Sequence[float], warmup: int = 0
     ) -> "Schedule":
         """The peak times 1 at first, times factors[j] from update changes[j] on."""
-        if len(changes) != len(factors) or len(changes) == 0:
-            raise ShapeError(
-                f"`changes` and `factors` must be equally long, not empty, but have {len(changes)} and {len(factors)}."
-            )
-        edges = [int(change) for change in changes]
-        if edges != sorted(set(edges)):
-            raise ArgumentError(f"`changes` must increase, but is {edges}.")
-        _check_inside("changes[0]", edges[0], warmup, total)
-        _check_inside("changes[-1]", edges[-1], warmup, total)
-        levels = peak * np.array([1.0, *factors])
-        return cls._make(
-            "multi_step",
-            total,
-            warmup,
-            peak,
-            lambda k: levels[np.searchsorted(edges, k, side="right")],
-            changes=edges,
-            factors=[float(factor) for factor in factors],
-        )
+        given = {"changes": list(changes), "factors": [float(factor) for factor in factors]}
+        return cls._made("multi_step", kinds.multi_step, total, warmup, peak, **given)
 
     @classmethod
     def linear_to_zero(cls, *, total: int, peak: float, warmup: int = 0) -> "Schedule":
         """A straight line from the peak, at update `warmup`, to 0, at update `total`."""
-        return cls._make("linear_to_zero", total, warmup, peak, lambda k: peak * (total - k) / (total - warmup))
+        return cls._made("linear_to_zero", kinds.linear_to_zero, total, warmup, peak)
 
     @classmethod
     def cyclic(
@@ -185,15 +149,7 @@ class Schedule:
             shape: "cosine": half a cosine from the peak to `end`, then a restart at the peak (SGDR);
                 "triangle": a straight line down to `end` in the first half, up again in the second.
         """
-        _check_choice("shape", shape, ("cosine", "triangle"))
-        _check_inside("period", period, 2, total)
-
-        def rate(k: Float[np.ndarray, " update"]) -> Float[np.ndarray, " update"]:
-            phase = np.mod(k - warmup, period) / period
-            height = 0.5 * (1 + np.cos(np.pi * phase)) if shape == "cosine" else np.abs(1 - 2 * phase)
-            return end + (peak - end) * height
-
-        return cls._make("cyclic", total, warmup, peak, rate, period=period, end=end, shape=shape)
+        return cls._made("cyclic", kinds.cyclic, total, warmup, peak, period=period, end=end, shape=shape)
 
     @classmethod
     def table(
@@ -235,8 +191,8 @@ class Schedule:
             )
         if np.any(np.diff(entries) <= 0):
             raise ArgumentError("`steps` must increase; sort them and remove the doubles.")
-        _check_choice("between", between, ("hold", "linear"))
-        k = np.arange(_check_total(total, 0))
+        kinds.check_choice("between", between, ("hold", "linear"))
+        k = np.arange(kinds.check_total(total, 0))
         if between == "linear":
             return cls.table(np.interp(k, entries, values), warmup=warmup)
         return cls.table(values[np.maximum(np.searchsorted(entries, k, side="right") - 1, 0)], warmup=warmup)
@@ -279,7 +235,7 @@ class Schedule:
 
     def until(self, step: int) -> "Schedule":
         """The first `step` updates."""
-        _check_inside("step", step, 1, self.total)
+        kinds.check_inside("step", step, 1, self.total)
         if step == self.total:
             return self
         batch = None if self.batch is None else self.batch[:step]
@@ -323,7 +279,7 @@ class Schedule:
         if kind == "table":
             made = cls(_from_runs(arguments), int(arguments["warmup"]))
         else:
-            _check_choice("kind", kind, KINDS)
+            kinds.check_choice("kind", kind, KINDS)
             made = getattr(cls, str(kind))(**arguments)
         if batch is None:
             return made
@@ -347,16 +303,12 @@ class Schedule:
         )
 
     @classmethod
-    def _make(cls, kind: str, total: int, warmup: int, peak: float, rate: Any, **parameters: Any) -> "Schedule":
-        total, warmup = _check_total(total, warmup), int(warmup)
-        for name, value in (("peak", peak), ("end", parameters.get("end", 0.0))):
-            if not np.isfinite(value) or value < 0 or (name == "peak" and value == 0):
-                raise ArgumentError(f"`{name}` must be a learning rate, positive and finite, but is {value!r}.")
-        k = np.arange(total, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):  # during warm-up the shape itself is not used
-            rates = np.where(k < warmup, peak * k / max(warmup, 1), rate(k))
-        parameters = {"total": total, "warmup": warmup, "peak": float(peak), **parameters}
-        return cls(rates, warmup, None, kind, parameters)
+    def _made(
+        cls, kind: str, rate: kinds.Shape, total: int, warmup: int, peak: float, /, **parameters: Any
+    ) -> "Schedule":
+        rates = kinds.with_warmup(rate, total, warmup, peak, **parameters)
+        named = {"total": len(rates), "warmup": int(warmup), "peak": float(peak), **parameters}
+        return cls(rates, int(warmup), None, kind, named)
 
 
 KINDS = ("constant", "cosine", "cyclic", "linear_to_zero", "multi_step", "two_stage", "wsd", "table")
@@ -392,24 +344,3 @@ def _from_runs(form: Mapping[str, Any]) -> Float[np.ndarray, " update"]:
     if "starts" not in form:
         return values
     return np.repeat(values, np.diff([*form["starts"], form["total"]]))
-
-
-def _check_total(total: int, warmup: int) -> int:
-    if total != int(total) or not 0 < total <= MAX_UPDATES:
-        raise ArgumentError(
-            f"`total` must be a whole number of updates from 1 to {MAX_UPDATES:,}, but is {total!r}. "
-            f"If it counts tokens, divide it by the tokens per update."
-        )
-    if warmup != int(warmup) or not 0 <= warmup < total:
-        raise ArgumentError(f"`warmup` must be a whole number in [0, total = {total}), but is {warmup!r}.")
-    return int(total)
-
-
-def _check_inside(name: str, value: int, low: int, high: int) -> None:
-    if value != int(value) or not low <= value <= high:
-        raise ArgumentError(f"`{name}` must be a whole number of updates in [{low}, {high}], but is {value!r}.")
-
-
-def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ArgumentError(f"Unknown `{name}` {value!r}. Available: {', '.join(map(repr, sorted(allowed)))}.")
