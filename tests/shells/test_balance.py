@@ -1,10 +1,12 @@
 """The balance between measurements, on systems whose energy is known at any time."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import eigenflow as ef
 from eigenflow.core.errors import RunFolderError
@@ -124,3 +126,19 @@ def test_measurements_that_do_not_increase(name, values):
     data[name] = ("step", values)
     with pytest.raises(RunFolderError, match=r"must increase in step and time, but step \d+ at time .* follows step"):
         integrated_balance(budget_of(data))
+
+
+def test_tracked_run_is_balanced_above_its_highest_cut():
+    """All below it is one shell: what the others got is unchanged, and the whole too."""
+    budget = budget_of(measure(riccati(3, seed=1), np.linspace(0, 2, 15), 1e-6))
+    counts = budget.mode_count.sum("step").values
+    shell = int(np.flatnonzero(counts)[-2])  # above it all but the lowest modes
+    cut = xr.full_like(budget.time, budget.edges[shell - 1])
+    cut[0] = budget.edges[0]
+    whole, tracked = integrated_balance(budget), integrated_balance(replace(budget, cut=cut))
+    for name in ("transported", "change"):
+        mine, theirs = (getattr(one, name).values for one in (tracked, whole))
+        np.testing.assert_allclose(mine[:, shell:], theirs[:, shell:], atol=1e-14)
+        np.testing.assert_allclose(mine[:, 0], theirs[:, :shell].sum(1), atol=1e-13)
+        assert not mine[:, 1:shell].any()
+    np.testing.assert_allclose(tracked.residual, whole.residual, atol=1e-12)

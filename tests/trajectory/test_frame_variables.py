@@ -10,10 +10,11 @@ from torch import nn
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.core.grid import shell_index
-from problems import samples, tanh_net
+from eigenflow.trajectory.frame_variables import frame_variables
+from eigenflow.trajectory.frames import Frame, Frames
+from problems import AlignedLinearNet, samples, tanh_net
 
 STEPS, SCHEDULE, RATE, COUNT = 9, (0, 2, 4, 8), 0.1, 12
-FRAME = ("frame_overlap", "shell_overlap", "frame_time")
 
 
 def train(model, data, start=0, stop=STEPS):
@@ -212,3 +213,31 @@ def test_resumed_run_keeps_its_number_of_couplings(tmp_path):
     record(tmp_path / "run", stop=3)
     with pytest.raises(ShapeError, match=r"'coupling' must have .*\(24, 24\).*\(5, 5\)"):
         record(tmp_path / "run", start=3, couplings=5)
+
+
+def test_nothing_but_labelled_variables_depends_on_the_choice_of_eigenvectors():
+    """An aligned linear network has groups of equal eigenvalues; random rotations inside them change nothing."""
+    case, frames, other = AlignedLinearNet(), Frames(), Frames()
+    edges, generator = np.geomspace(1e-3, 10, 13), torch.Generator().manual_seed(0)
+    for time in (0.1, 0.5, 0.7):
+        probe = ef.Probe(*case.network(time), loss="half_sum")
+        snapshot = probe.measure(drift=True)
+        turn = torch.eye(16, dtype=torch.float64)
+        for cluster in snapshot.clusters.unique():
+            members = torch.where(snapshot.clusters == cluster)[0]
+            block = torch.randn(len(members), len(members), generator=generator, dtype=torch.float64)
+            turn[members[:, None], members] = torch.linalg.qr(block)[0]
+        assert int(torch.bincount(snapshot.clusters).max()) > 1
+        shells = torch.from_numpy(shell_index(snapshot.eigenvalues.numpy(), edges))
+        found = []
+        for memory, rotation in ((frames, torch.eye(16, dtype=torch.float64)), (other, turn)):
+            now = Frame(time, snapshot.eigenvalues, rotation @ snapshot.eigenvectors, shells)
+            couplings = rotation @ snapshot.couplings @ rotation.T
+            options = {"leading": 5, "modes": 16, "shells": len(edges) + 1}
+            found.append(frame_variables(probe, now, memory, couplings, snapshot.error, **options))
+            memory.advance(now)
+        for name, variable in found[0].items():
+            if not variable.label_dependent:
+                np.testing.assert_allclose(found[1][name].values, variable.values, atol=1e-12, err_msg=name)
+    free = {name for name, variable in found[0].items() if not variable.label_dependent}
+    assert free >= {"shell_overlap", "shell_overlap_initial", "initial_distance", "target_alignment"}

@@ -40,7 +40,7 @@ NEEDED = ("coupling", "frame_overlap", "eigenvalue_rate", "coefficient", "linear
 GAUSS = 0.5 - np.sqrt(3.0) / 6.0, 0.5 + np.sqrt(3.0) / 6.0
 WEIGHTS = 0.25 + np.sqrt(3.0) / 6.0, 0.25 - np.sqrt(3.0) / 6.0
 # A substep for each time that the operator changes by this much over it, within these limits.
-SUBSTEPS = (2, 16)
+SUBSTEPS = (2, 8)
 # Of eta lambda, up to which the rate of gradient descent is used as it is.
 STEP_LIMIT = 0.5
 

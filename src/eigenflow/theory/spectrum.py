@@ -14,6 +14,7 @@ Eigenvalues of one operator repel each other, so they scatter less than independ
 them are wide, and p-values are cautious. With eigenvalues lambda_k ~ k^-nu the exponent is 1 + 1 / nu.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -139,7 +140,7 @@ class SpectrumTails:
         return np.array([fit.interval for fit in self.fits])
 
 
-def spectrum_tails(data: xr.Dataset, *, count: int = 10, draws: int = 100, seed: int = 0) -> SpectrumTails:
+def spectrum_tails(data: xr.Dataset, *, count: int = 10, draws: int = 50, seed: int = 0) -> SpectrumTails:
     """Fit the tail at a number of measured times, evenly spread over the measurements.
 
     Args:
@@ -225,35 +226,41 @@ def _power_law(logs: Float[np.ndarray, " modes"]) -> tuple[float, int, float]:
 
 
 def _log_normal(tail: Float[np.ndarray, " tail"]) -> Float[np.ndarray, " tail"]:
-    """A normal density in y, cut at zero, at its largest likelihood."""
+    """A normal density in y, cut at zero, at its largest likelihood; two moments of the tail determine it."""
+    moments = np.array([1.0, tail.mean(), (tail**2).mean()])
 
-    def likelihoods(parameters: np.ndarray) -> np.ndarray:
+    def constants(parameters: np.ndarray) -> tuple[float, float, float]:
         mean, deviation = parameters[0], np.exp(parameters[1])
-        z = (tail - mean) / deviation
-        return norm.logpdf(z) - parameters[1] - log_ndtr(mean / deviation)
+        total = np.log(np.sqrt(2 * np.pi) * deviation) + log_ndtr(mean / deviation)
+        return -0.5 * (mean / deviation) ** 2 - total, mean / deviation**2, -0.5 / deviation**2
 
     # From the middle of the tail, and from the limit in which it is an exponential density in y.
     spread, mean = float(tail.std()), float(tail.mean())
     starts = ([mean, np.log(spread)], [-5.0 * mean, 0.5 * np.log(6.0) + np.log(mean)])
-    return max((_best(likelihoods, start) for start in starts), key=np.sum)
+    best = _best(lambda p: float(np.dot(constants(p), moments)), starts)
+    return np.array(constants(best)) @ np.stack([np.ones_like(tail), tail, tail**2])
 
 
 def _cut_off(tail: Float[np.ndarray, " tail"], exponent: float) -> Float[np.ndarray, " tail"]:
     """exp(-(alpha - 1) y - z (e^y - 1)) with z >= 0, at its largest likelihood; alpha may be any number."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    beyond = np.expm1(tail)
+    moments = np.array([1.0, tail.mean(), beyond.mean()])
 
-    def likelihoods(parameters: np.ndarray) -> np.ndarray:
+    def constants(parameters: np.ndarray) -> tuple[float, float, float]:
         rate, z = parameters[0], np.exp(parameters[1])
         # Beyond `end` the density is below e^-40 of its largest value.
         end = np.log1p((40.0 + max(0.0, -rate) * np.log1p(40.0 / z)) / z)
         end = min(end, 40.0 / rate) if rate > 0 else end
         y = 0.5 * end * (1.0 + nodes)
         total = 0.5 * end * np.sum(weights * np.exp(-rate * y - z * np.expm1(y)))
-        return -rate * tail - z * np.expm1(tail) - np.log(total)
+        return -float(np.log(total)), -rate, -z
 
     starts = ([exponent - 1.0, -tail.max()], [0.5 * (exponent - 1.0), 1.0 - tail.max()])
+    best = _best(lambda p: float(np.dot(constants(p), moments)), starts)
+    found = np.array(constants(best)) @ np.stack([np.ones_like(tail), tail, beyond])
     plain = np.log(exponent - 1.0) - (exponent - 1.0) * tail
-    return max((*(_best(likelihoods, start) for start in starts), plain), key=np.sum)
+    return max(found, plain, key=np.sum)
 
 
 def _exponential(tail: Float[np.ndarray, " tail"]) -> Float[np.ndarray, " tail"]:
@@ -262,10 +269,11 @@ def _exponential(tail: Float[np.ndarray, " tail"]) -> Float[np.ndarray, " tail"]
     return -np.log(beyond.mean()) - beyond / beyond.mean() + tail
 
 
-def _best(likelihoods, start: list[float]) -> Float[np.ndarray, " tail"]:
-    """The likelihoods at the parameters that maximise their sum."""
-    found = minimize(lambda p: -float(np.sum(likelihoods(p))), start, method="Nelder-Mead", options={"maxiter": 400})
-    return likelihoods(found.x)
+def _best(mean_likelihood: Callable[[np.ndarray], float], starts: Sequence[list[float]]) -> Float[np.ndarray, " _"]:
+    """The parameters of the largest likelihood, from several starts."""
+    options = {"maxiter": 400, "fatol": 1e-9, "xatol": 1e-6}
+    found = [minimize(lambda p: -mean_likelihood(p), x, method="Nelder-Mead", options=options) for x in starts]
+    return min(found, key=lambda one: one.fun).x
 
 
 def _compare(own: np.ndarray, other: np.ndarray, extra: int, nested: bool) -> Comparison:
