@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eigenflow.core.resampling import block_interval
+from eigenflow.core.resampling import block_interval, percentile_interval
 from eigenflow.core.scores import score_curve
 
 
@@ -35,3 +35,9 @@ def test_score_of_a_constant_factor_is_its_logarithm():
     assert score.rms_log_ratio == pytest.approx(np.log(1.1)) and score.final_log_ratio == pytest.approx(np.log(1.1))
     assert score.points == 20
     assert np.isfinite(score_curve(0.0 * truth, truth).rms_log_ratio)
+
+
+def test_percentile_interval_of_a_line_of_numbers():
+    """0 ... 100: 90 % of them lie from 5 to 95, 50 % from 25 to 75."""
+    assert percentile_interval(range(101)) == pytest.approx((5.0, 95.0))
+    assert percentile_interval(np.arange(101.0), level=0.5) == pytest.approx((25.0, 75.0))

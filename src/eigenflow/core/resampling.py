@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
-__all__ = ["LEVEL", "block_indices", "block_interval"]
+__all__ = ["LEVEL", "block_indices", "block_interval", "percentile_interval"]
 
 LEVEL = 0.9
 
@@ -31,5 +32,10 @@ def block_interval(
 ) -> tuple[float, float]:
     """Percentile interval of `statistic(values)` under resampling of blocks along the first axis."""
     found = [statistic(values[index]) for index in block_indices(len(values), rng)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return percentile_interval(found, level=level)
+
+
+def percentile_interval(draws: ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:
+    """The middle share `level` of drawn values, at least one."""
+    low, high = np.quantile(np.asarray(draws), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

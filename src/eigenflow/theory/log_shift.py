@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import block_indices, percentile_interval
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.locality import ROUNDING, populated
 
@@ -171,8 +171,7 @@ def _interval(shares: np.ndarray, seed: int) -> tuple[float, float] | None:
         value = _score(_pooled(shares[index[~is_odd]]), _pooled(shares[index[is_odd]]))
         # Halves without a common pattern have nothing invariant in common either.
         found.append(1.0 if value is None else value)
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return percentile_interval(found)
 
 
 def _over_shells(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

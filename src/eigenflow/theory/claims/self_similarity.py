@@ -61,6 +61,12 @@ def resolved_from(evidence: Evidence) -> float:
     return float(budget.time.values[late[0]]) if len(late) else np.inf
 
 
+def _late(evidence: Evidence, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values since the frontier lies inside the spectrum; all of them if it never does."""
+    late = values[times >= resolved_from(evidence)]
+    return late if len(late) else values
+
+
 def _local(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
     return median_row(
@@ -91,8 +97,7 @@ def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
 
 def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
     found = kato_ratio(evidence.data)
-    late = found.angle[found.times >= resolved_from(evidence)]
-    angles = late if len(late) else found.angle
+    angles = _late(evidence, found.times, found.angle)
     row = median_row(
         key,
         statement,
@@ -107,8 +112,7 @@ def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
 
 def _turned(evidence: Evidence, key: str, statement: str) -> Claim:
     found = shell_turning(evidence.data)
-    late = found.rate[found.times >= resolved_from(evidence)]
-    rates = late if len(late) else found.rate
+    rates = _late(evidence, found.times, found.rate)
     return median_row(
         key,
         statement,

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from scipy.interpolate import BSpline
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import block_indices, percentile_interval
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.self_similarity.power_in_time import MIN_TIMES
 
@@ -116,14 +116,14 @@ def collapse(
     tiny = np.finfo(np.float64).tiny
     return Collapse(
         shift_exponent=z,
-        shift_interval=_quantiles(chosen),
+        shift_interval=percentile_interval(chosen),
         decay_exponent=best.decay,
-        decay_interval=_quantiles(decays),
+        decay_interval=percentile_interval(decays),
         mismatch=float(np.sqrt(best.errors.mean())),
-        mismatch_interval=_quantiles(np.sqrt(totals / len(times))),
+        mismatch_interval=percentile_interval(np.sqrt(totals / len(times))),
         still_mismatch=float(np.sqrt(still.mean())),
         skill=float(1.0 - best.errors.sum() / max(still.sum(), tiny)),
-        skill_interval=_quantiles(1.0 - totals / stills),
+        skill_interval=percentile_interval(1.0 - totals / stills),
         times=times,
         scaled=data.position[None, :] + z * data.log_time[:, None],
         height=data.height + best.decay * data.log_time[:, None],
@@ -218,8 +218,3 @@ def _vertex(errors: np.ndarray) -> float:
     bend = left - 2 * middle + right
     offset = 0.5 * (left - right) / bend if bend > 0 else 0.0
     return float(SHIFTS[at] + np.clip(offset, -1, 1) * (SHIFTS[1] - SHIFTS[0]))
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import block_indices, percentile_interval
 
 __all__ = ["MIN_TIMES", "PowerInTime", "fit_power"]
 
@@ -75,9 +75,9 @@ def fit_power(
     skill, skill_interval, best = _held_out(t, x, y, seed)
     return PowerInTime(
         exponent=float(slope),
-        interval=_quantiles(slopes),
+        interval=percentile_interval(slopes),
         curvature=2.0 * float(np.polyfit(centred, y, 2)[0]),
-        curvature_interval=_quantiles(bends),
+        curvature_interval=percentile_interval(bends),
         amplitude=float(np.exp(offset)),
         misfit=float(np.sqrt(np.mean((y - slope * x - offset) ** 2))),
         skill=skill,
@@ -109,9 +109,4 @@ def _held_out(t: np.ndarray, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[f
         return float(1.0 - errors["power"][index].sum() / max(errors[best][index].sum(), tiny))
 
     draws = block_indices(len(power), np.random.default_rng(seed))
-    return skill(np.arange(len(power))), _quantiles(np.array([skill(index) for index in draws])), best
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return skill(np.arange(len(power))), percentile_interval(np.array([skill(index) for index in draws])), best
