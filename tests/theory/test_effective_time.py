@@ -133,18 +133,6 @@ def test_powers_are_integrated_exactly():
     np.testing.assert_allclose(power_integral(times, times[:, None] ** powers), exact, rtol=1e-12, atol=1e-15)
 
 
-def test_resampled_clocks_keep_their_common_time_to_first_order():
-    """The mean of the clocks misses the common time at second order: a quarter when the spread is halved."""
-    misses, spreads = [], []
-    for c in (0.02, 0.01):
-        lam = RATES / (1 + c * RATES * TIMES[:, None])
-        clocks = operator_clocks(measured(TIMES, lam, np.tile(START, (61, 1))))
-        misses.append(np.abs(clocks.resampled(np.arange(60)).common / clocks.common - 1)[-1])
-        spreads.append(clocks.spread[-1])
-    order = np.log(misses[0] / misses[1]) / np.log(spreads[0] / spreads[1])
-    assert order == pytest.approx(2.0, abs=0.15)
-
-
 @pytest.mark.rejects
 class TestRejects:
     def data(self, times=TIMES):

@@ -22,13 +22,30 @@ from jaxtyping import Bool, Float, Int
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import coarsen_edges, shell_index
 
-__all__ = ["Clocks", "error_clocks", "loss_clock", "operator_clocks", "solve_clock"]
+__all__ = ["ClockModes", "Clocks", "error_clocks", "loss_clock", "operator_clocks", "solve_clock"]
 
 TINY = np.finfo(np.float64).tiny
 NEWTON_STEPS = 200
 # Modes whose untouched eigenvalue is below this many roundings of the largest do not learn, and have no clock.
 ROUNDINGS = 1e3
 SHELLS_PER_DECADE = 4
+
+
+@dataclass(frozen=True)
+class ClockModes:
+    """The modes behind clocks.
+
+    Attributes:
+        rates: Untouched eigenvalues.
+        energies: At the first measurement.
+        later: At the later ones; for the operator's clocks, what its eigenvalues leave.
+        owners: Position of the clock that each mode belongs to.
+    """
+
+    rates: Float[np.ndarray, " mode"]
+    energies: Float[np.ndarray, " mode"]
+    later: Float[np.ndarray, "time mode"]
+    owners: Int[np.ndarray, " mode"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Clocks:
         common: The one time that gives the same energy.
         quadrature: Estimated relative error of the clocks from the spacing of measurements: what leaving out every
             second one changes, over 3, by weight. 0 for clocks of the error, which integrate nothing.
+        modes: What each clock is made of.
     """
 
     kind: Literal["operator", "error"]
@@ -53,6 +71,7 @@ class Clocks:
     weights: Float[np.ndarray, "time clock"]
     common: Float[np.ndarray, " time"]
     quadrature: Float[np.ndarray, " time"]
+    modes: ClockModes
 
     @property
     def spread(self) -> Float[np.ndarray, " time"]:
@@ -75,12 +94,6 @@ class Clocks:
         """The times in the last decade."""
         return self.times >= self.times[-1] / 10.0
 
-    def resampled(self, index: Int[np.ndarray, " drawn"]) -> "Clocks":
-        """The same from other clocks: the common time moves by their mean deviation, which is exact to first order."""
-        taus, weights = self.taus[:, index], self.weights[:, index]
-        weights = weights / np.maximum(weights.sum(1, keepdims=True), TINY)
-        return Clocks(self.kind, self.times, self.rates[index], taus, weights, (weights * taus).sum(1), self.quadrature)
-
 
 def operator_clocks(data: xr.Dataset) -> Clocks:
     """Clocks of single modes from the measured eigenvalues, by rank.
@@ -96,11 +109,12 @@ def operator_clocks(data: xr.Dataset) -> Clocks:
     times, rates, energies = _start(data)
     eigenvalues = np.maximum(data["eigenvalue"].values[:, : len(rates)], 0.0)
     taus = (power_integral(times, eigenvalues) / rates)[1:]
-    attenuated = (energies * np.exp(-2 * rates * taus)).sum(1)
-    common = solve_clock(rates, energies, attenuated)
+    later = energies * np.exp(-2 * rates * taus)
+    common = solve_clock(rates, energies, later.sum(1))
     weights = _weights(rates, energies, common)
     quadrature = _quadrature_error(times, eigenvalues / rates, taus, weights)
-    return Clocks("operator", times[1:], rates, taus, weights, common, quadrature)
+    modes = ClockModes(rates, energies, later, np.arange(len(rates)))
+    return Clocks("operator", times[1:], rates, taus, weights, common, quadrature, modes)
 
 
 def _quadrature_error(times: np.ndarray, speeds: np.ndarray, taus: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -142,7 +156,10 @@ def error_clocks(data: xr.Dataset) -> Clocks:
     by_mode = _weights(rates, energies, common)
     weights = np.stack([by_mode[:, i].sum(1) for i in members], axis=1)
     labels = np.array([np.average(rates[i], weights=energies[i]) for i in members])
-    return Clocks("error", times[1:], labels, taus, weights, common, np.zeros_like(common))
+    owners = np.concatenate([np.full(len(index), clock) for clock, index in enumerate(members)])
+    index = np.concatenate(members)
+    modes = ClockModes(rates[index], energies[index], later[:, index], owners)
+    return Clocks("error", times[1:], labels, taus, weights, common, np.zeros_like(common), modes)
 
 
 def loss_clock(data: xr.Dataset) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:

@@ -1,14 +1,13 @@
 """C7: one effective training time tau(t) = t^alpha L(t), with L slowly varying."""
 
-from collections.abc import Callable
-
 import numpy as np
 import xarray as xr
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import block_indices, block_interval
+from eigenflow.core.resampling import block_interval
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, undecided
+from eigenflow.theory.clock_bootstrap import draw_clocks
 from eigenflow.theory.effective_time import Clocks, error_clocks, loss_clock, operator_clocks
 from eigenflow.theory.regular_variation import RegularVariationStatus, ratio_ranges, regular_variation
 from eigenflow.theory.verdicts import Claim
@@ -58,7 +57,7 @@ def _spread_row(key: str, statement: str, clocks: Clocks, rng: np.random.Generat
         key,
         statement,
         _last_spread(clocks),
-        _widened(_clock_interval(clocks, _last_spread, rng), clocks),
+        _widened(_spread_interval(clocks, rng), clocks),
         f"median over the last decade of time of the root mean square of tau_u / tau - 1, {unit} weighted by what they "
         f"learn then ({count:.3g} count); of all {len(clocks.rates)} {unit} alike, 90 % lie between {low:.3g} and "
         f"{high:.3g} of the common time" + _quadrature_told(clocks),
@@ -84,16 +83,9 @@ def _last_spread(clocks: Clocks) -> float:
     return float(np.median(clocks.spread[clocks.last_decade]))
 
 
-def _clock_interval(
-    clocks: Clocks, statistic: Callable[[Clocks], float], rng: np.random.Generator
-) -> tuple[float, float]:
-    """Bootstrap over clocks: neighbouring modes are alike and drawn in blocks, shells one by one."""
-    block = 1 if clocks.kind == "error" else None
-    found = []
-    for index in block_indices(len(clocks.rates), rng, block=block):
-        if (clocks.weights[:, index].sum(1) > 0).all():
-            found.append(statistic(clocks.resampled(index)))
-    low, high = np.quantile(found, [0.05, 0.95])
+def _spread_interval(clocks: Clocks, rng: np.random.Generator) -> tuple[float, float]:
+    spreads = np.median(draw_clocks(clocks, rng, last_decade=True).spread, axis=1)
+    low, high = np.quantile(spreads, [0.05, 0.95])
     return float(low), float(high)
 
 
@@ -126,7 +118,7 @@ def _regular_row(clocks: Clocks, rng: np.random.Generator) -> Claim:
         key,
         statement,
         estimate,
-        _clock_interval(clocks, lambda drawn: _last_range(drawn, kept, estimate), rng),
+        _range_interval(clocks, kept, estimate, rng),
         f"range of ln[tau(ct) / tau(t)] / ln c, c = 2, 4, 8, over the last decade, of the {clocks.kind}'s clock "
         f"({found.previous_range:.3g} over the decade before); {told}; alpha between {low:.3g} and {high:.3g} among "
         f"the forms that fit, so {identified}; no finite range can verify slow variation",
@@ -134,11 +126,14 @@ def _regular_row(clocks: Clocks, rng: np.random.Generator) -> Claim:
     )
 
 
-def _last_range(clocks: Clocks, kept: slice, estimate: float) -> float:
-    """Of resampled clocks; where they have no index, the estimate itself."""
-    times, common = clocks.times[kept], clocks.common[kept]
-    found = ratio_ranges(times, common) if (common > 0).all() else None
-    return estimate if found is None else found[0]
+def _range_interval(clocks: Clocks, kept: slice, estimate: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Of the common time of resampled modes; where it is not positive, the estimate itself."""
+    found = []
+    for common in draw_clocks(clocks, rng).common[:, kept]:
+        ranges = ratio_ranges(clocks.times[kept], common) if (common > 0).all() else None
+        found.append(estimate if ranges is None else ranges[0])
+    low, high = np.quantile(found, [0.05, 0.95])
+    return float(low), float(high)
 
 
 def _after_last_bad(common: np.ndarray) -> slice:
