@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fit import Fit, Forecast
@@ -132,6 +133,8 @@ def plot_profile(profile: Profile, *, ax: Axes, unit: str = "") -> Axes:
     values, lower, upper = profile.values, profile.lower, profile.upper
     if values[0] > 0 and values[-1] > WIDE * values[0]:
         ax.set_xscale("log")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     ends = float(values[0]) if lower is None else lower, float(values[-1]) if upper is None else upper
     ax.axvspan(*ends, color=COLOURS[0], alpha=0.12, linewidth=0)
     # As the interval's ends are found: the root of a profile is close to a straight line, in ln of what is positive.

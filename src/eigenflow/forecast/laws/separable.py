@@ -22,6 +22,8 @@ __all__ = ["AbstractSeparableLaw", "Shapes", "power_shape"]
 # A loss below this share of its positive part is continued linearly in ln(loss), so that a start with a
 # too large drop has a direction to go; no published fit comes near it.
 SMALLEST_SHARE = 0.05
+# ln(parameter) beyond which values no longer change.
+FARTHEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class AbstractSeparableLaw(ABC):
         self, theta: Float[np.ndarray, " parameter"], prepared: Any
     ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, "point parameter"]]:
         """Give ln(loss) at each observation, and its derivatives with respect to `theta`."""
-        values = np.exp(theta)
+        # A joint fit may take slopes far out, where powers of powers would overflow.
+        values = np.exp(np.clip(theta, -FARTHEST, FARTHEST))
         weights, shape_values = np.split(values, [len(self.weights)])
         shapes = self.shapes(shape_values, prepared)
         parts = shapes.values * weights
