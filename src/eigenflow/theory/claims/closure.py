@@ -17,7 +17,6 @@ from eigenflow.theory.claims.rows import make_row, undecided
 from eigenflow.theory.verdicts import Claim
 from eigenflow.transport.closure import (
     closure_residual,
-    compare_forms,
     fit_law,
     nonlocal_source,
     residual_order,
@@ -149,7 +148,7 @@ def _forward(evidence: Evidence, key: str, statement: str) -> Claim:
 
 
 def _alternatives(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = compare_forms(evidence.velocities, seed=evidence.seed)
+    found = evidence.forms
     best = found.best_richer
     told = ", ".join(f"{one.name} {one.error:.2g}" for one in [found.power, *found.simple, *found.richer])
     return make_row(
@@ -163,7 +162,7 @@ def _alternatives(evidence: Evidence, key: str, statement: str) -> Claim:
 
 
 def _strength(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = compare_forms(evidence.velocities, seed=evidence.seed)
+    found = evidence.forms
     scores = {one.name: one for one in found.continued}
     mine = scores["c(t) fading"]
     told = ", ".join(f"{one.name} {one.skill:.2g}" for one in found.continued)

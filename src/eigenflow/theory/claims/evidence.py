@@ -10,8 +10,10 @@ from eigenflow.shells import ShellBudget, shell_budget
 from eigenflow.store import Run
 from eigenflow.transport.closure import (
     Closure,
+    FormComparison,
     ForwardTest,
     Velocities,
+    compare_forms,
     fit_closure,
     forward_test,
     rank_velocities,
@@ -60,6 +62,11 @@ class Evidence:
     def closure(self) -> Closure:
         """The drift law; raises ArgumentError where the run does not allow one."""
         return fit_closure(self.velocities, seed=self.seed)
+
+    @cached_property
+    def forms(self) -> FormComparison:
+        """The power form against others on later times."""
+        return compare_forms(self.velocities, seed=self.seed)
 
     @cached_property
     def forward(self) -> ForwardTest:

@@ -47,7 +47,20 @@ class DriftLaw:
 
     def drift(self, start: float) -> PowerDrift:
         """The law as a drift for `solve`, whose time begins at `start`."""
-        return PowerDrift(c=lambda s: self.c(start + np.asarray(s)), b=self.b)
+        parameters = self.strength.parameters
+        if "p" not in parameters or parameters["t0"] + start <= 0:
+            return PowerDrift(c=lambda s: self.c(start + np.asarray(s)), b=self.b)
+        # From any start on a power of time is (1 + s / onset)^-p again, and its integral is elementary.
+        first, onset = float(self.c(np.array([start]))[0]), parameters["t0"] + start
+        left = 1.0 - parameters["p"]
+
+        def integral(s: np.ndarray) -> np.ndarray:
+            passed = np.log1p(np.asarray(s) / onset)
+            return first * onset * (np.expm1(left * passed) / left if left else passed)
+
+        return PowerDrift(
+            c=lambda s: first * (1.0 + np.asarray(s) / onset) ** (left - 1.0), b=self.b, integral=integral
+        )
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,8 @@ def _split(exchange: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _flux(exchange: np.ndarray) -> Float[np.ndarray, " inner_edge"]:
     """Downward flux through each edge between bounded shells: all that shells below gain from shells above."""
-    return np.array([exchange[:edge, edge:].sum() for edge in range(1, len(exchange))])
+    from_above = np.cumsum(exchange[:, ::-1], axis=1)[:, ::-1]
+    return np.diagonal(np.cumsum(from_above, axis=0), offset=1).copy()
 
 
 def _share(exchange: np.ndarray) -> float:

@@ -106,7 +106,7 @@ def _self_similar(
 ) -> tuple[Callable, dict[str, float]]:
     shape = times ** (b - 2.0)
     size = float((weight * best * shape).sum() / (weight * shape**2).sum())
-    return lambda t: size * t ** (b - 2.0), {"kappa0": size}
+    return lambda t: size * t ** (b - 2.0), {"kappa0": size, "t0": 0.0, "p": 2.0 - b}
 
 
 @lru_cache(maxsize=4)
