@@ -8,7 +8,7 @@ OUT ?= runs/digits
 DATA ?= ../shared/data
 # What the lane without torch runs: every room of the reading side; of the solvers, their known answers.
 READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \
-  tests/transport/test_solve_known.py tests/transport/test_closure.py
+  tests/transport/test_solve_known.py tests/transport/closure
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slow check bench bench-long bench-data bench-peers clean
