@@ -6,7 +6,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory.mode_integration import integrate_modes
+from eigenflow.theory.mode_integration import integrate_modes, integration_errors
 from synthetic_run import from_matrix, from_modes, measure, riccati
 
 # Short enough for the flow, long enough for (kato - linear) / dt to keep nine digits.
@@ -116,6 +116,18 @@ def test_steps_of_gradient_descent_are_not_those_of_the_flow():
     path = lambda t: from_modes(lam, 0 * lam, (1 - rate * lam) ** round(t / rate))  # noqa: E731
     found = integrate_modes(measure(path, rate * np.array([0, 1, 3, 6, 10]), rate))
     assert found.error.max() < 1e-11 and found.chained_error.max() < 1e-13
+
+
+def test_table_of_errors_shows_what_spacing_and_modes_do():
+    """Twice the spacing costs a factor of four where modes beyond enter, and none where they are missing."""
+    data = measure(rotating(), np.linspace(0, 4, 65), UPDATE)
+    table = integration_errors(data, modes=(3, 5), strides=(1, 2, 4))
+    ratios = table.sel(kind="error", stride=[2, 4]).values / table.sel(kind="error", stride=[1, 2]).values
+    np.testing.assert_allclose(ratios, 4.0, rtol=0.25)
+    closed = table.sel(kind="closed")
+    assert float(closed.max() / closed.min()) < 3 and float(closed.min()) > 20 * float(table.sel(kind="error").max())
+    spacing = table.sel(kind="spacing", stride=[1, 2]) / table.sel(kind="error", stride=[1, 2])
+    assert (np.abs(spacing - 1) < 0.3).all()  # all of the error is due to the spacing, and it says so
 
 
 def test_gap_is_left_out_and_counted():

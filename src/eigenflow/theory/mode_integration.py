@@ -1,5 +1,6 @@
 """C2 over an interval: the coupled mode equations between measured times, held against the coefficients there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.theory.leading_modes import Labels, LeadingModes, read_leading_modes
 
-__all__ = ["ModeIntegration", "integrate_modes"]
+__all__ = ["ModeIntegration", "integrate_modes", "integration_errors"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,32 @@ def integrate_modes(
         chained_error=chained,
         chained_times=leading.times[::stride][: len(chained)],
     )
+
+
+def integration_errors(
+    data: xr.Dataset, *, modes: Sequence[int], strides: Sequence[int] = (1, 2, 4), labels: Labels = "transported"
+) -> xr.DataArray:
+    """The median error of all windows against the number of modes and the spacing.
+
+    Args:
+        data: `run.measurements`.
+        modes: Numbers of leading modes.
+        strides: Measurements per step.
+        labels: See `leading_modes`.
+
+    Returns:
+        Dimensions `kind`, `modes` and `stride`. Kinds are "error" with the source of the modes beyond, "closed" without
+        it, "frozen" for a standing operator, "spacing" for the part of "error" that the spacing explains.
+
+    Raises:
+        RunFolderError: If the run holds no couplings, or too few measurements.
+        ArgumentError: If a number of modes or a stride is out of range.
+    """
+    kinds = {"error": "error", "closed": "closed_error", "frozen": "frozen_error", "spacing": "spacing_error"}
+    found = [[integrate_modes(data, modes=count, stride=s, labels=labels) for s in strides] for count in modes]
+    values = [[[np.median(getattr(one, name)) for one in row] for row in found] for name in kinds.values()]
+    coords = {"kind": list(kinds), "modes": list(modes), "stride": list(strides)}
+    return xr.DataArray(np.array(values), dims=("kind", "modes", "stride"), coords=coords)
 
 
 def _window(leading: LeadingModes, i: int, stride: int) -> list[float]:

@@ -52,8 +52,8 @@ def frame_variables(
     previous, initial = frames.previous or now, frames.initial or now
     error = error.to(now.vectors)
     is_whole = len(now.vectors) == now.vectors.shape[1]
-    before = now.vectors @ previous.vectors.T
-    since = before if initial is previous else now.vectors @ initial.vectors.T
+    before = now.vectors @ previous.vectors.to(now.vectors).T
+    since = before if initial is previous else now.vectors @ initial.vectors.to(now.vectors).T
     nothing = torch.zeros(shells, shells, dtype=torch.float64)
     moved = nothing if frames.previous is None else _shell_overlap(before, now, previous, shells)
     turned = nothing if frames.initial is None else _shell_overlap(since, now, initial, shells)
@@ -66,7 +66,7 @@ def frame_variables(
         "shell_overlap_initial": (shell_pair, turned, "1", "||P_a P_b||_F^2, P_b of the first measurement", False),
         "initial_coefficient": (
             mode,
-            initial.vectors[:modes] @ error,
+            initial.vectors[:modes].to(error) @ error,
             "loss^(1/2)",
             "<phi_u of the first measurement, e>",
             True,
@@ -84,9 +84,9 @@ def frame_variables(
         variables |= _scalars(_since_start(now, initial, squares) | _alignment(probe, now))
         rayleigh = (now.eigenvalues @ squares)[:modes]
         values["initial_rayleigh"] = (mode, rayleigh, RATE, "phi_u'M phi_u, phi_u of the first measurement", True)
-    return variables | {
-        name: Variable(dims, x.cpu().numpy().copy(), *rest) for name, (dims, x, *rest) in values.items()
-    }
+    for name, (dims, tensor, units, meaning, is_label_dependent) in values.items():
+        variables[name] = Variable(dims, tensor.cpu().numpy().copy(), units, meaning, is_label_dependent)
+    return variables
 
 
 SCALARS = {
