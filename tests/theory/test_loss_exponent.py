@@ -116,6 +116,15 @@ def test_a_clock_that_the_modes_do_not_follow_is_contradicted():
         assert rows[key].verdict == "contradicted", rows[key]
 
 
+def test_a_preconditioned_optimizer_leaves_exponents_undecided():
+    data = history(1.0, times=TIMES, count=500)
+    terms = {"dissipation": 1.0, "optimizer": -5.0}
+    for name, value in terms.items():
+        data = data.assign({name: (("step", "shell"), np.full((len(TIMES), 3), value))})
+    (row,) = rows_of(data).values()
+    assert row.verdict == "undecided" and "-5 times" in row.reason
+
+
 @pytest.mark.rejects
 def test_runs_without_a_window_are_refused():
     with pytest.raises(ArgumentError, match="no window of a factor 4"):

@@ -86,3 +86,19 @@ def test_with_batches_single_updates_bound_the_coupling_from_above():
     assert rows["C5.kato"].verdict == "undecided"
     assert "an upper bound" in rows["C5.kato"].reason
     assert rows["C5.turned"].verdict == rows_of(data)["C5.turned"].verdict
+
+
+def test_a_preconditioned_optimizer_leaves_decay_laws_undecided(transported):
+    """Energies that fall by ten times what gradient descent dissipates, at the optimizer's hand."""
+    rows = rows_of(transported.assign(optimizer=-9.0 * transported["dissipation"]))
+    for key in ("C5.weak", "C5.dissipation"):
+        assert rows[key].verdict == "undecided"
+        assert "-9 times what gradient descent" in rows[key].reason
+    assert rows["C5.kato"].verdict == "supported"
+
+
+def test_few_updates_decide_nothing(transported):
+    rows = rows_of(transported.isel(step=slice(0, 5)))
+    for key in ("C5.local", "C5.weak", "C5.kato", "C5.turned"):
+        assert rows[key].verdict == "undecided", key
+        assert "6 are needed" in rows[key].reason

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eigenflow.theory.claims.descent import curvature_note, why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row
+from eigenflow.theory.claims.rows import make_claim, make_row, undecided
 from eigenflow.theory.loss_exponent import LossExponent, loss_exponents
 from eigenflow.theory.verdicts import Claim
 
@@ -17,6 +18,10 @@ TIE = 0.02
 
 def exponents(evidence: Evidence) -> list[Claim]:
     """C6 and its assertions."""
+    statement = "Explicit scaling-law exponents (the loss exponent in time)"
+    why = why_not_descent(evidence)
+    if why is not None:
+        return [undecided("C6", statement, why)]
     windows = loss_exponents(evidence.data)
     last = windows[-1]
     time = _row(
@@ -36,9 +41,8 @@ def exponents(evidence: Evidence) -> list[Claim]:
         "C6.spectrum",
         "the loss falls as the sum over the modes of the window's start, each at its own measured rate",
         [Pair(w, w.summed, w.summed_half_width, w.raw, w.raw_half_width) for w in windows],
-        "no power law is assumed; what is missing is exchange between modes",
+        f"no power law is assumed; what is missing is exchange between modes{curvature_note(evidence)}",
     )
-    statement = "Explicit scaling-law exponents (the loss exponent in time)"
     return make_claim("C6", statement, [time, forecast, spectrum], time)
 
 

@@ -1,6 +1,7 @@
 """C4.regularity: the residual keeps its functional regularity while it is learned."""
 
 from eigenflow.core.errors import EigenflowError
+from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_row, undecided
 from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
@@ -9,17 +10,25 @@ from eigenflow.theory.verdicts import Claim
 
 __all__ = ["regularity_row"]
 
+# Times of the last decade that a statement about a run needs.
+FEW = 3
 STATEMENT = "regularity is preserved: the residual's source exponent stays what it was at the start"
 
 
 def regularity_row(evidence: Evidence) -> Claim:
     """The change of the source exponent, in the eigenbasis of M(t), over the last decade of time."""
+    why = why_not_descent(evidence)
+    if why is not None:
+        return undecided("C4.regularity", STATEMENT, why)
     try:
         moving = regularity(evidence.data)
     except EigenflowError as error:
         return undecided("C4.regularity", STATEMENT, str(error))
     value, interval, count = moving.late("source")
     capacity, (low, high), _ = moving.late("capacity")
+    if count < FEW:
+        few = f"{count} times of the last decade have enough unlearned modes, and {FEW} are needed"
+        return undecided("C4.regularity", STATEMENT, few, "a run with more measurements or modes")
     return make_row(
         "C4.regularity",
         STATEMENT,

@@ -8,12 +8,13 @@ import numpy as np
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import block_interval
 from eigenflow.theory.batch_noise import batch_noise
+from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
 from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.kato import kato_ratio
 from eigenflow.theory.locality import transfer_locality
-from eigenflow.theory.log_shift import log_shift
+from eigenflow.theory.log_shift import EXPONENTS, log_shift
 from eigenflow.theory.self_similarity import (
     Frontier,
     amplitude_growth,
@@ -27,6 +28,11 @@ from eigenflow.theory.verdicts import Claim, Verdict
 __all__ = ["self_similarity"]
 
 Row = Callable[[Evidence, str, str], Claim]
+
+# Updates or intervals that a statement about a run needs: a bootstrap of fewer has no width to speak of.
+FEW = 6
+# Shell widths that the null distance must reach: from there on neighbours alone would lie well inside the band.
+RESOLVED = 3.0
 
 
 def self_similarity(evidence: Evidence) -> list[Claim]:
@@ -45,7 +51,8 @@ def self_similarity(evidence: Evidence) -> list[Claim]:
     rows = []
     for key, (statement, test) in tests.items():
         try:
-            rows.append(test(evidence, key, statement))
+            why = why_not_descent(evidence) if key in ("C5.weak", "C5.dissipation") else None
+            rows.append(test(evidence, key, statement) if why is None else undecided(key, statement, why))
         except EigenflowError as error:
             rows.append(undecided(key, statement, str(error)))
     rows.extend(_noise(evidence))
@@ -67,13 +74,24 @@ def _late(evidence: Evidence, times: np.ndarray, values: np.ndarray) -> np.ndarr
     return late if len(late) else values
 
 
+def _median(key: str, statement: str, values: np.ndarray, evidence: Evidence, reason: str) -> Claim:
+    """The median over updates, if there are enough of them."""
+    if len(values) < FEW:
+        few = f"{len(values)} measured updates or intervals allow it, and {FEW} are needed"
+        return undecided(key, statement, f"{few}; {reason}", "a run with more measurements")
+    return median_row(key, statement, values, evidence.rng(), reason)
+
+
 def _local(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
-    return median_row(
+    if np.median(found.null_width) * found.shells_per_decade < RESOLVED:
+        span = f"exchange without regard to distance would reach {np.median(found.null_width):.2g} decades"
+        return undecided(key, statement, f"the resolved shells span too little to tell: {span}")
+    return _median(
         key,
         statement,
         found.relative_width,
-        evidence.rng(),
+        evidence,
         f"mean distance of exchange, {np.median(found.width):.2g} decades, over that of exchange without regard to "
         f"distance, {np.median(found.null_width):.2g}; 90 % within {np.median(found.reach):.2g} decades, "
         f"{np.median(found.profile[:, 0]):.0%} between neighbours {1 / found.shells_per_decade:.2g} decade wide; "
@@ -83,11 +101,11 @@ def _local(evidence: Evidence, key: str, statement: str) -> Claim:
 
 def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
-    row = median_row(
+    row = _median(
         key,
         statement,
         found.nonlocal_share,
-        evidence.rng(),
+        evidence,
         f"median of the energy exchanged beyond neighbours over the energy dissipated, {len(found.times)} updates; "
         f"between neighbours it is {np.median(found.near / found.dissipated):.2g}, and "
         f"{np.median(found.open_share):.0%} of all exchange is with the open shells, which is not counted",
@@ -98,11 +116,11 @@ def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
 def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
     found = kato_ratio(evidence.data)
     angles = _late(evidence, found.times, found.angle)
-    row = median_row(
+    row = _median(
         key,
         statement,
         angles,
-        evidence.rng(),
+        evidence,
         f"median over {len(angles)} updates of the angle, in radians an e-fold of time, by which a vector leaves its "
         f"shell (t ||P_a Mdot P_b||_F / |lambda_a - lambda_b| / sqrt(n_b), weighted by energy); beyond neighbours "
         f"{np.median(found.far_angle):.2g}, in one update {np.median(found.update_angle):.2g}",
@@ -113,11 +131,11 @@ def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
 def _turned(evidence: Evidence, key: str, statement: str) -> Claim:
     found = shell_turning(evidence.data)
     rates = _late(evidence, found.times, found.rate)
-    return median_row(
+    return _median(
         key,
         statement,
         rates,
-        evidence.rng(),
+        evidence,
         f"median over {len(rates)} intervals of the share of directions that left for shells which are not neighbours, "
         f"an e-fold of time, weighted by energy; intervals are {np.median(found.growth):.2g} e-folds long (median)",
     )
@@ -137,10 +155,11 @@ def _bound(row: Claim, evidence: Evidence) -> Claim:
 
 def _shift(evidence: Evidence, key: str, statement: str) -> Claim:
     found = log_shift(evidence.budget, seed=evidence.seed)
+    edge = " (an end of the search)" if found.exponent in (EXPONENTS[0], EXPONENTS[-1]) else ""
     told = (
         f"{found.shells:.0f} shells, {len(found.times)} updates; median score of single updates "
         f"{np.median(found.scores):.2g}; lambda^m times a law of the shift leaves {found.covariant_score:.0%} at its "
-        f"best m = {found.exponent:.2g}"
+        f"best m = {found.exponent:.2g}{edge}"
     )
     if found.score is None or found.interval is None:
         return undecided(key, statement, f"two halves of the updates share no pattern of transfer; {told}")
