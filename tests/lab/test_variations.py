@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.lab import lazy_rich_variations, load_config
+from eigenflow.lab import lazy_rich_variations, load_config, run_experiment
 from eigenflow.lab.models import build_model
 from eigenflow.lab.tasks import load_task
+from eigenflow.theory.lazy_rich import lazy_rich
 from reference import dense_jacobian as oracle
 
-BASE = load_config("digits", ["task.samples=10", "task.holdout=0", "model.width=8", "train.steps=400"])
+SMALL = ["task.samples=10", "task.holdout=0", "model.width=8", "train.steps=400"]
+BASE = load_config("digits", SMALL)
 
 
 def largest(config):
@@ -44,6 +47,21 @@ def test_output_scale_divides_the_learning_rate_by_its_square():
 def test_learning_rates_keep_the_total_time():
     found = lazy_rich_variations(BASE, learning_rates=[0.25, 1.0])
     assert [found[f"digits-rate-{rate:g}"].train.steps for rate in (0.25, 1.0)] == [800, 200]
+
+
+@pytest.mark.slow
+def test_variations_move_the_coordinate(tmp_path):
+    """Recorded runs: the distance falls as 1 / scale once it is small (10 % at a distance of 0.1), and with width."""
+    base = load_config("digits", [*SMALL, "measure.count=12", "measure.threads=1", "train.steps=1000"])
+    found = {}
+    for name, config in lazy_rich_variations(base, output_scales=[0.1, 3.0, 30.0], widths=[64]).items():
+        run = run_experiment(config, tmp_path / name)
+        found[name] = lazy_rich(run.measurements, ef.shell_budget(run))
+    distances = {name: place.coordinate for name, place in found.items()}
+    assert distances["digits-scale-0.1"] > distances["digits"] > distances["digits-width-64"]
+    assert distances["digits-scale-3"] / distances["digits-scale-30"] == pytest.approx(10, rel=0.1)
+    assert found["digits-scale-30"].regime == "lazy" and distances["digits-scale-0.1"] > 0.5
+    assert found["digits-scale-0.1"].flux_share[-1] > found["digits-scale-30"].flux_share[-1]
 
 
 @pytest.mark.rejects

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from eigenflow.store import RunWriter
 from report.recorded import Page
 from synthetic_run import power_law_modes, write_run
 
+FOLDERS = Path(__file__).parents[1] / "store" / "folders"
 END = 99.9  # the last of 1000 steps of 0.1 begins here
 
 
@@ -80,6 +83,28 @@ def test_a_changed_probe_set_is_marked(folder, tmp_path):
     assert any("probe sets differ (checksum)" in caution for caution in found.cautions)
     assert any("optimizers differ (adam, sgd)" in caution for caution in found.cautions)
     assert found.differences == {"train.optimizer": ["sgd", "adam"]}
+
+
+def test_runs_of_older_schemas_are_compared_as_far_as_they_go(tmp_path):
+    """Schema 1 gives a lower bound of the distance, a tracked run of schema 2 none at all."""
+    for name in ("schema-1", "schema-2-tracked"):
+        with tarfile.open(FOLDERS / f"{name}.tar.xz") as packed:
+            packed.extractall(tmp_path, filter="data")
+    found = compare([ef.open_run(tmp_path / name) for name in ("schema-1", "schema-2-tracked")])
+    first, tracked = found.runs
+    assert first.place.is_lower_bound and first.place.regime in ("between", "rich") and tracked.place is None
+    assert any("lower bounds: schema-1" in caution for caution in found.cautions)
+    assert any("probe sets differ" in caution for caution in found.cautions)
+    page = Page(write_comparison(found, tmp_path / "page.html").read_text())
+    assert "do not say how far their operator went: schema-2-tracked" in page.text
+
+
+def test_runs_of_one_measurement_are_compared_too(tmp_path):
+    for name in ("one", "other"):
+        write_run(tmp_path / name, power_law_modes(10, rho=1.5, seed=0), steps=1, count=1)
+    found = compare([ef.open_run(tmp_path / name) for name in ("one", "other")])
+    assert [run.place.coordinate for run in found.runs] == [0.0, 0.0]
+    assert found.runs[0].claim("C7").verdict == found.runs[0].claim("C8").verdict == "undecided"
 
 
 def test_comparison_is_plain_json(both):
