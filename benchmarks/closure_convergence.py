@@ -39,7 +39,8 @@ def over_width() -> list[dict]:
     rows = []
     for width in WIDTHS:
         found = closure_residual(ensemble(200_000, width)[1], LAW)
-        rows.append({"shells_per_decade": width, "share": found.share, "quadrature": found.error_share})
+        shares = {"share": found.transport.share, "flux_share": found.flux.share}
+        rows.append({"shells_per_decade": width, **shares, "quadrature": found.transport.error_share})
         print(rows[-1], flush=True)
     return rows
 
@@ -50,7 +51,7 @@ def over_modes() -> list[dict]:
     for width, count in itertools.product((4, 8), COUNTS):
         runs = [ensemble(count, width, seed) for seed in range(DRAWS)]
         found = [closure_residual(budget, LAW, modes=modes) for modes, budget in runs]
-        shares, floors = np.array([one.share for one in found]), np.array([one.floor for one in found])
+        shares, floors = (np.array([getattr(one.transport, name) for one in found]) for name in ("share", "floor"))
         rows.append(
             {
                 "shells_per_decade": width,
@@ -59,6 +60,8 @@ def over_modes() -> list[dict]:
                 "share": float(shares.mean()),
                 "spread": float(shares.std(ddof=1)),
                 "floor": float(floors.mean()),
+                "flux_share": float(np.mean([one.flux.share for one in found])),
+                "flux_floor": float(np.mean([one.flux.floor for one in found])),
             }
         )
         print(rows[-1], flush=True)

@@ -36,10 +36,16 @@ def ensemble(count, per_decade=4, seed=None):
     return mode_dataset(lam, energy, TIMES), budget
 
 
+def energy_at(time, label):
+    """eps per unit of ln(lambda0) at ln(lambda0) = label."""
+    first = np.exp(label)
+    return first**0.5 * np.exp(-first - 2 * first * (time ** (1 + GROWTH) - 1) / (1 + GROWTH))
+
+
 def test_residual_falls_with_the_square_of_the_shell_width():
     """100,000 evenly spaced modes, 2, 4 and 8 shells a decade: exp(-2 lambda t) is not smooth on the scale of half a
     decade, so orders rise towards 2, 1.5 and 1.8; narrower shells show that modes cross edges one by one."""
-    shares = [closure_residual(ensemble(100_000, per)[1], LAW).share for per in (2, 4, 8)]
+    shares = [closure_residual(ensemble(100_000, per)[1], LAW).transport.share for per in (2, 4, 8)]
     orders = np.log2(np.array(shares[:-1]) / np.array(shares[1:]))
     assert 1.4 < orders[0] < orders[1] < 2.1 and orders[1] > 1.7
     assert shares[-1] < 0.02
@@ -50,7 +56,9 @@ def test_residual_falls_with_the_root_of_the_number_of_modes():
 
     That blur and, at few modes, the noise in the measured transport itself make the slope shallower by up to 0.1."""
     counts = (3_000, 9_000, 27_000)
-    shares = [np.mean([closure_residual(ensemble(n, 8, seed)[1], LAW).share for seed in range(3)]) for n in counts]
+    shares = [
+        np.mean([closure_residual(ensemble(n, 8, seed)[1], LAW).transport.share for seed in range(3)]) for n in counts
+    ]
     order, half_width = residual_order(counts, shares)
     assert order == pytest.approx(-0.45, abs=0.1)
     assert half_width < 0.15
@@ -61,8 +69,11 @@ def test_floor_says_what_chance_leaves():
     for seed in range(3):
         modes, budget = ensemble(1500, 4, seed)
         found = closure_residual(budget, LAW, modes=modes)
-        assert found.floor == pytest.approx(found.share, rel=0.15)
-        assert found.interval[0] <= found.share <= found.interval[1]
+        for part in (found.transport, found.flux):
+            assert part.floor == pytest.approx(part.share, rel=0.15)
+            assert part.interval[0] <= part.share <= part.interval[1]
+        # A flux is no difference of noisy numbers: half of the shells' noise, and less.
+        assert found.flux.share < 0.6 * found.transport.share
 
 
 def test_a_wrong_law_and_none_leave_what_they_should():
@@ -70,9 +81,26 @@ def test_a_wrong_law_and_none_leave_what_they_should():
     _, budget = ensemble(50_000)
     half = closure_residual(budget, PowerDrift(c=lambda t: -0.5 * GROWTH / np.asarray(t), b=1.0))
     none = closure_residual(budget, PowerDrift(0.0, 1.0))
-    assert half.share == pytest.approx(0.5, abs=0.05)
-    assert none.share == pytest.approx(1.0, abs=1e-12)
-    assert none.equation_share < none.share
+    assert half.transport.share == pytest.approx(0.5, abs=0.05)
+    assert half.flux.share == pytest.approx(0.5, abs=0.05)
+    assert none.transport.share == none.flux.share == pytest.approx(1.0, abs=1e-12)
+    assert none.equation_share < none.transport.share
+
+
+def test_measured_flux_is_that_of_the_known_density():
+    """Through an edge passes gamma n(x) / E per unit of ln(t), n in closed form, from the first time to the last.
+
+    Modes are 5e-5 e-folds apart, intervals add up the energy's share at the mean of both ends: good to 2 %."""
+    _, budget = ensemble(100_000)
+    found = closure_residual(budget, LAW)
+    t = np.geomspace(TIMES[0], TIMES[-1], 200)
+    whole = np.array([energy_at(time, np.linspace(np.log(1e-7), np.log(10), 4000)).mean() for time in t])
+    for near in (1e-3, 1e-2):
+        edge = int(np.argmin(np.abs(np.log(found.edges / near))))
+        label = np.log(found.edges[edge] / t**GROWTH)
+        passed = energy_at(t, label) / (whole * np.log(1e8))
+        expected = -GROWTH * np.sum(0.5 * (passed[1:] + passed[:-1]) * np.diff(np.log(t)))
+        assert found.flux.measured[:, edge].sum() == pytest.approx(expected, rel=0.02)
 
 
 def test_order_of_a_power_is_returned():

@@ -68,7 +68,7 @@ BANDS: dict[str, Band] = {
     # still in about one after the mean has moved by an e-fold. S is small as C5.weak is: a tenth of the flux.
     "C3.single": (None, 0.1),
     "C3.source": (None, 0.1),
-    # More than half of what shells get from others is the law's; v = 0 leaves all of it.
+    # More than half of the flux is the law's; v = 0 leaves all of it.
     "C3.closure": (None, 0.5),
     # Better than both forecasts that need no equation, on the mean over the cuts.
     "C3.forward": (0.0, None),

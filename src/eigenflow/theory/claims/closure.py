@@ -36,7 +36,7 @@ def closure_rows(evidence: Evidence) -> list[Claim]:
     rows: dict[str, tuple[str, Row]] = {
         "C3.single": ("modes of one eigenvalue move with one velocity", _single),
         "C3.source": ("S, the energy that jumps over shells, is small beside the flux", _source),
-        "C3.closure": ("the drift gives most of what shells get from others, without S", _closure),
+        "C3.closure": ("the drift gives most of the energy that passes from shell to shell", _closure),
         "C3.forward": ("fitted before a cut, the equation forecasts better than lazy and power law", _forward),
     }
     return _tested(evidence, rows)
@@ -102,26 +102,27 @@ def _closure(evidence: Evidence, key: str, statement: str) -> Claim:
     law = fit_law(evidence.velocities, "free", draws=0)
     drift, modes = law.drift(0.0), evidence.run.modes
     modes = modes if "eigenvalue" in modes and "coefficient" in modes else None
-    shares: dict[int, float] = {}
+    found = {}
     for width in WIDTHS:
         budget = evidence.budget if width == 4 else shell_budget(evidence.run, shells_per_decade=width)
-        shares[width] = closure_residual(budget, drift, seed=evidence.seed).share
-    found = closure_residual(evidence.budget, drift, modes=modes, seed=evidence.seed)
-    order, half = residual_order([1.0 / w for w in WIDTHS], [max(shares[w], 1e-300) for w in WIDTHS])
+        found[width] = closure_residual(budget, drift, modes=modes, seed=evidence.seed)
+    flux, transport = found[4].flux, found[4].transport
+    order, half = residual_order([1.0 / w for w in WIDTHS], [max(found[w].flux.share, 1e-300) for w in WIDTHS])
     converges = "it falls with the width" if order - half > 0 else "it does not fall with the width"
-    floor = "unknown" if found.floor is None else f"{found.floor:.2g}"
-    told = ", ".join(f"{share:.2g} at {width}" for width, share in shares.items())
+    floor, floor_of_shells = ("unknown" if x.floor is None else f"{x.floor:.2g}" for x in (flux, transport))
+    told = ", ".join(f"{one.flux.share:.2g} at {width}" for width, one in found.items())
     reason = (
-        f"part of the transport between measurements, added up over half decades of time, that v = -c(t) "
-        f"lambda^{law.b:.2f} ({evidence.velocities.kind} velocities, c(t) free) leaves: {told} shells a decade, "
-        f"{converges} (order {order:.2g} +- {half:.1g}); so few modes leave {floor} even of an exact drift, quadrature "
-        f"{found.error_share:.2g}; beside dissipation it is {found.equation_share:.2g}"
+        f"part of the flux through edges, added up over half decades of time, that v = -c(t) lambda^{law.b:.2f} "
+        f"({evidence.velocities.kind} velocities, c(t) free) leaves: {told} shells a decade, {converges} (order "
+        f"{order:.2g} +- {half:.1g}); so few modes leave {floor} even of an exact drift, quadrature "
+        f"{flux.error_share:.2g}; of what single shells gain {transport.share:.2g}, chance {floor_of_shells}; beside "
+        f"dissipation {found[4].equation_share:.2g}"
     )
     limit = BANDS[key][1]
-    if limit is not None and max(found.floor or 0.0, found.error_share) > limit:
+    if limit is not None and max(flux.floor or 0.0, flux.error_share) > limit:
         change = "more modes, or measurements closer together: chance or quadrature alone exceed the band"
         return undecided(key, statement, reason, change)
-    return make_row(key, statement, found.share, found.interval, reason)
+    return make_row(key, statement, flux.share, flux.interval, reason)
 
 
 def _forward(evidence: Evidence, key: str, statement: str) -> Claim:

@@ -24,42 +24,58 @@ from eigenflow.transport.closure.law import quantiles
 from eigenflow.transport.closure.velocities import MIN_SHARE
 from eigenflow.transport.problem import Drift
 
-__all__ = ["ClosureResidual", "closure_residual", "residual_order"]
+__all__ = ["ClosureResidual", "Unexplained", "closure_residual", "residual_order"]
 
 MIN_WINDOWS = 3
+TINY = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """A measured quantity against the closed one, over places and windows of time; as shares of the energy.
+
+    Attributes:
+        measured: By window and place.
+        predicted: What the drift alone gives.
+        error: Estimated quadrature error of `measured`.
+        share: sum |measured - predicted| / sum |measured|; 0 closed, 1 as bad as v = 0.
+        interval: Its 90 % interval, block bootstrap over windows.
+        floor: What `share` would be if each of the run's modes moved by the drift exactly: what n modes in shells of
+            this width leave of any closure. None without `modes`.
+        error_share: sum error / sum |measured|: how much of `share` the spacing of measurements may be to blame for.
+    """
+
+    measured: Float[np.ndarray, "window place"]
+    predicted: Float[np.ndarray, "window place"]
+    error: Float[np.ndarray, "window place"]
+    share: float
+    interval: tuple[float, float]
+    floor: float | None
+    error_share: float
 
 
 @dataclass(frozen=True)
 class ClosureResidual:
-    """Measured and closed transport, added up over windows of time, as shares of the energy.
+    """What a drift leaves of the measured exchange, added up over windows of time.
 
     Attributes:
         times: Geometric middle of each window.
         centres: Eigenvalue of each shell whose both edges are between bounded shells.
-        transported: What each shell gained from the others.
-        predicted: What it would gain by the drift alone.
-        error: Estimated quadrature error of `transported`.
-        dissipated: What it lost to dissipation.
-        share: sum |transported - predicted| / sum |transported| over shells and windows; 0 closed, 1 as bad as v = 0.
-        interval: Its 90 % interval, block bootstrap over windows.
-        equation_share: The same beside everything: sum |transported - predicted| / sum (|transported| + |dissipated|).
-        floor: What `share` would be if each of the run's modes moved by the drift exactly: what n modes in shells of
-            this width leave of any closure. None without `modes`.
-        error_share: sum error / sum |transported|: how much of `share` the spacing of measurements may be to blame for.
+        edges: Edges between bounded shells.
+        transport: What each shell gained from the others: differences of fluxes, the term of the equation itself.
+        flux: What passed down through each edge. Chance blurs it less: it is no difference.
+        dissipated: What each shell lost to dissipation.
+        equation_share: sum |left of transport| / sum (|transport| + |dissipated|).
         shells_per_decade: Width of the shells.
     """
 
     times: Float[np.ndarray, " window"]
     centres: Float[np.ndarray, " shell"]
-    transported: Float[np.ndarray, "window shell"]
-    predicted: Float[np.ndarray, "window shell"]
-    error: Float[np.ndarray, "window shell"]
+    edges: Float[np.ndarray, " edge"]
+    transport: Unexplained
+    flux: Unexplained
     dissipated: Float[np.ndarray, "window shell"]
-    share: float
-    interval: tuple[float, float]
     equation_share: float
-    floor: float | None
-    error_share: float
     shells_per_decade: int
 
 
@@ -82,62 +98,106 @@ def closure_residual(
         seed: Of the bootstrap.
 
     Raises:
-        ArgumentError: If fewer than 3 windows begin after t = 0 with energy in three neighbouring shells.
+        ArgumentError: If fewer than 3 windows begin after t = 0 with energy in neighbouring shells.
     """
     balance = integrated_balance(budget)
     start, end = balance.start.values, balance.end.values
-    width = np.log(budget.edges[1:] / budget.edges[:-1])
-    energy = budget.energy.values
-    whole = np.maximum(energy.sum(1), np.finfo(np.float64).tiny)
     rows = np.flatnonzero(start > 0)
-    span = np.log(end[rows] / start[rows])[:, None]
+    energy, whole = budget.energy.values, np.maximum(budget.energy.values.sum(1), TINY)
+    share_of = 1.0 / np.sqrt(whole[rows] * whole[rows + 1])[:, None]
+
+    def measured(values: xr.DataArray, along: str = "shell") -> np.ndarray:
+        return values.transpose("interval", along).values[rows] * share_of
+
+    width = np.log(budget.edges[1:] / budget.edges[:-1])
     density = energy[:, 1:-1] / width / whole[:, None]
     at_edge = 0.5 * (density[:, 1:] + density[:, :-1])
-    edges = budget.edges[1:-1]
+    edges, span = budget.edges[1:-1], np.log(end[rows] / start[rows])[:, None]
     # Trapezoid of t Phi in ln(t): exact for a velocity like 1 / t in a density that stands still.
     sides = ((start[rows], at_edge[rows]), (end[rows], at_edge[rows + 1]))
-    flux = sum(-0.5 * _scaled_velocity(drift, edges, times) * held for times, held in sides)
-    predicted = np.diff(flux * span, axis=1)
-    middle = slice(2, -2)
-    share_of = 1.0 / np.sqrt(whole[rows] * whole[rows + 1])[:, None]
-    transported = balance.transported.transpose("interval", "shell").values[rows, middle] * share_of
-    error = balance.transported_error.transpose("interval", "shell").values[rows, middle] * share_of
-    dissipated = -balance.terms["dissipation"].transpose("interval", "shell").values[rows, middle] * share_of
-    held = energy[rows] / whole[rows][:, None]
-    is_seen = np.minimum(np.minimum(held[:, 1:-3], held[:, 2:-2]), held[:, 3:-1]) >= MIN_SHARE
-    times = (end - start)[rows] / span[:, 0]
-    window = np.floor(np.log10(times / times[:1]) * windows_per_decade * (1 - 1e-12)).astype(int)
-    kept = np.unique(window[is_seen.any(1)])
-    if len(kept) < MIN_WINDOWS:
-        raise ArgumentError(
-            f"`budget` has {len(kept)} windows of time after t = 0 with energy in three neighbouring shells; a closure "
-            f"residual needs {MIN_WINDOWS}. Measure more steps, use wider shells, or more `windows_per_decade`."
-        )
-    gather = (window == kept[:, None]).astype(float)
-    sampled = None if modes is None else _sampled(modes, budget, drift, rows)[:, middle]
-    if sampled is not None:
-        sampled = gather @ np.where(is_seen, sampled, 0.0)
-    transported, predicted, error, dissipated = (
-        gather @ np.where(is_seen, x, 0.0) for x in (transported, predicted, error, dissipated)
+    passed = span * sum(-0.5 * _scaled_velocity(drift, edges, times) * held for times, held in sides)
+    sampled = None if modes is None else _sampled(modes, budget, drift, rows)
+    error = measured(balance.transported_error)
+    flux = measured(balance.flux * (balance.end - balance.start), "edge")[:, 1:-1]
+    held = energy[rows, 1:-1] / whole[rows][:, None] >= MIN_SHARE
+    has_sides = held[:, 1:] & held[:, :-1]
+    windows = _Windows.of((end - start)[rows] / span[:, 0], has_sides.any(1), windows_per_decade, seed)
+    from_below, from_above = np.cumsum(error, axis=1), np.cumsum(error[:, ::-1], axis=1)[:, ::-1]
+    transport = windows.compare(
+        measured(balance.transported)[:, 2:-2],
+        np.diff(passed, axis=1),
+        error[:, 2:-2],
+        None if sampled is None else sampled[:, 2:-2],
+        has_sides[:, 1:] & has_sides[:, :-1],
     )
-    left, moved = np.abs(transported - predicted).sum(1), np.abs(transported).sum(1)
-    lost = np.abs(dissipated).sum(1)
-    tiny = np.finfo(np.float64).tiny
-    draws = block_indices(len(left), np.random.default_rng(seed))
+    dissipated = windows.gather @ np.where(
+        has_sides[:, 1:] & has_sides[:, :-1], -measured(balance.terms["dissipation"])[:, 2:-2], 0.0
+    )
+    left, moved = (np.abs(x).sum() for x in (transport.measured - transport.predicted, transport.measured))
     return ClosureResidual(
-        times=np.exp(gather @ np.log(times) / gather.sum(1)),
+        times=windows.times,
         centres=budget.centres[1:-1],
-        transported=transported,
-        predicted=predicted,
-        error=error,
+        edges=edges,
+        transport=transport,
+        flux=windows.compare(
+            flux,
+            passed,
+            np.minimum(from_below[:, 1:-2], from_above[:, 2:-1]),
+            None if sampled is None else np.cumsum(sampled, axis=1)[:, 1:-2],
+            has_sides,
+        ),
         dissipated=dissipated,
-        share=float(left.sum() / max(moved.sum(), tiny)),
-        interval=quantiles(left[draws].sum(1) / np.maximum(moved[draws].sum(1), tiny)),
-        equation_share=float(left.sum() / max((moved + lost).sum(), tiny)),
-        floor=None if sampled is None else _share(sampled, predicted),
-        error_share=float(np.abs(error).sum() / max(moved.sum(), tiny)),
+        equation_share=float(left / max(moved + np.abs(dissipated).sum(), TINY)),
         shells_per_decade=round(float(np.log(10.0) / np.median(width))),
     )
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Windows of time over which intervals between measurements are added up."""
+
+    times: np.ndarray
+    gather: np.ndarray
+    draws: np.ndarray
+
+    @classmethod
+    def of(cls, times: np.ndarray, is_seen: np.ndarray, per_decade: float, seed: int) -> "_Windows":
+        window = np.floor(np.log10(times / times[:1]) * per_decade * (1 - 1e-12)).astype(int)
+        kept = np.unique(window[is_seen])
+        if len(kept) < MIN_WINDOWS:
+            raise ArgumentError(
+                f"`budget` has {len(kept)} windows of time after t = 0 with energy in neighbouring shells; a closure "
+                f"residual needs {MIN_WINDOWS}. Measure more steps, use wider shells, or more `windows_per_decade`."
+            )
+        gather = (window == kept[:, None]).astype(float)
+        middle = np.exp(gather @ np.log(times) / gather.sum(1))
+        return cls(middle, gather, block_indices(len(kept), np.random.default_rng(seed)))
+
+    def compare(
+        self,
+        measured: np.ndarray,
+        predicted: np.ndarray,
+        error: np.ndarray,
+        sampled: np.ndarray | None,
+        is_seen: np.ndarray,
+    ) -> Unexplained:
+        measured, predicted, error = (
+            self.gather @ np.where(is_seen, x, 0.0) for x in (measured, predicted, np.abs(error))
+        )
+        left, moved = np.abs(measured - predicted).sum(1), np.abs(measured).sum(1)
+        floor = None
+        if sampled is not None:
+            sampled = self.gather @ np.where(is_seen, sampled, 0.0)
+            floor = float(np.abs(sampled - predicted).sum() / max(np.abs(sampled).sum(), TINY))
+        return Unexplained(
+            measured,
+            predicted,
+            error,
+            float(left.sum() / max(moved.sum(), TINY)),
+            quantiles(left[self.draws].sum(1) / np.maximum(moved[self.draws].sum(1), TINY)),
+            floor,
+            float(error.sum() / max(moved.sum(), TINY)),
+        )
 
 
 def _scaled_velocity(
@@ -154,7 +214,7 @@ def _sampled(modes: xr.Dataset, budget: ShellBudget, drift: Drift, rows: np.ndar
     times = budget.time.values
     lam, energy = modes["eigenvalue"].values[rows], modes["coefficient"].values[rows] ** 2
     lam = np.maximum(lam, lam.max(1, keepdims=True) * np.finfo(np.float64).eps)
-    whole = np.maximum(energy.sum(1), np.finfo(np.float64).tiny)
+    whole = np.maximum(energy.sum(1), TINY)
     speed = 0.5 * (_scaled_velocity(drift, lam, times[rows]) + _scaled_velocity(drift, lam, times[rows + 1]))
     after = lam * np.exp(speed * np.log(times[rows + 1] / times[rows])[:, None])
     gained = np.zeros((len(rows), len(budget.edges) + 1))
@@ -163,10 +223,6 @@ def _sampled(modes: xr.Dataset, budget: ShellBudget, drift: Drift, rows: np.ndar
         np.add.at(gained[row], shell_index(after[row], budget.edges), share)
         np.add.at(gained[row], shell_index(lam[row], budget.edges), -share)
     return gained
-
-
-def _share(measured: np.ndarray, predicted: np.ndarray) -> float:
-    return float(np.abs(measured - predicted).sum() / max(np.abs(measured).sum(), np.finfo(np.float64).tiny))
 
 
 def residual_order(sizes: Sequence[float], shares: Sequence[float]) -> tuple[float, float]:
