@@ -102,3 +102,14 @@ def test_few_updates_decide_nothing(transported):
     for key in ("C5.local", "C5.weak", "C5.kato", "C5.turned"):
         assert rows[key].verdict == "undecided", key
         assert "6 are needed" in rows[key].reason
+
+
+def test_exchange_with_unresolved_shells_decides_nothing(transported):
+    """Ten times the exchange between bounded shells goes to and from the lowest, open one."""
+    moved = transported["transfer_matrix"].values.copy()
+    off = np.abs(moved - moved.transpose(0, 2, 1)).sum((1, 2))
+    moved[:, 0, 100] += 10 * off + 1e-3
+    rows = rows_of(transported.assign(transfer_matrix=(("step", "shell", "shell_from"), moved)))
+    for key in ("C5.local", "C5.weak"):
+        assert rows[key].verdict == "undecided"
+        assert "open shells" in rows[key].reason

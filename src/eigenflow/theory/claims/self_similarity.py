@@ -13,7 +13,7 @@ from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
 from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.kato import kato_ratio
-from eigenflow.theory.locality import transfer_locality
+from eigenflow.theory.locality import Locality, transfer_locality
 from eigenflow.theory.log_shift import EXPONENTS, log_shift
 from eigenflow.theory.self_similarity import (
     Frontier,
@@ -33,6 +33,8 @@ Row = Callable[[Evidence, str, str], Claim]
 FEW = 6
 # Shell widths that the null distance must reach: from there on neighbours alone would lie well inside the band.
 RESOLVED = 3.0
+# Share of the exchange with open shells above which the rest says little.
+UNRESOLVED = 0.5
 
 
 def self_similarity(evidence: Evidence) -> list[Claim]:
@@ -84,6 +86,8 @@ def _median(key: str, statement: str, values: np.ndarray, evidence: Evidence, re
 
 def _local(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
+    if np.median(found.open_share) > UNRESOLVED:
+        return undecided(key, statement, _unresolved(found))
     if np.median(found.null_width) * found.shells_per_decade < RESOLVED:
         span = f"exchange without regard to distance would reach {np.median(found.null_width):.2g} decades"
         return undecided(key, statement, f"the resolved shells span too little to tell: {span}")
@@ -99,8 +103,17 @@ def _local(evidence: Evidence, key: str, statement: str) -> Claim:
     )
 
 
+def _unresolved(found: Locality) -> str:
+    return (
+        f"{np.median(found.open_share):.0%} of all exchange (median) is with the open shells below and above the "
+        f"resolved ones, at a distance that is not known; measure all modes, or track more of them"
+    )
+
+
 def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
     found = transfer_locality(evidence.budget)
+    if np.median(found.open_share) > UNRESOLVED:
+        return undecided(key, statement, _unresolved(found))
     row = _median(
         key,
         statement,
