@@ -139,7 +139,7 @@ class TestRejects:
         return measured(times, np.tile(RATES, (len(times), 1)), np.tile(START, (len(times), 1)))
 
     def test_runs_of_an_earlier_version(self):
-        with pytest.raises(ArgumentError, match=r"no `initial_coefficient`.*earlier version"):
+        with pytest.raises(ArgumentError, match=r"not hold `initial_coefficient`.*operator's clocks"):
             error_clocks(self.data())
 
     @pytest.mark.parametrize("times", [TIMES[:2], np.array([0.0, 2.0, 1.0])])

@@ -7,6 +7,7 @@ import pytest
 
 from eigenflow.theory.claims.effective_time import effective_time
 from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.limits import limits
 from synthetic_run import DatasetRun, from_modes, measure, power_law_modes
 
 TIMES = np.append(0.0, np.geomspace(0.05, 3000, 45))
@@ -69,9 +70,25 @@ def test_a_swinging_clock_is_not_regular():
 
 def test_a_run_of_an_earlier_version_is_judged_by_its_operator_alone():
     rows = rows_of(power_law_modes(60, rho=1.3, seed=0), drop=["initial_coefficient"])
-    assert rows["C7.error"].verdict == "undecided" and "earlier version" in rows["C7.error"].reason
+    assert rows["C7.error"].verdict == "undecided" and "initial_coefficient" in rows["C7.error"].reason
     assert {rows[name].verdict for name in ("C7.operator", "C7.clock", "C7.regular")} == {"supported"}
     assert "operator's clock" in rows["C7.regular"].reason
+
+
+def test_decay_that_the_optimizer_sets_decides_nothing():
+    """Adam and its kin: energies gained beyond gradient descent outweigh what it dissipates."""
+    data = measure(power_law_modes(60, seed=0), TIMES, 0.01)
+    data["optimizer"] = -3.0 * data["dissipation"]
+    evidence = Evidence(DatasetRun(data))
+    rows = {row.claim: row for row in [*effective_time(evidence), *limits(evidence)]}
+    assert rows["C7.operator"].verdict == "supported"
+    for name in ("C7", "C7.error", "C7.clock", "C7.regular", "C8"):
+        assert rows[name].verdict == "undecided" and "optimizer" in rows[name].reason, rows[name]
+
+
+def test_two_late_measurements_are_too_few():
+    rows = rows_of(power_law_modes(60, seed=0), times=np.array([0.0, 0.1, 1.0, 9.0, 100.0]))
+    assert rows["C7.error"].verdict == "undecided" and "3 are needed" in rows["C7.error"].reason
 
 
 def test_a_short_run_is_undecided_about_the_index():

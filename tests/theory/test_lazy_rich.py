@@ -110,7 +110,7 @@ def test_both_limits_are_one_equation_where_nothing_rotates():
 
 def test_rotation_contradicts_the_equation_without_a_source():
     """The balanced linear network: its eigenvalues alone do not give the loss."""
-    rows = {r.claim: r for r in limits(Evidence(DatasetRun(measure(riccati(4), np.linspace(0, 3, 5), 1e-3))))}
+    rows = {r.claim: r for r in limits(Evidence(DatasetRun(measure(riccati(4), np.linspace(0, 3, 8), 1e-3))))}
     assert rows["C8.equation"].verdict == "contradicted", rows
 
 
@@ -123,6 +123,8 @@ def test_nothing_moves_so_there_is_no_law_to_forecast_with():
 def test_a_run_of_few_measurements_is_undecided_about_the_future():
     rows = {r.claim: r for r in limits(Evidence(DatasetRun(scaling(1.5, np.array([0, 1, 10, 100, 300.0])))))}
     assert rows["C8.moving"].verdict == "undecided" and "measured more often" in rows["C8.moving"].would_change
+    assert rows["C8.equation"].verdict == rows["C8.limit"].verdict == "undecided"
+    assert "4 measurements after the first" in rows["C8.equation"].reason
 
 
 def test_between_the_limits_neither_is_claimed():

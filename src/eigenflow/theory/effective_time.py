@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import coarsen_edges, shell_index
+from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 
 __all__ = ["ClockModes", "Clocks", "error_clocks", "loss_clock", "operator_clocks", "solve_clock"]
 
@@ -135,17 +136,10 @@ def error_clocks(data: xr.Dataset) -> Clocks:
     Raises:
         ArgumentError: If the run lacks `initial_coefficient`, or as for `operator_clocks`.
     """
-    if "initial_coefficient" not in data:
-        raise ArgumentError(
-            "`data` has no `initial_coefficient`, so it was recorded by an earlier version: the error is not known in "
-            "the untouched eigenbasis. Record the run again, or use its operator's clocks."
-        )
+    why = why_initial_basis_is_unknown(data)
+    if why is not None:
+        raise ArgumentError(f"`data` has no clocks of the error: {why}. Record it again, or use its operator's clocks.")
     times, rates, energies = _start(data)
-    if "initial_time" in data and (data["initial_time"].values != float(data["time"][0])).any():
-        raise ArgumentError(
-            "`data` follows the error in the eigenbasis of a later measurement, because the first one's was lost when "
-            "the run was resumed. Record the run again, or use its operator's clocks."
-        )
     later = data["initial_coefficient"].values[1:, : len(rates)] ** 2
     edges = data["edge"].values
     shells = shell_index(rates, edges[coarsen_edges(edges, SHELLS_PER_DECADE)])

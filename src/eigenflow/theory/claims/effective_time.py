@@ -5,6 +5,7 @@ import xarray as xr
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_interval
+from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, undecided
 from eigenflow.theory.clock_bootstrap import draw_clocks
@@ -16,27 +17,35 @@ __all__ = ["effective_time"]
 
 # Fewer clocks than this do not show a spread.
 FEWEST_CLOCKS = 2.0
+FEWEST_TIMES = 3
+OPERATOR = "all eigenvalues scale alike, so that the operator has one clock"
+ERROR = "one effective time says how far every shell has learned"
+CLOCK = "the clock of the operator is the clock of the loss"
+REGULAR = "tau varies regularly: the index settles at an alpha, and what is left varies slowly"
+DESCENT = "a run trained by gradient descent, with or without batches and momentum"
 LONGER = "a run whose measured times span 2.9 decades or more after the first update"
 
 
 def effective_time(evidence: Evidence) -> list[Claim]:
     """C7 and its assertions."""
-    data = evidence.data
+    data, statement = evidence.data, "Effective training time tau(t) = t^alpha L(t)"
     operator = operator_clocks(data)
+    operator_row = _spread_row("C7.operator", OPERATOR, operator, evidence.rng())
+    why = why_not_descent(evidence)
+    if why is not None:
+        others = {"C7.error": ERROR, "C7.clock": CLOCK, "C7.regular": REGULAR}
+        rows = [operator_row, *(undecided(key, text, why, DESCENT) for key, text in others.items())]
+        return make_claim("C7", statement, rows, rows[1])
     error, missing = _error_clocks(data)
-    operator_row = _spread_row(
-        "C7.operator", "all eigenvalues scale alike, so that the operator has one clock", operator, evidence.rng()
-    )
-    statement = "one effective time says how far every shell has learned"
     if error is None:
         _, common = loss_clock(data)
-        error_row = undecided("C7.error", statement, missing, "a run recorded by this version")
+        error_row = undecided("C7.error", ERROR, missing, "a run recorded by this version")
     else:
         common = error.common
-        error_row = _spread_row("C7.error", statement, error, evidence.rng())
+        error_row = _spread_row("C7.error", ERROR, error, evidence.rng())
     rows = [operator_row, error_row, _clock_row(operator, common, evidence.rng())]
     rows.append(_regular_row(operator if error is None else error, evidence.rng()))
-    return make_claim("C7", "Effective training time tau(t) = t^alpha L(t)", rows, error_row)
+    return make_claim("C7", statement, rows, error_row)
 
 
 def _error_clocks(data: xr.Dataset) -> tuple[Clocks | None, str]:
@@ -52,6 +61,9 @@ def _spread_row(key: str, statement: str, clocks: Clocks, rng: np.random.Generat
     if count < FEWEST_CLOCKS:
         reason = f"only {count:.2g} {unit} learn in the last decade of time, and one clock has no spread"
         return undecided(key, statement, reason, f"a run in which {FEWEST_CLOCKS:g} {unit} or more still learn")
+    if clocks.last_decade.sum() < FEWEST_TIMES:
+        reason = f"{clocks.last_decade.sum()} measurements in the last decade of time, and {FEWEST_TIMES} are needed"
+        return undecided(key, statement, reason, "a run with more measurements")
     low, high = (float(np.median(end[clocks.last_decade])) for end in clocks.extent)
     return make_row(
         key,
@@ -93,7 +105,7 @@ def _clock_row(operator: Clocks, common: np.ndarray, rng: np.random.Generator) -
     miss = np.abs(operator.common / common - 1)[operator.last_decade]
     return make_row(
         "C7.clock",
-        "the clock of the operator is the clock of the loss",
+        CLOCK,
         float(np.median(miss)),
         _widened(block_interval(miss, lambda values: float(np.median(values)), rng), operator),
         f"median of |tau of the eigenvalues / tau of the energy - 1| over {len(miss)} measurements in the last decade "
@@ -102,7 +114,7 @@ def _clock_row(operator: Clocks, common: np.ndarray, rng: np.random.Generator) -
 
 
 def _regular_row(clocks: Clocks, rng: np.random.Generator) -> Claim:
-    key, statement = "C7.regular", "tau varies regularly: the index settles at an alpha, and what is left varies slowly"
+    key, statement = "C7.regular", REGULAR
     kept = _after_last_bad(clocks.common)
     found = None
     if len(clocks.times[kept]) >= 8:

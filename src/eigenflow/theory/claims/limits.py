@@ -4,6 +4,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.core.resampling import block_interval
+from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, undecided
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, LossPredictions, Regime, lazy_rich, predict_from_start
@@ -12,16 +13,23 @@ from eigenflow.theory.verdicts import Claim
 __all__ = ["limits"]
 
 FEWEST_CUTS = 3
+FEWEST_TIMES = 6  # a bootstrap of fewer has no width to speak of
 RIGHT = 0.1  # the upper ends of the bands of C8.equation and C8.lazy
 
 
 def limits(evidence: Evidence) -> list[Claim]:
     """C8 and its assertions."""
+    statement = "Lazy (v = 0) and feature-learning (v != 0) are limits of one equation"
+    why = why_not_descent(evidence)
+    if why is not None:
+        return [
+            undecided("C8", statement, why, "a run trained by gradient descent, with or without batches and momentum")
+        ]
     predictions = predict_from_start(evidence.data)
     equation = _equation_row(predictions, evidence)
     place, missing = _place(evidence)
     rows = [equation, _limit_row(predictions, place, missing, evidence), _forward_row(place, evidence)]
-    return make_claim("C8", "Lazy (v = 0) and feature-learning (v != 0) are limits of one equation", rows, equation)
+    return make_claim("C8", statement, rows, equation)
 
 
 def _errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -33,12 +41,20 @@ def _rms(errors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
+def _too_few(key: str, statement: str, count: int) -> Claim:
+    reason = f"{count} measurements after the first, and {FEWEST_TIMES} are needed"
+    return undecided(key, statement, reason, "a run with more measurements")
+
+
 def _equation_row(predictions: LossPredictions, evidence: Evidence) -> Claim:
+    statement = "with the eigenvalues as they moved, and nothing else, the equation gives the loss of the whole run"
+    if len(predictions.times) < FEWEST_TIMES:
+        return _too_few("C8.equation", statement, len(predictions.times))
     errors = _errors(predictions.moving, predictions.truth)
     lazy, moving = predictions.lazy_score, predictions.moving_score
     return make_row(
         "C8.equation",
-        "with the eigenvalues as they moved, and nothing else, the equation gives the loss of the whole run",
+        statement,
         moving.rms_log_ratio,
         block_interval(errors, _rms, evidence.rng()),
         f"RMS of ln(predicted / true) over {len(errors)} measurements, from the energies of the first one; with the "
@@ -58,6 +74,8 @@ def _place(evidence: Evidence) -> tuple[LazyRich | None, str]:
 
 def _limit_row(predictions: LossPredictions, place: LazyRich | None, missing: str, evidence: Evidence) -> Claim:
     statement = "the frozen operator predicts the loss where the operator stays, and fails where it moves"
+    if len(predictions.times) < FEWEST_TIMES:
+        return _too_few("C8.limit", statement, len(predictions.times))
     if place is None:
         return undecided("C8.limit", statement, missing, "a run that records `initial_distance`")
     told = (
