@@ -40,7 +40,7 @@ check: $(STAMP)  ## Lint, format, types, direction of imports
 	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## Benchmarks of this package alone, minutes; results are written to benchmarks/results
-	for name in dense_operator transport_cost; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in dense_operator transport_cost closure_convergence; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-long: $(STAMP)  ## A run of five million parameters, designed schedules in real training: some ten minutes each
 	for name in larger_run schedule_design; do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -114,7 +114,7 @@ def _closure(evidence: Evidence, key: str, statement: str) -> Claim:
     reason = (
         f"part of the flux through edges, added up over half decades of time, that v = -c(t) lambda^{law.b:.2f} "
         f"({evidence.velocities.kind} velocities, c(t) free) leaves: {told} shells a decade, {converges} (order "
-        f"{order:.2g} +- {half:.1g}); so few modes leave {floor} even of an exact drift, quadrature "
+        f"{order:.2g} +- {half:.2g}); so few modes leave {floor} even of an exact drift, quadrature "
         f"{flux.error_share:.2g}; of what single shells gain {transport.share:.2g}, chance {floor_of_shells}; beside "
         f"dissipation {found[4].equation_share:.2g}"
     )
