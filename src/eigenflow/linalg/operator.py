@@ -35,6 +35,18 @@ class AbstractRowSpace(ABC):
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "count local"]:
         """Standard normal rows; the same whole rows however they are shared."""
 
+    @abstractmethod
+    def sum(self, part: Tensor) -> Tensor:
+        """Sum of a tensor over the processes that share the rows. May be done in place."""
+
+    @abstractmethod
+    def whole(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block size"]:
+        """The parts of all processes, one after another."""
+
+    @abstractmethod
+    def part(self, whole: Float[Tensor, "block size"]) -> Float[Tensor, "block local"]:
+        """This process's part of whole rows."""
+
 
 class RowSpace(AbstractRowSpace):
     """Rows held whole by this process.
@@ -55,6 +67,18 @@ class RowSpace(AbstractRowSpace):
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "count local"]:
         """Standard normal rows from a generator on the CPU, so that every device gets the same."""
         return torch.randn(count, self.size, generator=generator, dtype=torch.float64).to(self.device)
+
+    def sum(self, part: Tensor) -> Tensor:
+        """The tensor itself."""
+        return part
+
+    def whole(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block size"]:
+        """The rows themselves."""
+        return rows
+
+    def part(self, whole: Float[Tensor, "block size"]) -> Float[Tensor, "block local"]:
+        """The rows themselves."""
+        return whole
 
 
 @dataclass(frozen=True)

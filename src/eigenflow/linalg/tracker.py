@@ -242,7 +242,7 @@ class ModeTracker:
     def _next_scouts(self, subspace: Subspace, state: _State | None) -> Tensor:
         """Images of the scouts outside the block, mixed with new random directions of a tenth of their length."""
         fresh = subspace.space.draw(self.scouts, self.generator)
-        fresh /= fresh.shape[1] ** 0.5
+        fresh /= subspace.space.size**0.5
         if state is None or self.scouts == 0 or len(state.scouts) != self.scouts:
             return fresh
         count = min(len(state.vectors), subspace.count)

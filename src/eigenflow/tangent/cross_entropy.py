@@ -135,6 +135,10 @@ class CrossEntropyLoss(AbstractLoss):
         del targets
         return replace(self, anchor=self._split(outputs.detach()).log_softmax(-1).reshape(outputs.shape))
 
+    def counted(self, targets: Tensor) -> int | None:
+        """Positions that are not ignored."""
+        return int((self._split(targets).sum(-1) > 0).sum())
+
     def part(self, samples: slice, of: int) -> AbstractLoss:
         """The frame of some samples."""
         del of

@@ -87,6 +87,17 @@ class GeneralLoss(AbstractLoss):
             f"so samples cannot be taken in chunks. Allow a larger `memory_budget`, or use fewer samples."
         )
 
+    def counted(self, targets: Tensor) -> int | None:
+        """Samples, for a mean over them. One sample alone does not tell a mean from a sum."""
+        if len(targets) > 1 and self.reduction in ("sum", "mean"):
+            return None if self.reduction == "sum" else len(targets)
+        reason = (
+            "one sample alone does not show whether it is a sum or a mean; give every process at least two"
+            if len(targets) == 1
+            else "it is neither a plain sum nor a plain mean over samples; weight it by hand, or use one process"
+        )
+        raise ArgumentError(f"`loss` '{self.name}' cannot be spread over processes: {reason}.")
+
     def _find_reduction(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype) -> str:
         """Whether half of the samples alone have the gradients that they have among all: a sum, a mean, or neither."""
         samples = output_shape[0]

@@ -159,6 +159,20 @@ class AbstractLoss(ABC):
         """The same loss times a number, as for a part of a larger set of samples."""
         return replace(self, factor=self.factor * ratio)
 
+    def counted(self, targets: Tensor) -> int | None:
+        """Over how many terms of these targets the bound loss is a mean, or None if it is a plain sum.
+
+        It says how the losses of two sets of samples make that of both together.
+
+        Raises:
+            ArgumentError: If they do not.
+        """
+        del targets
+        raise ArgumentError(
+            f"`loss` '{self.name}' does not say how sets of samples add up (`AbstractLoss.counted`), so its samples "
+            f"cannot be spread over processes. Use 'mse', 'half_mean', 'half_sum', 'cross_entropy' or a function."
+        )
+
     def describe(self) -> dict[str, Any]:
         """What a run folder stores about the loss."""
         return {"loss": self.name, "factor": self.factor, "is_quadratic": self.is_quadratic}
@@ -219,3 +233,7 @@ class SquaredLoss(AbstractLoss):
     def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """sqrt(f) times rows."""
         return rows if self.factor == 1.0 else self.factor**0.5 * rows
+
+    def counted(self, targets: Tensor) -> int | None:
+        """Samples, for the two means."""
+        return None if self.kind == "half_sum" else len(targets)

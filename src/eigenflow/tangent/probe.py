@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.linalg import ModeTracker
+from eigenflow.linalg import ModeTracker, RowSpace
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
@@ -21,6 +21,7 @@ from eigenflow.tangent.measuring import measure_dense, measure_products
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.preconditioner import checked_preconditioner
+from eigenflow.tangent.processes import OneProcess
 from eigenflow.tangent.snapshot import Snapshot
 
 __all__ = ["Probe"]
@@ -70,6 +71,7 @@ class Probe:
             raise ArgumentError(f"`model` must be a torch.nn.Module, but is {type(model).__name__}.")
         if dtype not in (torch.float32, torch.float64):
             raise ArgumentError(f"`dtype` must be torch.float64 or torch.float32, but is {dtype}.")
+        self.processes = OneProcess()
         self.network = Network(model, dtype)
         _require_same_dtype(model, inputs, targets)
         self.memory_budget = _checked_budget(memory_budget)
@@ -92,6 +94,16 @@ class Probe:
     def size(self) -> int:
         """Rows of M: samples * outputs."""
         return len(self.inputs) * self.width
+
+    @property
+    def samples(self) -> int:
+        """Samples of the probe set."""
+        return len(self.inputs)
+
+    @property
+    def space(self) -> RowSpace:
+        """The space of the error, in which M acts."""
+        return RowSpace(self.size, self.inputs.device)
 
     @property
     def width(self) -> int:

@@ -10,7 +10,9 @@ and inner products of rows are summed. Solvers then take the same decisions ever
 numbers everywhere: all calls here and on what is made from it are collective, in the same order on all processes.
 """
 
+import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,11 +21,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.linalg import AbstractRowSpace, SymmetricOperator
+from eigenflow.tangent.loss_names import LossLike
+from eigenflow.tangent.measuring import audit
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
-from eigenflow.tangent.probe import Probe
+from eigenflow.tangent.probe import OPERATOR_TOLERANCE, Probe
+from eigenflow.tangent.processes import ProcessGroup
+from eigenflow.tangent.products import CachedJacobian
 
 __all__ = ["ShardedJacobian", "ShardedProbe", "ShardedSpace"]
 
@@ -53,19 +59,28 @@ class ShardedSpace(AbstractRowSpace):
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "count local"]:
         """This process's part of the same whole rows that one process would draw."""
         whole = torch.randn(count, self.size, generator=generator, dtype=torch.float64)
-        return whole[:, self.start : self.start + self.local_size].to(self.device)
+        return self.part(whole).to(self.device)
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def sum(self, part: Tensor) -> Tensor:
         """Sum over the processes."""
-        tensor = tensor.contiguous()
-        dist.all_reduce(tensor, group=self.group)
-        return tensor
+        part = part.contiguous()
+        dist.all_reduce(part, group=self.group)
+        return part
 
-    def largest(self, value: float) -> float:
-        """Largest over the processes."""
-        found = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
-        return float(found)
+    def whole(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block size"]:
+        """The parts of all processes, one after another, on each of them."""
+        whole = torch.zeros(len(rows), self.size, dtype=rows.dtype, device=self.device)
+        whole[:, self.start : self.start + self.local_size] = rows
+        return self.sum(whole)
+
+    def part(self, whole: Float[Tensor, "block size"]) -> Float[Tensor, "block local"]:
+        """This process's part of whole rows."""
+        return whole[:, self.start : self.start + self.local_size].contiguous()
+
+    def is_any(self, here: bool) -> bool:
+        """Whether it is so on any process."""
+        count = self.sum(torch.tensor([float(here)], dtype=torch.float64, device=self.device))
+        return float(count) > 0
 
 
 class ShardedJacobian:
@@ -88,7 +103,13 @@ class ShardedJacobian:
             gradients = {name: self.space.sum(g) for name, g in self.point.pull(part).items()}
             return vmap(self.point.push)(gradients)
 
-        return self._in_groups(rows, images)
+        found = self._in_groups(rows, images)
+        if self.space.is_any(not bool(torch.isfinite(found).all())):
+            raise NonFiniteError(
+                "A product with the operator M is NaN or infinite on at least one process. The network has diverged "
+                "or holds bad weights: look at the step before."
+            )
+        return found
 
     @torch.no_grad()
     def rate_product(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block local"]:
@@ -111,12 +132,25 @@ class ShardedJacobian:
         return SymmetricOperator(self.product, self.space, 0.5 * torch.finfo(self.point.network.dtype).eps)
 
     def trace(self) -> float | None:
-        """Not known without the rows' norms; estimated from random directions where it is needed."""
-        return None
+        """Tr M, exactly, from each process's own rows; None if some parameters have no layer rule."""
+        return self._traces[0]
 
     def trace_rate(self) -> float | None:
-        """Not known."""
-        return None
+        """Tr Mdot, exactly; None if some parameters have no layer rule."""
+        return self._traces[1]
+
+    @cached_property
+    def _traces(self) -> tuple[float | None, float | None]:
+        def own() -> tuple[float | None, float | None]:
+            jacobian = CachedJacobian(self.point, self.direction)
+            error, _ = audit(self.point, jacobian)
+            if jacobian.uncovered or error > max(OPERATOR_TOLERANCE, 100 * torch.finfo(jacobian.dtype).eps):
+                return None, None
+            return jacobian.trace(), None if self.direction is None else jacobian.trace_rate()
+
+        processes = ProcessGroup(self.space.group)
+        traces, rates = zip(*processes.gathered(processes.each(own)), strict=True)
+        return tuple(None if None in some else sum(some) for some in (traces, rates))  # pyright: ignore
 
     def _pull(self, parameters: Parameters, rows: Tensor) -> dict[str, Tensor]:
         point = self.point
@@ -165,7 +199,7 @@ class ShardedProbe:
         model: nn.Module,
         inputs: Tensor,
         targets: Tensor,
-        loss: Any = "mse",
+        loss: LossLike = "mse",
         *,
         group: Any = None,
         dtype: torch.dtype = torch.float64,
@@ -175,24 +209,40 @@ class ShardedProbe:
                 "A ShardedProbe needs a process group. Call torch.distributed.init_process_group(backend='gloo') "
                 "first, and start the script with torchrun; in one process, use Probe."
             )
+        self.processes = ProcessGroup(group)
         # Before anything that may raise on one process alone and leave the others waiting.
-        samples = _gathered(len(inputs), group)
-        if 0 in samples:
+        self.counts = self.processes.gathered(len(inputs))
+        if 0 in self.counts:
             raise ArgumentError(
-                f"`inputs` must hold at least one sample on every process, but rank {samples.index(0)} of "
-                f"{len(samples)} has none (samples per rank: {samples}). Use fewer processes, or share the samples "
-                f"out evenly."
+                f"`inputs` must hold at least one sample on every process, but rank {self.counts.index(0)} of "
+                f"{len(self.counts)} has none (samples per rank: {self.counts}). Use fewer processes, or share the "
+                f"samples out evenly."
             )
-        self.local = Probe(model, inputs, targets, loss=loss, dtype=dtype)
-        outputs = _gathered(self.local.outputs, group)
+        self.local = self.processes.each(lambda: _whole_probe(model, inputs, targets, loss, dtype))
+        self.processes.require_same(_alike(self.local))
+        outputs = self.processes.gathered(self.local.outputs)
         if len(set(outputs)) > 1:
             raise ArgumentError(
                 f"`model` must return as many outputs on every process, but returns {outputs}, in the order of ranks."
             )
-        _require_same_parameters(self.local, group)
-        self.local.loss = self.local.loss.scaled(len(inputs) / sum(samples))
+        _require_same_parameters(self.local, self.processes)
+        own = self.processes.each(lambda: self.local.loss.counted(self.local.targets))
+        counted = self.processes.gathered(own)
+        self.processes.require_same({"loss": "a sum" if own is None else "a mean"})
+        if own is not None:
+            self.local.loss = self.local.loss.scaled(own / sum(counted))
         self.loss, self.network = self.local.loss, self.local.network
-        self.space = ShardedSpace([count * outputs[0] for count in samples], group, self.local.inputs.device)
+        self.space = ShardedSpace([count * outputs[0] for count in self.counts], group, self.local.inputs.device)
+
+    @property
+    def samples(self) -> int:
+        """Samples of all processes."""
+        return sum(self.counts)
+
+    @property
+    def targets(self) -> Tensor:
+        """Of this process's samples."""
+        return self.local.targets
 
     @property
     def size(self) -> int:
@@ -208,25 +258,69 @@ class ShardedProbe:
         return self.local.at(state)
 
     def jacobian(self, point: TangentPoint, direction: Parameters | None = None) -> ShardedJacobian:
-        """Products over all processes at a point."""
+        """Products over all processes at a point.
+
+        Raises:
+            NonFiniteError: On all processes, if the error of one is not finite.
+        """
+        self.processes.each(lambda: point.error)
         return ShardedJacobian(point, self.space, direction)
 
     def gradient(self, point: TangentPoint) -> dict[str, Tensor]:
         """Gradient of the whole loss."""
         return {name: self.space.sum(g.clone()) for name, g in point.gradient().items()}
 
+    def describe(self) -> dict[str, Any]:
+        """What a run folder stores about the probe; the checksum is that of one process with all samples."""
+        own = self.local.describe()
+        del own["cost"]  # of a dense M, which is not formed here
+        return {
+            **own,
+            "samples": self.samples,
+            "method": "products by automatic differentiation",
+            "samples_by_process": self.counts,
+            "checksum": self._checksum(),
+        }
 
-def _gathered(value: int, group: Any) -> list[int]:
-    found: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(found, value, group=group)
-    return found
+    def _checksum(self) -> str:
+        """Every process's samples pass by all others, so that no process holds more than one part beside its own."""
+        digest, group = hashlib.sha256(), self.processes.group
+        for tensor in (self.local.inputs, self.local.targets):
+            digest.update(str((self.samples, *tensor.shape[1:])).encode())
+            for rank, count in enumerate(self.counts):
+                is_here = rank == dist.get_rank(group)
+                part = tensor.detach().contiguous() if is_here else tensor.new_empty(count, *tensor.shape[1:])
+                dist.broadcast(part, src=rank if group is None else dist.get_global_rank(group, rank), group=group)
+                digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
-def _require_same_parameters(probe: Probe, group: Any) -> None:
+def _whole_probe(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossLike, dtype: torch.dtype) -> Probe:
+    probe = Probe(model, inputs, targets, loss=loss, dtype=dtype)
+    if not probe.loss.is_whole:
+        raise ArgumentError(
+            f"`loss` '{probe.loss.name}' is a sketch, which is not spread over processes. Use Probe in one process, or "
+            f"the loss itself."
+        )
+    return probe
+
+
+def _alike(probe: Probe) -> dict[str, Any]:
+    """What must not differ between processes, as the user knows it."""
+    return {
+        "loss": probe.loss.name,
+        "dtype": str(probe.network.dtype),
+        "inputs.dtype": str(probe.inputs.dtype),
+        "inputs.shape[1:]": tuple(probe.inputs.shape[1:]),
+        "targets.dtype": str(probe.targets.dtype),
+        "targets.shape[1:]": tuple(probe.targets.shape[1:]),
+    }
+
+
+def _require_same_parameters(probe: Probe, processes: ProcessGroup) -> None:
     parameters, _ = probe.state()
     sums = torch.stack([p.double().sum() + p.double().square().sum() for p in parameters.values()]).cpu()
-    others: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(others, sums.tolist(), group=group)
+    others = processes.gathered(sums.tolist())
     for rank, other in enumerate(others):
         differing = [name for name, a, b in zip(parameters, others[0], other, strict=True) if a != b]
         if differing:

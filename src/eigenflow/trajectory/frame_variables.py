@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eigenflow.store import Variable
 from eigenflow.tangent import Probe
+from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.frames import Frame, Frames
 from eigenflow.trajectory.sums import block_sums
 from eigenflow.trajectory.variables import ENERGY, RATE
@@ -27,7 +28,7 @@ DEFAULT_COUPLINGS = 64
 
 @torch.no_grad()
 def frame_variables(
-    probe: Probe,
+    probe: Probe | ShardedProbe,
     now: Frame,
     frames: Frames,
     couplings: Float[Tensor, "modes modes"],
@@ -51,12 +52,13 @@ def frame_variables(
     """
     previous, initial = frames.previous or now, frames.initial or now
     error = error.to(now.vectors)
-    is_whole = len(now.vectors) == now.vectors.shape[1]
-    before = now.vectors @ previous.vectors.to(now.vectors).T
-    since = before if initial is previous else now.vectors @ initial.vectors.to(now.vectors).T
+    space = probe.space
+    is_whole = len(now.vectors) == space.size
+    before = space.inner(now.vectors, previous.vectors.to(now.vectors))
+    since = before if initial is previous else space.inner(now.vectors, initial.vectors.to(now.vectors))
     nothing = torch.zeros(shells, shells, dtype=torch.float64)
-    moved = nothing if frames.previous is None else _shell_overlap(before, now, previous, shells)
-    turned = nothing if frames.initial is None else _shell_overlap(since, now, initial, shells)
+    moved = nothing if frames.previous is None else _shell_overlap(space.size, before, now, previous, shells)
+    turned = nothing if frames.initial is None else _shell_overlap(space.size, since, now, initial, shells)
     variables = _scalars({"frame_time": previous.time, "initial_time": initial.time})
     pair, shell_pair, mode = ("leading", "leading_from"), ("shell", "shell_from"), ("mode",)
     values: dict[str, tuple[tuple[str, ...], Tensor, str, str, bool]] = {
@@ -66,14 +68,14 @@ def frame_variables(
         "shell_overlap_initial": (shell_pair, turned, "1", "||P_a P_b||_F^2, P_b of the first measurement", False),
         "initial_coefficient": (
             mode,
-            initial.vectors[:modes].to(error) @ error,
+            space.inner(initial.vectors[:modes].to(error), error[None])[:, 0],
             "loss^(1/2)",
             "<phi_u of the first measurement, e>",
             True,
         ),
         "sample_energy": (
             mode,
-            _sample_energy(now.vectors[:modes], error, len(probe.inputs)),
+            _sample_energy(probe, now.vectors[:modes], error),
             ENERGY,
             "n sum_i (sum_c phi_u,ic e_ic)^2 over samples i and outputs c (S1)",
             True,
@@ -102,10 +104,11 @@ def _scalars(values: Mapping[str, float]) -> dict[str, Variable]:
     return {name: Variable((), np.asarray(float(value)), *SCALARS[name]) for name, value in values.items()}
 
 
-def _sample_energy(vectors: Tensor, error: Tensor, samples: int) -> Tensor:
+def _sample_energy(probe: Probe | ShardedProbe, vectors: Tensor, error: Tensor) -> Tensor:
     """Each sample's share of g_u, squared: what a batch's noise is made of."""
-    shares = (vectors * error).reshape(len(vectors), samples, -1).sum(2)
-    return samples * shares.square().sum(1)
+    outputs = probe.space.size // probe.samples
+    shares = (vectors * error).reshape(len(vectors), -1, outputs).sum(2)
+    return probe.samples * probe.space.sum(shares.square().sum(1))
 
 
 def _since_start(now: Frame, initial: Frame, squares: Float[Tensor, "now initial"]) -> dict[str, float]:
@@ -121,19 +124,19 @@ def _since_start(now: Frame, initial: Frame, squares: Float[Tensor, "now initial
     }
 
 
-def _alignment(probe: Probe, now: Frame) -> dict[str, float]:
+def _alignment(probe: Probe | ShardedProbe, now: Frame) -> dict[str, float]:
     """How much of M acts along the targets. Other losses than squared ones have none in the space of e."""
     if not probe.loss.is_quadratic:
         return {}
-    target = probe.targets.reshape(-1).to(now.vectors)
-    along = float(now.eigenvalues @ (now.vectors @ target).square())
-    return {"target_alignment": _ratio(along, float(torch.linalg.vector_norm(now.eigenvalues) * (target @ target)))}
+    target = probe.targets.reshape(1, -1).to(now.vectors)
+    along = float(now.eigenvalues @ probe.space.inner(now.vectors, target)[:, 0].square())
+    square = float(probe.space.inner(target, target))
+    return {"target_alignment": _ratio(along, float(torch.linalg.vector_norm(now.eigenvalues)) * square)}
 
 
-def _shell_overlap(overlap: Tensor, now: Frame, then: Frame, shells: int) -> Float[Tensor, "shells shells"]:
+def _shell_overlap(size: int, overlap: Tensor, now: Frame, then: Frame, shells: int) -> Float[Tensor, "shells shells"]:
     """||P_a P_b||_F^2; what no vector of a frame holds belongs to its shell 0, as the ranks of the others require."""
     matrix = block_sums(overlap.cpu().square(), now.shells, then.shells, shells)
-    size = now.vectors.shape[1]
     if len(now.vectors) == len(then.vectors) == size:
         return matrix
     ranks_now, ranks_then = (torch.bincount(frame.shells, minlength=shells).to(matrix) for frame in (now, then))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from eigenflow.store import Variable
 from eigenflow.tangent import Probe, holdout_step
+from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.step import State
 
 __all__ = ["holdout_variables"]
@@ -14,7 +15,7 @@ __all__ = ["holdout_variables"]
 
 @torch.no_grad()
 def holdout_variables(
-    probe: Probe,
+    probe: Probe | ShardedProbe,
     before: State,
     after: State,
     step_size: float,
@@ -34,7 +35,7 @@ def holdout_variables(
         shells: Their shells; what no vector holds is put into shell 0.
         count: Number of shells.
     """
-    if probe.holdout is None:
+    if isinstance(probe, ShardedProbe) or probe.holdout is None:
         return {}
     step = holdout_step(probe, before, after, step_size)
     point = probe.holdout_at(before)

@@ -15,11 +15,17 @@ from eigenflow.core.grid import shell_edges, shell_index
 from eigenflow.linalg import ModeTracker
 from eigenflow.store import Variable
 from eigenflow.tangent import Probe
+from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.frame_variables import DEFAULT_COUPLINGS, frame_variables
 from eigenflow.trajectory.frames import Frame, Frames
 from eigenflow.trajectory.holdout_variables import holdout_variables
 from eigenflow.trajectory.step import State, measure_step
-from eigenflow.trajectory.tracked import TailSettings, measure_tracked_step, mode_couplings
+from eigenflow.trajectory.tracked import (
+    TailSettings,
+    measure_tracked_step,
+    mode_couplings,
+    require_product_dtype,
+)
 from eigenflow.trajectory.tracked_variables import cut_index, shells_of, tracked_variables
 from eigenflow.trajectory.variables import step_variables
 
@@ -43,7 +49,14 @@ class AbstractMethod(ABC):
 
     @abstractmethod
     def variables(
-        self, probe: Probe, before: State, after: State, step_size: float, *, edges: Edges | None, time: float
+        self,
+        probe: Probe | ShardedProbe,
+        before: State,
+        after: State,
+        step_size: float,
+        *,
+        edges: Edges | None,
+        time: float,
     ) -> tuple[dict[str, Variable], Edges]:
         """Measure, and collect the variables; `edges` None lays the shells by the largest eigenvalue."""
 
@@ -52,7 +65,7 @@ class AbstractMethod(ABC):
         """What the header of a run says about it."""
 
     def _frame_variables(
-        self, probe: Probe, frame: Frame, couplings: Tensor, error: Tensor, *, shells: int
+        self, probe: Probe | ShardedProbe, frame: Frame, couplings: Tensor, error: Tensor, *, shells: int
     ) -> dict[str, Variable]:
         """Compare with the frames before, and go on to this one."""
         variables = frame_variables(
@@ -83,9 +96,17 @@ class DenseMethod(AbstractMethod):
         self.modes, self.couplings, self.frames = modes, couplings, Frames()
 
     def variables(
-        self, probe: Probe, before: State, after: State, step_size: float, *, edges: Edges | None, time: float
+        self,
+        probe: Probe | ShardedProbe,
+        before: State,
+        after: State,
+        step_size: float,
+        *,
+        edges: Edges | None,
+        time: float,
     ) -> tuple[dict[str, Variable], Edges]:
         """As in `AbstractMethod`."""
+        assert isinstance(probe, Probe)
         one = measure_step(probe, before, after, step_size)
         values = one.before.eigenvalues.numpy()
         edges = shell_edges(float(values[0])) if edges is None else edges
@@ -125,7 +146,14 @@ class TrackedMethod(AbstractMethod):
         self.tracker = ModeTracker(modes, tolerance=tolerance)
 
     def variables(
-        self, probe: Probe, before: State, after: State, step_size: float, *, edges: Edges | None, time: float
+        self,
+        probe: Probe | ShardedProbe,
+        before: State,
+        after: State,
+        step_size: float,
+        *,
+        edges: Edges | None,
+        time: float,
     ) -> tuple[dict[str, Variable], Edges]:
         """As in `AbstractMethod`."""
         one = measure_tracked_step(
@@ -170,7 +198,7 @@ class TrackedMethod(AbstractMethod):
 
 def make_method(
     name: MethodName,
-    probe: Probe,
+    probe: Probe | ShardedProbe,
     modes: int | None,
     *,
     tail: TailSettings | None = None,
@@ -181,7 +209,8 @@ def make_method(
     """Choose how to measure.
 
     Args:
-        name: "dense", "tracked", or "auto": tracked if `modes` is given and M has more than 4000 rows.
+        name: "dense", "tracked", or "auto": tracked if `modes` is given and M has more than 4000 rows, or its rows are
+            spread over processes.
         probe: What is measured.
         modes: How many of the largest modes; None: all.
         tail: For "tracked".
@@ -190,7 +219,8 @@ def make_method(
         couplings: How many of the modes are stored with all of their couplings; None: 64, or all if they are fewer.
 
     Raises:
-        ArgumentError: For an unknown name, `modes` or `couplings` out of range, or "tracked" without `modes`.
+        ArgumentError: For an unknown name, `modes` or `couplings` out of range, "tracked" without `modes`, or "dense"
+            for a `ShardedProbe`.
     """
     if modes is not None and not 1 <= modes <= probe.size:
         raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
@@ -202,12 +232,19 @@ def make_method(
         raise ArgumentError(
             f"`couplings` must lie in [1, {stored}], the modes that are stored one by one, but is {couplings}."
         )
+    is_spread = isinstance(probe, ShardedProbe)
     if name == "auto":
-        name = "tracked" if modes is not None and probe.size > DENSE_ROWS else "dense"
+        name = "tracked" if is_spread or (modes is not None and probe.size > DENSE_ROWS) else "dense"
+    if is_spread and name == "dense":
+        raise ArgumentError(
+            "`method` must be 'tracked' or 'auto' for a ShardedProbe, but is 'dense': M is formed in one process only. "
+            "Give `modes`, how many to track, or use Probe."
+        )
     if name == "dense":
         return DenseMethod(stored, couplings)
     if modes is None:
         raise ArgumentError(
             f"method='tracked' needs `modes`, how many of the {probe.size} modes to track, for example modes=64."
         )
+    require_product_dtype(probe, product_dtype)
     return TrackedMethod(modes, tail or TailSettings(), tolerance, product_dtype, couplings)

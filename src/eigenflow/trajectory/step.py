@@ -154,7 +154,7 @@ def linear_errors(point: TangentPoint, update: Parameters) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def gradient_identity(probe: Probe, before: State, after: State) -> float:
+def gradient_identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
     """How far an update is from the exact identity r' - r = (average of H J_net along the path) dtheta.
 
     r is the gradient of the loss by the outputs and H its Hessian, formed as B B^T from the root that the operator
@@ -164,6 +164,13 @@ def gradient_identity(probe: Probe, before: State, after: State) -> float:
         The norm of the miss relative to ||r|| + ||H outputs||, the scale of the numbers whose rounding it shows.
         The average is by Gauss-Legendre quadrature, exact for paths that are polynomials of degree 15.
     """
+    squares = probe.processes.each(lambda: _identity_squares(probe, before, after))
+    miss, start, curved = probe.space.sum(squares).sqrt()
+    return _ratio(miss, start + curved)
+
+
+def _identity_squares(probe: Probe | ShardedProbe, before: State, after: State) -> Float[Tensor, " 3"]:
+    """Squared norms of the miss, of r and of H outputs, over this process's samples."""
     old, new = probe.at(before), probe.at(after)
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     start, end = (p.objective.gradient(p.outputs, p.targets) for p in (old, new))
@@ -176,8 +183,7 @@ def gradient_identity(probe: Probe, before: State, after: State) -> float:
         total += float(weight) * point.objective.spread(point.outputs, point.targets, weighed)
     curved = old.objective.weigh(old.outputs, old.targets, old.outputs)
     curved = old.objective.spread(old.outputs, old.targets, curved)
-    scale = torch.linalg.vector_norm(start) + torch.linalg.vector_norm(curved)
-    return _ratio(torch.linalg.vector_norm(end - start - total), scale)
+    return torch.stack([x.square().sum(dtype=torch.float64) for x in (end - start - total, start, curved)])
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

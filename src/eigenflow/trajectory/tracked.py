@@ -36,7 +36,7 @@ from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
 from eigenflow.trajectory.step import gradient_identity, linear_errors, require_whole, step_points
 
-__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step", "mode_couplings"]
+__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step", "mode_couplings", "require_product_dtype"]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -143,7 +143,8 @@ def measure_tracked_step(
     """Measure one update by products with M alone.
 
     Args:
-        probe: The probe that took the states. With a `ShardedProbe` all processes call this together.
+        probe: The probe that took the states. With a `ShardedProbe` all processes call this together, and what fails
+            on one of them is raised on all.
         tracker: Carries the modes from one measurement to the next; it is moved on to the state after the update.
         before: State before the update.
         after: State after it.
@@ -152,23 +153,23 @@ def measure_tracked_step(
         product_dtype: Type of the products with M; None takes the probe's.
 
     Raises:
-        ArgumentError: If the probe's loss is sketched.
+        ArgumentError: If the probe's loss is sketched, or `product_dtype` is given with a `ShardedProbe`.
         NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
     require_whole(probe)
+    require_product_dtype(probe, product_dtype)
     tail = tail or TailSettings()
-    old, new = step_points(probe, before, after)
-    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
-    direction = {name: change / step_size for name, change in update.items()}
+    ends = probe.processes.each(lambda: _ends(probe, before, after))
+    old, new = ends.old, ends.new
+    direction = {name: change / step_size for name, change in ends.update.items()}
     jacobian, operator_error = _jacobian(probe, old, direction, product_dtype)
     operator = jacobian.operator()
     space = operator.space
     first = tracker.update(operator)
     vectors = first.pairs.eigenvectors
 
-    error = old.error.to(torch.float64)
+    error, frozen, linear, error_after = ends.error, ends.frozen, ends.linear, ends.error_after
     gradient = error - step_size * operator.product(error[None])[0]
-    frozen, linear = (row.to(torch.float64) for row in linear_errors(old, update))
     rates = jacobian.rate_product(vectors)
     rate_matrix = space.inner(vectors, rates)
     rate_matrix = 0.5 * (rate_matrix + rate_matrix.T)
@@ -178,11 +179,11 @@ def measure_tracked_step(
     trace_rate = jacobian.trace_rate()
 
     second = tracker.update(_jacobian(probe, new, None, product_dtype)[0].operator())
-    ends = second.pairs.eigenvectors
-    error_after = new.error.to(torch.float64)
-    overlap = space.inner(ends, vectors)
+    moved_vectors = second.pairs.eigenvectors
+    overlap = space.inner(moved_vectors, vectors)
     changes = torch.stack([error_after - error, error_after - gradient, error_after - linear])
     moved, missed, remainder = (float(x) for x in space.inner(changes, changes).diagonal().clamp(min=0).sqrt())
+    losses = space.sum(torch.tensor([old.loss, new.loss], dtype=torch.float64, device=space.device)).tolist()
     return TrackedStep(
         before=first,
         after=second,
@@ -191,8 +192,8 @@ def measure_tracked_step(
         gradient_old=_parts(space, vectors, gradient),
         frozen_old=_parts(space, vectors, frozen),
         linear_old=_parts(space, vectors, linear),
-        linear_new=_parts(space, ends, linear),
-        after_new=_parts(space, ends, error_after),
+        linear_new=_parts(space, moved_vectors, linear),
+        after_new=_parts(space, moved_vectors, error_after),
         overlap=overlap,
         successor=match_modes(overlap),
         rate_matrix=rate_matrix,
@@ -203,12 +204,41 @@ def measure_tracked_step(
         trace=_trace(trace, first.pairs, density),
         trace_rate=trace_rate,
         remainder_norm=remainder,
-        loss=_loss(probe, old),
-        loss_after=_loss(probe, new),
-        identity_residual=_identity(probe, before, after),
+        loss=losses[0],
+        loss_after=losses[1],
+        identity_residual=gradient_identity(probe, before, after),
         operator_error=operator_error,
         flow_residual=missed / moved if moved > 0 else 0.0,
     )
+
+
+def require_product_dtype(probe: Probe | ShardedProbe, product_dtype: torch.dtype | None) -> None:
+    """Refuse a type of products that a sharded probe does not have."""
+    if isinstance(probe, ShardedProbe) and product_dtype not in (None, probe.network.dtype):
+        raise ArgumentError(
+            f"`product_dtype` must be None or the probe's own type, {probe.network.dtype}, with a ShardedProbe, "
+            f"but is {product_dtype}. For cheaper products make it with dtype=torch.float32."
+        )
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """What an update does to this process's own samples; rows in float64."""
+
+    old: TangentPoint
+    new: TangentPoint
+    update: Parameters
+    error: Tensor
+    frozen: Tensor
+    linear: Tensor
+    error_after: Tensor
+
+
+def _ends(probe: Probe | ShardedProbe, before: State, after: State) -> _Ends:
+    old, new = step_points(probe, before, after)
+    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
+    rows = (old.error, *linear_errors(old, update), new.error)
+    return _Ends(old, new, update, *(row.to(torch.float64) for row in rows))
 
 
 def _jacobian(
@@ -223,19 +253,6 @@ def _jacobian(
         return jacobian, error
     jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
     return jacobian, audit(point, jacobian)[0]
-
-
-def _identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
-    if isinstance(probe, ShardedProbe):
-        return probe.space.largest(gradient_identity(probe.local, before, after))
-    return gradient_identity(probe, before, after)
-
-
-def _loss(probe: Probe | ShardedProbe, point: TangentPoint) -> float:
-    """Of all processes' samples."""
-    if not isinstance(probe, ShardedProbe):
-        return point.loss
-    return float(probe.space.sum(torch.tensor([point.loss], dtype=torch.float64, device=probe.space.device)))
 
 
 def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:
