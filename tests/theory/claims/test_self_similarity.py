@@ -110,6 +110,10 @@ def test_exchange_with_unresolved_shells_decides_nothing(transported):
     off = np.abs(moved - moved.transpose(0, 2, 1)).sum((1, 2))
     moved[:, 0, 100] += 10 * off + 1e-3
     rows = rows_of(transported.assign(transfer_matrix=(("step", "shell", "shell_from"), moved)))
-    for key in ("C5.local", "C5.weak"):
+    for key in ("C5.local", "C5.weak", "C5.shift"):
         assert rows[key].verdict == "undecided"
         assert "open shells" in rows[key].reason
+    energy = transported["energy"].copy()
+    energy[:, 0] = 3 * energy.sum("shell")
+    row = rows_of(transported.assign(energy=energy))["C5.collapse"]
+    assert row.verdict == "undecided" and "hold 25% of the energy" in row.reason

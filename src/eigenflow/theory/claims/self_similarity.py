@@ -33,7 +33,7 @@ Row = Callable[[Evidence, str, str], Claim]
 FEW = 6
 # Shell widths that the null distance must reach: from there on neighbours alone would lie well inside the band.
 RESOLVED = 3.0
-# Share of the exchange with open shells above which the rest says little.
+# Share of exchange or energy in the open shells above which the rest says little.
 UNRESOLVED = 0.5
 
 
@@ -168,6 +168,9 @@ def _bound(row: Claim, evidence: Evidence) -> Claim:
 
 def _shift(evidence: Evidence, key: str, statement: str) -> Claim:
     found = log_shift(evidence.budget, seed=evidence.seed)
+    reach = transfer_locality(evidence.budget)
+    if np.median(reach.open_share) > UNRESOLVED:
+        return undecided(key, statement, _unresolved(reach))
     edge = " (an end of the search)" if found.exponent in (EXPONENTS[0], EXPONENTS[-1]) else ""
     told = (
         f"{found.shells:.0f} shells, {len(found.times)} updates; median score of single updates "
@@ -208,6 +211,11 @@ def _exponent(frontier: Frontier) -> str:
 
 def _collapse(evidence: Evidence, key: str, statement: str) -> Claim:
     found = shell_collapse(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+    energy = evidence.budget.energy.values
+    held = float(np.median(energy[:, 1:-1].sum(1) / np.maximum(energy.sum(1), np.finfo(np.float64).tiny)))
+    if held < UNRESOLVED:
+        told = f"the resolved shells hold {held:.0%} of the energy (median); measure all modes, or track more of them"
+        return undecided(key, statement, told)
     return make_row(
         key,
         statement,
