@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.closure import rank_velocities, seed_intervals, shell_velocities, time_intervals
+from eigenflow.transport.closure import (
+    balance_velocities,
+    fit_law,
+    rank_velocities,
+    seed_intervals,
+    shell_velocities,
+    time_intervals,
+)
 from eigenflow.transport.closure.intervals import mode_intervals
 from particles import mode_dataset, particle_budget, self_similar_modes
+from transport.closure.test_residual import ensemble as known_limit
 
 TIMES = np.geomspace(1.0, 1e3, 30)
 C0 = 0.3
@@ -51,6 +59,19 @@ def test_flux_through_edges_gives_the_velocity_on_average():
     # The update is long: its mean velocity over (t, 1.1 t), read at 1.1 t, where 1 / t is 10 % less.
     assert ratio.mean() == pytest.approx(1.1, abs=0.05)
     assert np.std(ratio) < 0.4
+
+
+def test_balance_gives_the_velocity_of_energy_between_measurements():
+    """Evenly spaced modes, w = 0.5 / t: flux over density, to what some 20 modes that cross one by one allow."""
+    _, budget = known_limit(100_000)
+    found = balance_velocities(budget)
+    assert found.is_used.sum() > 500
+    ratio = (found.times[:, None] * found.value / 0.5)[found.is_used]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.02)
+    assert np.quantile(np.abs(ratio - 1), 0.9) < 0.15
+    law = fit_law(found, "power", draws=0)
+    assert law.b == pytest.approx(1.0, abs=0.03)
+    assert law.strength.parameters["p"] == pytest.approx(1.0, abs=0.03)
 
 
 def test_mode_intervals_hold_the_velocity_of_the_density():

@@ -22,5 +22,6 @@ from eigenflow.transport.closure.source import NonlocalSource as NonlocalSource
 from eigenflow.transport.closure.source import nonlocal_source as nonlocal_source
 from eigenflow.transport.closure.velocities import MIN_MODES as MIN_MODES
 from eigenflow.transport.closure.velocities import Velocities as Velocities
+from eigenflow.transport.closure.velocities import balance_velocities as balance_velocities
 from eigenflow.transport.closure.velocities import rank_velocities as rank_velocities
 from eigenflow.transport.closure.velocities import shell_velocities as shell_velocities

@@ -1,4 +1,4 @@
-"""How fast eigenvalues, and the energy that they carry, move in each shell: four measured velocities.
+"""How fast eigenvalues, and the energy that they carry, move in each shell: five measured velocities.
 
 All are logarithmic, w = v / lambda = d ln(lambda) / dt, positive upwards (growth), and none depends on the choice of
 eigenvectors:
@@ -9,6 +9,8 @@ eigenvectors:
   lambda eps the energy per unit ln(lambda), the mean of both sides; drift and rotation together (theory: v_eff);
 - "rank": how far the eigenvalues of equal rank moved between two measurements. That is the velocity with which the
   density of modes flows; it holds all updates in between, so the noise of single minibatches is averaged in it.
+- "balance": v_eff again, with the flux through an edge between two measurements, from what the energies of the shells
+  changed by less what was dissipated; it holds all updates in between too, and modes that cross one by one add up.
 
 The first three belong to single measured updates. Where an update is that of a minibatch, they hold its noise.
 """
@@ -23,18 +25,18 @@ from jaxtyping import Bool, Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.shells import ShellBudget
+from eigenflow.shells.balance import integrated_balance
 
-__all__ = ["Kind", "Velocities", "rank_velocities", "shell_velocities"]
+__all__ = ["Kind", "Velocities", "balance_velocities", "rank_velocities", "shell_velocities"]
 
-Kind = Literal["mode", "energy", "flux", "rank"]
-KINDS = ("mode", "energy", "flux", "rank")
+Kind = Literal["mode", "energy", "flux", "rank", "balance"]
+INSTANT = ("mode", "energy", "flux")
 MIN_MODES = 3  # eigenvalues that a shell needs at a time to have a mean velocity
 MIN_SHELLS = 3
 MIN_TIMES = 6
 MIN_SHARE = 1e-6  # of the energy: what moves less cannot be seen in the loss
-MAX_CONTRAST = (
-    10.0  # of the energy densities on both sides of an edge, beyond which their mean is no density at the edge
-)
+MAX_CONTRAST = 10.0  # of the densities on both sides of an edge; beyond, their mean is no density at the edge
+MAX_DOUBT = 0.1  # of t w, as the quadrature between measurements may miss it
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Velocities:
     """Logarithmic velocities w = v / lambda over times and places (shells, or edges for "flux").
 
     Attributes:
-        kind: Which of the four velocities.
+        kind: Which of the five velocities.
         times: Measured times, all positive.
         centres: Eigenvalue of each place, fixed: centre of the shell, or the edge.
         width: ln of the ratio of a shell's edges.
@@ -93,7 +95,7 @@ def shell_velocities(budget: ShellBudget, kind: Kind = "mode") -> Velocities:
 
     Args:
         budget: As from `shell_budget`.
-        kind: "mode", "energy" or "flux"; for "rank" see `rank_velocities`.
+        kind: "mode", "energy" or "flux"; for the others see `rank_velocities` and `balance_velocities`.
 
     Returns:
         Velocities of the places that hold at least 3 moving eigenvalues (on both sides of an edge) at some time.
@@ -101,10 +103,10 @@ def shell_velocities(budget: ShellBudget, kind: Kind = "mode") -> Velocities:
     Raises:
         ArgumentError: If `kind` is unknown, or fewer than 6 measured times have 3 such shells.
     """
-    if kind not in KINDS[:3]:
+    if kind not in INSTANT:
         raise ArgumentError(
             f"`kind` must be 'mode', 'energy' or 'flux', but is {kind!r}. "
-            f"For 'rank' call rank_velocities(run.modes, budget.edges)."
+            f"For 'rank' call rank_velocities(run.modes, budget.edges), for 'balance' balance_velocities(budget)."
         )
     inner = slice(1, -1)  # the open shells at both ends have no width
     counts, mean = budget.mode_count.values[:, inner], budget.mean_eigenvalue.values[:, inner]
@@ -128,6 +130,45 @@ def shell_velocities(budget: ShellBudget, kind: Kind = "mode") -> Velocities:
     weight = counts if kind == "mode" else share
     is_used = is_full & (speed != 0) & ((weight >= MIN_SHARE) | (kind == "mode"))
     return _checked(kind, times, budget.centres, width, mean, speed * weight, weight, share, is_used)
+
+
+def balance_velocities(budget: ShellBudget) -> Velocities:
+    """Divide the flux through edges between measurements by the energy per unit ln(lambda) there.
+
+    Args:
+        budget: As from `shell_budget`.
+
+    Returns:
+        Velocities at edges with energy in the shells on both sides, in densities that differ by no more than a factor
+        of ten, and with t w known to 0.1 as far as the quadrature between measurements tells.
+
+    Raises:
+        ArgumentError: If fewer than 6 intervals between measurements have 3 such edges.
+    """
+    balance = integrated_balance(budget)
+    start, end = balance.start.values, balance.end.values
+    rows = np.flatnonzero(start > 0)
+    span = np.log(end[rows] / start[rows])[:, None]
+    whole = np.maximum(budget.energy.values.sum(1), np.finfo(np.float64).tiny)
+    widths = np.log(budget.edges[1:] / budget.edges[:-1])
+    width = float(widths.max())
+    density = budget.energy.values[:, 1:-1] / widths
+    middle = 0.5 * (density[:, 1:] + density[:, :-1])
+    low, high = np.minimum(density[:, 1:], density[:, :-1]), np.maximum(density[:, 1:], density[:, :-1])
+    full = budget.mode_count.values[:, 1:-1] >= MIN_MODES
+    is_seen = (low * MAX_CONTRAST >= high) & (middle * width >= MIN_SHARE * whole[:, None])
+    is_seen &= full[:, 1:] & full[:, :-1]
+    carried = 0.5 * (middle[rows] + middle[rows + 1])
+    error = balance.transported_error.transpose("interval", "shell").values[rows]
+    below, above = np.cumsum(error, axis=1), np.cumsum(error[:, ::-1], axis=1)[:, ::-1]
+    doubt = np.minimum(below[:, 1:-2], above[:, 2:-1])
+    is_used = is_seen[rows] & is_seen[rows + 1] & (doubt <= MAX_DOUBT * carried * span)
+    flux = balance.flux.transpose("interval", "edge").values[rows, 1:-1]
+    times, share = (end - start)[rows] / span[:, 0], carried / whole[rows][:, None]
+    edges = budget.edges[1:-1]
+    places = np.broadcast_to(edges, is_used.shape)
+    moved = np.where(is_used, -flux, 0.0) / whole[rows][:, None]
+    return _checked("balance", times, edges, width, places, moved, share, share * width, is_used)
 
 
 def rank_velocities(modes: xr.Dataset, edges: Float[np.ndarray, " edges"]) -> Velocities:
