@@ -133,7 +133,7 @@ def lower_energy(gap, t, error=(-1.0, -2.0)):
     return (vectors[:, 0] @ np.array(error)) ** 2
 
 
-@pytest.mark.parametrize("count", [1, 7, 51])
+@pytest.mark.parametrize("count", [1, 5, 21])
 def test_flux_through_a_crossing_does_not_depend_on_how_sharp_it_is(count):
     """Seen through labels it is all rotation or all drift; through projectors it is one number as the gap closes."""
     found = {}
@@ -150,7 +150,7 @@ def test_flux_through_a_crossing_does_not_depend_on_how_sharp_it_is(count):
         np.testing.assert_allclose(found[gap][1], [[-1.0, 4.0], [1.0, -4.0]], atol=4 * gap * count)
     # Steps longer than the crossing see labels that cross, shorter ones vectors that turn: the split is not a fact.
     assert abs(found[1e-8][0][1] - 3.0) < 5 * 1e-8 * count
-    if count == 51:
+    if count == 21:
         assert abs(found[0.3][0][2] - found[0.3][0][0]) < 1e-12
 
 

@@ -10,7 +10,7 @@ from eigenflow.theory.mode_integration import integrate_modes
 from problems import samples, tanh_net
 
 
-def descent(path, rate, end=1.0, count=11):
+def descent(path, rate, end=0.8, count=9):
     """Full-batch gradient descent, measured at the same times whatever the rate."""
     model, (inputs, targets) = tanh_net(0, hidden=8), samples(0, count=8)
     probe = ef.Probe(model, inputs, targets)
