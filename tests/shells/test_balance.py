@@ -1,8 +1,7 @@
 """The balance between measurements, on systems whose energy is known at any time."""
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +16,20 @@ from synthetic_run import from_modes, measure, power_law_modes, riccati
 LABELS, START = np.array([3.0, 0.8, 0.2, 0.03]), np.array([1.0, -0.7, 0.5, 0.4])
 
 
+class Held(Run):
+    """A run that is not in a folder."""
+
+    def __init__(self, data):
+        self._path = Path("run")
+        self.__dict__["measurements"] = data
+
+    @property
+    def measured_steps(self):
+        return tuple(self.measurements["step"].values.tolist())
+
+
 def budget_of(data, *, shells_per_decade=1):
-    """The budget of a run that is not in a folder."""
-    run = SimpleNamespace(path="run", measured_steps=tuple(data["step"].values), measurements=data)
-    return ef.shell_budget(cast(Run, run), shells_per_decade=shells_per_decade)
+    return ef.shell_budget(Held(data), shells_per_decade=shells_per_decade)
 
 
 def balance_of(path, times, step_size, *, shells_per_decade=1):

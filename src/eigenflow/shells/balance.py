@@ -163,7 +163,7 @@ class _Interval:
     @cached_property
     def weights(self) -> Float[np.ndarray, "intervals 6"]:
         return np.array(
-            [_weights(*ends) for ends in zip(self.x[:-1], self.x[1:], self.lengths, self.updates, strict=True)]
+            [_weights(*ends) for ends in zip(self.x[:-1], self.x[1:], self.lengths, self.updates.tolist(), strict=True)]
         )
 
     def sums(
