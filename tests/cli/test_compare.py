@@ -7,14 +7,30 @@ import pytest
 from typer.testing import CliRunner
 
 from eigenflow.cli.app import app, main
+from eigenflow.report import comparison
 from synthetic_run import power_law_modes, write_run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def analysed_once():
+    """Analysing is tested elsewhere and takes seconds: each folder once."""
+    analyse, kept = comparison.analyse, {}
+
+    def remembered(run):
+        if run.path not in kept:
+            kept[run.path] = analyse(run)
+        return kept[run.path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "analyse", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     for name, rho in (("still", 1.0), ("growing", 1.5)):
-        write_run(folder / name, power_law_modes(20, rho=rho, seed=0), count=20)
+        write_run(folder / name, power_law_modes(20, rho=rho, seed=0), count=16)
     return str(folder / "still"), str(folder / "growing")
 
 

@@ -49,7 +49,7 @@ def test_slopes_of_other_targets(decay, source, loss, head, clock):
 
 
 def check_slopes(decay, source, loss, head, clock):
-    net = ScalarHeadNet(decay, source, head=0.1, modes=60_000)
+    net = ScalarHeadNet(decay, source, head=0.1, modes=30_000)
     if loss is not None:
         times = np.geomspace(150, 1400, 12)
         path = net.flow(times, tolerance=2e-4)
@@ -58,7 +58,7 @@ def check_slopes(decay, source, loss, head, clock):
         assert slope(times, path.loss) == pytest.approx(-net.loss_exponent, rel=0.01)
     times = np.geomspace(300, 3000, 12)
     found = slope(times, net.flow(times, tolerance=2e-4).effective_time)
-    # Beyond 60,000 modes nothing is learned at these times: the published value, from 100,000, to its last digit.
+    # Beyond 30,000 modes nothing is learned at these times: the published value, from 100,000, to its last digit.
     assert found == pytest.approx(clock, abs=1e-3)
     assert found == pytest.approx(net.effective_time_exponent, rel=0.02)
 

@@ -14,12 +14,12 @@ from eigenflow.theory.effective_time import error_clocks, operator_clocks
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
 from eigenflow.trajectory import Recorder
 
-STEPS, RATE = 1500, 0.05
+STEPS, RATE = 1000, 0.05
 
 
 @pytest.fixture(scope="module")
 def net():
-    return ScalarHeadNet(decay=1.5, source=0.4, head=0.5, modes=40)
+    return ScalarHeadNet(decay=1.5, source=0.4, head=0.5, modes=30)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(net, tmp_path_factory):
     probe = Probe(model, inputs, targets, loss="half_sum")
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     path = tmp_path_factory.mktemp("scalar") / "run"
-    with Recorder(path, probe, [int(step) for step in log_steps(STEPS, count=28)]) as recorder:
+    with Recorder(path, probe, [int(step) for step in log_steps(STEPS, count=22)]) as recorder:
         for step in range(STEPS):
             optimizer.zero_grad()
             loss = 0.5 * (model(inputs) - targets).square().sum()
@@ -62,7 +62,7 @@ def test_slow_modes_run_by_the_clock_of_the_head(net, run, path):
 
 
 def test_growth_of_the_clock_is_faster_than_time(run, path):
-    """alpha = 2 / (1 + source) = 1.43 is far away, and 40 modes end it; the local index still passes 1.15."""
+    """alpha = 2 / (1 + source) = 1.43 is far away, and 30 modes end it; the local index still passes 1.15."""
     clocks = error_clocks(run.measurements)
     index = np.gradient(np.log(clocks.common), np.log(clocks.times))
     assert index[:5].mean() == pytest.approx(1.0, abs=0.05) and index.max() > 1.15
