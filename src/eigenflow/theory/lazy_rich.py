@@ -45,8 +45,8 @@ class LazyRich:
         alignment: <M, M0> / (||M|| ||M0||), 1 for an operator that only grows; None if it was not recorded.
         target_alignment: y'My / (||M|| |y|^2); None if it was not recorded.
         flux_share: Of the energy that left its shell up to each time, the share that went to another shell instead of
-            being learned: half of sum |transfer| over itself and the dissipation, both integrated over time from what the
-            measured updates carried: few modes and short updates make it rough.
+            being learned: half of sum |transfer| over itself and the dissipation, both integrated over time from what
+            the measured updates carried: few modes and short updates make it rough.
         drift_share: Share of eigenvalues that cross edges in the transfer, sums of absolute values over all measured
             updates; the rest is rotation. Label-dependent.
     """
