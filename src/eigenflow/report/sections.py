@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from eigenflow.core.errors import EigenflowError
+from eigenflow.report import theory_sections
 from eigenflow.report.drift_figures import strength_figure, velocity_figure
 from eigenflow.report.figures import eigenvalue_figure, forecast_figure, loss_figure
 from eigenflow.report.shell_figures import energy_figure, flux_figure, populated, terms_figure, transfer_figure
@@ -44,7 +46,13 @@ def pictures(analysis: Analysis) -> dict[str, Picture]:
         "strength": _strength,
         "transfer": _transfer,
     }
-    return {key: Picture(key, *make(analysis)) for key, make in makers.items()}
+    found = {key: Picture(key, *make(analysis)) for key, make in makers.items()}
+    for key, of_theory in theory_sections.MAKERS.items():
+        try:
+            found[key] = Picture(key, *of_theory(analysis.evidence))
+        except EigenflowError as error:
+            found[key] = Picture(key, None, str(error))
+    return found
 
 
 def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:

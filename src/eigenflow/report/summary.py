@@ -9,10 +9,10 @@ import numpy as np
 import eigenflow
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import RestForecast, forecast_rest
-from eigenflow.shells import ShellBudget, shell_budget
+from eigenflow.shells import ShellBudget
 from eigenflow.store import Run
-from eigenflow.theory import Claim, claims
-from eigenflow.transport import Closure, fit_closure
+from eigenflow.theory import Claim, Evidence, judge_all
+from eigenflow.transport import Closure
 
 __all__ = ["Analysis", "analyse"]
 
@@ -23,6 +23,7 @@ class Analysis:
 
     Attributes:
         run: The run.
+        evidence: What the claims were judged by; holds what they had computed.
         budget: Its shells, 4 a decade.
         closure: The drift law, or None where the run does not allow a fit.
         claims: Verdicts on the theory's claims.
@@ -32,6 +33,7 @@ class Analysis:
     """
 
     run: Run
+    evidence: Evidence
     budget: ShellBudget
     closure: Closure | None
     claims: list[Claim]
@@ -73,17 +75,18 @@ def analyse(run: Run) -> Analysis:
         RunFolderError: If the run holds no measurement at all.
     """
     start = perf_counter()
-    budget = shell_budget(run)
+    evidence = Evidence(run)
+    budget = evidence.budget
     problems: list[str] = []
     try:
-        closure = fit_closure(budget)
+        closure = evidence.closure
     except ArgumentError as error:
         closure = None
         problems.append(f"drift law: {error}")
     forecasts, missing = forecast_rest(run)
     problems += [f"forecast from {line}" for line in missing]
-    rows = claims(run)
-    return Analysis(run, budget, closure, rows, forecasts, problems, perf_counter() - start)
+    rows = judge_all(evidence)
+    return Analysis(run, evidence, budget, closure, rows, forecasts, problems, perf_counter() - start)
 
 
 def _score(forecast: RestForecast) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from eigenflow.theory.basis_drift import BasisDrift as BasisDrift
 from eigenflow.theory.basis_drift import basis_drift as basis_drift
 from eigenflow.theory.claims import BANDS as BANDS
+from eigenflow.theory.claims import Evidence as Evidence
 from eigenflow.theory.claims import claims as claims
+from eigenflow.theory.claims import judge_all as judge_all
 from eigenflow.theory.limits import LimitForecast as LimitForecast
 from eigenflow.theory.limits import lazy_forecast as lazy_forecast
 from eigenflow.theory.limits import transport_forecast as transport_forecast

@@ -11,7 +11,7 @@ from eigenflow.theory.claims.bands import BANDS as BANDS
 from eigenflow.theory.claims.coarse_graining import coarse_graining
 from eigenflow.theory.claims.drift import drift
 from eigenflow.theory.claims.effective_time import effective_time
-from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.evidence import Evidence as Evidence
 from eigenflow.theory.claims.evolution import evolution
 from eigenflow.theory.claims.exponents import exponents
 from eigenflow.theory.claims.limits import limits
@@ -20,7 +20,7 @@ from eigenflow.theory.claims.rows import attempt
 from eigenflow.theory.claims.self_similarity import self_similarity
 from eigenflow.theory.verdicts import Claim
 
-__all__ = ["BANDS", "claims"]
+__all__ = ["BANDS", "Evidence", "claims", "judge_all"]
 
 _TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
     "C1": ("Exact evolution de/dt = -M(t) e in function space", evolution),
@@ -47,6 +47,10 @@ def claims(run: Run, *, seed: int = 0) -> list[Claim]:
     Raises:
         RunFolderError: If the run holds no measurement.
     """
-    evidence = Evidence(run, seed)
+    return judge_all(Evidence(run, seed))
+
+
+def judge_all(evidence: Evidence) -> list[Claim]:
+    """The rows of `claims`, for a caller that goes on using the evidence."""
     _ = evidence.budget  # a run without shells is refused, not undecided
     return [row for name, (statement, test) in _TESTS.items() for row in attempt(name, statement, test, evidence)]

@@ -1,0 +1,129 @@
+"""The report's pictures of the theory's claims: closure, coupling, self-similarity, effective time, the two limits."""
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from eigenflow.report.closure_figures import forward_figure, source_figure
+from eigenflow.report.coupling_figures import locality_figure, shift_figure
+from eigenflow.report.effective_time_figures import clocks_figure, index_figure
+from eigenflow.report.lazy_rich_figures import limits_figure
+from eigenflow.report.self_similarity_figures import collapse_figure, exponents_figure, frontier_figure
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims.self_similarity import resolved_from
+from eigenflow.theory.effective_time import Clocks, error_clocks, operator_clocks
+from eigenflow.theory.lazy_rich import predict_from_start
+from eigenflow.theory.locality import transfer_locality
+from eigenflow.theory.log_shift import log_shift
+from eigenflow.theory.regular_variation import regular_variation
+from eigenflow.theory.regularity import regularity
+from eigenflow.theory.self_similarity import frontiers, shell_collapse
+from eigenflow.transport.closure import nonlocal_source
+
+__all__ = ["MAKERS"]
+
+Made = tuple[go.Figure | None, str]
+
+
+def _forward(evidence: Evidence) -> Made:
+    test = evidence.forward
+    share, points = test.coverage()
+    band = f" Its bands hold {share:.0%} of {points} later losses (90 % is wanted)." if points else ""
+    return forward_figure(test), (
+        "Each point is a forecast of the whole rest of the run from what was known at that share of its steps; lower "
+        "is better. The closure is the drift law fitted before the cut, solved from the state measured there; lazy, "
+        f"persistence and the power law need no law. {len(test.cuts)} cuts.{band}"
+    )
+
+
+def _source(evidence: Evidence) -> Made:
+    return source_figure(nonlocal_source(evidence.budget, seed=evidence.seed)), (
+        "S is what the transfer matrix carries over shells instead of to the neighbour, averaged over windows of time. "
+        "A closed transport equation needs it to be small beside the flux."
+    )
+
+
+def _locality(evidence: Evidence) -> Made:
+    found = transfer_locality(evidence.budget)
+    return locality_figure(found), (
+        "How far in ln(λ) an update carries energy, beside exchange without regard to distance. "
+        f"{len(found.times)} measured updates, {found.shells_per_decade} shells a decade."
+    )
+
+
+def _shift(evidence: Evidence) -> Made:
+    found = log_shift(evidence.budget, seed=evidence.seed)
+    return shift_figure(found), (
+        "Share of a shell’s energy that goes k shells up or down, one line a shell: a law that is invariant under "
+        f"shifts of ln(λ) puts all lines on one. {found.shells:.0f} shells, {len(found.times)} updates."
+    )
+
+
+def _collapse(evidence: Evidence) -> Made:
+    found = shell_collapse(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+    return collapse_figure(found), (
+        f"Spectra of {len(found.times)} times as measured, left, and scaled by their best two exponents, right. "
+        f"A self-similar solution falls on one curve; here the times miss it by {found.mismatch:.2g} (RMS of the "
+        "logarithm, weighted with energy)."
+    )
+
+
+def _frontier(evidence: Evidence) -> Made:
+    return frontier_figure(frontiers(evidence.data, seed=evidence.seed)), (
+        "Where modes have lost 1/e of their energy, in four coordinates. In λ it falls as 1 / t for every clock; "
+        "what tells is its slope in the initial label, in rank, and as share of the energy."
+    )
+
+
+def _exponents(evidence: Evidence) -> Made:
+    moving = regularity(evidence.data)
+    fixed = regularity(evidence.data, "fixed") if "initial_coefficient" in evidence.data else None
+    return exponents_figure(moving, fixed), (
+        "Exponents of what has not been learned: energy below λ as a power of λ (source), λ as a power of rank "
+        "(capacity). Regularity is preserved if they stay where they were at the start."
+    )
+
+
+def _clocks(evidence: Evidence) -> Made:
+    found = _found_clocks(evidence)
+    unit = "modes" if found.kind == "operator" else "shells"
+    return clocks_figure(found), (
+        f"Lazy-equivalent time of {unit}: equal for all if one effective time says "
+        f"how far each has learned. {len(found.rates)} {unit}; the weighted spread is that of those that learn then."
+    )
+
+
+def _found_clocks(evidence: Evidence) -> Clocks:
+    """Of the error where the run holds it in the first basis, else of the eigenvalues."""
+    return (error_clocks if "initial_coefficient" in evidence.data else operator_clocks)(evidence.data)
+
+
+def _index(evidence: Evidence) -> Made:
+    found = _found_clocks(evidence)
+    kept = found.common > 0
+    variation = regular_variation(found.times[kept], found.common[kept], unit=1.0 / float(found.rates[0]))
+    return index_figure(variation), (
+        "ln[τ(ct) / τ(t)] / ln c for three factors c: they meet and settle if τ = t^α L(t) with L slowly varying. No "
+        "finite range of time can verify that; it can only be rejected."
+    )
+
+
+def _limits(evidence: Evidence) -> Made:
+    return limits_figure(predict_from_start(evidence.data)), (
+        "Loss of the whole run from the first measured state: with its operator frozen (lazy limit), and with the "
+        "eigenvalues as they were measured to move, and nothing else. The second is no forecast: it knows them."
+    )
+
+
+MAKERS: dict[str, Callable[[Evidence], Made]] = {
+    "forward": _forward,
+    "source": _source,
+    "locality": _locality,
+    "shift": _shift,
+    "collapse": _collapse,
+    "frontier": _frontier,
+    "exponents": _exponents,
+    "clocks": _clocks,
+    "index": _index,
+    "limits": _limits,
+}
