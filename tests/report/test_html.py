@@ -98,7 +98,8 @@ def test_claims_are_those_of_the_analysis(analysis, page):
         value = cells[2]["attributes"].get("data-value")  # an undecided row may have no estimate, and shows none
         assert (None if value is None else float(value)) == claim.estimate
         assert claim.verdict.value in cells[4]["text"]
-        assert cells[5]["text"] == claim.reason
+        is_part = "." in claim.claim
+        assert cells[5]["text"] == claim.reason + (f"Would change: {claim.would_change}." if is_part else "")
 
 
 def test_claims_as_a_whole_stand_out_from_their_assertions(page):

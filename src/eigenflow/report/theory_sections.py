@@ -54,8 +54,8 @@ def _locality(evidence: Evidence) -> Made:
 def _shift(evidence: Evidence) -> Made:
     found = log_shift(evidence.budget, seed=evidence.seed)
     return shift_figure(found), (
-        "Share of a shell’s energy that goes k shells up or down, mean and standard deviation over shells: a law that is "
-        f"invariant under shifts of ln(λ) has no spread. {found.shells:.0f} shells, {len(found.times)} updates."
+        "Share of a shell’s energy that goes k shells up or down, mean and standard deviation over shells: a law "
+        f"that is invariant under shifts of ln(λ) has no spread. {found.shells:.0f} shells, {len(found.times)} updates."
     )
 
 
