@@ -99,7 +99,7 @@ def mode_intervals(
 
 
 def time_intervals(
-    velocities: Velocities, *, windows_per_decade: int = 2, draws: int = 200, seed: int = 0
+    velocities: Velocities, *, windows_per_decade: float | int = 2, draws: int = 200, seed: int = 0
 ) -> VelocityIntervals:
     """Average t w over windows of measured times; resample blocks of times in each window.
 

@@ -84,7 +84,7 @@ def closure_residual(
     drift: Drift,
     *,
     modes: xr.Dataset | None = None,
-    windows_per_decade: int = 2,
+    windows_per_decade: float | int = 2,
     seed: int = 0,
 ) -> ClosureResidual:
     """Compare the transport between measurements with that of a drift.
@@ -161,7 +161,7 @@ class _Windows:
     draws: np.ndarray
 
     @classmethod
-    def of(cls, times: np.ndarray, is_seen: np.ndarray, per_decade: float, seed: int) -> "_Windows":
+    def of(cls, times: np.ndarray, is_seen: np.ndarray, per_decade: float | int, seed: int) -> "_Windows":
         window = np.floor(np.log10(times / times[:1]) * per_decade * (1 - 1e-12)).astype(int)
         kept = np.unique(window[is_seen])
         if len(kept) < MIN_WINDOWS:
@@ -225,7 +225,7 @@ def _sampled(modes: xr.Dataset, budget: ShellBudget, drift: Drift, rows: np.ndar
     return gained
 
 
-def residual_order(sizes: Sequence[float], shares: Sequence[float]) -> tuple[float, float]:
+def residual_order(sizes: Sequence[float | int], shares: Sequence[float]) -> tuple[float, float]:
     """Fit share ~ size^order.
 
     Args:

@@ -58,7 +58,7 @@ class NonlocalSource:
 
 
 def nonlocal_source(
-    budget: ShellBudget, *, windows_per_decade: int = 2, draws: int = 200, seed: int = 0
+    budget: ShellBudget, *, windows_per_decade: float | int = 2, draws: int = 200, seed: int = 0
 ) -> NonlocalSource:
     """Split the transfer of a run into flux between neighbouring shells and jumps.
 
