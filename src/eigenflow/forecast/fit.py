@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -69,6 +69,7 @@ class Forecast:
     upper: Points
 
 
+@runtime_checkable
 class Intervals(Protocol):
     """What makes a fit's intervals hold on runs that were not seen: the fitted curves, and more (`study.StudyFit`)."""
 

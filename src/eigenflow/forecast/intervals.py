@@ -18,7 +18,7 @@ the coverage that they had there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,7 @@ TYPICAL_RUN_SD = 7e-4
 Points = Float[np.ndarray, " point"]
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """What an interval needs of a fit."""
 

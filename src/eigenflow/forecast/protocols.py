@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from eigenflow.forecast.curves import Curve, CurveSet
 
@@ -31,6 +31,7 @@ class Split:
     is_same_run: bool
 
 
+@runtime_checkable
 class SplitProtocol(Protocol):
     """A way to split curves."""
 

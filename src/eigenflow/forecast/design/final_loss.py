@@ -5,7 +5,7 @@ Two sources: the transport law of theory.md section 7, in closed form with an ex
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ __all__ = ["FinalLoss", "LawFinalLoss", "TransportFinalLoss"]
 STEP = 1e-5
 
 
+@runtime_checkable
 class FinalLoss(Protocol):
     """Predicted final losses for several draws of a law's parameters."""
 

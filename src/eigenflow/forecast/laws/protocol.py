@@ -8,7 +8,7 @@ curves share and which move with ln(size), and hands every law the parameters of
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -67,6 +67,7 @@ class History:
         return np.concatenate([[0.0], np.cumsum(self.rates)])[self.steps]
 
 
+@runtime_checkable
 class Law(Protocol):
     """A loss law. `prepare` is called once for a curve, `evaluate` at every step of the fit.
 
@@ -105,6 +106,6 @@ class Law(Protocol):
 class ScaledLaw(Protocol):
     """A law whose parameters are in units of the fitted runs."""
 
-    def scaled_to(self, histories: Sequence[History]) -> Self:
+    def scaled_to(self, histories: Sequence[History]) -> Law:
         """Give the law in the units of these runs; called once, before `prepare`."""
         ...
