@@ -1,7 +1,6 @@
 """Intervals on synthetic curves whose truth is known, and what a calibration learns."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out, shipped_calibration
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.error_scale import COMPONENTS, Calibration
+from eigenflow.forecast.fit import Fit
 from eigenflow.forecast.intervals import measure_spread, predict_interval, prior_conflict
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
@@ -210,7 +210,15 @@ def test_calibration_needs_cases_and_the_curves_of_the_fit():
         measure_spread(fit, curves.curves[:1], history, *fit.log_prediction(history), [], is_same_run=False)
 
 
-def _fit_with(distance: float, learned: float) -> SimpleNamespace:
+def _part_of_fit(**attributes) -> Fit:
+    """A fit of which only some is there."""
+    fit = object.__new__(Fit)
+    for name, value in attributes.items():
+        object.__setattr__(fit, name, value)
+    return fit
+
+
+def _fit_with(distance: float, learned: float) -> Fit:
     """A fit as far from the language prior, in its metric, as asked; the data took `learned` of every variance."""
     law, prior = TransportLaw(), learned_prior("language")
     covariates = Covariates.choose(law, [None], [1.0], rate_slopes=())
@@ -218,12 +226,12 @@ def _fit_with(distance: float, learned: float) -> SimpleNamespace:
     values, vectors = np.linalg.eigh(precision)
     theta = mean + vectors[:, -1] * np.sqrt(distance / values[-1])
     covariance = (1 - learned) * np.linalg.pinv(precision)
-    return SimpleNamespace(prior="language", covariates=covariates, theta=theta, covariance=covariance)
+    return _part_of_fit(prior="language", covariates=covariates, theta=theta, covariance=covariance)
 
 
 def test_conflict_with_the_prior_is_distance_over_what_the_prior_expects():
     """Nine parameters have a prior; if the data determine half of each, a distance of 4.5 is what one expects."""
     assert prior_conflict(_fit_with(18.0, 0.5)) == pytest.approx(18.0 / 4.5, rel=1e-6)
     assert prior_conflict(_fit_with(4.0, 0.5)) == 1.0
-    assert prior_conflict(SimpleNamespace(prior=None)) == 1.0
-    assert prior_conflict(SimpleNamespace(prior="my own", covariates=None)) == 1.0
+    assert prior_conflict(_part_of_fit(prior=None)) == 1.0
+    assert prior_conflict(_part_of_fit(prior="my own", covariates=None)) == 1.0

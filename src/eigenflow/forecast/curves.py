@@ -53,8 +53,8 @@ class Curve:
     steps: Int[np.ndarray, " point"]
     losses: Float[np.ndarray, " point"]
     schedule: Schedule
-    size: float | None = None
-    tokens_per_step: float | None = None
+    size: float | int | None = None
+    tokens_per_step: float | int | None = None
     role: str | None = None
     branch: int = 0
     origin: Origin | None = None

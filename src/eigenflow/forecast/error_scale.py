@@ -103,7 +103,7 @@ def blend(
     other: Points,
     size: Points,
     *,
-    count: float | np.ndarray,
+    count: float | int | np.ndarray,
     mean_square: float | np.ndarray,
     knows_size: bool | np.ndarray,
     freedom: float,

@@ -109,8 +109,8 @@ class Fit:
     certificate: Certificate
     curves: tuple[str, ...]
     sizes: tuple[float | None, ...]
-    residuals: tuple[Points, ...]
-    jacobians: tuple[Float[np.ndarray, "point parameter"], ...]
+    residuals: tuple[Float[np.ndarray, " _"], ...]
+    jacobians: tuple[Float[np.ndarray, "_ parameter"], ...]
     prior: str | None
     intervals: Intervals | None = field(default=None, repr=False, compare=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy.stats import median_abs_deviation
 
 from eigenflow.core.errors import ArgumentError
@@ -46,7 +46,7 @@ class RepeatSpread:
     settings: int
 
 
-def noise_floor(steps: Points, losses: Points) -> NoiseFloor:
+def noise_floor(steps: Real[np.ndarray, " point"], losses: Points) -> NoiseFloor:
     """Estimate point noise from the distance of every point to the line through its two neighbours.
 
     White noise of variance s^2 gives that distance the variance s^2 (1 + w^2 + (1 - w)^2), w the neighbour's weight in
@@ -80,7 +80,7 @@ def correlation_length(residuals: Points) -> float:
     return float(min((1 + r) / (1 - r), len(residuals)))
 
 
-def repeat_spread(repeats: Sequence[Sequence[tuple[Points, Points]]]) -> RepeatSpread:
+def repeat_spread(repeats: Sequence[Sequence[tuple[Real[np.ndarray, " _"], Float[np.ndarray, " _"]]]]) -> RepeatSpread:
     """Measure the spread between runs of the same setting.
 
     Args:

@@ -54,7 +54,9 @@ class FittedCurve:
     weights: Points
 
 
-def observation_weights(log_losses: Sequence[Points], sizes: Sequence[float | None], settings: FitSettings) -> list:
+def observation_weights(
+    log_losses: Sequence[Float[np.ndarray, " _"]], sizes: Sequence[float | None], settings: FitSettings
+) -> list:
     """Give the weights of every curve's points; what is left to lose is counted from the lowest loss of its size."""
     lowest: dict[float | None, float] = {}
     for values, size in zip(log_losses, sizes, strict=True):
@@ -96,7 +98,7 @@ class Objective:
             lower[k], upper[k] = float(parameter.to_theta(parameter.lower)), float(parameter.to_theta(parameter.upper))
         return lower, upper
 
-    def parts(self, theta: Theta) -> list[tuple[Points, Float[np.ndarray, "point parameter"]]]:
+    def parts(self, theta: Theta) -> list[tuple[Float[np.ndarray, " _"], Float[np.ndarray, "_ parameter"]]]:
         """Give ln(law) - ln(loss) of every curve, and its derivatives."""
         found = []
         for curve in self.curves:

@@ -35,7 +35,7 @@ def forecast_steps(total: int, warmup: int, every: int, first: int | None) -> St
     return steps if len(steps) and steps[-1] == total else np.append(steps, total)
 
 
-def forecast_nodes(rates: Float[np.ndarray, " update"], steps: Steps) -> Steps:
+def forecast_nodes(rates: Float[np.ndarray, " update"], steps: Steps) -> Int[np.ndarray, " node"]:
     """Choose where to evaluate a law that is wanted at increasing `steps` of a run with these learning rates."""
     if len(steps) <= FEW:
         return steps
@@ -55,7 +55,9 @@ def forecast_nodes(rates: Float[np.ndarray, " update"], steps: Steps) -> Steps:
     return nodes[(nodes >= first) & (nodes <= last)]
 
 
-def interpolated(nodes: Steps, values: Float[np.ndarray, " node"], steps: Steps) -> Float[np.ndarray, " step"]:
+def interpolated(
+    nodes: Int[np.ndarray, " node"], values: Float[np.ndarray, " node"], steps: Steps
+) -> Float[np.ndarray, " step"]:
     """Join values at nodes by monotone cubics."""
     if len(nodes) == len(steps):
         return values

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.noise import correlation_length
@@ -56,8 +56,8 @@ class PooledFit:
     law: Law
     theta: Float[np.ndarray, " free"]
     reference: float | None
-    residuals: tuple[Float[np.ndarray, " point"], ...]
-    jacobians: tuple[Float[np.ndarray, "point free"], ...]
+    residuals: tuple[Float[np.ndarray, " _"], ...]
+    jacobians: tuple[Float[np.ndarray, "_ free"], ...]
     status: FitStatus
     costs: tuple[float, ...]
     cpu_s: float
@@ -88,7 +88,7 @@ def history_of(curve: Curve) -> History:
 
 
 def pooled_fit(
-    curves: Sequence[Curve], law: Law, *, starts: int = 3, rng: np.random.Generator, evaluations: int = 300
+    curves: CurveSet | Sequence[Curve], law: Law, *, starts: int = 3, rng: np.random.Generator, evaluations: int = 300
 ) -> PooledFit:
     """Fit a law to curves that share its parameters.
 

@@ -250,7 +250,7 @@ class Schedule:
             batch = np.concatenate([self.batch, later.batch])
         return type(self)(np.concatenate([self.rates, later.rates]), self.warmup, batch)
 
-    def with_batch(self, sizes: float | Sequence[float], starts: Sequence[int] = (0,)) -> "Schedule":
+    def with_batch(self, sizes: float | Sequence[float | int], starts: Sequence[int] = (0,)) -> "Schedule":
         """The same rates with a batch-size schedule: sizes[j] tokens (or examples) from update starts[j] on."""
         levels, edges = np.atleast_1d(np.asarray(sizes, dtype=np.float64)), np.asarray(starts)
         if levels.shape != edges.shape or edges[0] != 0 or np.any(np.diff(edges) <= 0):

@@ -56,7 +56,9 @@ def test_allocation_of_a_transient_is_the_minimum_on_a_grid():
 def test_interval_of_the_optimum_covers_the_truth_in_repeats():
     """Of 10 noisy tables at least 7 intervals of 90 % hold the true optimum (binomial: p = 0.987)."""
     target = (ALPHA * A / BETA / B * (1e22 / 6) ** BETA) ** (1 / (ALPHA + BETA))
-    plans = [allocate(fit_scaling(isoflop_table(0.003, seed=s), "chinchilla", starts=1), [1e22]) for s in range(10)]
+    plans = [
+        allocate(fit_scaling(isoflop_table(0.003, seed=s), "chinchilla", starts=1), np.array([1e22])) for s in range(10)
+    ]
     assert sum(p.size_lower[0] <= target <= p.size_upper[0] for p in plans) >= 7
 
 

@@ -64,6 +64,6 @@ class MomentumLaw(AbstractSeparableLaw):
         zero = np.zeros_like(value)
         return Shapes(np.stack([zero + 1.0, value, -prepared[1]], axis=1), np.stack([zero, slope, zero], axis=1)[None])
 
-    def typical_shape(self, prepared: Sequence[Float[np.ndarray, "sum point"]]) -> Float[np.ndarray, " shape"]:
+    def typical_shape(self, prepared: Sequence[Float[np.ndarray, "_ _"]]) -> Float[np.ndarray, " shape"]:
         """Square-root decay."""
         return np.array([0.5])

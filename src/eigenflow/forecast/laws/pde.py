@@ -143,7 +143,7 @@ class PdeForm:
 
     def _split(
         self, edges: Float[np.ndarray, " edge"], rates: Float[np.ndarray, " block"]
-    ) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, " block"]]:
+    ) -> tuple[Float[np.ndarray, " fine_edge"], Float[np.ndarray, " fine_block"]]:
         height = np.abs(self.alpha - 1.0) * np.log1p(edges / self.offset)
         counts = np.maximum(np.ceil(np.diff(height) / _SPLIT).astype(int), 1)
         log_age = np.log1p(edges / self.offset)

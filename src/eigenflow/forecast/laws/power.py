@@ -34,7 +34,7 @@ class _Power(AbstractSeparableLaw):
         one = np.ones_like(value)
         return Shapes(np.stack([one, value], axis=1), np.stack([0.0 * one, slope], axis=1)[None])
 
-    def typical_shape(self, prepared: Sequence[Float[np.ndarray, " point"]]) -> Float[np.ndarray, " shape"]:
+    def typical_shape(self, prepared: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, " shape"]:
         """Square-root decay."""
         return np.array([0.5])
 

@@ -95,7 +95,7 @@ class Law(Protocol):
     def start(
         self,
         prepared: Sequence[Any],
-        log_losses: Sequence[Float[np.ndarray, " point"]],
+        log_losses: Sequence[Float[np.ndarray, " _"]],
         rng: np.random.Generator | None,
     ) -> Float[np.ndarray, " parameter"]:
         """Give a well-scaled start for curves of one size: the default without `rng`, a spread one with it."""

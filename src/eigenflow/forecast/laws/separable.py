@@ -92,7 +92,7 @@ class AbstractSeparableLaw(ABC):
     def start(
         self,
         prepared: Sequence[Any],
-        log_losses: Sequence[Float[np.ndarray, " point"]],
+        log_losses: Sequence[Float[np.ndarray, " _"]],
         rng: np.random.Generator | None,
     ) -> Float[np.ndarray, " parameter"]:
         """Take shape parameters (typical, or scattered around that by `rng`), and fit the weights to them."""

@@ -141,7 +141,10 @@ class TransportLaw:
         return log_bias + np.log1p(ratio), gradient / (1.0 + ratio)[:, None]
 
     def start(
-        self, prepared: Sequence[PreparedCurve], log_losses: Sequence[Points], rng: np.random.Generator | None
+        self,
+        prepared: Sequence[PreparedCurve],
+        log_losses: Sequence[Float[np.ndarray, " _"]],
+        rng: np.random.Generator | None,
     ) -> Float[np.ndarray, " parameter"]:
         """Give what is typical of language models, or a draw around it."""
         lowest = float(min(np.min(values) for values in log_losses))

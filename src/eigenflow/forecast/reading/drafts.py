@@ -46,7 +46,7 @@ class Draft:
     size: float | None = None
     size_column: str | None = None
     role: str | None = None
-    tokens_per_step: float | None = None
+    tokens_per_step: float | int | None = None
     peak: float | None = None
 
     @property
@@ -76,7 +76,7 @@ class Draft:
 
 
 def drafts_of(
-    table: LogTable, chosen: Mapping[str, str] | None, tokens_per_step: float | None, notes: list[str]
+    table: LogTable, chosen: Mapping[str, str] | None, tokens_per_step: float | int | None, notes: list[str]
 ) -> list[Draft]:
     """Split a table into runs and check its cells.
 
@@ -102,7 +102,12 @@ def drafts_of(
 
 
 def _draft(
-    table: LogTable, frame: pd.DataFrame, rows: Any, columns: Columns, tokens_per_step: float | None, notes: list[str]
+    table: LogTable,
+    frame: pd.DataFrame,
+    rows: Any,
+    columns: Columns,
+    tokens_per_step: float | int | None,
+    notes: list[str],
 ) -> Draft:
     name = _constant_text(frame, columns.get("curve")) or table.name
     place = f"{table.file}, curve {name!r}" if columns.get("curve") else table.file
@@ -152,7 +157,7 @@ def _draft(
     )
 
 
-def _steps(frame: pd.DataFrame, rows: Any, columns: Columns, place: str, tokens_per_step: float | None) -> Any:
+def _steps(frame: pd.DataFrame, rows: Any, columns: Columns, place: str, tokens_per_step: float | int | None) -> Any:
     name = columns.get("step")
     if name is None:
         if tokens_per_step is None:

@@ -33,7 +33,7 @@ def read_curves(
     exclude: Iterable[str] = (),
     unit: str = "nats",
     warmup: int | None = None,
-    tokens_per_step: float | None = None,
+    tokens_per_step: float | int | None = None,
     keep_spikes: bool = False,
     check_units: bool = True,
 ) -> CurveSet:

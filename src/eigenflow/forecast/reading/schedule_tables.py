@@ -238,7 +238,7 @@ def _as_number(cell: Any, field: str) -> float:
         raise ArgumentError(f"`{field}` must be a number, but is {cell!r}.") from None
 
 
-def _number(values: Mapping[str, Any], field: str, default: float | None = None) -> float:
+def _number(values: Mapping[str, Any], field: str, default: float | int | None = None) -> float | int:
     if field not in values:
         if default is None:
             raise ArgumentError(f"This kind of schedule needs `{FIELDS[field][0]}`, but the cell is empty or missing.")

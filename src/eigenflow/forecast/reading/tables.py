@@ -88,7 +88,7 @@ def read_json_log(path: Path) -> LogTable:
     return _tracker_form(_from_rows(str(path), content, np.arange(1, len(content) + 1), name))
 
 
-def from_metrics(file: str, name: str, metrics: Mapping[str, Iterable[tuple[float, float]]]) -> LogTable:
+def from_metrics(file: str, name: str, metrics: Mapping[str, Iterable[tuple[float | int, float | int]]]) -> LogTable:
     """Make one table of several streams (step, value), each in the order in which it was logged.
 
     A value stands in the row of its own stream; the reader brings losses and learning rates together by step.
