@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -57,22 +58,21 @@ def record(name: str, folder: Path, more: list[str]) -> str:
     return name
 
 
-def verdict_table(folders: dict[str, Path]) -> pd.DataFrame:
-    """One row a run and assertion: verdict, estimate, interval, reason."""
+def read_rows(folders: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    """The claims of every run, as its summary holds them."""
     import eigenflow as ef
 
-    summaries = {name: ef.open_run(folder).summary or {} for name, folder in folders.items()}
-    return pd.DataFrame({"run": name, **row} for name, found in summaries.items() for row in found["claims"])
+    return {name: (ef.open_run(folder).summary or {})["claims"] for name, folder in folders.items()}
 
 
-def draw(folders: dict[str, Path], path: Path) -> None:
+def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """The verdicts of all runs in one picture."""
     import matplotlib.pyplot as plt
 
-    import eigenflow as ef
     from eigenflow.report.claims_picture import plot_claims
+    from eigenflow.theory import Claim
 
-    rows = {name: ef.claims(ef.open_run(folder)) for name, folder in folders.items()}
+    rows = {name: [Claim.from_dict(row) for row in claims] for name, claims in found.items()}
     lines = max(len(found) for found in rows.values())
     figure, ax = plt.subplots(figsize=(2.2 + 0.62 * len(rows), 1.6 + 0.19 * lines), layout="constrained")
     plot_claims(rows, ax=ax)
@@ -98,9 +98,10 @@ def main(out: str, names: list[str] | None = None, more: list[str] | None = None
     print(f"{len(chosen)} runs of 600 operator rows, each some 20 CPU seconds, {processes} at a time", flush=True)
     for name in _recorded(folders, more or [], processes):
         print(f"  {name}: {folders[name] / 'report.html'}", flush=True)
-    table = verdict_table(folders)
+    rows = read_rows(folders)
+    table = pd.DataFrame({"run": name, **row} for name, claims in rows.items() for row in claims)
     table.to_csv(Path(out) / "verdicts.csv", index=False)
-    draw(folders, Path(out) / "verdicts.png")
+    draw(rows, Path(out) / "verdicts.png")
     print(table.pivot_table(index="claim", columns="run", values="verdict", aggfunc="first", sort=False).to_string())
     return table
 

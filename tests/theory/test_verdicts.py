@@ -31,7 +31,9 @@ def test_one_failed_assertion_fails_the_claim():
 
 
 def test_rows_are_plain_json():
-    row = Claim("C1", "s", 1.0, (0.5, 2.0), (None, 3.0), Verdict.SUPPORTED, "r").to_dict()
+    claim = Claim("C1", "s", 1.0, (0.5, 2.0), (None, 3.0), Verdict.SUPPORTED, "r")
+    row = claim.to_dict()
+    assert Claim.from_dict(row) == claim
     assert row == {
         "claim": "C1",
         "statement": "s",

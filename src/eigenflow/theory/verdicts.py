@@ -1,6 +1,6 @@
 """From an estimate, its interval and a band fixed beforehand to a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -39,6 +39,13 @@ class Claim:
     verdict: Verdict
     reason: str
     would_change: str = ""
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "Claim":
+        """The row that `to_dict` wrote, for instance into `summary.json`."""
+        interval, (low, high) = row["interval"], row["band"]
+        known = {"interval": None if interval is None else tuple(interval), "band": (low, high)}
+        return cls(**{**row, **known, "verdict": Verdict(row["verdict"])})
 
     def to_dict(self) -> dict[str, Any]:
         """The row in JSON types; an open end of the band is null."""
