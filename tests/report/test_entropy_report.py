@@ -31,9 +31,9 @@ def analysis(tmp_path_factory):
                 str(name): Variable(tuple(map(str, v.dims)), v.values, "1", str(name))
                 for name, v in one.data_vars.items()
             }
-            energy = Variable((), one["energy"].sum("shell").values, "loss", "total_energy")
+            energy = Variable((), np.asarray(one["energy"].sum("shell").values), "loss", "total_energy")
             curvature = Variable(("shell",), 0.1 * one["energy"].values, "loss", "curvature")
-            loss = Variable((), 0.3 * one["probe_loss"].values, "loss", "probe_loss")
+            loss = Variable((), np.asarray(0.3 * one["probe_loss"].values), "loss", "probe_loss")
             edge = {"edge": Variable(("edge",), data["edge"].values, "1 / time", "edge")}
             added = {"total_energy": energy, "curvature": curvature, "probe_loss": loss}
             writer.append(int(step), {**found, **added}, constants=edge if index == 0 else None)

@@ -54,7 +54,7 @@ def test_lines_and_words_are_those_of_the_direction():
 def test_several_share_one_scale(tmp_path):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    plot_phase_diagrams([phase_diagram(B, P, sign, s) for sign, s in ((-1, 0.4), (1, 0.9))], axes=axes)
+    plot_phase_diagrams([phase_diagram(B, P, sign, s) for sign, s in ((-1, 0.4), (1, 0.9))], axes=list(axes))
     for ax in axes:
         assert ax.images[0].get_clim() == pytest.approx((0.0, 2.7))
     figure.savefig(tmp_path / "phases.png", dpi=60)
