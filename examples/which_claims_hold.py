@@ -31,6 +31,16 @@ def _scaled(width: int, scale: float) -> list[str]:
     return [f"{key}={value}" for key, value in changes.items()]
 
 
+# Rows drawn with their intervals, and whether on a logarithmic axis.
+SHOWN = {
+    "C3.source": False,
+    "C3.forward": False,
+    "C4.sign": False,
+    "C5.collapse": False,
+    "C7.error": True,
+    "C8.equation": True,
+}
+
 _DEEP = ["model.depth=6", "model.width=64", "model.output_scale=0.3", "train.learning_rate=0.1"]
 
 RUNS: dict[str, list[str]] = {
@@ -65,18 +75,24 @@ def read_rows(folders: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     return {name: (ef.open_run(folder).summary or {})["claims"] for name, folder in folders.items()}
 
 
-def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """The verdicts of all runs in one picture."""
+def draw(found: dict[str, list[dict[str, Any]]], out: Path) -> None:
+    """The verdicts of all runs in one picture, and the estimates behind six of them in another."""
     import matplotlib.pyplot as plt
 
-    from eigenflow.report.claims_picture import plot_claims
+    from eigenflow.report.claims_picture import plot_claims, plot_estimates
     from eigenflow.theory import Claim
 
     rows = {name: [Claim.from_dict(row) for row in claims] for name, claims in found.items()}
+    figure, axes = plt.subplots(2, 3, figsize=(15, 1.6 + 0.5 * len(rows)), layout="constrained", sharey=True)
+    for ax, (key, log) in zip(axes.flat, SHOWN.items(), strict=True):
+        plot_estimates(rows, key, ax=ax, log=log)
+        ax.title.set_fontsize(9)
+    figure.savefig(out / "estimates.png", dpi=110)
+    plt.close(figure)
     lines = max(len(found) for found in rows.values())
     figure, ax = plt.subplots(figsize=(2.2 + 0.62 * len(rows), 1.6 + 0.19 * lines), layout="constrained")
     plot_claims(rows, ax=ax)
-    figure.savefig(path, dpi=150)
+    figure.savefig(out / "verdicts.png", dpi=110)
     plt.close(figure)
 
 
@@ -101,7 +117,7 @@ def main(out: str, names: list[str] | None = None, more: list[str] | None = None
     rows = read_rows(folders)
     table = pd.DataFrame({"run": name, **row} for name, claims in rows.items() for row in claims)
     table.to_csv(Path(out) / "verdicts.csv", index=False)
-    draw(rows, Path(out) / "verdicts.png")
+    draw(rows, Path(out))
     print(table.pivot_table(index="claim", columns="run", values="verdict", aggfunc="first", sort=False).to_string())
     return table
 

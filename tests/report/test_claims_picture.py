@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.report.claims_picture import plot_claims
+from eigenflow.report.claims_picture import plot_claims, plot_estimates
 from eigenflow.theory import Claim, Verdict
 
 
@@ -42,3 +42,17 @@ def test_claims_as_a_whole_can_be_left_out(ax):
 def test_no_run(ax):
     with pytest.raises(ArgumentError, match="at least one run"):
         plot_claims({}, ax=ax)
+
+
+def test_estimates_stand_beside_their_intervals(ax):
+    runs = {"a": [row("C7.error", Verdict.SUPPORTED, 0.5)], "b": [row("C7.error", Verdict.UNDECIDED, None)]}
+    plot_estimates(runs, "C7.error", ax=ax)
+    interval, point = ax.lines
+    assert list(interval.get_xdata()) == [0.0, 2.0] and list(point.get_xdata()) == [0.5]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+@pytest.mark.rejects
+def test_no_such_row(ax):
+    with pytest.raises(ArgumentError, match="There are: C1"):
+        plot_estimates({"a": [row("C1", Verdict.SUPPORTED)]}, "C9", ax=ax)

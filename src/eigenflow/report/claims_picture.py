@@ -1,6 +1,7 @@
-"""The verdicts of several runs as a picture: one row an assertion, one column a run."""
+"""The claims of several runs as pictures: all verdicts at once, or one assertion with its intervals."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -8,7 +9,7 @@ from matplotlib.patches import Rectangle
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory import Claim, Verdict
 
-__all__ = ["plot_claims"]
+__all__ = ["plot_claims", "plot_estimates"]
 
 _COLOURS = {Verdict.SUPPORTED: "#9ec9a8", Verdict.CONTRADICTED: "#e6a39a", Verdict.UNDECIDED: "#e9e6df"}
 _INK = "#1d2730"
@@ -62,3 +63,44 @@ def _cell(ax: Axes, column: int, line: int, row: Claim | None) -> None:
 def _legend(ax: Axes) -> None:
     handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=verdict.value) for verdict, colour in _COLOURS.items()]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, frameon=False, fontsize=8)
+
+
+def plot_estimates(runs: Mapping[str, Sequence[Claim]], key: str, *, ax: Axes, log: bool = False) -> Axes:
+    """Draw one assertion's estimate and 90 % interval for each run, and its band as a shade.
+
+    Args:
+        runs: Rows of `claims` by the name of the run, drawn from top to bottom.
+        key: Which assertion or claim, such as "C7.error".
+        ax: Axes to draw into.
+        log: Logarithmic axis; what is not positive is left out.
+
+    Returns:
+        The same axes.
+
+    Raises:
+        ArgumentError: If no run has a row of that name.
+    """
+    found = {name: row for name, rows in runs.items() for row in rows if row.claim == key}
+    if not found:
+        known = sorted({row.claim for rows in runs.values() for row in rows})
+        raise ArgumentError(f"`key` must name a row of the claims, but is {key!r}. There are: {', '.join(known)}.")
+    if log:
+        ax.set_xscale("log")
+    for line, name in enumerate(runs):
+        row = found.get(name)
+        if row is None or row.estimate is None or row.interval is None or (log and row.interval[0] <= 0):
+            continue
+        colour = {Verdict.SUPPORTED: "#2f7d43", Verdict.CONTRADICTED: "#b3372a"}.get(row.verdict, "#77736a")
+        ax.plot(row.interval, [line, line], color=colour, linewidth=2, solid_capstyle="round")
+        ax.plot([row.estimate], [line], "o", color=colour, markersize=5)
+    low, high = next(iter(found.values())).band
+    left, right = ax.get_xlim()
+    if (low, high) != (None, None):
+        ax.axvspan(
+            left if low is None else low, right if high is None else high, color="#dcebdd", zorder=0, linewidth=0
+        )
+        ax.set_xlim(left, right)
+    ax.set_yticks(range(len(runs)), list(runs))
+    ax.set(ylim=(len(runs) - 0.5, -0.5), title=fill(f"{key}: {next(iter(found.values())).statement}", 46))
+    ax.grid(axis="x", alpha=0.3)
+    return ax
