@@ -17,6 +17,7 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=45))
 getattr(module, name)(dist.get_rank(), folder)
+dist.barrier()  # a process that leaves first closes connections that the other still uses
 dist.destroy_process_group()
 """
 
