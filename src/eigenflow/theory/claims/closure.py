@@ -25,6 +25,8 @@ from eigenflow.transport.closure import (
 
 __all__ = ["closure_rows", "law_rows"]
 
+# A residual that falls with a lower power of the shell width than this loses less than 16 % when shells are halved.
+CONVERGING = 0.25
 WIDTHS = (2, 4, 8)  # shells a decade at which the residual is looked at
 PLAIN = ("lazy", "power law")  # forecasts without any equation of transport
 
@@ -108,7 +110,7 @@ def _closure(evidence: Evidence, key: str, statement: str) -> Claim:
         found[width] = closure_residual(budget, drift, modes=modes, seed=evidence.seed)
     flux, transport = found[4].flux, found[4].transport
     order, half = residual_order([1.0 / w for w in WIDTHS], [max(found[w].flux.share, 1e-300) for w in WIDTHS])
-    converges = "it falls with the width" if order - half > 0 else "it does not fall with the width"
+    converges = "it falls with the width" if order - half > CONVERGING else "it does not fall with the width"
     floor, floor_of_shells = ("unknown" if x.floor is None else f"{x.floor:.2g}" for x in (flux, transport))
     told = ", ".join(f"{one.flux.share:.2g} at {width}" for width, one in found.items())
     reason = (
