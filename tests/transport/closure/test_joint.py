@@ -99,6 +99,15 @@ def test_unknown_strength_is_refused():
         fit_law(shell_velocities(budget), "exponential")
 
 
+@pytest.mark.rejects
+@pytest.mark.parametrize("known", [0, 2])
+def test_too_few_times_are_refused(known):
+    _, budget = particles(1.0, -0.3)
+    velocities = shell_velocities(budget).until(TIMES[known] if known else 0.0)
+    with pytest.raises(ArgumentError, match=rf"`velocities` has {known} measured times.*needs 3"):
+        fit_law(velocities)
+
+
 @pytest.mark.parametrize("form", ["power", "fading", "self-similar"])
 def test_integral_of_a_drift_is_that_of_its_strength(form):
     """Against a fine trapezoid in ln(t), good to 1e-6 with 20,000 points over a factor 50."""

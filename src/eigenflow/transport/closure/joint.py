@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices
 from eigenflow.transport.closure.law import Scaled, quantiles
 from eigenflow.transport.closure.strength import Form, Strength, fit_strength
@@ -15,6 +16,7 @@ __all__ = ["DriftLaw", "fit_law"]
 COARSE = np.linspace(-1.0, 4.0, 101)
 NEAR = 10  # grid points on either side of the best exponent that bootstrap draws may reach
 DRAWS = 100
+MIN_FITTED = 3  # measured times; a strength that changes in time takes two
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,15 @@ def fit_law(
 
     Returns:
         The law; its strength can be continued to later times.
+
+    Raises:
+        ArgumentError: If fewer than 3 times were measured, or `strength` is unknown.
     """
+    if len(velocities.times) < MIN_FITTED:
+        raise ArgumentError(
+            f"`velocities` has {len(velocities.times)} measured times; a law of lambda and t needs {MIN_FITTED}. "
+            f"Measure more steps, or cut later."
+        )
     data = Scaled.of(velocities)
     ones = np.ones(len(data.times))
     if b is None:
