@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt tools/make_venv.sh
 run: $(STAMP)  ## Main job: train on handwritten digits, measure, analyse, forecast, report (OUT=folder)
 	$(BIN)/eigenflow run --out "$(OUT)"
 
-test: $(STAMP)  ## The test suite (under five minutes on two cores), and the reading side without torch
+test: $(STAMP)  ## The test suite (seven minutes on two cores), and the reading side without torch
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(READING)
 
