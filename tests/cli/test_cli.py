@@ -121,3 +121,22 @@ def test_existing_folder_is_refused_and_untouched(main_job):
     done = eigenflow("run", *CHANGES, "--out", "out", cwd=folder, code=1)
     assert "out" in done.stderr and "--resume" in done.stderr
     assert {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()} == before
+
+
+def test_claims_table_fits_80_columns(monkeypatch):
+    """The longest names, intervals, bands and verdicts that there are."""
+    from rich.console import Console
+
+    from eigenflow.cli import console
+    from eigenflow.theory import Claim, Verdict
+
+    monkeypatch.setattr(console, "out", Console(width=80))
+    interval = (-1.4e-6, -6.27e-7)
+    row = Claim("C4.alternatives", "s", -6.08e-7, interval, (0.75, 1.25), Verdict.CONTRADICTED, "r")
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        terminal.print(console.claims_table([row]))
+    text = captured.get()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    for part in ("C4.alternatives", "-6.1e-07", "[-1.4e-06, -6.3e-07]", "[0.75, 1.25]", "contradicted"):
+        assert part in text

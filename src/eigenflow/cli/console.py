@@ -34,15 +34,22 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, default=_plain, allow_nan=False, indent=2) + "\n")
 
 
-def number(value: float | None) -> str:
-    """Three significant digits, or a dash."""
-    return "-" if value is None else f"{value:.3g}"
+def number(value: float | None, digits: int = 3) -> str:
+    """A few significant digits, or a dash."""
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def claims_table(rows: "list[Claim]") -> Table:
     """The claims and their assertions, one row each; the statements where the terminal is wide enough."""
     is_wide = out.width >= WIDE
-    table = Table(title="Claims of the theory on this run", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    digits = 3 if is_wide else 2  # the table fits 80 columns
+    table = Table(
+        title="Claims of the theory on this run",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1) if is_wide else (0, 1, 0, 0),
+    )
     table.add_column("claim", no_wrap=True)
     if is_wide:
         table.add_column("statement", ratio=1)
@@ -53,8 +60,9 @@ def claims_table(rows: "list[Claim]") -> Table:
         cells = [f"[bold]{row.claim}[/]" if "." not in row.claim else f"  {row.claim}"]
         if is_wide:
             cells.append(escape(row.statement))
-        interval = "-" if row.interval is None else f"[{number(row.interval[0])}, {number(row.interval[1])}]"
-        cells += [number(row.estimate), escape(interval), escape(_band(row.band))]
+        ends = None if row.interval is None else [number(end, digits) for end in row.interval]
+        interval = "-" if ends is None else f"[{ends[0]}, {ends[1]}]"
+        cells += [number(row.estimate, digits), escape(interval), escape(_band(row.band))]
         table.add_row(*cells, f"[{COLOURS[row.verdict]}]{row.verdict}[/]")
     return table
 
