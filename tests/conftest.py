@@ -38,3 +38,20 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name in MEASURING:
             item.add_marker(pytest.mark.measure)
+
+
+@pytest.fixture(scope="module")
+def analysed_once():
+    """For tests of `compare`: analysing is tested elsewhere and takes seconds, so each folder once."""
+    from eigenflow.report import comparison
+
+    analyse, kept = comparison.analyse, {}
+
+    def remembered(run):
+        if run.path not in kept:
+            kept[run.path] = analyse(run)
+        return kept[run.path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "analyse", remembered)
+        yield

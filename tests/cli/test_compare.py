@@ -7,23 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from eigenflow.cli.app import app, main
-from eigenflow.report import comparison
 from synthetic_run import power_law_modes, write_run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def analysed_once():
-    """Analysing is tested elsewhere and takes seconds: each folder once."""
-    analyse, kept = comparison.analyse, {}
-
-    def remembered(run):
-        if run.path not in kept:
-            kept[run.path] = analyse(run)
-        return kept[run.path]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "analyse", remembered)
-        yield
+pytestmark = pytest.mark.usefixtures("analysed_once")
 
 
 @pytest.fixture(scope="module")

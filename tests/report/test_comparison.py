@@ -9,7 +9,6 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.report import comparison
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from eigenflow.store import RunWriter
@@ -20,19 +19,7 @@ FOLDERS = Path(__file__).parents[1] / "store" / "folders"
 END = 99.9  # the last of 1000 steps of 0.1 begins here
 
 
-@pytest.fixture(scope="module", autouse=True)
-def analysed_once():
-    """Analysing is tested elsewhere and takes seconds: each folder once."""
-    analyse, kept = comparison.analyse, {}
-
-    def remembered(run):
-        if run.path not in kept:
-            kept[run.path] = analyse(run)
-        return kept[run.path]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "analyse", remembered)
-        yield
+pytestmark = pytest.mark.usefixtures("analysed_once")
 
 
 @pytest.fixture(scope="module")
