@@ -4,35 +4,56 @@ The root is the symmetric one, B = H^(1/2), or that times a rotation (`anchored`
 positive semidefinite and r lies in its range. Both can fail: a loss that is not convex in the outputs has an indefinite
 H, and a loss that is straight somewhere (Huber's tails, a hinge) has r outside the range of H. The operator then does
 not explain the gradient, so by default the probe refuses; `defect="drop"` measures the positive part and leaves the
-rest out of e.
+rest out of e. A loss that is straight everywhere has M = 0 and is refused in any case.
 """
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.func import grad, vjp
 
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import ArgumentError, EigenflowError, NonFiniteError
+from eigenflow.tangent.curvature import (
+    BlockRoot,
+    Root,
+    block_root,
+    diagonal_root,
+    root_product,
+    sample_blocks,
+    tolerance,
+    work_bytes,
+)
 from eigenflow.tangent.losses import AbstractLoss
+from eigenflow.tangent.separation import find_reduction, is_separate, outputs_are_separate
 
 __all__ = ["GeneralLoss"]
+
+# Blocks of outputs x outputs a sample that a measurement of an update holds: eigenvectors at both ends, and the frame
+# and the rotations of the root that is carried along; with a derivative also H's, which is put together from slices.
+BLOCKS, BLOCKS_WITH_DRIFT = 6, 8
 
 
 @dataclass(frozen=True)
 class GeneralLoss(AbstractLoss):
-    """A loss given as a function of outputs and targets, such as `binary_cross_entropy_with_logits`.
+    """A loss given as a function of outputs and targets.
 
-    The function must be a sum (or mean) of terms of one sample each. The derivative of the root is exact where H keeps
-    its null space; where an eigenvalue of H reaches zero the root has no derivative, and the part that grows out of
-    the null space is left out. Rates need forward mode through the function's own gradient, which PyTorch lacks for a
-    few fused losses (`huber_loss` in 2.13); written with elementary operations they work.
+    The function must be a sum (or mean) of terms of one sample each. A module is copied, never changed, and its
+    floating-point tensors are converted to the probe's type. The derivative of the root is exact where H keeps its
+    null space; where an eigenvalue of H reaches zero the root has no derivative, and the part that grows out of the
+    null space is left out. All derivatives are taken in reverse mode, so none of the function's operations needs
+    another; three of them must exist for rates, two without.
 
     Attributes:
         function: Maps outputs (in the network's own shape) and targets (as given) to a scalar.
         defect: What to do with negative curvature, and with gradients outside the range of H: "raise" or "drop".
+        is_diagonal: Whether every term takes one output alone, so that H is diagonal; None: found out when the loss
+            is bound, and checked at every instant.
         output_shape: Of the network, without the sample axis.
         reduction: "sum" or "mean" over samples, found out when the loss is bound, or "unknown".
         frame: B^+ at the outputs that the loss is anchored at, or None.
@@ -40,20 +61,31 @@ class GeneralLoss(AbstractLoss):
 
     function: Callable[[Tensor, Tensor], Tensor] | None = None
     defect: Literal["raise", "drop"] = "raise"
+    is_diagonal: bool | None = None
     output_shape: tuple[int, ...] = ()
     reduction: str = "unknown"
     frame: Tensor | None = field(default=None, compare=False, repr=False)
+    # The root at the last outputs, and H's eigenvalues; not part of what the loss is.
+    _last: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise ArgumentError(f"`function` must be callable as function(outputs, targets), but is {self.function!r}.")
         if self.defect not in ("raise", "drop"):
             raise ArgumentError(f"`defect` must be 'raise' or 'drop', but is {self.defect!r}.")
+        if isinstance(self.function, nn.Module) and any(p.requires_grad for p in self.function.parameters()):
+            names = [name for name, p in self.function.named_parameters() if p.requires_grad]
+            raise ArgumentError(
+                f"`loss` '{self.name}' has trainable parameters of its own ({', '.join(names)}), which would be left "
+                f"out of the operator. Make them part of `model`, or freeze them: loss.requires_grad_(False)."
+            )
 
     @property
     def name(self) -> str:
         """The function's own name."""
         function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
         return getattr(function, "__name__", type(function).__name__)
 
     @property
@@ -64,30 +96,41 @@ class GeneralLoss(AbstractLoss):
     def bind(
         self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
     ) -> tuple[AbstractLoss, Tensor]:
-        """Keep the targets as they are; floating-point ones are converted."""
+        """Keep the targets as they are, but for floating-point types; find out how the function is put together."""
         targets = targets.to(dtype) if targets.is_floating_point() else targets
-        bound = replace(self, output_shape=tuple(output_shape[1:]))
-        return replace(bound, reduction=bound._find_reduction(targets, output_shape, dtype)), targets
+        function = _converted(self.function, targets.device, dtype)
+        bound = replace(self, function=function, output_shape=tuple(output_shape[1:]))
+        reduction = find_reduction(bound.gradient, targets, output_shape, dtype)
+        is_diagonal = self.is_diagonal
+        if is_diagonal is None:
+            is_diagonal = outputs_are_separate(bound.gradient, targets, output_shape, dtype)
+        return replace(bound, reduction=reduction, is_diagonal=is_diagonal), targets
 
     @torch.no_grad()
     def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
         """The symmetric root turns against itself where H and its change do not commute; here it is turned back."""
-        return replace(self, frame=self._root_and_inverse(self.hessian(outputs, targets))[1])
+        root = self.root(outputs, targets)
+        return replace(self, frame=root.inverse()) if isinstance(root, BlockRoot) else self
 
     def part(self, samples: slice, of: int) -> AbstractLoss:
         """The same loss on some samples: a mean over them counts each one by the whole number of samples."""
         count = len(range(of)[samples])
-        some = self if self.frame is None else replace(self, frame=self.frame[samples])
+        some = replace(self) if self.frame is None else replace(self, frame=self.frame[samples])
+        if self._last:
+            some._last.update(outputs=self._last["outputs"][samples], root=self._last["root"].part(samples))
+            some._last["values"] = self._last["values"][samples]
         if count == of or self.reduction == "sum":
             return some
         if self.reduction == "mean":
-            return some.scaled(count / of)
+            scaled = replace(some, factor=some.factor * count / of)
+            scaled._last.update(some._last)  # fewer samples, each with the same weight: the same root
+            return scaled
         raise ArgumentError(
             f"`loss` '{self.name}' is neither a plain sum nor a plain mean over samples (weights differ between them), "
             f"so samples cannot be taken in chunks. Allow a larger `memory_budget`, or use fewer samples."
         )
 
-    def counted(self, targets: Tensor) -> int | None:
+    def counted(self, targets: Tensor) -> float | None:
         """Samples, for a mean over them. One sample alone does not tell a mean from a sum."""
         if len(targets) > 1 and self.reduction in ("sum", "mean"):
             return None if self.reduction == "sum" else len(targets)
@@ -98,19 +141,10 @@ class GeneralLoss(AbstractLoss):
         )
         raise ArgumentError(f"`loss` '{self.name}' cannot be spread over processes: {reason}.")
 
-    def _find_reduction(self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype) -> str:
-        """Whether half of the samples alone have the gradients that they have among all: a sum, a mean, or neither."""
-        samples = output_shape[0]
-        half = max(1, samples // 2)
-        outputs = torch.linspace(-1, 1, output_shape.numel(), dtype=dtype, device=targets.device).reshape(samples, -1)
-        try:
-            whole, alone = self.gradient(outputs, targets)[:half], self.gradient(outputs[:half], targets[:half])
-        except (RuntimeError, IndexError, TypeError, ValueError):
-            return "unknown"  # `require_valid` says what is wrong, on the real outputs
-        for name, ratio in (("sum", 1.0), ("mean", samples / half)):
-            if (alone - ratio * whole).norm() <= torch.finfo(dtype).eps ** 0.5 * alone.norm():
-                return name
-        return "unknown"
+    def root_bytes(self, samples: int, outputs: int, itemsize: int, *, drift: bool = False) -> int:
+        """Blocks of outputs x outputs for every sample, or vectors if the Hessian is diagonal."""
+        block = samples * outputs * (1 if self.is_diagonal else outputs) * itemsize
+        return (BLOCKS_WITH_DRIFT if drift else BLOCKS) * block + work_bytes(block)
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The function's value."""
@@ -123,62 +157,68 @@ class GeneralLoss(AbstractLoss):
         return grad(self.value)(outputs, targets)
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Blocks (samples, outputs, outputs): one reverse pass per output for all samples."""
-        samples, width = outputs.shape
-        _, pull_back, *_ = vjp(lambda z: self.gradient(z, targets), outputs)
-        basis = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
-        (rows,) = vmap(pull_back)(basis[:, None, :].expand(width, samples, width))
-        return rows.transpose(0, 1)
+        """Blocks (samples, outputs, outputs), or their diagonals (samples, outputs)."""
+        return self._jacobian(lambda z: self.gradient(z, targets), outputs)
+
+    def hessian_along(self, outputs: Tensor, targets: Tensor, change: Tensor) -> Tensor:
+        """The derivative of the Hessian when the outputs change, by reverse mode alone."""
+
+        def curved(z: Tensor) -> Tensor:
+            return vjp(lambda x: self.gradient(x, targets), z)[1](change)[0]
+
+        try:
+            return self._jacobian(curved, outputs)
+        except RuntimeError as error:
+            if isinstance(error, EigenflowError):
+                raise
+            raise ArgumentError(
+                f"`loss` '{self.name}' cannot be differentiated three times, which rates need ({_first_line(error)}). "
+                f"Write it with elementary operations, or measure without rates: measure(drift=False)."
+            ) from error
+
+    def root(self, outputs: Tensor, targets: Tensor) -> Root:
+        """B. The last one is kept, as long as the outputs stay the same."""
+        return self._root_and_values(outputs, targets)[0]
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """B^+ r, on the range of H."""
-        inverse = self._root_and_inverse(self.hessian(outputs, targets))[1]
-        return (inverse @ self.gradient(outputs, targets)[..., None])[..., 0]
+        return self.root(outputs, targets).inverse_times(self.gradient(outputs, targets))
 
     def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
         """B^T times changes of the outputs."""
-        return (self._root(self.hessian(outputs, targets)).mT @ changes[..., None])[..., 0]
+        return root_product(self, outputs, targets, changes, True)
 
     def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """B times rows."""
-        return (self._root(self.hessian(outputs, targets)) @ rows[..., None])[..., 0]
-
-    def _root(self, H: Tensor) -> Tensor:
-        """B, with its derivative: that of H^(1/2), or the one that carries the frame along, B^+ dB symmetric."""
-        if self.frame is None:
-            return _symmetric_root(H)
-        H0 = H.detach()
-        root, inverse = self._root_and_inverse(H0)
-        return root + 0.5 * (H - H0) @ inverse.mT
-
-    def _root_and_inverse(self, H: Tensor) -> tuple[Tensor, Tensor]:
-        """B and B^+. In the anchored frame B = H^(1/2) R with the rotation R that makes B0^+ B symmetric."""
-        roots, vectors = _root_pairs(H)
-        inverses = torch.where(roots > 0, 1.0 / torch.where(roots > 0, roots, 1.0), 0.0)
-        root, inverse = (vectors @ torch.diag_embed(values) @ vectors.mT for values in (roots, inverses))
-        if self.frame is None:
-            return root, inverse
-        left, _, right = torch.linalg.svd(self.frame @ root)
-        turn = right.mT @ left.mT
-        return root @ turn, turn.mT @ inverse
+        return root_product(self, outputs, targets, rows, False)
 
     @torch.no_grad()
     def require_valid(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse a function that is no scalar or mixes samples; with `defect="raise"`, also H < 0 and r outside it."""
-        self._require_scalar(outputs, targets)
-        self._require_separate(outputs, targets)
+        """Refuse what has no operator.
+
+        That is a function that is no scalar, mixes samples or has no curvature; with `defect="raise"` also H < 0, and
+        gradients outside its range.
+        """
+        self.require_usable(outputs, targets)
+        root, values = self._root_and_values(outputs, targets)
+        r = self.gradient(outputs, targets)
+        if not bool((root.roots > 0).any()):
+            raise ArgumentError(
+                f"`loss` '{self.name}' has no positive curvature by the outputs on any sample (it is straight there, "
+                f"like a distance or the likelihood of log-probabilities), so M = J J^T would be zero. Use a loss that "
+                f"is curved in the outputs: for class scores drop LogSoftmax from the model and pass "
+                f"loss='cross_entropy', for values pass loss='mse'."
+            )
         if self.defect == "drop":
             return
-        H, r = self.hessian(outputs, targets), self.gradient(outputs, targets)
-        values = torch.linalg.eigvalsh(H)
-        is_indefinite = values[:, 0] < -_tolerance(values)[:, 0]
+        is_indefinite = values.amin(1) < -tolerance(values)[:, 0]
         if is_indefinite.any():
             raise ArgumentError(
                 f"`loss` '{self.name}' has a Hessian by the outputs with negative eigenvalues on "
                 f"{int(is_indefinite.sum())} of {len(r)} samples (down to {float(values.min()):.3g}), so it has no "
                 f"real root. Pass GeneralLoss(function, defect='drop') to measure the positive part only."
             )
-        miss = r - self.spread(outputs, targets, self.error(outputs, targets))
+        miss = r - root.times(root.inverse_times(r))
         is_outside = miss.norm(dim=1) > torch.finfo(r.dtype).eps ** 0.5 * r.norm(dim=1)
         if is_outside.any():
             raise ArgumentError(
@@ -187,51 +227,84 @@ class GeneralLoss(AbstractLoss):
                 f"exists. Pass GeneralLoss(function, defect='drop') to leave that part out of e."
             )
 
-    def _require_scalar(self, outputs: Tensor, targets: Tensor) -> None:
+    @torch.no_grad()
+    def require_usable(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse a function that is no scalar, cannot be differentiated twice, or mixes samples."""
         try:
             value = self.value(outputs, targets)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        except Exception as error:
             raise ArgumentError(
                 f"`loss` '{self.name}' cannot be evaluated on outputs of shape {(len(outputs), *self.output_shape)} "
-                f"and targets of shape {tuple(targets.shape)}, dtype {targets.dtype}: {error}"
+                f"and targets of shape {tuple(targets.shape)}, dtype {targets.dtype}: {_first_line(error)}. The probe "
+                f"evaluates in {outputs.dtype}: tensors that the function holds must have that dtype "
+                f"(Probe(..., dtype=...) chooses it)."
             ) from error
-        if value.shape != ():
+        if not isinstance(value, Tensor) or value.shape != ():
+            came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ArgumentError(f"`loss` '{self.name}' must return a scalar, but returns {came}. Use reduction='mean'.")
+        try:
+            separate = is_separate(lambda z: self.gradient(z, targets), outputs, axis=0)
+            alone = not self.is_diagonal or is_separate(lambda z: self.gradient(z, targets), outputs, axis=1)
+        except RuntimeError as error:
             raise ArgumentError(
-                f"`loss` '{self.name}' must return a scalar, but returns shape {tuple(value.shape)}. "
-                f"Use reduction='mean'."
-            )
-
-    def _require_separate(self, outputs: Tensor, targets: Tensor) -> None:
-        """Moving every second sample must not change the gradients of the others."""
-        is_moved = (torch.arange(len(outputs), device=outputs.device) % 2 == 0)[:, None]
-        tangent = torch.ones_like(outputs) * is_moved
-        _, pull_back, *_ = vjp(lambda z: self.gradient(z, targets), outputs)
-        (change,) = pull_back(tangent)
-        if (change * ~is_moved).norm() > torch.finfo(outputs.dtype).eps ** 0.5 * change.norm():
+                f"`loss` '{self.name}' cannot be differentiated twice by the outputs ({_first_line(error)}), so it has "
+                f"no Hessian here. Write it with elementary operations such as exp, log, sum and clamp."
+            ) from error
+        if not separate:
             raise ArgumentError(
                 f"`loss` '{self.name}' couples the outputs of different samples, so its Hessian is not one block per "
                 f"sample. Only sums or means of terms of one sample each can be measured."
             )
+        if not alone:
+            raise ArgumentError(
+                f"`loss` '{self.name}' couples the outputs of a sample here, though not at the values it was tried "
+                f"with, so its Hessian is not diagonal. Pass GeneralLoss(function, is_diagonal=False)."
+            )
+
+    def _jacobian(self, vectors: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
+        if not self.is_diagonal:
+            return sample_blocks(vectors, outputs)
+        _, pull_back, *_ = vjp(vectors, outputs)
+        return pull_back(torch.ones_like(outputs))[0]
+
+    def _root_and_values(self, outputs: Tensor, targets: Tensor) -> tuple[Root, Tensor]:
+        last = self._last
+        is_plain = not is_functorch_wrapped_tensor(outputs)
+        if is_plain and last and last["outputs"].dtype == outputs.dtype and torch.equal(last["outputs"], outputs):
+            return last["root"], last["values"]
+        last.clear()  # before the next one is made: two do not fit where one does
+        hessian = self.hessian(outputs, targets)
+        if is_plain and not bool(torch.isfinite(hessian).all()):
+            raise NonFiniteError(
+                f"`loss` '{self.name}' has a Hessian by the outputs that is NaN or infinite. Outputs lie outside its "
+                f"domain, or at a point where it has no derivative."
+            )
+        if self.is_diagonal:
+            root, values = diagonal_root(hessian), hessian
+        else:
+            root, values = block_root(hessian)
+            root = root if self.frame is None else root.carried(self.frame)
+        if is_plain:
+            last.update(outputs=outputs.detach().clone(), root=root, values=values)
+        return root, values
 
 
-def _tolerance(values: Tensor) -> Tensor:
-    """Eigenvalues below this are zero up to rounding, per sample."""
-    return 100 * values.shape[-1] * torch.finfo(values.dtype).eps * values.abs().amax(-1, keepdim=True)
+def _converted(function: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """A copy whose own floating-point tensors have the probe's type, where they can be found."""
+    if isinstance(function, nn.Module):
+        return copy.deepcopy(function).to(device=device, dtype=dtype)
+    if isinstance(function, functools.partial):
+        held = {
+            name: value.to(device=device, dtype=dtype) if _is_floating(value) else value
+            for name, value in function.keywords.items()
+        }
+        return functools.partial(_converted(function.func, device, dtype), *function.args, **held)
+    return function
 
 
-def _root_pairs(H: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(H)
-    return torch.where(values > _tolerance(values), values, 0.0).sqrt(), vectors
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _symmetric_root(H: Tensor) -> Tensor:
-    """H^(1/2), whose derivative solves Bdot B + B Bdot = Hdot and so exists where eigenvalues of H meet.
-
-    The derivative of `eigh` divides by gaps; here B is a constant plus the solution for H - H0, which is zero.
-    """
-    H0 = H.detach()
-    roots, vectors = _root_pairs(H0)
-    sums = roots[..., :, None] + roots[..., None, :]
-    moved = vectors.mT @ (H - H0) @ vectors
-    moved = torch.where(sums > 0, moved / torch.where(sums > 0, sums, 1.0), 0.0)
-    return vectors @ (torch.diag_embed(roots) + moved) @ vectors.mT
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].rstrip(". ")[:200]

@@ -22,7 +22,7 @@ symmetric, which with B e = r gives de = B^T dz - B^+ dH (B^+)^T e / 2 whatever 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,13 +31,14 @@ from torch import Tensor
 
 from eigenflow.core.errors import ArgumentError, ShapeError
 
-__all__ = ["LOSS_FACTORS", "AbstractLoss", "SquaredLoss", "loss_factor"]
+__all__ = ["LOSS_FACTORS", "AbstractLoss", "SquaredLoss", "flat_targets", "loss_factor"]
 
 # From (samples, outputs) to f in loss = (f / 2) sum (network - targets)^2.
 LOSS_FACTORS: dict[str, Callable[[int, int], float]] = {
     "mse": lambda samples, outputs: 2.0 / (samples * outputs),
     "half_mean": lambda samples, outputs: 1.0 / samples,
     "half_sum": lambda samples, outputs: 1.0,
+    "sum_squares": lambda samples, outputs: 2.0,
 }
 
 
@@ -46,7 +47,8 @@ def loss_factor(loss: str, samples: int, outputs: int) -> float:
 
     Args:
         loss: "mse", the mean over samples and outputs as in `torch.nn.MSELoss`; "half_mean", half
-            the mean over samples of the sum over outputs; "half_sum", half the sum over both.
+            the mean over samples of the sum over outputs; "half_sum", half the sum over both; "sum_squares", the whole
+            sum, as in `torch.nn.MSELoss(reduction="sum")`.
         samples: Number of samples of the probe set.
         outputs: Outputs per sample.
 
@@ -60,7 +62,8 @@ def loss_factor(loss: str, samples: int, outputs: int) -> float:
         names = ", ".join(repr(name) for name in LOSS_FACTORS)
         raise ArgumentError(
             f"`loss` must be one of {names}, but is {loss!r}. 'mse' is torch.nn.MSELoss (mean over samples "
-            f"and outputs), 'half_mean' is 0.5 * ((f - y)**2).sum(1).mean(), 'half_sum' is 0.5 * ((f - y)**2).sum()."
+            f"and outputs), 'half_mean' is 0.5 * ((f - y)**2).sum(1).mean(), 'half_sum' is 0.5 * ((f - y)**2).sum(), "
+            f"'sum_squares' is ((f - y)**2).sum()."
         )
     return LOSS_FACTORS[loss](samples, outputs)
 
@@ -73,7 +76,7 @@ class AbstractLoss(ABC):
         factor: The loss's own normalisation; for squared losses the f of e = sqrt(f) (network - targets).
     """
 
-    factor: float = 1.0
+    factor: float = field(default=1.0, kw_only=True)
 
     @property
     @abstractmethod
@@ -137,9 +140,42 @@ class AbstractLoss(ABC):
         """Raise where B or e does not exist; a no-op for losses that are convex everywhere."""
         del outputs, targets
 
+    def require_usable(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> None:
+        """Raise what can be said when a probe is made, whatever the outputs will be later; a no-op by default."""
+        del outputs, targets
+
     def width(self, outputs: int) -> int:
         """Entries of the error per sample."""
         return outputs
+
+    def root_bytes(self, samples: int, outputs: int, itemsize: int, *, drift: bool = False) -> int:
+        """Bytes that products with B hold beyond their arguments and results; 0 for roots in closed form.
+
+        Args:
+            samples: Taken at once.
+            outputs: Per sample.
+            itemsize: Bytes a number.
+            drift: Whether the root is differentiated too.
+        """
+        del samples, outputs, itemsize, drift
+        return 0
+
+    def require_memory(self, samples: int, outputs: int, itemsize: int, budget: int, *, drift: bool) -> None:
+        """Refuse, before anything is made, a root that does not fit; arguments as for `root_bytes`.
+
+        Raises:
+            ArgumentError: With the number of bytes, and what would make it fit.
+        """
+        needed = self.root_bytes(samples, outputs, itemsize, drift=drift)
+        if needed > budget:
+            fits = int(budget / needed * samples)
+            fewer = f"Use at most {fits} of the {samples} samples, " if fits > 0 else "Use fewer outputs a sample, "
+            raise ArgumentError(
+                f"`loss` '{self.name}' is known by its Hessian only, {samples} blocks of {outputs:,} x {outputs:,} "
+                f"outputs, with which a measurement holds about {needed:,} bytes; {budget:,} are allowed. {fewer}a "
+                f"larger `memory_budget`, or a loss whose root has a closed form: 'cross_entropy', 'mse', or one of "
+                f"torch.nn such as CrossEntropyLoss(...) and BCEWithLogitsLoss(...), as an object, not in a function."
+            )
 
     def anchored(self, outputs: Float[Tensor, "samples outputs"], targets: Tensor) -> "AbstractLoss":
         """The same loss with the frame of its root carried along from given outputs, at which the root stays as it is.
@@ -159,8 +195,8 @@ class AbstractLoss(ABC):
         """The same loss times a number, as for a part of a larger set of samples."""
         return replace(self, factor=self.factor * ratio)
 
-    def counted(self, targets: Tensor) -> int | None:
-        """Over how many terms of these targets the bound loss is a mean, or None if it is a plain sum.
+    def counted(self, targets: Tensor) -> float | None:
+        """Over how many terms of these targets (or what sum of weights) the bound loss is a mean; None: a plain sum.
 
         It says how the losses of two sets of samples make that of both together.
 
@@ -180,9 +216,15 @@ class AbstractLoss(ABC):
 
 @dataclass(frozen=True)
 class SquaredLoss(AbstractLoss):
-    """(f / 2) sum (network - targets)^2, where `kind` says what f is; see `loss_factor`."""
+    """(f / 2) sum (network - targets)^2, where `kind` says what f is; see `loss_factor`.
+
+    Attributes:
+        kind: A name of `LOSS_FACTORS`.
+        is_exact: Whether targets must have the very shape of the outputs, as where PyTorch would broadcast them.
+    """
 
     kind: str = "mse"
+    is_exact: bool = False
 
     @property
     def name(self) -> str:
@@ -202,16 +244,11 @@ class SquaredLoss(AbstractLoss):
             raise ArgumentError(
                 f"`{name}` must be floating-point values with the shape of the network's outputs for loss "
                 f"{self.kind!r}, but has dtype {targets.dtype}. For class labels, pass loss='cross_entropy', or "
-                f"torch.nn.functional.one_hot(labels).to(outputs' dtype)."
+                f"torch.nn.functional.one_hot(labels).to(outputs' dtype); for numbers, {name}.to(outputs' dtype)."
             )
         samples = output_shape[0] if output_shape else 1
         outputs = output_shape.numel() // samples
-        flat = targets.reshape(len(targets), -1).to(dtype)
-        if flat.shape != (samples, outputs):
-            raise ShapeError(
-                f"`{name}` must have the shape of the network's outputs, {(samples, outputs)} (samples, outputs), "
-                f"but has {tuple(flat.shape)}."
-            )
+        flat = flat_targets(targets, output_shape, name, is_exact=self.is_exact).to(dtype)
         return replace(self, factor=loss_factor(self.kind, samples, outputs)), flat
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -234,6 +271,32 @@ class SquaredLoss(AbstractLoss):
         """sqrt(f) times rows."""
         return rows if self.factor == 1.0 else self.factor**0.5 * rows
 
-    def counted(self, targets: Tensor) -> int | None:
-        """Samples, for the two means."""
-        return None if self.kind == "half_sum" else len(targets)
+    def counted(self, targets: Tensor) -> float | None:
+        """Samples, for the means."""
+        return None if self.kind in ("half_sum", "sum_squares") else len(targets)
+
+
+def flat_targets(targets: Tensor, output_shape: torch.Size, name: str, *, is_exact: bool) -> Tensor:
+    """Bring targets with one value for every output to (samples, outputs).
+
+    Args:
+        targets: As the user gave them.
+        output_shape: Of the network's outputs, sample axis first.
+        name: Of the argument, for messages.
+        is_exact: Whether axes of length one and flattened outputs are refused too.
+
+    Raises:
+        ShapeError: If the shapes differ otherwise.
+    """
+    flat = targets.reshape(len(targets), -1)
+    if targets.shape == output_shape:
+        return flat
+    one_shape, other_shape = (tuple(n for n in shape if n != 1) for shape in (targets.shape, output_shape))
+    is_same = targets.ndim == 2 or len(output_shape) == 2 or one_shape == other_shape
+    if not is_exact and is_same and flat.shape == (len(targets), output_shape[1:].numel()):
+        return flat
+    hint = f" Reshape them: {name}.reshape({tuple(output_shape)})." if targets.numel() == output_shape.numel() else ""
+    raise ShapeError(
+        f"`{name}` must have the shape of the network's outputs, {tuple(output_shape)}, but has "
+        f"{tuple(targets.shape)}.{hint}"
+    )
