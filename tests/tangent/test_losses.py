@@ -38,7 +38,7 @@ def case(kind, seed=0):
     loss, targets, function = {
         "labels": ("cross_entropy", labels, functional.cross_entropy),
         "probabilities": ("cross_entropy", soft, functional.cross_entropy),
-        "through its Hessian": (functional.cross_entropy, labels, functional.cross_entropy),
+        "through its Hessian": (GeneralLoss(functional.cross_entropy), labels, functional.cross_entropy),
         "binary": (
             functional.binary_cross_entropy_with_logits,
             (signs + 1) / 2,
@@ -216,7 +216,7 @@ def test_straight_parts_of_a_loss_can_be_dropped():
     """Huber's tails have H = 0 and r != 0: with 'drop' the operator is that of the samples in the quadratic part."""
     model, (inputs, targets) = tanh_net(0), samples(0)
     targets = targets * 3
-    probe = ef.Probe(model, inputs, targets, loss=GeneralLoss(function=functional.huber_loss, defect="drop"))
+    probe = ef.Probe(model, inputs, targets, loss=GeneralLoss(functional.huber_loss, defect="drop"))
     inside = ((model(inputs) - targets).detach().abs() < 1).reshape(-1).double()
     assert 0 < float(inside.sum()) < probe.size
     expected = inside[:, None] * oracle.kernel(model, inputs, 1 / probe.size) * inside
@@ -255,12 +255,20 @@ class TestRejects:
             self.probe(torch.full((6,), -100))
 
     def test_single_logit(self):
-        with pytest.raises(ShapeError, match=r"at least two classes.*binary_cross_entropy_with_logits"):
+        with pytest.raises(ShapeError, match=r"at least two classes.*loss=torch.nn.BCEWithLogitsLoss\(\)"):
             ef.Probe(tanh_net(0, outputs=1), samples(0)[0], torch.zeros(6).long(), loss="cross_entropy")
 
     def test_straight_loss(self):
-        with pytest.raises(ArgumentError, match=r"outside the range of its Hessian.*defect='drop'"):
-            self.probe(torch.full((6, CLASSES), 9.0).double(), loss=functional.huber_loss).at().error  # noqa: B018
+        targets = torch.zeros(6, CLASSES).double()
+        targets[:2] = 9.0
+        for loss in (GeneralLoss(functional.huber_loss), lambda z, y: functional.huber_loss(z, y)):
+            with pytest.raises(ArgumentError, match=r"outside the range of its Hessian on \d of 6.*defect='drop'"):
+                self.probe(targets, loss=loss).at().error  # noqa: B018
+
+    def test_loss_that_is_straight_everywhere(self):
+        loss = GeneralLoss(functional.l1_loss, defect="drop")
+        with pytest.raises(ArgumentError, match=r"no positive curvature.*M = J J\^T would be zero.*loss='mse'"):
+            self.probe(torch.zeros(6, CLASSES).double(), loss=loss).at().error  # noqa: B018
 
     def test_loss_that_is_not_convex(self):
         def wavy(z, y):
@@ -282,7 +290,7 @@ class TestRejects:
 
     def test_weights_that_forbid_chunks(self):
         weight = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-        loss = nn.CrossEntropyLoss(weight=weight)
+        loss = GeneralLoss(nn.CrossEntropyLoss(weight=weight))
         probe = self.probe(torch.tensor([0, 1, 2, 3, 0, 1]), loss=loss)
         point = probe.at()
         with pytest.raises(ArgumentError, match=r"neither a plain sum nor a plain mean.*memory_budget"):

@@ -24,15 +24,22 @@ its small e as far as log p itself does. A sample that is sure and wrong has e =
 exp(margin / 2) although r stays bounded and the loss grows only like the margin: the energy then says little
 about the loss, so follow both. Beyond a margin of about 1400 (float64; 170 in float32) e overflows, and the probe
 raises. A class that no sample has enters e through sqrt(p) alone.
+
+Weights and smoothing. Class weights w and smoothed targets make a position's loss -sum(a log p), a_c = w_c y_c >= 0.
+With its sum s and y = a / s this is s times the above: r = s (p - y), H = s (diag(p) - p p^T), B and e times sqrt(s).
+A position that is left out has s = 0. What a mean divides by is PyTorch's: the weights of the labels, without
+smoothing; for probabilities the number of positions.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.errors import ArgumentError
+from eigenflow.tangent.class_axis import find_class_axis, one_hot, probabilities
 from eigenflow.tangent.losses import AbstractLoss
 
 __all__ = ["IGNORED_LABEL", "CrossEntropyLoss"]
@@ -43,23 +50,50 @@ IGNORED_LABEL = -100
 
 @dataclass(frozen=True)
 class CrossEntropyLoss(AbstractLoss):
-    """Mean over positions of -sum(y log softmax(z)); classes lie on the last axis of the network's outputs.
+    """Mean (or sum) over positions of -sum(w y log softmax(z)), equal to `torch.nn.CrossEntropyLoss`.
 
-    Targets are class labels (integers, one for every position of the outputs; -100 leaves a position out), or
-    probabilities with the shape of the outputs.
+    Targets are class labels (integers, one for every position of the outputs), or probabilities with the shape of the
+    outputs. Bound targets are w y, in the order of the outputs.
 
     Attributes:
-        classes: Length of the last axis of the outputs.
+        class_axis: Axis of the network's outputs with the classes, samples counted as axis 0; None: the axis that the
+            targets fit, and axis 1 if they fit both that and the last (which warns).
+        weight: One weight >= 0 for each class, in any floating-point type, or None.
+        label_smoothing: Share of every target that is spread evenly over the classes.
+        ignore_index: Label of positions that do not count.
+        reduction: "mean", or "sum".
+        classes: Number of classes, when bound.
+        stride: Outputs from one class to the next, when bound.
+        count: What the mean divides by, when bound.
         anchor: log p, flattened like the outputs, at which the frame of the root is fixed; None: it moves with q.
     """
 
+    class_axis: int | None = None
+    weight: Tensor | None = field(default=None, compare=False, repr=False)
+    label_smoothing: float = 0.0
+    ignore_index: int = IGNORED_LABEL
+    reduction: Literal["mean", "sum"] = "mean"
     classes: int = 0
+    stride: int = 1
+    count: float = 1.0
     anchor: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.label_smoothing <= 1.0:
+            raise ArgumentError(f"`label_smoothing` must lie in [0, 1], but is {self.label_smoothing}.")
+        if self.reduction not in ("mean", "sum"):
+            raise ArgumentError(f"`reduction` must be 'mean' or 'sum', but is {self.reduction!r}.")
 
     @property
     def name(self) -> str:
-        """cross_entropy."""
-        return "cross_entropy"
+        """cross_entropy, and what makes it differ from the plain mean."""
+        kinds = {
+            "class weights": self.weight is not None,
+            f"label smoothing {self.label_smoothing:g}": self.label_smoothing > 0,
+            "sum": self.reduction == "sum",
+        }
+        told = ", ".join(kind for kind, is_there in kinds.items() if is_there)
+        return f"cross_entropy ({told})" if told else "cross_entropy"
 
     @property
     def is_quadratic(self) -> bool:
@@ -69,56 +103,77 @@ class CrossEntropyLoss(AbstractLoss):
     def bind(
         self, targets: Tensor, output_shape: torch.Size, dtype: torch.dtype, name: str
     ) -> tuple[AbstractLoss, Tensor]:
-        """Turn labels into probabilities, flattened like the outputs; an ignored position has none."""
-        if len(output_shape) < 2 or output_shape[-1] < 2:
-            raise ShapeError(
-                f"loss='cross_entropy' needs outputs with at least two classes on the last axis, but the network "
-                f"returns {tuple(output_shape)}. For one logit, pass a callable: "
-                f"loss=torch.nn.functional.binary_cross_entropy_with_logits."
-            )
-        classes = output_shape[-1]
+        """Turn targets into weighted probabilities, flattened like the outputs; an ignored position has none."""
+        axis = find_class_axis(targets, output_shape, self.class_axis, name)
+        classes = output_shape[axis]
+        weights = self._class_weights(classes, targets.device)
         if targets.is_floating_point():
-            probabilities = _checked_probabilities(targets, output_shape, name)
+            if self.ignore_index >= 0:
+                raise ArgumentError(
+                    f"`ignore_index` {self.ignore_index} has no meaning for probabilities, as in PyTorch. Leave it "
+                    f"out, or pass class labels."
+                )
+            y = probabilities(targets, output_shape, axis, name)
+            count = float(y[..., 0].numel())
         else:
-            probabilities = _one_hot(targets, output_shape, name)
-        positions = int((probabilities.sum(-1) > 0).sum())
-        if positions == 0:
-            raise ArgumentError(f"`{name}` must have at least one label that is not {IGNORED_LABEL}.")
-        flat = probabilities.to(dtype).reshape(len(targets), -1)
-        return replace(self, factor=1.0 / positions, classes=classes), flat
+            y, is_kept = one_hot(targets, output_shape, axis, self.ignore_index, name)
+            y = y * is_kept[..., None]
+            count = float((y * weights).sum())
+        y = y + self.label_smoothing * (1.0 / classes - y) * (y.sum(-1, keepdim=True) > 0)
+        y = y * weights
+        if count == 0 or not bool((y > 0).any()):
+            raise ArgumentError(
+                f"`{name}` must have at least one label that is not {self.ignore_index} and has a weight above 0."
+            )
+        flat = y.to(dtype).movedim(-1, axis).reshape(len(targets), -1)
+        factor = 1.0 / count if self.reduction == "mean" else 1.0
+        stride = output_shape[axis + 1 :].numel()
+        return replace(self, factor=factor, classes=classes, stride=stride, count=count), flat
+
+    def _class_weights(self, classes: int, device: torch.device) -> Tensor:
+        if self.weight is None:
+            return torch.ones(classes, dtype=torch.float64, device=device)
+        weights = self.weight.detach().to(device=device, dtype=torch.float64)
+        if weights.shape != (classes,) or not bool(((weights >= 0) & torch.isfinite(weights)).all()):
+            raise ArgumentError(
+                f"`weight` must hold one finite weight >= 0 for each of the {classes} classes, but has shape "
+                f"{tuple(weights.shape)} and values from {float(weights.min()):.3g} to {float(weights.max()):.3g}. "
+                f"`class_axis` says on which axis of the outputs the classes lie."
+            )
+        return weights
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean of -sum(y log p)."""
-        log_p, y = self._split(outputs).log_softmax(-1), self._split(targets)
-        return -self.factor * torch.where(y > 0, y * log_p, 0.0).sum()
+        """-f sum(w y log p)."""
+        log_p, weighted = self._split(outputs).log_softmax(-1), self._split(targets)
+        return -self.factor * torch.where(weighted > 0, weighted * log_p, 0.0).sum()
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """f (p - y)."""
-        log_p, y = self._split(outputs).log_softmax(-1), self._split(targets)
-        return (self.factor * _miss(log_p, y) * _counts(y)).reshape(outputs.shape)
+        """f s (p - y)."""
+        log_p, (y, s) = self._split(outputs).log_softmax(-1), self._targets(targets)
+        return self._join(self.factor * s * _miss(log_p, y), outputs)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """sqrt(f) (p - y) / sqrt(p)."""
-        log_p, y = self._split(outputs).log_softmax(-1), self._split(targets)
+        """sqrt(f s) (p - y) / sqrt(p)."""
+        log_p, (y, s) = self._split(outputs).log_softmax(-1), self._targets(targets)
         # Where y = 0 the quotient is sqrt(p), also for p that underflows.
         is_target = y > 0
         safe = torch.where(is_target, log_p, 0.0)
         error = torch.where(is_target, _miss(safe, y) * torch.exp(-0.5 * safe), torch.exp(0.5 * log_p))
         error = self._carried(error, log_p)
-        return (self.factor**0.5 * error * _counts(y)).reshape(outputs.shape)
+        return self._join((self.factor * s).sqrt() * error, outputs)
 
     def weigh(self, outputs: Tensor, targets: Tensor, changes: Tensor) -> Tensor:
         """B^T v = q (v - p . v); v is counted from its value at the likeliest class, so that nothing cancels."""
-        log_p, root_f = self._root(outputs, targets)
+        log_p, root_s = self._root(outputs, targets)
         v = self._split(changes)
         top = log_p.argmax(-1, keepdim=True)
         v = v - torch.take_along_dim(v, top.expand(*v.shape[:-1], 1), -1)
         v = v - (torch.exp(log_p) * v).sum(-1, keepdim=True)
-        return (root_f * self._carried(torch.exp(0.5 * log_p) * v, log_p)).reshape(changes.shape)
+        return self._join(root_s * self._carried(torch.exp(0.5 * log_p) * v, log_p), changes)
 
     def spread(self, outputs: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """B u = q u - p (q . u); its sum is zero, which gives the likeliest class without cancellation."""
-        log_p, root_f = self._root(outputs, targets)
+        log_p, root_s = self._root(outputs, targets)
         u, q = self._split(rows), torch.exp(0.5 * log_p)
         if self.anchor is not None:
             q0 = self._anchor_root()
@@ -128,16 +183,17 @@ class CrossEntropyLoss(AbstractLoss):
         is_top = functional.one_hot(log_p.argmax(-1), self.classes).to(torch.bool)
         others = torch.where(is_top, 0.0, spread)
         spread = torch.where(is_top, -others.sum(-1, keepdim=True), spread)
-        return (root_f * spread).reshape(rows.shape)
+        return self._join(root_s * spread, rows)
 
     def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
         """Fix the frame at these outputs."""
         del targets
-        return replace(self, anchor=self._split(outputs.detach()).log_softmax(-1).reshape(outputs.shape))
+        return replace(self, anchor=self._join(self._split(outputs.detach()).log_softmax(-1), outputs))
 
-    def counted(self, targets: Tensor) -> int | None:
-        """Positions that are not ignored."""
-        return int((self._split(targets).sum(-1) > 0).sum())
+    def counted(self, targets: Tensor) -> float | None:
+        """Positions that are not ignored, or the weights of their labels."""
+        del targets
+        return self.count if self.reduction == "mean" else None
 
     def part(self, samples: slice, of: int) -> AbstractLoss:
         """The frame of some samples."""
@@ -157,64 +213,27 @@ class CrossEntropyLoss(AbstractLoss):
         return torch.exp(0.5 * self._split(self.anchor))
 
     def _root(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return self._split(outputs).log_softmax(-1), self.factor**0.5 * _counts(self._split(targets))
+        """log p, and sqrt(f s)."""
+        s = self._split(targets).sum(-1, keepdim=True)
+        return self._split(outputs).log_softmax(-1), (self.factor * s).sqrt()
+
+    def _targets(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """y, which sums to one, and s; zeros for positions that are left out."""
+        weighted = self._split(targets)
+        s = weighted.sum(-1, keepdim=True)
+        return weighted / torch.where(s > 0, s, 1.0), s
 
     def _split(self, tensor: Tensor) -> Tensor:
-        return tensor.reshape(*tensor.shape[:-1], -1, self.classes)
+        """(..., outputs) as (..., positions, classes)."""
+        if self.stride == 1:
+            return tensor.reshape(*tensor.shape[:-1], -1, self.classes)
+        return tensor.reshape(*tensor.shape[:-1], -1, self.classes, self.stride).movedim(-2, -1)
+
+    def _join(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Back to the order and the shape of outputs."""
+        return (tensor if self.stride == 1 else tensor.movedim(-1, -2)).reshape(like.shape)
 
 
 def _miss(log_p: Tensor, y: Tensor) -> Tensor:
     """p - y, accurate also where both are close to one."""
     return torch.where(y < 0.5, torch.exp(log_p) - y, torch.expm1(log_p) + (1.0 - y))
-
-
-def _counts(y: Tensor) -> Tensor:
-    """1 for positions that count, 0 for ignored ones."""
-    return (y.sum(-1, keepdim=True) > 0).to(y.dtype)
-
-
-def _one_hot(labels: Tensor, output_shape: torch.Size, name: str) -> Tensor:
-    classes = output_shape[-1]
-    if labels.dtype == torch.bool or labels.is_complex():
-        raise ArgumentError(f"`{name}` must hold class labels as integers, but has dtype {labels.dtype}.")
-    positions = (
-        labels.reshape(len(labels), *output_shape[1:-1]) if labels.numel() == output_shape[:-1].numel() else None
-    )
-    if positions is None:
-        raise ShapeError(
-            f"`{name}` must hold one label for every position of the outputs, shape {tuple(output_shape[:-1])}, but "
-            f"has {tuple(labels.shape)}. The network returns {tuple(output_shape)} with the classes on the last axis; "
-            f"for probabilities, pass floating-point targets of that shape."
-        )
-    is_kept = positions != IGNORED_LABEL
-    is_bad = is_kept & ((positions < 0) | (positions >= classes))
-    if is_bad.any():
-        worst = int(positions[is_bad][0])
-        raise ArgumentError(
-            f"`{name}` must hold class labels in [0, {classes - 1}] (the outputs' last axis has {classes} classes), "
-            f"but has {int(is_bad.sum())} outside, the first {worst}. Use {IGNORED_LABEL} for positions to leave out."
-        )
-    one_hot = functional.one_hot(torch.where(is_kept, positions, 0).long(), classes)
-    return one_hot.to(torch.float64) * is_kept[..., None]
-
-
-def _checked_probabilities(targets: Tensor, output_shape: torch.Size, name: str) -> Tensor:
-    if targets.shape != output_shape:
-        hint = f" Class labels must be integers: {name}.long()." if targets.numel() == output_shape[:-1].numel() else ""
-        raise ShapeError(
-            f"`{name}` must be probabilities with the shape of the outputs, {tuple(output_shape)}, or integer class "
-            f"labels of shape {tuple(output_shape[:-1])}, but has dtype {targets.dtype} and shape "
-            f"{tuple(targets.shape)}.{hint}"
-        )
-    if not torch.isfinite(targets).all():
-        raise NonFiniteError(f"`{name}` must be finite probabilities. Remove or repair those samples.")
-    sums = targets.sum(-1)
-    tolerance = 100 * targets.shape[-1] * torch.finfo(targets.dtype).eps
-    if (targets < 0).any() or ((sums - 1).abs() > tolerance).any():
-        raise ArgumentError(
-            f"`{name}` must be probabilities, >= 0 with sum 1 over the classes (last axis), but the smallest is "
-            f"{float(targets.min()):.3g} and the sums lie in [{float(sums.min()):.6g}, {float(sums.max()):.6g}]. "
-            f"For class labels, pass integers."
-        )
-    probabilities = targets.to(torch.float64)
-    return probabilities / probabilities.sum(-1, keepdim=True)

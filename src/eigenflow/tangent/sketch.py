@@ -31,6 +31,7 @@ def sketched(
     count: int | None = None,
     generator: torch.Generator | None = None,
     chosen: Sequence[int] | None = None,
+    class_axis: int | None = None,
 ) -> "SketchedLoss":
     """See a loss through fewer outputs a sample.
 
@@ -39,6 +40,7 @@ def sketched(
         count: Random projections a sample; needs `generator`.
         generator: Draws the random signs, once, when the probe is made.
         chosen: Numbers of the outputs to keep instead (classes; or position * classes + class for sequences).
+        class_axis: As for `Probe`.
 
     Raises:
         ArgumentError: Unless exactly one of `count` and `chosen` is given.
@@ -50,7 +52,10 @@ def sketched(
     if chosen is not None and (len(chosen) == 0 or len(set(chosen)) != len(chosen) or min(chosen) < 0):
         raise ArgumentError(f"`chosen` must hold different output numbers >= 0, but is {list(chosen)[:8]}.")
     return SketchedLoss(
-        base=make_loss(loss), count=count or len(chosen or ()), generator=generator, chosen=tuple(chosen or ())
+        base=make_loss(loss, class_axis),
+        count=count or len(chosen or ()),
+        generator=generator,
+        chosen=tuple(chosen or ()),
     )
 
 
@@ -139,6 +144,14 @@ class SketchedLoss(AbstractLoss):
     def require_valid(self, outputs: Tensor, targets: Tensor) -> None:
         """As for the loss itself."""
         self.base.require_valid(outputs, targets)
+
+    def require_usable(self, outputs: Tensor, targets: Tensor) -> None:
+        """As for the loss itself."""
+        self.base.require_usable(outputs, targets)
+
+    def root_bytes(self, samples: int, outputs: int, itemsize: int, *, drift: bool = False) -> int:
+        """As for the loss itself: a sketch is one of its root."""
+        return self.base.root_bytes(samples, outputs, itemsize, drift=drift)
 
     def anchored(self, outputs: Tensor, targets: Tensor) -> AbstractLoss:
         """The same sketch of the anchored loss."""
