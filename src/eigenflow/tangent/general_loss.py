@@ -250,12 +250,12 @@ class GeneralLoss(AbstractLoss):
                 f"`loss` '{self.name}' cannot be differentiated twice by the outputs ({_first_line(error)}), so it has "
                 f"no Hessian here. Write it with elementary operations such as exp, log, sum and clamp."
             ) from error
-        if not separate:
+        if separate is False:
             raise ArgumentError(
                 f"`loss` '{self.name}' couples the outputs of different samples, so its Hessian is not one block per "
                 f"sample. Only sums or means of terms of one sample each can be measured."
             )
-        if not alone:
+        if alone is False:
             raise ArgumentError(
                 f"`loss` '{self.name}' couples the outputs of a sample here, though not at the values it was tried "
                 f"with, so its Hessian is not diagonal. Pass GeneralLoss(function, is_diagonal=False)."

@@ -44,6 +44,8 @@ class AbstractPointwiseLoss(AbstractLoss):
     """
 
     title: ClassVar[str] = ""
+    # Whether phi'' > 0 wherever phi' != 0, though rounding may show zero far out, where e overflows.
+    is_curved: ClassVar[bool] = False
 
     reduction: Literal["mean", "sum"] = "mean"
     defect: Literal["raise", "drop"] = "raise"
@@ -126,6 +128,8 @@ class AbstractPointwiseLoss(AbstractLoss):
 
     def require_valid(self, outputs: Tensor, targets: Tensor) -> None:
         """Refuse straight parts: all of the loss in any case, some of it unless they are dropped."""
+        if self.is_curved:
+            return
         weighs = torch.ones_like(outputs) if self.weight is None else self.weight.expand_as(outputs)
         bends = (self.bend(outputs, targets) > 0) & (weighs > 0)
         if not bool(bends.any()):
@@ -189,6 +193,7 @@ class BinaryLogitLoss(AbstractPointwiseLoss):
     """
 
     title = "binary_cross_entropy_with_logits"
+    is_curved = True
 
     pos_weight: Tensor | None = field(default=None, compare=False, repr=False)
 
@@ -246,6 +251,7 @@ class SoftMarginLoss(AbstractPointwiseLoss):
     """phi = softplus(-y z), as in `torch.nn.SoftMarginLoss`; targets are -1 and 1, or any numbers."""
 
     title = "soft_margin_loss"
+    is_curved = True
 
     def term(self, z: Tensor, y: Tensor) -> Tensor:
         """softplus(-y z)."""

@@ -12,11 +12,12 @@ __all__ = ["find_reduction", "is_separate", "outputs_are_separate"]
 SUBSETS = 6
 
 
-def is_separate(field: Callable[[Tensor], Tensor], outputs: Tensor, axis: int) -> bool:
+def is_separate(field: Callable[[Tensor], Tensor], outputs: Tensor, axis: int) -> bool | None:
     """Whether the field's entries at one index of an axis depend on the outputs at that index alone.
 
     Any two indices differ in a binary digit, so moving the indices with a digit set shows, digit by digit, whether the
     others answer. Between samples rounding is allowed for, between outputs nothing is: zeros of such a field are exact.
+    None where the answer is not finite.
     """
     length = outputs.shape[axis]
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +29,9 @@ def is_separate(field: Callable[[Tensor], Tensor], outputs: Tensor, axis: int) -
         is_moved = ((indices >> digit) & 1).bool()
         is_moved = is_moved[:, None] if axis == 0 else is_moved[None]
         (change,) = pull_back(directions * is_moved)
-        if not bool((change * ~is_moved).norm() <= allowed * change.norm()):
+        if not bool(torch.isfinite(change).all()):
+            return None
+        if bool((change * ~is_moved).norm() > allowed * change.norm()):
             return False
     return True
 
@@ -47,7 +50,7 @@ def outputs_are_separate(
                 found.append(is_separate(lambda z: gradient(z, targets), outputs, axis=1))
         except Exception:
             return False  # `require_usable` says what is wrong, on the real outputs
-    return bool(found) and all(found)
+    return bool(found) and all(one is True for one in found)
 
 
 def find_reduction(
