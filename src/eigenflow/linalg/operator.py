@@ -39,6 +39,11 @@ class AbstractRowSpace(ABC):
     def sum(self, part: Tensor) -> Tensor:
         """Sum of a tensor over the processes that share the rows. May be done in place."""
 
+    def is_all(self, here: bool) -> bool:
+        """Whether it is so on every process."""
+        missing = self.sum(torch.tensor([float(not here)], dtype=torch.float64, device=self.device))
+        return float(missing) == 0
+
     @abstractmethod
     def whole(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block size"]:
         """The parts of all processes, one after another."""

@@ -1,58 +1,57 @@
 """Checks of what the user passes to a probe, each with the remedy in its message."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, NonFiniteError, ShapeError
+from eigenflow.tangent.failures import model_error
 from eigenflow.tangent.network import Network, Parameters
+from eigenflow.tangent.samples import Inputs, checked_inputs, named_tensors, require_samples
 
 __all__ = ["checked_outputs", "checked_pair"]
 
 
-def checked_pair(inputs: Tensor, targets: Tensor, names: tuple[str, str], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def checked_pair(inputs: Any, targets: Tensor, names: tuple[str, str], dtype: torch.dtype) -> tuple[Inputs, Tensor]:
     """Check one pair of inputs and targets and convert floating-point inputs to `dtype`."""
-    for name, tensor in zip(names, (inputs, targets), strict=True):
-        if not isinstance(tensor, Tensor):
-            raise ArgumentError(
-                f"`{name}` must be a torch.Tensor, but is {type(tensor).__name__}. Convert it with torch.as_tensor."
-            )
-        if tensor.ndim == 0 or len(tensor) == 0:
-            raise ShapeError(
-                f"`{name}` must have at least one sample on its first axis, but has shape {tuple(tensor.shape)}."
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise NonFiniteError(
-                f"`{name}` must be finite, but has {bad} NaN or infinite value(s). Remove or repair those samples."
-            )
-    if len(inputs) != len(targets):
+    found = checked_inputs(inputs, names[0], dtype)
+    require_samples(targets, names[1])
+    if len(found) != len(targets):
         raise ShapeError(
             f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have "
-            f"{len(inputs)} and {len(targets)}."
+            f"{len(found)} and {len(targets)}."
         )
-    return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets
+    return found, targets
 
 
 def checked_outputs(
     network: Network,
     parameters: Parameters,
     rest: Parameters,
-    inputs: Tensor,
+    inputs: Inputs,
     check_determinism: bool,
 ) -> torch.Size:
     """Evaluate the network on the probe set, check finiteness and repeatability; returns the outputs' own shape."""
     with torch.no_grad():
         try:
+            network.note_written(parameters, rest, inputs)
             outputs = network.apply_unflattened(parameters, rest, inputs)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            if isinstance(error, EigenflowError):
-                raise
-            raise ArgumentError(
-                f"`model` cannot be evaluated on `inputs` of shape {tuple(inputs.shape)} and dtype {inputs.dtype}: "
-                f"{error}. Pass samples as the model's forward takes them, sample axis first."
-            ) from error
-        again = network.apply_unflattened(parameters, rest, inputs) if check_determinism else outputs
-    if outputs.shape[:1] != inputs.shape[:1]:
+            with _other_random_numbers():
+                again = network.apply_unflattened(parameters, rest, inputs) if check_determinism else outputs
+        except EigenflowError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(
+                f"{path} of shape {tuple(t.shape)} and dtype {t.dtype}" for path, t in named_tensors(inputs, "inputs")
+            )
+            task = f"be evaluated on {shapes}"
+            raise model_error(error, network.model, task, network.dtype, ArgumentError) from error
+    if outputs.shape[:1] != (len(inputs),):
         raise ShapeError(
             f"`model` must return one row of outputs a sample: for {len(inputs)} samples it returns shape "
             f"{tuple(outputs.shape)}."
@@ -68,3 +67,18 @@ def checked_outputs(
             "Switch random layers off with model.eval(), or pass check_determinism=False if you know better."
         )
     return outputs.shape
+
+
+@contextmanager
+def _other_random_numbers() -> Iterator[None]:
+    """Every evaluation starts from the same random state, so a layer that draws shows only from another one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(torch.initial_seed() % 2**31 + 1)
+        state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - what a forward pass may draw from
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numbers)  # noqa: NPY002

@@ -15,11 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.tangent.explicit import FactorRows, full_rows, sample_rows
-from eigenflow.tangent.groups import Group, find_groups, record_factors
+from eigenflow.tangent.groups import Group, find_groups, first_axis, record_factors
 from eigenflow.tangent.layers import Spread, Structure
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
 from eigenflow.tangent.rules import Factors
+from eigenflow.tangent.samples import Inputs
+from eigenflow.tangent.tape import batches
 
 __all__ = ["DenseTask", "dense_kernel", "dense_kernel_and_rate"]
 
@@ -48,7 +50,7 @@ class DenseTask:
     structure: Structure | None
     parameters: Parameters
     rest: Parameters
-    inputs: Tensor
+    inputs: Inputs
     spread: Callable[[Tensor, Tensor, slice], Tensor]
     width: int
     chunk: int
@@ -83,8 +85,8 @@ def dense_kernel_and_rate(
 
 
 def _assemble(task: DenseTask, direction: Parameters | None) -> tuple[Tensor, Tensor | None]:
-    kernel = _empty(task.inputs, task.size, task.network.dtype)
-    rate = None if direction is None else _empty(task.inputs, task.size, task.network.dtype)
+    kernel = _empty(task.inputs.device, task.size, task.network.dtype)
+    rate = None if direction is None else _empty(task.inputs.device, task.size, task.network.dtype)
     workspace = Workspace(kernel)
     chunks = [slice(s, min(s + task.chunk, len(task.inputs))) for s in range(0, len(task.inputs), task.chunk)]
     for index, first in enumerate(chunks):
@@ -141,7 +143,7 @@ class _Chunk:
             rows = rows if scale is None else [r * scale for r in rows]
             self.held.append(RowPart(rows[0], rows[1] if dots else None, classes))
             return
-        length = len(task.parameters[group.names[0]]) if first.is_token else outs
+        length = first_axis(task.parameters[group.names[0]]) if first.is_token else outs
         ins = length if first.is_token else first.inputs.shape[-1]
         if len(factors) == 1 and scale is None and outer_is_cheaper(classes, positions, outs, ins, first.is_token):
             self.held.append(OuterPart(first, None if dots is None else dots[0]))
@@ -156,7 +158,7 @@ class _Chunk:
         rows = dots = None
         if task.structure is not None:
             # What vmap cannot follow (control flow by values, in-place writes) is left to the whole chunk's passes.
-            with suppress(RuntimeError):
+            with suppress(Exception):
                 rows, dots = sample_rows(*args, spread, width)
         if rows is None:
             numel = sum(task.parameters[name].numel() for name in names)
@@ -188,27 +190,13 @@ def _sums(one: _Chunk, other: _Chunk) -> Iterator[Callable[[], list[tuple[Abstra
                 return [(rows, rows if is_same else other.rows(index, part))]
 
             yield made
-    for names in _batches(one.others, task.parameters, task.row_bytes // (3 * row_bytes)):
+    for names in batches({name: task.parameters[name] for name in one.others}, task.row_bytes // (3 * row_bytes)):
 
         def explicit(names: list[str] = names) -> list[tuple[AbstractPart, AbstractPart]]:
             rows = one.explicit(names)
             return [(rows, rows if is_same else other.explicit(names))]
 
         yield explicit
-
-
-def _batches(names: list[str], parameters: Parameters, columns: int) -> Iterator[list[str]]:
-    """Parameters together, up to a number of columns (at least one each)."""
-    batch: list[str] = []
-    used = 0
-    for name in names:
-        if batch and used + parameters[name].numel() > columns:
-            yield batch
-            batch, used = [], 0
-        batch.append(name)
-        used += parameters[name].numel()
-    if batch:
-        yield batch
 
 
 def _sweep(
@@ -253,10 +241,10 @@ def _block(
     return block if is_empty else block.copy_(view)
 
 
-def _empty(like: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+def _empty(device: torch.device, size: int, dtype: torch.dtype) -> Tensor:
     """An undefined (size, size) matrix. NumPy asks the system for large pages, which makes first writes cheap."""
-    if like.device.type != "cpu":
-        return like.new_empty(size, size, dtype=dtype)
+    if device.type != "cpu":
+        return torch.empty(size, size, dtype=dtype, device=device)
     return torch.from_numpy(np.empty((size, size), dtype=np.float32 if dtype == torch.float32 else np.float64))
 
 

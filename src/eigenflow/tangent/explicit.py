@@ -10,6 +10,7 @@ from torch.func import jvp, vjp, vmap
 from eigenflow.tangent.layers import Spread
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.rules import Factors
+from eigenflow.tangent.samples import Inputs
 
 __all__ = ["FactorRows", "full_rows", "sample_rows"]
 
@@ -87,7 +88,7 @@ def sample_rows(
     names: list[str],
     parameters: Parameters,
     rest: Parameters,
-    inputs: Tensor,
+    inputs: Inputs,
     direction: Parameters | None,
     spread: Spread,
     width: int,
@@ -101,7 +102,7 @@ def sample_rows(
         basis = torch.eye(width, dtype=outputs.dtype, device=outputs.device)[:, None, :]
         cotangents = spread(outputs, basis.expand(width, samples, width)).transpose(0, 1)
 
-        def single(x: Tensor, cotangent: Tensor) -> Parameters:
+        def single(x: Inputs, cotangent: Tensor) -> Parameters:
             _, pull_back, *_ = vjp(
                 lambda some: network.apply({**fixed, **some}, rest, x[None]), {name: p[name] for name in names}
             )
@@ -118,8 +119,10 @@ def _with_rate(
 ) -> tuple[Tensor, Tensor | None]:
     if direction is None:
         return rows(parameters), None
-    values, dots, *_ = jvp(rows, (dict(parameters),), (dict(direction),))
-    return values, dots
+    # PyTorch skips terms of second derivatives, or lacks them, where gradients are switched off.
+    with torch.enable_grad():
+        values, dots, *_ = jvp(rows, (dict(parameters),), (dict(direction),))
+    return values.detach(), dots.detach()
 
 
 def full_rows(
@@ -127,7 +130,7 @@ def full_rows(
     names: list[str],
     parameters: Parameters,
     rest: Parameters,
-    inputs: Tensor,
+    inputs: Inputs,
     direction: Parameters | None,
     spread: Spread,
     width: int,

@@ -1,26 +1,30 @@
 """The factors of J at a point, and their derivatives along a direction, for products that are made many times."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from eigenflow.tangent.cost import physical_bytes
-from eigenflow.tangent.groups import find_groups, group_size, record_factors
+from eigenflow.tangent.groups import find_groups, first_axis, group_size, record_factors
 from eigenflow.tangent.network import Parameters
-from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.rules import Factors
+
+if TYPE_CHECKING:
+    from eigenflow.tangent.point import TangentPoint
 
 __all__ = ["FactorSum", "point_factors"]
 
 # Part of the memory that factors may take: recording them holds about as much again, and once more for rounded copies.
 SHARE = 0.25
-# Factors of one group of parameters (their sum is its part of J), their derivatives, and the parameter's first axis.
-FactorSum = tuple[list[Factors], list[Factors] | None, int]
+# Factors of one group of parameters (their sum is its part of J), their derivatives, the parameter's first axis, and
+# the names of the group.
+FactorSum = tuple[list[Factors], list[Factors] | None, int, tuple[str, ...]]
 
 
 @torch.no_grad()
 def point_factors(
-    point: TangentPoint, direction: Parameters | None, dtype: torch.dtype
+    point: "TangentPoint", direction: Parameters | None, dtype: torch.dtype
 ) -> tuple[list[FactorSum], tuple[str, ...]]:
     """Record factors by one forward and one backward pass per column of the loss's root.
 
@@ -52,7 +56,7 @@ def point_factors(
     for one in recorded:
         factors, dots = ([_rounded(f, dtype) for f in side] if side else None for side in (one.factors, one.dots))
         assert factors is not None
-        found.append((factors, dots, len(point.parameters[one.group.names[0]])))
+        found.append((factors, dots, first_axis(point.parameters[one.group.names[0]]), one.group.names))
     return found, others
 
 

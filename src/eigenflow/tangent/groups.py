@@ -10,8 +10,9 @@ from torch.func import jvp
 from eigenflow.tangent.layers import Spread, Structure, Use, capture_signals
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.rules import EmbeddingRule, EntryRule, Factors, FactorSize, LinearRule
+from eigenflow.tangent.samples import Inputs
 
-__all__ = ["Group", "GroupFactors", "describe_structure", "find_groups", "group_size", "record_factors"]
+__all__ = ["Group", "GroupFactors", "describe_structure", "find_groups", "first_axis", "group_size", "record_factors"]
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,27 @@ def find_groups(structure: Structure) -> tuple[list[Group], dict[str, str]]:
     return groups, left
 
 
-def describe_structure(structure: Structure | None, parameters: Collection[str]) -> str:
-    """How the dense operator is formed, in words; names what no rule covers, and the operation that was in the way."""
+def describe_structure(structure: Structure | None, parameters: Collection[str], reason: str, *, by_rows: bool) -> str:
+    """How the dense operator is formed, in words; names what no rule covers, and the operation that was in the way.
+
+    Args:
+        structure: Where rules hold.
+        parameters: All trainable ones.
+        reason: Why there is no structure.
+        by_rows: Whether plain reverse mode makes J row by row.
+    """
+    if by_rows:
+        return f"dense, Jacobian row by row in plain reverse mode: {reason}"
     if structure is None:
-        return "dense, explicit Jacobian of whole batches: outputs of a sample depend on its batch"
+        return f"dense, explicit Jacobian of whole batches: {reason}"
     _, left = find_groups(structure)
     left = {**structure.others, **left}
+    reason = f"; {reason}" if reason else ""
     if not left:
-        return "dense, layer rules for all parameters"
-    names = ", ".join(f"{name} ({reason})" for name, reason in left.items())
-    return f"dense, explicit Jacobian for {names}" + (
-        "; layer rules for the rest" if len(left) < len(parameters) else ""
-    )
+        return f"dense, layer rules for all parameters{reason}"
+    names = ", ".join(f"{name} ({why})" for name, why in left.items())
+    rest = "; layer rules for the rest" if len(left) < len(parameters) else ""
+    return f"dense, explicit Jacobian for {names}{rest}{reason}"
 
 
 def _takes_ones(use: Use) -> bool:
@@ -143,7 +153,7 @@ def record_factors(
     structure: Structure,
     parameters: Parameters,
     rest: Parameters,
-    inputs: Tensor,
+    inputs: Inputs,
     spread: Spread,
     width: int,
     direction: Parameters | None = None,
@@ -177,7 +187,10 @@ def record_factors(
     if direction is None:
         values, dots = iter(tensors(parameters)), None
     else:
-        primal, tangent, *_ = jvp(tensors, (dict(parameters),), (dict(direction),))
+        # PyTorch skips terms of second derivatives, or lacks them, where gradients are switched off.
+        with torch.enable_grad():
+            primal, tangent, *_ = jvp(tensors, (dict(parameters),), (dict(direction),))
+        primal, tangent = ([t.detach() for t in side] for side in (primal, tangent))
         values, dots = iter(primal), iter(tangent)
     return [
         GroupFactors(
@@ -190,6 +203,11 @@ def record_factors(
     ]
 
 
+def first_axis(parameter: Tensor) -> int:
+    """Length of the first axis; 1 for a single number."""
+    return len(parameter) if parameter.ndim else 1
+
+
 def group_size(group: Group, structure: Structure, parameters: Parameters) -> list[FactorSize]:
     """Sizes of a group's factors, summed over calls of one kind."""
     sizes: list[FactorSize] = []
@@ -198,7 +216,7 @@ def group_size(group: Group, structure: Structure, parameters: Parameters) -> li
         if role == "bias":
             size = FactorSize(0, 0, parameters[group.names[0]].numel())
         else:
-            size = use.rule.weight_size(use.met, use.shape, max(1, use.rows), len(parameters[group.names[0]]))
+            size = use.rule.weight_size(use.met, use.shape, max(1, use.rows), first_axis(parameters[group.names[0]]))
         if role == "both":
             size = replace(size, ins=size.ins + 1)
         if sizes and sizes[-1].is_token == size.is_token:

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import vmap
 
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.linalg.lanczos import lanczos
@@ -63,7 +62,7 @@ class HoldoutPoint:
     @torch.no_grad()
     def product(self, rows: Float[Tensor, "block size"]) -> Float[Tensor, "block tests"]:
         """K(x, X) times each row: vectors over the probe's outputs in, over the test outputs out."""
-        return vmap(self.test.push)(self.train.pull(rows))
+        return self.test.push_all(self.train.pull(rows))
 
     @torch.no_grad()
     def transposed(self, rows: Float[Tensor, "block tests"]) -> Float[Tensor, "block size"]:
@@ -73,7 +72,7 @@ class HoldoutPoint:
                 f"`rows` must have shape (block, {self.test.size}): vectors as rows over the stacked outputs of the "
                 f"holdout set. It has shape {tuple(rows.shape)}. For a single vector, pass vector[None]."
             )
-        return vmap(self.train.push)(self.test.pull(rows))
+        return self.train.push_all(self.test.pull(rows))
 
     def columns(self, indices: Sequence[int]) -> Float[Tensor, "columns tests"]:
         """Columns of K(x, X), as rows: how the test outputs answer to single probe outputs.
@@ -245,5 +244,15 @@ def holdout_point(probe: "Probe", state: tuple[Parameters, Parameters] | None = 
         raise ArgumentError("The probe has no `holdout`. Make it with Probe(..., holdout=(test_inputs, test_targets)).")
     train = probe.at(state)
     inputs, targets = probe.holdout
-    test = TangentPoint(train.network, None, train.parameters, train.rest, inputs, targets, probe.holdout_objective)
+    test = TangentPoint(
+        train.network,
+        None,
+        train.parameters,
+        train.rest,
+        inputs,
+        targets,
+        probe.holdout_objective,
+        reverse_only=train.reverse_only,
+        reason=train.reason,
+    )
     return HoldoutPoint(train, test)

@@ -6,7 +6,7 @@ that are added or multiplied. A parameter may be used many times (tied weights, 
 sum. What meets any other operation is left to explicit Jacobians.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from eigenflow.core.errors import EigenflowError
 from eigenflow.tangent.attention import attention_by_linear_maps
+from eigenflow.tangent.failures import explained
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.operations import OPERATIONS, SYMMETRIC, OperationCall
 from eigenflow.tangent.rules import AbstractRule
+from eigenflow.tangent.samples import Inputs, extended
 
 __all__ = ["Spread", "Structure", "Use", "capture_signals", "find_structure"]
 
@@ -70,25 +73,42 @@ class Structure:
         """Names of the parameters that rules cover."""
         return frozenset(name for use in self.uses for name in (use.weight, use.bias) if name is not None)
 
+    def without(self, others: Mapping[str, str]) -> "Structure":
+        """The structure with these parameters left to explicit Jacobians, and why."""
+        uses = [
+            replace(use, weight=_unless(use.weight, others), bias=_unless(use.bias, others))
+            for use in self.uses
+            if _unless(use.weight, others) or _unless(use.bias, others)
+        ]
+        return replace(self, uses=tuple(uses), others={**self.others, **others})
+
 
 @torch.no_grad()
-def find_structure(network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor) -> Structure | None:
+def find_structure(
+    network: Network, parameters: Parameters, rest: Parameters, inputs: Inputs
+) -> tuple[Structure | None, str]:
     """Find out where the parameters are used, by watching two forward passes of different length.
 
     Returns:
-        None if the network does not run, or does something else, on another number of samples.
+        The structure, or None and the reason: the network does not run, or does something else, on another number of
+        samples, or a sample's outputs depend on the others.
     """
     few = inputs[:2]
     sizes = len(few), len(few) + 1
     others: dict[str, str] = {}
     try:
-        (shorter, made), (longer, _) = (
-            _watched(network, parameters, rest, batch, others) for batch in (few, torch.cat([few, few[:1]]))
+        (shorter, made, outputs), (longer, _, more) = (
+            _watched(network, parameters, rest, batch, others) for batch in (few, extended(few))
         )
-    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
-        return None
+    except EigenflowError:
+        raise
+    except Exception as error:  # whatever it is, the model does not run on other numbers of samples
+        return None, f"the network cannot be watched on {sizes[1]} samples ({explained(error, network.model)})"
+    if more.shape != (sizes[1], *outputs.shape[1:]) or not _agree(outputs, more[: sizes[0]]):
+        layer = mixing_layer(network, parameters, rest, (few, extended(few)))
+        return None, f"outputs of a sample depend on its batch{f', from layer {layer} on' if layer else ''}"
     if [(u.rule, u.weight, u.bias) for u in shorter] != [(u.rule, u.weight, u.bias) for u in longer]:
-        return None
+        return None, "the network does something else on another number of samples"
     uses = []
     for use, other in zip(shorter, longer, strict=True):
         rows = _rows(use.shape, other.shape, sizes)
@@ -98,22 +118,51 @@ def find_structure(network: Network, parameters: Parameters, rest: Parameters, i
         uses.append(replace(use, rows=rows or 0, shape=use.shape[1:]))
     seen = {name for use in uses for name in (use.weight, use.bias)} | set(others)
     others.update({name: "no use in the forward pass" for name in parameters if name not in seen})
-    uses = [
-        replace(use, weight=_unless(use.weight, others), bias=_unless(use.bias, others))
-        for use in uses
-        if _unless(use.weight, others) or _unless(use.bias, others)
-    ]
-    return Structure(tuple(uses), others, *(-(-count // len(few)) for count in made))
+    structure = Structure(tuple(uses), others, *(-(-count // len(few)) for count in made))
+    return structure.without(others), ""
 
 
-def _unless(name: str | None, others: dict[str, str]) -> str | None:
+def _agree(first: Tensor, second: Tensor) -> bool:
+    """Whether outputs are the same up to rounding."""
+    allowed = 1e-5 * torch.finfo(first.dtype).eps ** 0.5
+    return bool((first - second).norm() <= allowed * first.norm())
+
+
+@torch.no_grad()
+def mixing_layer(network: Network, parameters: Parameters, rest: Parameters, batches: tuple[Inputs, Inputs]) -> str:
+    """The first layer whose results for the same samples differ between two batches; "" if none can be told."""
+    passes: list[list[tuple[str, Tensor]]] = []
+    names = {id(module): name for name, module in network.model.named_modules()}
+    for batch in batches:
+        results: list[tuple[str, Tensor]] = []
+
+        def note(module: Any, args: Any, result: Any, results: list[tuple[str, Tensor]] = results) -> None:
+            if id(module) in names and not any(module.children()) and isinstance(result, Tensor):
+                results.append((f"'{names[id(module)]}' ({type(module).__name__})", result.detach()))
+
+        hook = torch.nn.modules.module.register_module_forward_hook(note)
+        try:
+            network.apply(parameters, rest, batch)
+        except Exception:
+            return ""
+        finally:
+            hook.remove()
+        passes.append(results)
+    for (layer, result), (_, other) in zip(*passes, strict=False):
+        same = result.shape[1:] == other.shape[1:] and len(result) <= len(other) if result.ndim else False
+        if same and result.is_floating_point() and not _agree(result, other[: len(result)]):
+            return layer
+    return ""
+
+
+def _unless(name: str | None, others: Mapping[str, str]) -> str | None:
     return None if name in others else name
 
 
 def _watched(
-    network: Network, parameters: Parameters, rest: Parameters, inputs: Tensor, others: dict[str, str]
-) -> tuple[list[Use], tuple[int, int]]:
-    """All uses of one forward pass, with whole shapes; how many numbers it makes, and the largest operation of it."""
+    network: Network, parameters: Parameters, rest: Parameters, inputs: Inputs, others: dict[str, str]
+) -> tuple[list[Use], tuple[int, int], Tensor]:
+    """All uses of one forward pass, with whole shapes; how many numbers it makes, in all and at most; the outputs."""
     uses: list[Use] = []
 
     def note(call: OperationCall, result: Tensor) -> Tensor:
@@ -121,8 +170,8 @@ def _watched(
         return result
 
     mode = _Watch(parameters, note, others)
-    network.apply(parameters, rest, inputs, mode)
-    return uses, (mode.made, mode.largest)
+    outputs = network.apply(parameters, rest, inputs, mode)
+    return uses, (mode.made, mode.largest), outputs
 
 
 def _rows(shape: torch.Size, longer: torch.Size, sizes: tuple[int, int]) -> int | None:
@@ -140,7 +189,7 @@ def capture_signals(
     structure: Structure,
     parameters: Parameters,
     rest: Parameters,
-    inputs: Tensor,
+    inputs: Inputs,
     spread: Spread,
     width: int,
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -155,7 +204,10 @@ def capture_signals(
     """
     samples = len(inputs)
     covered = {name: parameters[name] for name in structure.covered}
-    offsets = [inputs.new_zeros(samples * max(1, u.rows), *u.shape, dtype=network.dtype) for u in structure.uses]
+    offsets = [
+        torch.zeros(samples * max(1, u.rows), *u.shape, dtype=network.dtype, device=inputs.device)
+        for u in structure.uses
+    ]
 
     def forward(offsets: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         met: list[Tensor] = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from eigenflow.core.errors import ModelError
 from eigenflow.linalg import (
     CertifiedPairs,
     ModeIdentity,
@@ -15,13 +16,19 @@ from eigenflow.linalg import (
     certify_dense,
     dense_eigenpairs,
 )
+from eigenflow.tangent.audit import DIFFERENCES, Audit, allowed_error, audit, audit_rows
 from eigenflow.tangent.drift import ModeDrift, mode_drift
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.snapshot import Snapshot
+from eigenflow.tangent.tape import Tape
 
-__all__ = ["Operator", "measure_dense", "measure_products"]
+__all__ = ["Operator", "attempt_dense", "attempt_products", "audit_products", "audited_jacobian", "next_way"]
+
+
+# Relative to its eigenvalue, what an audit leaves unexplained of a certified one.
+CERTIFIED = 1e-8
 
 
 @dataclass(frozen=True)
@@ -29,23 +36,36 @@ class Operator:
     """What is known of M as a whole.
 
     Attributes:
-        error: Relative difference to one product by automatic differentiation.
+        audit: Differences to plain reverse mode.
         method: How M was formed or multiplied with, in words.
         trace: Tr M, or None.
         trace_rate: Tr Mdot, or None.
     """
 
-    error: float
+    audit: Audit
     method: str
     trace: float | None
     trace_rate: float | None
 
 
+Attempt = tuple[Audit, Callable[[], Snapshot]]
+
+
 @torch.no_grad()
-def measure_dense(
-    point: TangentPoint, matrix: Tensor, rate: Tensor | None, modes: int | None, error: float, method: str
+def attempt_dense(
+    point: TangentPoint, direction: Parameters | None, modes: int | None, method: Callable[[], str]
+) -> Attempt:
+    """Form M, and Mdot along a direction, and audit them; what diagonalises them is returned, to call if they hold."""
+    matrix, rate = (point.dense(), None) if direction is None else point.dense_and_rate(direction)
+    rows = audit_rows(point).to(matrix)
+    found = audit(point, rows @ matrix, None if rate is None else rows[:2] @ rate, direction)
+    return found, lambda: _measure_dense(point, matrix, rate, modes, found, method())
+
+
+@torch.no_grad()
+def _measure_dense(
+    point: TangentPoint, matrix: Tensor, rate: Tensor | None, modes: int | None, found: Audit, method: str
 ) -> Snapshot:
-    """Diagonalise a dense M, and look at a dense Mdot from its modes."""
     kept = len(matrix) if modes is None else modes
     pairs = certify_dense(dense_eigenpairs(matrix, min(kept + 1, len(matrix))), len(matrix), kept)
     drift, trace_rate = None, None
@@ -55,12 +75,12 @@ def measure_dense(
         trace_rate = float(rate.diagonal().sum())
     vector = point.error.to(torch.float64)
     position = _quotient(vector @ (matrix.to(torch.float64) @ vector), vector)
-    operator = Operator(error, method, float(matrix.diagonal().sum(dtype=torch.float64)), trace_rate)
+    operator = Operator(found, method, float(matrix.diagonal().sum(dtype=torch.float64)), trace_rate)
     return _snapshot(point, operator, pairs, drift, position, None)
 
 
 @torch.no_grad()
-def measure_products(
+def attempt_products(
     point: TangentPoint,
     modes: int,
     direction: Parameters | None,
@@ -70,51 +90,107 @@ def measure_products(
     tracker: ModeTracker | None,
     require_converged: bool,
     progress: Callable[[int, int], None] | None,
-    allowed_error: float,
-) -> tuple[Snapshot, bool]:
-    """Solve for the leading modes by products, and make one more block of them for the drift.
-
-    Returns:
-        The snapshot, and whether the layer rules hold; where they do not, everything was done without them.
-    """
+) -> Attempt:
+    """Prepare products and audit them; what solves for the leading modes is returned, to be called if they hold."""
     jacobian = CachedJacobian(point, direction, product_dtype)
-    error, image = audit(point, jacobian)
-    holds = error <= max(allowed_error, 100 * torch.finfo(jacobian.dtype).eps) or not jacobian.blocks
-    if not holds:
-        jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
-        error, image = audit(point, jacobian)
-    operator, identity = jacobian.operator(), None
-    if tracker is not None:
-        tracked = tracker.update(operator)
-        pairs, identity = tracked.pairs, tracked.identity
-    else:
-        if tolerance is None:
-            tolerance = 1e-6 if jacobian.dtype == torch.float32 else 1e-8
-        pairs = block_eigenpairs(
-            operator, modes, tolerance=tolerance, require_converged=require_converged, progress=progress
-        )
-    drift = None
-    if direction is not None:
-        drift = mode_drift(pairs, jacobian.rate_product(pairs.eigenvectors), operator.space)
-    vector = point.error.to(torch.float64)
-    position = _quotient(vector @ image, vector)
-    trace_rate = None if direction is None else jacobian.trace_rate()
-    whole = Operator(error, jacobian.method, jacobian.trace(), trace_rate)
-    return _snapshot(point, whole, pairs, drift, position, identity), holds
+    found, image = audit_products(jacobian)
+
+    @torch.no_grad()
+    def solve() -> Snapshot:
+        operator, identity = jacobian.operator(), None
+        if tracker is not None:
+            tracked = tracker.update(operator)
+            pairs, identity = tracked.pairs, tracked.identity
+        else:
+            asked = (1e-6 if jacobian.dtype == torch.float32 else 1e-8) if tolerance is None else tolerance
+            pairs = block_eigenpairs(
+                operator, modes, tolerance=asked, require_converged=require_converged, progress=progress
+            )
+        drift = None
+        if direction is not None:
+            drift = mode_drift(pairs, jacobian.rate_product(pairs.eigenvectors), operator.space)
+        vector = point.error.to(torch.float64)
+        trace_rate = None if direction is None else jacobian.trace_rate()
+        whole = Operator(found, jacobian.method, jacobian.trace(), trace_rate)
+        return _snapshot(point, whole, pairs, drift, _quotient(vector @ image, vector), identity)
+
+    return found, solve
 
 
-def audit(point: TangentPoint, jacobian: CachedJacobian) -> tuple[float, Tensor]:
-    """Hold a cached product with a random vector against automatic differentiation.
+def audit_products(jacobian: CachedJacobian) -> tuple[Audit, Tensor]:
+    """Audit products with M, and with Mdot if there is a direction.
 
     Returns:
-        The relative difference, and M e from the same block.
+        The audit, and M e from the same block.
     """
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(1, point.size, generator=generator, dtype=torch.float64).to(point.inputs.device)
-    expected = point.product(z.to(point.error)).to(torch.float64)
-    found, image = jacobian.operator().product(torch.cat([z, point.error.to(z)[None]]))
-    scale = float(expected.norm())
-    return float((found - expected).norm()) / scale if scale > 0 else 0.0, image
+    point, direction = jacobian.point, jacobian.direction
+    rows = audit_rows(point)
+    images = jacobian.product(rows)
+    rates = None if direction is None else jacobian.rate_product(rows[:2])
+    return audit(point, images, rates, direction, dtype=jacobian.dtype), images[2]
+
+
+def audited_jacobian(
+    point: TangentPoint, direction: Parameters | None = None, product_dtype: torch.dtype | None = None
+) -> tuple[CachedJacobian, Audit]:
+    """Products at a point by the first way that the audit confirms.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    while True:
+        jacobian = CachedJacobian(point, direction, product_dtype)
+        found, _ = audit_products(jacobian)
+        if found.holds:
+            return jacobian, found
+        next_way(point, found)
+
+
+def next_way(point: TangentPoint, found: Audit) -> None:
+    """Leave the way of measuring that an audit did not confirm: first the rules that are wrong, then torch.func.
+
+    Raises:
+        ModelError: If there is no other way left.
+    """
+    is_rate = found.product_error <= found.allowed[0]
+    if is_rate and not point.rate_by_differences and (found.way == DIFFERENCES or point.reverse_only):
+        # The gradient is not the derivative of what the network computes: no mode of differentiation sees all of Mdot.
+        point.rate_by_differences = True
+        point.reason = "Mdot by central differences, as a part of the network moves that its gradient leaves out"
+    elif point.structure is not None:
+        wrong = set() if is_rate else _wrong_rules(point)
+        if wrong and wrong < point.structure.covered:
+            point.structure = point.structure.without(dict.fromkeys(wrong, "its layer rule does not hold here"))
+        else:
+            point.structure, point.reason = None, f"layer rules do not hold: {found.reason}"
+    elif not point.reverse_only:
+        point.reverse_only, point.reason = True, f"torch.func does not hold: {found.reason}"
+    else:
+        raise ModelError(
+            f"`model` cannot be measured: {found.reason}, whichever way it is made. Steps and jumps in the forward "
+            f"pass, or what it keeps from one call to the next, do that. Try measure(drift=False), which does without "
+            f"Mdot, or measure(method='dense'), which needs first derivatives of the network only."
+        )
+
+
+def _wrong_rules(point: TangentPoint) -> set[str]:
+    """Parameters whose part of M by layer rules differs from plain reverse mode."""
+    plain = point.moved(point.parameters)
+    plain.preconditioner = None
+    jacobian, tape = CachedJacobian(plain), Tape(plain, elementary=False)
+    rows = audit_rows(point)[:2].to(point.error)
+    first, second = (tape.pull(row) for row in rows)
+    vectors = rows.to(jacobian.dtype).reshape(2, jacobian.samples, jacobian.width).transpose(0, 1).contiguous()
+    sums: dict[tuple[str, ...], float] = {}
+    for names, block in zip(jacobian.names, jacobian.blocks, strict=True):
+        image = block.push(block.pull(vectors))
+        sums[names] = sums.get(names, 0.0) + float((vectors[:, 0] * image[:, 1]).sum())
+    wrong = set()
+    for names, value in sums.items():
+        a, b = (torch.cat([one[name].reshape(-1) for name in names]) for one in (first, second))
+        if abs(value - float(a @ b)) > allowed_error(jacobian.dtype) * float(a.norm() * b.norm()):
+            wrong.update(names)
+    return wrong
 
 
 def _quotient(product: Tensor, vector: Tensor) -> float:
@@ -140,6 +216,9 @@ def _snapshot(
         labels, overlaps = identity.labels[:modes], identity.overlaps[:modes]
         identity = replace(identity, labels=labels, overlaps=overlaps, rotation=rotation)
     error = point.error.to(torch.float64)
+    product_miss, rate_miss = operator.audit.unexplained
+    is_apart = pairs.clusters[:, None] != pairs.clusters[None, :]
+    gaps = torch.where(is_apart, (pairs.eigenvalues[:, None] - pairs.eigenvalues[None, :]).abs(), 1.0)
     return Snapshot(
         eigenvalues=pairs.eigenvalues,
         eigenvectors=pairs.eigenvectors,
@@ -152,14 +231,15 @@ def _snapshot(
         eigenvalue_rates=None if drift is None else drift.rate_matrix.diagonal().clone(),
         rate_matrix=None if drift is None else drift.rate_matrix,
         couplings=None if drift is None else drift.couplings,
-        operator_error=operator.error,
+        operator_error=operator.audit.error,
+        audit=operator.audit.summary,
         method=operator.method,
-        eigenvalue_bounds=pairs.eigenvalue_bounds,
+        eigenvalue_bounds=pairs.eigenvalue_bounds + product_miss,
         angle_bounds=pairs.angle_bounds,
-        is_converged=pairs.is_converged,
+        is_converged=pairs.is_converged & (product_miss <= CERTIFIED * pairs.eigenvalues.clamp(min=0)),
         status=pairs.status,
-        rate_bounds=None if drift is None else drift.rate_bounds,
-        coupling_bounds=None if drift is None else drift.coupling_bounds,
+        rate_bounds=None if drift is None else drift.rate_bounds + rate_miss,
+        coupling_bounds=None if drift is None else drift.coupling_bounds + rate_miss / gaps,
         outflow=None if drift is None else drift.outflow,
         trace=operator.trace,
         trace_rate=operator.trace_rate,

@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.forward_mode import differentiable_operations
+from eigenflow.tangent.evaluation import evaluation
+from eigenflow.tangent.outputs import Output, chosen_output, name_output
+from eigenflow.tangent.samples import Inputs, call_arguments
+from eigenflow.tangent.slots import Slots
+from eigenflow.tangent.wrappers import refuse_unknown_tensors, unwrapped
 
 __all__ = ["Network", "Parameters"]
 
@@ -23,37 +26,61 @@ class Network:
     every evaluation switches to it and back, so that a training loop may use another one.
 
     Args:
-        model: Any module. It is referred to, not copied, and never changed.
+        model: Any module. It is referred to, not copied, and never changed. Wrappers of `DistributedDataParallel`,
+            `DataParallel` and `torch.compile` are taken off.
         dtype: Floating-point type in which everything is evaluated; the module's own parameters are
-            converted on the fly.
+            converted on the fly, and so is what the forward pass would round to a lower precision.
+        output: Key, index or function that takes the outputs out of what the module returns; None: the obvious one.
 
     Raises:
         ModelError: If no parameter is trainable, or a layer draws random numbers or updates running
             statistics in the mode that it is in.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype):
-        self.model = model
+    def __init__(self, model: nn.Module, dtype: torch.dtype, output: Output = None):
+        self.model = unwrapped(model)
         self.dtype = dtype
-        self.modes = {name: module.training for name, module in model.named_modules()}
-        self.trainable = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+        self.output = output
+        self.modes = {name: module.training for name, module in self.model.named_modules()}
+        self.slots = Slots(self.model)
+        tensors = self.slots.tensors()
+        refuse_unknown_tensors(tensors)
+        self.trainable = _trainable(tensors)
         if not self.trainable:
             raise ModelError(
                 "`model` has no trainable parameters, so its Jacobian is empty. "
                 "Set requires_grad_(True) on what is trained, before the probe is made."
             )
-        _refuse_stateful_layers(model)
+        self.shapes = {name: tensors[name].shape for name in self.trainable}
+        # Tensors that the forward pass writes into, found at the first evaluation: each pass gets copies of its own.
+        self.written: frozenset[str] = frozenset()
+        _refuse_stateful_layers(self.model)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Copy the trainable parameters, and everything else the module holds, in `self.dtype`."""
-        trainable = set(self.trainable)
-        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        """Copy the trainable parameters, and everything else the module holds, in `self.dtype`.
+
+        Raises:
+            ModelError: If other parameters are trainable than when the network was made.
+        """
+        tensors = self.slots.tensors()
+        self._require_same_parameters(tensors)
         copies = {name: self._convert(tensor.detach(), copy=True) for name, tensor in tensors.items()}
         parameters = {name: copies[name] for name in self.trainable}
-        return parameters, {name: tensor for name, tensor in copies.items() if name not in trainable}
+        return parameters, {name: tensor for name, tensor in copies.items() if name not in parameters}
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The trainable parameters themselves."""
+        tensors = self.slots.tensors()
+        return {name: tensors[name] for name in self.trainable if name in tensors}
 
     def apply(
-        self, parameters: Parameters, rest: Parameters, inputs: Tensor, watch: AbstractContextManager[Any] | None = None
+        self,
+        parameters: Parameters,
+        rest: Parameters,
+        inputs: Inputs,
+        watch: AbstractContextManager[Any] | None = None,
+        *,
+        elementary: bool = True,
     ) -> Tensor:
         """Evaluate the module; returns outputs of shape (samples, outputs).
 
@@ -62,22 +89,59 @@ class Network:
             rest: Everything else the module holds.
             inputs: Sample axis first.
             watch: Entered around the module's own operations.
+            elementary: Whether operations whose derivatives PyTorch lacks are replaced by elementary ones.
         """
-        outputs = self.apply_unflattened(parameters, rest, inputs, watch)
+        outputs = self.apply_unflattened(parameters, rest, inputs, watch, elementary=elementary)
         return outputs.reshape(len(outputs), -1) if outputs.ndim else outputs.reshape(1, 1)
 
     def apply_unflattened(
-        self, parameters: Parameters, rest: Parameters, inputs: Tensor, watch: AbstractContextManager[Any] | None = None
+        self,
+        parameters: Parameters,
+        rest: Parameters,
+        inputs: Inputs,
+        watch: AbstractContextManager[Any] | None = None,
+        *,
+        elementary: bool = True,
     ) -> Tensor:
         """Evaluate the module; returns outputs in its own shape, sample axis first."""
-        with self._in_probe_mode(), differentiable_operations(), watch or nullcontext():
-            outputs = functional_call(self.model, {**rest, **parameters}, (inputs,))
-        if not isinstance(outputs, Tensor):
+        arguments, keywords = call_arguments(inputs)
+        own = {name: rest[name].clone() for name in self.written if name in rest}
+        with self.slots.holding({**rest, **own, **parameters}), self._in_probe_mode():
+            with evaluation(self.dtype, elementary=elementary), watch or nullcontext():
+                returned = self.model(*arguments, **keywords)
+            self.output = name_output(returned, self.output)
+            return chosen_output(returned, self.output)
+
+    def note_written(self, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
+        """Find out which tensors one forward pass writes into.
+
+        Raises:
+            ModelError: If it writes into a trainable parameter by more than what an operation stands for.
+        """
+        both = {name: t.clone() for name, t in {**rest, **parameters}.items()}
+        versions = {name: t._version for name, t in both.items()}
+        own = {name: both[name] for name in parameters}
+        self.apply_unflattened(own, {name: both[name] for name in rest}, inputs)
+        self.written = frozenset(name for name in rest if both[name]._version != versions[name])
+
+    def _require_same_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        now = _trainable(tensors)
+        if now != self.trainable:
+            frozen = [name for name in self.trainable if name not in now]
+            thawed = [name for name in now if name not in self.trainable]
+            changes = [
+                f"{', '.join(names)} {what}" for names, what in ((frozen, "no longer"), (thawed, "now")) if names
+            ]
             raise ModelError(
-                f"`model` must return one tensor, but returns {type(outputs).__name__}. "
-                f"Wrap it in a module whose forward returns the outputs that the loss sees."
+                f"`model` has other trainable parameters than when the probe was made: {' and '.join(changes)} "
+                f"trainable. The operator is another one then: make a new probe (and a new record)."
             )
-        return outputs
+        for name, shape in self.shapes.items():
+            if tensors[name].shape != shape:
+                raise ModelError(
+                    f"`model` has another shape in '{name}' than when the probe was made, "
+                    f"{tuple(tensors[name].shape)} instead of {tuple(shape)}. Make a new probe."
+                )
 
     def _convert(self, tensor: Tensor, copy: bool = False) -> Tensor:
         return tensor.to(self.dtype if tensor.is_floating_point() else tensor.dtype, copy=copy)
@@ -94,8 +158,19 @@ class Network:
                 module.training = not module.training
 
 
+def _trainable(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return tuple(name for name, t in tensors.items() if isinstance(t, nn.Parameter) and t.requires_grad)
+
+
 def _refuse_stateful_layers(model: nn.Module) -> None:
     for name, module in model.named_modules():
+        is_scaled = isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.scale_grad_by_freq
+        if is_scaled and module.weight.requires_grad:
+            raise ModelError(
+                f"`model` has layer '{name}' ({type(module).__name__}) with scale_grad_by_freq=True, whose "
+                f"gradient is not the derivative of any function, so no operator explains its training. Set "
+                f"scale_grad_by_freq=False, or freeze the layer."
+            )
         if not module.training:
             continue
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:

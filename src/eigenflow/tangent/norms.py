@@ -1,7 +1,7 @@
 """Norm layers in plain operations, for derivatives of second order.
 
-torch 2.13 differentiates its fused layer and RMS norms once in forward mode; a second forward derivative comes
-out wrong, without a word. Written in plain operations they are right to every order.
+torch 2.13 differentiates its fused layer, RMS and batch norms once in forward mode; a second forward derivative comes
+out wrong, without a word (pytorch#196699, #198017). Written in plain operations they are right to every order.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,31 @@ def _rms_norm(
     return _scaled(input * torch.rsqrt(input.square().mean(axes, keepdim=True) + eps), weight, None)
 
 
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    shape = (1, -1, *(1 for _ in input.shape[2:]))
+    if training or running_mean is None or running_var is None:
+        axes = (0, *range(2, input.ndim))
+        mean, variance = input.mean(axes, keepdim=True), input.var(axes, correction=0, keepdim=True)
+    else:
+        mean, variance = running_mean.reshape(shape), running_var.reshape(shape)
+    normal = (input - mean) * torch.rsqrt(variance + eps)
+    weight, bias = (None if t is None else t.reshape(shape) for t in (weight, bias))
+    return _scaled(normal, weight, bias)
+
+
 _PLAIN = {
+    functional.batch_norm: _batch_norm,
+    torch.batch_norm: _batch_norm,
     functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
     functional.rms_norm: _rms_norm,

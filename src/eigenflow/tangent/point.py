@@ -1,22 +1,30 @@
 """A network and a probe set at one instant: the error, and products with J, J^T and M."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property, partial
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from eigenflow.core.errors import NonFiniteError, ShapeError
+from eigenflow.core.errors import EigenflowError, NonFiniteError, ShapeError
 from eigenflow.tangent.cost import DensePlan, plan_dense
 from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_rate
+from eigenflow.tangent.differences import difference, difference_step
+from eigenflow.tangent.factors import FactorSum, point_factors
+from eigenflow.tangent.failures import explained, model_error, require_memory_left
 from eigenflow.tangent.layers import Structure
 from eigenflow.tangent.losses import AbstractLoss
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.norms import PlainNorms
+from eigenflow.tangent.samples import Inputs
+from eigenflow.tangent.tape import Tape, tape_kernel
 
 __all__ = ["TangentPoint"]
+
+Result = TypeVar("Result")
 
 # What products by automatic differentiation may hold at once.
 PRODUCT_BYTES = 512 * 2**20
@@ -39,6 +47,10 @@ class TangentPoint:
         objective: The loss, bound to these samples.
         memory_budget: Bytes that forming M may hold; None: this machine's memory.
         preconditioner: Diagonal of P^(-1) by parameter name, which makes M = J P^(-1) J^T; None: the identity.
+        reverse_only: Whether all derivatives are taken by plain reverse mode (`tape`), for models that `torch.func`
+            cannot follow. A derivative that fails there sets it.
+        rate_by_differences: Whether Mdot is a central difference of M (`differences`).
+        reason: Why layer rules, or torch.func, are not used, in words.
     """
 
     def __init__(
@@ -47,11 +59,14 @@ class TangentPoint:
         structure: Structure | None,
         parameters: Parameters,
         rest: Parameters,
-        inputs: Tensor,
+        inputs: Inputs,
         targets: Tensor,
         objective: AbstractLoss,
         memory_budget: int | None = None,
         preconditioner: Parameters | None = None,
+        reverse_only: bool = False,
+        rate_by_differences: bool = False,
+        reason: str = "",
     ):
         self.network = network
         self.structure = structure
@@ -62,6 +77,26 @@ class TangentPoint:
         self.objective = objective
         self.memory_budget = memory_budget
         self.preconditioner = preconditioner
+        self.reverse_only = reverse_only
+        self.rate_by_differences = rate_by_differences
+        self.reason = reason
+
+    def moved(self, parameters: Parameters) -> "TangentPoint":
+        """The same probe and loss at other parameters."""
+        return TangentPoint(
+            self.network,
+            self.structure,
+            parameters,
+            self.rest,
+            self.inputs,
+            self.targets,
+            self.objective,
+            memory_budget=self.memory_budget,
+            preconditioner=self.preconditioner,
+            reverse_only=self.reverse_only,
+            rate_by_differences=self.rate_by_differences,
+            reason=self.reason,
+        )
 
     @property
     def size(self) -> int:
@@ -104,11 +139,25 @@ class TangentPoint:
         """J times one parameter direction: B^T times how fast the outputs change along it."""
         return self.weigh(self.output_change(direction))
 
-    @torch.no_grad()
     def output_change(self, direction: Parameters) -> Float[Tensor, "samples outputs"]:
         """J_net times one parameter direction: how fast the outputs change along it."""
-        _, change, *_ = jvp(self._outputs, (self.parameters,), (dict(direction),))
-        return change
+        direction = dict(direction)
+        return self._either(
+            lambda: jvp(self._outputs, (self.parameters,), (direction,))[1], lambda: self._tape.push_outputs(direction)
+        )
+
+    def push_all(self, directions: Parameters) -> Float[Tensor, "block size"]:
+        """J times each direction of a block, along the leading axis of every tensor."""
+        directions = dict(directions)
+
+        def one_by_one() -> Tensor:
+            count = len(next(iter(directions.values())))
+            return torch.stack([self.push({name: d[i] for name, d in directions.items()}) for i in range(count)])
+
+        return self._either(lambda: vmap(self._pushed)(directions), one_by_one)
+
+    def _pushed(self, direction: Parameters) -> Tensor:
+        return self.weigh(jvp(self._outputs, (self.parameters,), (direction,))[1])
 
     @torch.no_grad()
     def weigh(self, change: Float[Tensor, "samples outputs"]) -> Float[Tensor, " size"]:
@@ -135,28 +184,37 @@ class TangentPoint:
         self.objective = other.objective.anchored(other.outputs, other.targets)
         return self
 
-    @torch.no_grad()
     def pull(self, rows: Float[Tensor, "block size"]) -> dict[str, Tensor]:
         """J^T times each row; parameter tensors come back with a leading block axis."""
         self._require_rows(rows)
-        _, pull_back, *_ = vjp(self._outputs, self.parameters)
-        (gradients,) = vmap(pull_back)(self.spread(self.outputs, self._unstacked(rows)))
-        return gradients
 
-    @torch.no_grad()
+        def batched() -> dict[str, Tensor]:
+            _, pull_back, *_ = vjp(self._outputs, self.parameters)
+            return vmap(pull_back)(self.spread(self.outputs, self._unstacked(rows)))[0]
+
+        def one_by_one() -> dict[str, Tensor]:
+            found = [self._tape.pull(row) for row in rows]
+            return {name: torch.stack([one[name] for one in found]) for name in self.parameters}
+
+        return self._either(batched, one_by_one)
+
     def product(
         self, rows: Float[Tensor, "block size"], names: Collection[str] | None = None
     ) -> Float[Tensor, "block size"]:
-        """M times each row, without forming M, by reverse and forward mode.
+        """M times each row, without forming M, by reverse mode and its transpose.
 
         Args:
             rows: Vectors over the error.
             names: Parameters to count, or None for all: their part of M.
         """
         self._require_rows(rows)
-        return torch.cat([self._images(self.parameters, part, names) for part in rows.split(self._rows_at_once(names))])
 
-    @torch.no_grad()
+        def batched() -> Tensor:
+            groups = rows.split(self._rows_at_once(names))
+            return torch.cat([self._images(self.parameters, part, names).detach() for part in groups])
+
+        return self._either(batched, lambda: torch.stack([self._tape.product(row) for row in rows]))
+
     def rate_product(
         self, rows: Float[Tensor, "block size"], direction: Parameters, names: Collection[str] | None = None
     ) -> Float[Tensor, "block size"]:
@@ -167,19 +225,30 @@ class TangentPoint:
         in no derivative: they show as the difference between M's change and the integral of Mdot.
         """
         self._require_rows(rows)
-        parts = []
-        for part in rows.split(self._rows_at_once(names)):
-            images = partial(self._images, rows=part, names=names)
-            with PlainNorms():
-                parts.append(jvp(images, (self.parameters,), (dict(direction),))[1])
-        return torch.cat(parts)
+        if self.rate_by_differences:
+            step = difference_step(self, direction)
+            return difference(lambda p: self.moved(p).product(rows), self.parameters, direction, step)
 
-    @torch.no_grad()
+        def batched() -> Tensor:
+            parts = []
+            for part in rows.split(self._rows_at_once(names)):
+                images = partial(self._images, rows=part, names=names)
+                # PyTorch skips terms of second derivatives, or lacks them, where gradients are switched off.
+                with PlainNorms(), torch.enable_grad():
+                    parts.append(jvp(images, (self.parameters,), (dict(direction),))[1].detach())
+            return torch.cat(parts)
+
+        return self._either(batched, lambda: torch.stack([self._tape.rate_product(row, direction) for row in rows]))
+
     def gradient(self) -> dict[str, Tensor]:
         """The gradient of the probe loss. It is J^T e wherever e exists."""
-        _, pull_back, *_ = vjp(self._outputs, self.parameters)
-        (gradient,) = pull_back(self.objective.gradient(self.outputs, self.targets))
-        return gradient
+        by_outputs = self.objective.gradient(self.outputs, self.targets).detach()
+
+        def functional() -> dict[str, Tensor]:
+            _, pull_back, *_ = vjp(self._outputs, self.parameters)
+            return pull_back(by_outputs)[0]
+
+        return self._either(functional, lambda: self._tape.pull_outputs(by_outputs))
 
     def descent(self) -> dict[str, Tensor]:
         """-P^(-1) times the gradient: dtheta/dt of gradient flow, or of the preconditioned one."""
@@ -188,15 +257,26 @@ class TangentPoint:
             return {name: -g for name, g in gradient.items()}
         return {name: -self.preconditioner[name] * g for name, g in gradient.items()}
 
-    @torch.no_grad()
     def dense(self) -> Float[Tensor, "size size"]:
         """M as a matrix."""
-        return dense_kernel(self.dense_task(drift=False))
+        return self._either(
+            lambda: dense_kernel(self.dense_task(drift=False)), lambda: tape_kernel(self, None)[0], uses_rules=True
+        )
 
-    @torch.no_grad()
     def dense_and_rate(self, direction: Parameters) -> tuple[Float[Tensor, "size size"], Float[Tensor, "size size"]]:
         """M, and Mdot: its exact derivative when the parameters move along `direction`."""
-        return dense_kernel_and_rate(self.dense_task(drift=True), direction)
+        if self.rate_by_differences:
+            step = difference_step(self, direction)
+            return self.dense(), difference(lambda p: self.moved(p).dense(), self.parameters, direction, step)
+
+        def by_tape() -> tuple[Tensor, Tensor]:
+            kernel, rate = tape_kernel(self, direction)
+            assert rate is not None
+            return kernel, rate
+
+        return self._either(
+            lambda: dense_kernel_and_rate(self.dense_task(drift=True), direction), by_tape, uses_rules=True
+        )
 
     def dense_plan(self, *, drift: bool) -> DensePlan:
         """How the dense operator is cut so that it fits the memory, and what forming it costs.
@@ -243,7 +323,11 @@ class TangentPoint:
         return self.objective.spread(outputs, self.targets, rows)
 
     def _images(self, parameters: Parameters, rows: Tensor, names: Collection[str] | None) -> Tensor:
-        """M v at any parameters, as a function that can be differentiated again."""
+        """M v at any parameters, as a function that can be differentiated again.
+
+        J is applied as the transpose of J^T: forward mode on top of forward mode is wrong for some operations
+        (pytorch#198017), and others have none.
+        """
         fixed = {} if names is None else {name: p for name, p in parameters.items() if name not in names}
         free = {name: p for name, p in parameters.items() if name not in fixed}
 
@@ -254,8 +338,49 @@ class TangentPoint:
         (gradients,) = vmap(pull_back)(self.spread(outputs, self._unstacked(rows)))
         if self.preconditioner is not None:
             gradients = {name: self.preconditioner[name] * g for name, g in gradients.items()}
-        changes = vmap(lambda tangent: jvp(apply, (free,), (tangent,))[1])(gradients)
+        _, push, *_ = vjp(lambda cotangent: pull_back(cotangent)[0], torch.zeros_like(outputs))
+        changes = vmap(lambda tangent: push(tangent)[0])(gradients)
         return self.objective.weigh(outputs, self.targets, changes).reshape(len(rows), -1)
+
+    @cached_property
+    def _tape(self) -> Tape:
+        return Tape(self)
+
+    def _either(
+        self, functional: Callable[[], Result], plain: Callable[[], Result], *, uses_rules: bool = False
+    ) -> Result:
+        """By torch.func, or by plain reverse mode where it cannot follow the model; what was tried last is kept.
+
+        Raises:
+            ModelError: If neither can, with the layer and the operation.
+        """
+        while not self.reverse_only:
+            try:
+                with torch.no_grad():
+                    return functional()
+            except EigenflowError:
+                raise
+            except Exception as error:
+                require_memory_left(error)
+                reason = explained(error, self.network.model)
+                if uses_rules and self.structure is not None:
+                    self.structure, self.reason = None, f"layer rules do not hold: {reason}"
+                else:
+                    self.structure, self.reverse_only = None, True
+                    self.reason = f"torch.func cannot follow it: {reason}"
+        try:
+            return plain()
+        except EigenflowError:
+            raise
+        except Exception as error:
+            require_memory_left(error)
+            raise model_error(error, self.network.model, "be differentiated", self.network.dtype) from error
+
+    def factors(self, direction: Parameters | None, dtype: torch.dtype) -> tuple[list[FactorSum], tuple[str, ...]]:
+        """Factors of J where layer rules hold, and the parameters that they leave out."""
+        return self._either(
+            lambda: point_factors(self, direction, dtype), lambda: ([], tuple(self.parameters)), uses_rules=True
+        )
 
     def _unstacked(self, rows: Tensor) -> Tensor:
         return rows.reshape(len(rows), len(self.inputs), -1)

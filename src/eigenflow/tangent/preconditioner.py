@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.tangent.slots import plain_name
 
 __all__ = ["checked_preconditioner", "inverse_preconditioner"]
 
@@ -48,7 +49,8 @@ def inverse_preconditioner(optimizer: torch.optim.Optimizer, model: nn.Module) -
         for parameter in group["params"]:
             found[id(parameter)] = share * rule(parameter, optimizer.state.get(parameter, {}), group)
     inverse = {}
-    for name, parameter in model.named_parameters():
+    for raw, parameter in model.named_parameters():
+        name = plain_name(raw)
         if parameter.requires_grad:
             if id(parameter) not in found:
                 raise ArgumentError(f"`optimizer` does not hold the trainable parameter '{name}' of `model`.")

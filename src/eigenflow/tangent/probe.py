@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker, RowSpace
+from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
@@ -17,18 +18,17 @@ from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import Structure, find_structure
 from eigenflow.tangent.loss_names import LossLike, make_loss
-from eigenflow.tangent.measuring import measure_dense, measure_products
+from eigenflow.tangent.measuring import Attempt, attempt_dense, attempt_products, next_way
 from eigenflow.tangent.network import Network, Parameters
+from eigenflow.tangent.outputs import Output
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.preconditioner import checked_preconditioner
 from eigenflow.tangent.processes import OneProcess
+from eigenflow.tangent.samples import named_tensors
+from eigenflow.tangent.slots import plain_name
 from eigenflow.tangent.snapshot import Snapshot
 
 __all__ = ["Probe"]
-
-# A dense operator that differs more than this from a matrix-free product was formed by a rule that
-# does not hold for the network. Rounding alone gives about 1e-15.
-OPERATOR_TOLERANCE = 1e-9
 
 
 class Probe:
@@ -58,11 +58,13 @@ class Probe:
     def __init__(
         self,
         model: nn.Module,
-        inputs: Tensor,
+        inputs: Any,
         targets: Tensor,
         loss: LossLike = "mse",
-        holdout: tuple[Tensor, Tensor] | None = None,
+        holdout: tuple[Any, Tensor] | None = None,
         *,
+        output: Output = None,
+        class_axis: int | None = None,
         dtype: torch.dtype = torch.float64,
         check_determinism: bool = True,
         memory_budget: int | None = None,
@@ -72,10 +74,10 @@ class Probe:
         if dtype not in (torch.float32, torch.float64):
             raise ArgumentError(f"`dtype` must be torch.float64 or torch.float32, but is {dtype}.")
         self.processes = OneProcess()
-        self.network = Network(model, dtype)
-        _require_same_dtype(model, inputs, targets)
+        self.network = Network(model, dtype, output)
+        _require_same_dtype(self.network, inputs, targets)
         self.memory_budget = _checked_budget(memory_budget)
-        unbound = make_loss(loss)
+        unbound = make_loss(loss, class_axis=class_axis)
         self.inputs, targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
         parameters, rest = self.network.state()
         shape = checked_outputs(self.network, parameters, rest, self.inputs, check_determinism)
@@ -88,7 +90,9 @@ class Probe:
             shape = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
             self.holdout_objective, holdout_targets = unbound.bind(holdout_targets, shape, dtype, names[1])
             self.holdout = holdout_inputs, holdout_targets
-        self.structure: Structure | None = find_structure(self.network, parameters, rest, self.inputs)
+        self.structure: Structure | None
+        self.structure, self.reason = find_structure(self.network, parameters, rest, self.inputs)
+        self.reverse_only = self.rate_by_differences = False
 
     @property
     def size(self) -> int:
@@ -145,6 +149,9 @@ class Probe:
             preconditioner=None
             if preconditioner is None
             else checked_preconditioner(preconditioner, self.network.model, parameters),
+            reverse_only=self.reverse_only,
+            rate_by_differences=self.rate_by_differences,
+            reason=self.reason,
         )
 
     def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
@@ -164,7 +171,7 @@ class Probe:
         return dense_cost(self.size, sum(p.numel() for p in parameters.values()), drift, plan.cost.flops)
 
     def _trainable(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.network.model.named_parameters() if p.requires_grad}
+        return self.network.parameters()
 
     @torch.no_grad()
     def measure(
@@ -220,28 +227,37 @@ class Probe:
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         along = _checked_direction(direction, point) if drift else None
         if chosen == "dense":
-            matrix, rate, operator_error = self._operator(point, along)
-            return measure_dense(point, matrix, rate, modes, operator_error, self.method)
+            return self._measured(point, lambda: attempt_dense(point, along, modes, lambda: self._described(point)))
         assert modes is not None
-        snapshot, holds = measure_products(
+        return self._measured(
             point,
-            modes,
-            along,
-            tolerance=tolerance,
-            product_dtype=product_dtype,
-            tracker=tracker,
-            require_converged=require_converged,
-            progress=progress,
-            allowed_error=OPERATOR_TOLERANCE,
+            lambda: attempt_products(
+                point,
+                modes,
+                along,
+                tolerance=tolerance,
+                product_dtype=product_dtype,
+                tracker=tracker,
+                require_converged=require_converged,
+                progress=progress,
+            ),
         )
-        if not holds:
-            self.structure = None
-        return snapshot
+
+    def _measured(self, point: TangentPoint, attempt: Callable[[], Attempt]) -> Snapshot:
+        """By the first way that the audit confirms; the probe stays with it."""
+        while True:
+            found, finish = attempt()
+            if found.holds:
+                break
+            next_way(point, found)
+        self.structure, self.reverse_only, self.reason = point.structure, point.reverse_only, point.reason
+        self.rate_by_differences = point.rate_by_differences
+        return finish()
 
     @property
     def method(self) -> str:
         """How the dense operator is formed, in words."""
-        return describe_structure(self.structure, self.network.trainable)
+        return self._described(self)
 
     def holdout_loss(self, point: TangentPoint) -> float | None:
         """The loss on the holdout set at an instant, with the same normalisation per sample and output."""
@@ -255,7 +271,7 @@ class Probe:
     def describe(self) -> dict[str, Any]:
         """What a run folder stores about the probe, with a checksum of its samples."""
         digest = hashlib.sha256()
-        for tensor in (self.inputs, self.targets):
+        for tensor in (*(t for _, t in named_tensors(self.inputs, "inputs")), self.targets):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return {
@@ -270,20 +286,8 @@ class Probe:
             "checksum": digest.hexdigest(),
         }
 
-    def _operator(self, point: TangentPoint, direction: Parameters | None) -> tuple[Tensor, Tensor | None, float]:
-        """Form M (and Mdot), and hold it against one matrix-free product."""
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(1, self.size, generator=generator, dtype=torch.float64).to(point.error)
-        expected = point.product(z)
-        while True:
-            matrix, rate = (point.dense(), None) if direction is None else point.dense_and_rate(direction)
-            scale = float(expected.norm())
-            operator_error = float((z @ matrix - expected).norm()) / scale if scale > 0 else 0.0
-            tolerance = max(OPERATOR_TOLERANCE, 100 * torch.finfo(matrix.dtype).eps)
-            if operator_error <= tolerance or point.structure is None:
-                return matrix, rate, operator_error
-            # The rule's one assumption fails: outputs of one sample depend on another's input.
-            self.structure = point.structure = None
+    def _described(self, point: "TangentPoint | Probe") -> str:
+        return describe_structure(point.structure, self.network.trainable, point.reason, by_rows=point.reverse_only)
 
 
 def _checked_budget(budget: int | None) -> int | None:
@@ -294,8 +298,8 @@ def _checked_budget(budget: int | None) -> int | None:
     return budget
 
 
-def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    own = next(p.dtype for p in model.parameters() if p.requires_grad)
+def _require_same_dtype(network: Network, inputs: Any, targets: Tensor) -> None:
+    own = next(iter(network.parameters().values())).dtype
     for name, tensor in (("inputs", inputs), ("targets", targets)):
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != own:
             raise ArgumentError(
@@ -307,6 +311,7 @@ def _require_same_dtype(model: nn.Module, inputs: Tensor, targets: Tensor) -> No
 def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoint) -> dict[str, Tensor]:
     if direction is None:
         return point.descent()
+    direction = {plain_name(name): tensor for name, tensor in direction.items()}
     for name, parameter in point.parameters.items():
         if name not in direction or direction[name].shape != parameter.shape:
             came = f"has shape {tuple(direction[name].shape)}" if name in direction else "is missing"

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from eigenflow.linalg import RowSpace, SymmetricOperator
 from eigenflow.tangent.blocks import AbstractBlock, make_block
-from eigenflow.tangent.factors import point_factors
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 
@@ -56,9 +55,13 @@ class CachedJacobian:
         self.samples = len(point.inputs)
         self.width = point.size // self.samples
         self.blocks: list[AbstractBlock] = []
-        collected, others = point_factors(point, direction, self.dtype) if use_rules else ([], tuple(point.parameters))
-        for factors, dots, length in collected:
+        # Differences of whole products need no derivatives of the factors.
+        along = None if point.rate_by_differences else direction
+        collected, others = point.factors(along, self.dtype) if use_rules else ([], tuple(point.parameters))
+        self.names: list[tuple[str, ...]] = []
+        for factors, dots, length, names in collected:
             self.blocks.append(make_block(factors, dots, length))
+            self.names.append(names)
         self.others = _Autograd(point, others) if others else None
 
     @property
@@ -66,7 +69,8 @@ class CachedJacobian:
         """How products are made, in words."""
         kind = f"products in {str(self.dtype).removeprefix('torch.')}"
         if not self.blocks:
-            return f"{kind}, automatic differentiation"
+            reason = f": {self.point.reason}" if self.point.reason else ""
+            return f"{kind}, {'plain reverse mode' if self.point.reverse_only else 'automatic differentiation'}{reason}"
         if not self.uncovered:
             return f"{kind}, layer rules for all parameters"
         return f"{kind}, automatic differentiation for {', '.join(self.uncovered)}; layer rules for the rest"
@@ -93,6 +97,8 @@ class CachedJacobian:
     def rate_product(self, rows: Float[Tensor, "block size"]) -> Float[Tensor, "block size"]:
         """Mdot times each row: Jdot (J^T v) + J (Jdot^T v)."""
         direction = self._direction()
+        if self.point.rate_by_differences:
+            return self.point.rate_product(rows.to(self.point.network.dtype), direction).to(rows.dtype)
 
         def blocks(vectors: Tensor) -> Tensor:
             return _sum(
@@ -119,7 +125,7 @@ class CachedJacobian:
     def trace_rate(self) -> float | None:
         """Tr Mdot, exactly; None if some parameters have no rule."""
         self._direction()
-        return None if self.others else 2.0 * self._row_products(True)
+        return None if self.others or self.point.rate_by_differences else 2.0 * self._row_products(True)
 
     def _row_products(self, is_rate: bool) -> float:
         return sum(float(block.row_products(is_rate).sum(dtype=torch.float64)) for block in self.blocks)

@@ -21,15 +21,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError
 from eigenflow.linalg import AbstractRowSpace, SymmetricOperator
+from eigenflow.tangent.audit import audit
 from eigenflow.tangent.loss_names import LossLike
-from eigenflow.tangent.measuring import audit
+from eigenflow.tangent.measuring import audit_products
 from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.norms import PlainNorms
 from eigenflow.tangent.point import TangentPoint
-from eigenflow.tangent.probe import OPERATOR_TOLERANCE, Probe
+from eigenflow.tangent.probe import Probe
 from eigenflow.tangent.processes import ProcessGroup
 from eigenflow.tangent.products import CachedJacobian
+from eigenflow.tangent.samples import named_tensors
 
 __all__ = ["ShardedJacobian", "ShardedProbe", "ShardedSpace"]
 
@@ -101,7 +104,7 @@ class ShardedJacobian:
 
         def images(part: Tensor) -> Tensor:
             gradients = {name: self.space.sum(g) for name, g in self.point.pull(part).items()}
-            return vmap(self.point.push)(gradients)
+            return self._push(self.point.parameters, gradients)
 
         found = self._in_groups(rows, images)
         if self.space.is_any(not bool(torch.isfinite(found).all())):
@@ -111,7 +114,6 @@ class ShardedJacobian:
             )
         return found
 
-    @torch.no_grad()
     def rate_product(self, rows: Float[Tensor, "block local"]) -> Float[Tensor, "block local"]:
         """Mdot times each row: J and J^T are differentiated along the direction, with the sums between them."""
         assert self.direction is not None
@@ -121,11 +123,12 @@ class ShardedJacobian:
             parameters = dict(self.point.parameters)
             gradients, moved, *_ = jvp(lambda p: self._pull(p, part), (parameters,), (direction,))
             summed, summed_dots = (
-                {n: self.space.sum(g.clone()) for n, g in both.items()} for both in (gradients, moved)
+                {n: self.space.sum(g.detach().clone()) for n, g in both.items()} for both in (gradients, moved)
             )
-            return jvp(self._push, (parameters, summed), (direction, summed_dots))[1]
+            return jvp(self._push, (parameters, summed), (direction, summed_dots))[1].detach()
 
-        return self._in_groups(rows, images)
+        with PlainNorms(), torch.enable_grad():
+            return self._in_groups(rows, images)
 
     def operator(self) -> SymmetricOperator:
         """M as the solvers take it."""
@@ -143,8 +146,7 @@ class ShardedJacobian:
     def _traces(self) -> tuple[float | None, float | None]:
         def own() -> tuple[float | None, float | None]:
             jacobian = CachedJacobian(self.point, self.direction)
-            error, _ = audit(self.point, jacobian)
-            if jacobian.uncovered or error > max(OPERATOR_TOLERANCE, 100 * torch.finfo(jacobian.dtype).eps):
+            if jacobian.uncovered or not audit_products(jacobian)[0].holds:
                 return None, None
             return jacobian.trace(), None if self.direction is None else jacobian.trace_rate()
 
@@ -160,8 +162,9 @@ class ShardedJacobian:
 
     def _push(self, parameters: Parameters, gradients: Parameters) -> Tensor:
         point = self.point
-        outputs = self._outputs(parameters)
-        changes = vmap(lambda tangent: jvp(self._outputs, (dict(parameters),), (tangent,))[1])(dict(gradients))
+        outputs, pull_back, *_ = vjp(self._outputs, dict(parameters))
+        _, push, *_ = vjp(lambda cotangent: pull_back(cotangent)[0], torch.zeros_like(outputs))
+        changes = vmap(lambda tangent: push(tangent)[0])(dict(gradients))
         weighed = point.objective.weigh(outputs, point.targets, changes)
         return weighed.reshape(weighed.shape[0], -1)
 
@@ -266,6 +269,29 @@ class ShardedProbe:
         self.processes.each(lambda: point.error)
         return ShardedJacobian(point, self.space, direction)
 
+    def audited_jacobian(
+        self, point: TangentPoint, direction: Parameters | None = None
+    ) -> tuple[ShardedJacobian, float]:
+        """Products over all processes, held against plain reverse mode on each.
+
+        Returns:
+            The products, and their largest relative difference to it.
+
+        Raises:
+            NonFiniteError, ModelError: On all processes, if the error of one is not finite, or products do not hold.
+        """
+        jacobian = self.jacobian(point, direction)
+        rows = torch.cat([self.space.draw(2, torch.Generator().manual_seed(0)), point.error.to(torch.float64)[None]])
+        images = jacobian.product(rows)
+        rates = None if direction is None else jacobian.rate_product(rows[:2])
+        found = audit(point, images, rates, direction, rows=rows, space=self.space)
+        if not found.holds:
+            raise ModelError(
+                f"`model` cannot be measured over several processes: {found.reason}. Measure it in one process, which "
+                f"has other ways."
+            )
+        return jacobian, found.error
+
     def gradient(self, point: TangentPoint) -> dict[str, Tensor]:
         """Gradient of the whole loss."""
         return {name: self.space.sum(g.clone()) for name, g in point.gradient().items()}
@@ -285,7 +311,7 @@ class ShardedProbe:
     def _checksum(self) -> str:
         """Every process's samples pass by all others, so that no process holds more than one part beside its own."""
         digest, group = hashlib.sha256(), self.processes.group
-        for tensor in (self.local.inputs, self.local.targets):
+        for tensor in (*(t for _, t in named_tensors(self.local.inputs, "inputs")), self.local.targets):
             digest.update(str((self.samples, *tensor.shape[1:])).encode())
             for rank, count in enumerate(self.counts):
                 is_here = rank == dist.get_rank(group)
@@ -310,8 +336,8 @@ def _alike(probe: Probe) -> dict[str, Any]:
     return {
         "loss": probe.loss.name,
         "dtype": str(probe.network.dtype),
-        "inputs.dtype": str(probe.inputs.dtype),
-        "inputs.shape[1:]": tuple(probe.inputs.shape[1:]),
+        **{f"{n}.dtype": str(t.dtype) for n, t in named_tensors(probe.inputs, "inputs")},
+        **{f"{n}.shape[1:]": tuple(t.shape[1:]) for n, t in named_tensors(probe.inputs, "inputs")},
         "targets.dtype": str(probe.targets.dtype),
         "targets.shape[1:]": tuple(probe.targets.shape[1:]),
     }

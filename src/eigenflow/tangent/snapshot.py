@@ -35,8 +35,9 @@ class Snapshot:
         rate_matrix: <phi_u, Mdot phi_v>, or None.
         couplings: Omega_uv = <dphi_u/dt, phi_v> = <phi_v, Mdot phi_u> / (lambda_u - lambda_v); 0 inside a
             cluster, where it has no meaning; or None.
-        operator_error: Relative difference between the operator that was used and one product by automatic
-            differentiation in the probe's own precision.
+        operator_error: Largest relative difference between M, Mdot and J^T e as used and as plain reverse mode finds
+            them in the probe's own precision (`tangent.audit`). What rounding does not explain of it is in the bounds.
+        audit: What was held against what, in words.
         method: How M was formed, in words; names the parameters that no layer rule covered.
         eigenvalue_bounds: The exact eigenvalue lies within this of the computed one.
         angle_bounds: Bound of sin(angle) between the computed and the exact eigenvector; in a cluster, of its subspace.
@@ -64,6 +65,7 @@ class Snapshot:
     rate_matrix: Float[Tensor, "modes modes"] | None
     couplings: Float[Tensor, "modes modes"] | None
     operator_error: float
+    audit: str
     method: str
     eigenvalue_bounds: Float[Tensor, " modes"]
     angle_bounds: Float[Tensor, " modes"]

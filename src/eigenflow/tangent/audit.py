@@ -1,0 +1,272 @@
+"""What was measured, held against plain reverse mode before it is believed.
+
+Layer rules, batched passes and forward mode give M, Mdot and the gradient; the audit finds the same numbers by a path
+that shares none of them: PyTorch's own tape on PyTorch's own operations. With random rows v_i and the error e,
+
+    v_i . (M v_j)     is  <J^T v_i, P^(-1) J^T v_j>                       two backward passes, and J^T e the gradient of
+                                                                          the loss's own value
+    v_i . (Mdot v_j)  is  <(J^T v_i) dot, P^(-1) J^T v_j> + the same with i and j exchanged   reverse over reverse
+
+Where reverse over reverse does not exist or was used to measure, and where the gradient is not the derivative of what
+the network computes (`differences`), the second line is a central difference of the first, of sixth order. Its step is
+the one of a ladder that agrees best: a wrong number agrees with none, and a network with kinks agrees where no kink is
+passed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eigenflow.core.errors import EigenflowError
+from eigenflow.linalg import AbstractRowSpace, RowSpace
+from eigenflow.tangent.differences import STEPS, difference, path_length
+from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.point import TangentPoint
+from eigenflow.tangent.tape import Tape
+
+__all__ = ["OPERATOR_TOLERANCE", "Audit", "allowed_error", "audit", "audit_rows"]
+
+# What differs more than this from plain reverse mode, relative to its size, was formed by a rule that does not hold for
+# the network. Rounding alone gives about 1e-15; central differences agree to about 1e-9.
+OPERATOR_TOLERANCE = 1e-9
+DIFFERENCE_TOLERANCE = 1e-6
+# Cancellation in v . (Mdot v) beyond this share of its terms is not resolved.
+SMALLEST_SHARE = 1e-3
+
+DIFFERENCES = "central differences"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Relative differences to plain reverse mode.
+
+    Attributes:
+        product_error: Of M times random rows and times the error, J^T e being the gradient of the loss's value.
+        rate_error: Of Mdot times random rows; None if no rate was measured.
+        way: How the rate was held against it, in words; "" if no rate was measured.
+        allowed: Largest differences that are let pass, of the product and of the rate.
+        sizes: Norms of M and of Mdot times a row of unit variance, which are about their Frobenius norms.
+        rounding: Relative difference that rounding alone explains.
+    """
+
+    product_error: float
+    rate_error: float | None
+    way: str
+    allowed: tuple[float, float]
+    sizes: tuple[float, float]
+    rounding: float
+
+    @property
+    def error(self) -> float:
+        """The larger of both."""
+        return max(self.product_error, self.rate_error or 0.0)
+
+    @property
+    def unexplained(self) -> tuple[float, float]:
+        """What rounding does not explain of M and of Mdot, as norms: part of every bound."""
+        errors = self.product_error, self.rate_error or 0.0
+        product, rate = (max(0.0, e - self.rounding) * size for e, size in zip(errors, self.sizes, strict=True))
+        return product, rate
+
+    @property
+    def summary(self) -> str:
+        """What was held against what."""
+        return "M and J^T e by reverse mode" + (f"; Mdot by {self.way}" if self.way else "")
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs by more than rounding."""
+        return self.product_error <= self.allowed[0] and (self.rate_error or 0.0) <= self.allowed[1]
+
+    @property
+    def reason(self) -> str:
+        """What differs, in words."""
+        what = "M" if self.product_error > self.allowed[0] else "Mdot"
+        by = self.product_error if what == "M" else self.rate_error
+        return f"{what} differs from plain reverse mode by {by:.1e} of its size"
+
+
+def allowed_error(dtype: torch.dtype) -> float:
+    """Largest relative difference that rounding explains."""
+    return max(OPERATOR_TOLERANCE, 100 * torch.finfo(dtype).eps)
+
+
+def audit_rows(point: TangentPoint) -> Tensor:
+    """Two random rows and the error, in float64: what products are asked for."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, point.size, generator=generator, dtype=torch.float64).to(point.error.device)
+    return torch.cat([rows, point.error.to(rows)[None]])
+
+
+def audit(
+    point: TangentPoint,
+    images: Tensor,
+    rate_images: Tensor | None = None,
+    direction: Parameters | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    rows: Tensor | None = None,
+    space: AbstractRowSpace | None = None,
+) -> Audit:
+    """Hold products with M and Mdot against plain reverse mode.
+
+    Args:
+        point: The linearised network.
+        images: M times `audit_rows(point)`.
+        rate_images: Mdot times the first two of these rows, or None.
+        direction: dtheta/dt of the rate.
+        dtype: Arithmetic of the products; None: the probe's.
+        rows: This process's part of the rows, where they are spread over processes.
+        space: The rows' space then; the point holds this process's samples, and all processes call together.
+
+    Raises:
+        ModelError: If no parameter receives a gradient.
+    """
+    dtype = dtype or point.network.dtype
+    rows = audit_rows(point) if rows is None else rows
+    space = RowSpace(point.size, point.error.device) if space is None else space
+    tape = Tape(point, elementary=False)
+    pulled: list[Parameters] = [tape.pull(row.to(point.error)) for row in rows[:2]]
+    pulled.append(_error_gradient(point, tape))
+    expected = _gram(point, space, pulled)
+    found, sizes = space.inner(rows, images.to(rows)), _sizes(space, images.to(rows))
+    whole = _relative((found - expected)[:2], sizes)
+    limit, rounding = allowed_error(dtype), 100 * torch.finfo(dtype).eps
+    size = float(sizes[:2].max())
+    if rate_images is None or direction is None:
+        return Audit(whole, None, "", (limit, 0.0), (size, 0.0), rounding)
+    error, way = _rate_error(point, space, tape, rows[:2], pulled[:2], rate_images.to(rows), direction)
+    limits = limit, max(limit, DIFFERENCE_TOLERANCE) if way == DIFFERENCES else 10 * limit
+    rate_size = float(_sizes(space, rate_images.to(rows)).max())
+    return Audit(whole, error, way, limits, (size, rate_size), rounding)
+
+
+def _error_gradient(point: TangentPoint, tape: Tape) -> Parameters:
+    """J^T e: the gradient of the loss itself wherever e holds all of it."""
+    objective = point.objective
+    if objective.is_whole and getattr(objective, "defect", "raise") == "raise":
+        return tape.gradient
+    return tape.pull(point.error)
+
+
+def _rate_error(
+    point: TangentPoint,
+    space: AbstractRowSpace,
+    tape: Tape,
+    rows: Tensor,
+    pulled: Sequence[Parameters],
+    images: Tensor,
+    direction: Parameters,
+) -> tuple[float, str]:
+    found, sizes = space.inner(rows, images), _sizes(space, images)
+    if not (point.reverse_only or point.rate_by_differences):
+        try:
+            change = tape.push_outputs(direction)
+            expected, terms = _reverse_rates(point, space, tape, rows, pulled, direction, change)
+            if space.is_all(_follows(point, change, direction)):
+                error = _relative(found - expected, torch.maximum(sizes, SMALLEST_SHARE * terms))
+                return error, "reverse over reverse"
+        except EigenflowError:
+            raise
+        except Exception:  # an operation without second derivatives in reverse mode; differences need none
+            pass
+    return _difference_error(point, space, rows, found, sizes, direction), DIFFERENCES
+
+
+def _reverse_rates(
+    point: TangentPoint,
+    space: AbstractRowSpace,
+    tape: Tape,
+    rows: Tensor,
+    pulled: Sequence[Parameters],
+    direction: Parameters,
+    change: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """v_i . (Mdot v_j), and the size of the terms that it is made of."""
+    moving = [tape.moving_pull(row.to(point.error), direction, change) for row in rows]
+    half = _gram(point, space, moving, pulled)
+    norms = [_gram(point, space, side).diagonal().clamp(min=0).sqrt() for side in (pulled, moving)]
+    return half + half.T, 2.0 * norms[0] * norms[1]
+
+
+def _difference_error(
+    point: TangentPoint,
+    space: AbstractRowSpace,
+    rows: Tensor,
+    found: Tensor,
+    sizes: Tensor,
+    direction: Parameters,
+) -> float:
+    """The smallest relative difference to central differences of <J^T v_i, P^(-1) J^T v_j> along the direction."""
+
+    def gram(parameters: Parameters) -> Tensor:
+        tape = Tape(point.moved(parameters), elementary=False)
+        return _gram(point, space, [tape.pull(row.to(point.error)) for row in rows])
+
+    best, largest = torch.inf, torch.zeros_like(sizes)
+    for step in STEPS:
+        moved = difference(gram, point.parameters, direction, step)
+        largest = torch.maximum(largest, torch.linalg.vector_norm(moved, dim=0) * 2.0**-0.5)
+        best = min(best, _relative(found - moved, torch.maximum(sizes, largest)))
+        if best <= DIFFERENCE_TOLERANCE:
+            break
+    return best
+
+
+@torch.no_grad()
+def _follows(point: TangentPoint, change: Tensor, direction: Parameters) -> bool:
+    """Whether the outputs move as J says: whether the gradient is the derivative of what the network computes.
+
+    Two-point differences with small steps pass few kinks; a part that the gradient leaves out shows in all of them.
+    """
+    is_double = point.network.dtype == torch.float64
+    steps, allowed = ((1e-5, 1e-6, 1e-7), 1e-7) if is_double else ((1e-2, 1e-3), 1e-3)
+    length = path_length(point.parameters, direction)
+    if length == 0:
+        return True
+    size = torch.linalg.vector_norm(point.outputs) / length
+    for step in steps:
+        ends = []
+        for sign in (1.0, -1.0):
+            at = {n: p + sign * step * length * direction[n] for n, p in point.parameters.items()}
+            ends.append(point.network.apply(at, point.rest, point.inputs, elementary=False))
+        miss = torch.linalg.vector_norm((ends[0] - ends[1]) / (2 * step * length) - change)
+        if miss <= allowed * torch.maximum(torch.linalg.vector_norm(change), SMALLEST_SHARE * size):
+            return True
+    return False
+
+
+def _relative(differences: Tensor, sizes: Tensor) -> float:
+    """Root mean square over random rows, relative to the size of each product; the worst of them.
+
+    A component along a random row of unit variance is about as large as the whole vector.
+    """
+    errors = differences.square().mean(0).sqrt()
+    return float(torch.where(errors > 0, errors / sizes.clamp(min=torch.finfo(torch.float64).tiny), 0.0).max())
+
+
+def _gram(
+    point: TangentPoint,
+    space: AbstractRowSpace,
+    first: Sequence[Parameters],
+    second: Sequence[Parameters] | None = None,
+) -> Tensor:
+    """<a_i, P^(-1) b_j>, with both summed over the processes that share the rows."""
+    scales = point.preconditioner
+    count = len(first) if second is None else len(second)
+    total = torch.zeros(len(first), count, dtype=torch.float64, device=point.error.device)
+    for name in point.parameters:
+        sides = [
+            space.sum(torch.stack([one[name].reshape(-1) for one in side]).double())
+            for side in (first, second)
+            if side is not None
+        ]
+        a, b = sides[0], sides[-1]
+        total += a @ (b if scales is None else b * scales[name].reshape(-1).double()).T
+    return total
+
+
+def _sizes(space: AbstractRowSpace, rows: Tensor) -> Tensor:
+    return space.inner(rows, rows).diagonal().clamp(min=0).sqrt()

@@ -1,0 +1,106 @@
+"""Where a module holds its tensors, and how to put others in their places for a while without a trace.
+
+A module may stand under several names (shared blocks, siamese towers), and so may a tensor (tied weights). Every place
+is visited once, whatever it is called, so that what is put back is what was there.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Slots", "plain_name"]
+
+# What wrappers put into the names of parameters.
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without what torch.compile and other wrappers add to it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
+@dataclass(frozen=True)
+class _Slot:
+    module: nn.Module
+    kind: str  # "_parameters" or "_buffers"
+    key: str
+
+    @property
+    def places(self) -> dict[str, Tensor | None]:
+        return getattr(self.module, self.kind)
+
+
+class Slots:
+    """Every place of a module that holds a tensor, by the first name of the tensor in it.
+
+    Args:
+        model: Any module. It is referred to, not copied.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers as they are now, each once, by its first name."""
+        return {name: found[0].places[found[0].key] for name, found in self._places().items()}  # pyright: ignore
+
+    @contextmanager
+    def holding(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within it, the module computes with these tensors; afterwards it holds what it held, also after an error.
+
+        Attributes that the forward pass sets on the modules are put back too: they would hold tensors of a
+        differentiation that is over.
+        """
+        modules = list(self.model.modules())
+        held = [(module.__dict__, dict(module.__dict__)) for module in modules]
+        held += [(content, _copied(content)) for attributes, _ in list(held) for content in _containers(attributes)]
+        places = self._places()
+        try:
+            for name, tensor in tensors.items():
+                for slot in places[name]:
+                    slot.places[slot.key] = tensor
+            yield
+        finally:
+            for content, before in reversed(held):
+                _put_back(content, before)
+
+    def _places(self) -> dict[str, list[_Slot]]:
+        """Places by the first name of what they hold; several places may hold one tensor."""
+        names: dict[int, str] = {}
+        places: dict[str, list[_Slot]] = {}
+        for prefix, module in self.model.named_modules():  # each module once
+            for kind in ("_parameters", "_buffers"):
+                for key, tensor in getattr(module, kind).items():
+                    if tensor is None:
+                        continue
+                    name = names.setdefault(id(tensor), plain_name(f"{prefix}.{key}" if prefix else key))
+                    places.setdefault(name, []).append(_Slot(module, kind, key))
+        return places
+
+
+def _containers(attributes: dict[str, Any]) -> Iterator[dict | list | set]:
+    """Collections that a forward pass may write into: the module's own tables, lists of losses, caches."""
+    return (value for value in attributes.values() if isinstance(value, dict | list | set))
+
+
+def _copied(content: dict | list | set) -> dict | list | set:
+    # An OrderedDict's copy of its own would be made through its methods; only the content counts.
+    return dict(content) if isinstance(content, dict) else list(content) if isinstance(content, list) else set(content)
+
+
+def _put_back(now: Any, before: Any) -> None:
+    if isinstance(now, dict):
+        if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
+            now.clear()
+            now.update(before)
+    elif isinstance(now, list):
+        if len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):
+            now[:] = before
+    elif {id(x) for x in now} != {id(x) for x in before}:
+        now.clear()
+        now.update(before)
