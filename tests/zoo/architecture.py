@@ -37,6 +37,12 @@ FAMILIES = (
     "sharing",
     "wrapped",
     "interfaces",
+    "layers",
+    "traps",
+    "more_language_models",
+    "more_vision",
+    "distributed",
+    "custom_operations",
     "broken",
 )
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["differences", "fingerprint"]
 
@@ -60,8 +61,9 @@ def _module(module: nn.Module) -> dict[str, Any]:
         "__dict__": tuple(vars(module)),
     }
     for slots in ("_parameters", "_buffers"):
-        found[slots] = tuple(getattr(module, slots))
-        found |= {f"{slots} {name}": _slot(value) for name, value in getattr(module, slots).items()}
+        entries = dict(getattr(module, slots).items())
+        found[slots] = tuple(entries)
+        found |= {f"{slots} {name}": _slot(value) for name, value in entries.items()}
     found["_modules"] = tuple((name, _Same(child)) for name, child in module._modules.items())
     for hooks in HOOKS:
         found[hooks] = _hooks(getattr(module, hooks))
@@ -96,7 +98,9 @@ def _attribute(value: Any) -> Any:
 
 
 def _bytes(tensor: Tensor) -> Any:
-    data = tensor.detach()
+    if is_lazy(tensor):
+        return "without a shape"
+    data = getattr(tensor, "_local_tensor", tensor).detach()
     if data.is_sparse or data.is_nested:
         data = data.to_dense()
     data = data.contiguous().reshape(-1)

@@ -115,7 +115,6 @@ POINTWISE = {
         torch.lerp(h, h.flip(-1), 0.3) + torch.addcmul(h, h, h.sin(), value=0.5) + torch.addcdiv(h, h, 2 + h)
     ),
     "tensordot": lambda h: torch.tensordot(h.reshape(-1, 3, 3), h.reshape(-1, 3, 3)[0].detach(), 1).flatten(1),
-    "nan-to-num-masked": lambda h: torch.nan_to_num(h / (h.abs() > 0.05)),
     "sqrt-safe-where": lambda h: torch.where(h > 0.0, torch.where(h > 0.0, h, 1.0).sqrt(), 0.1 * h),
     "max-min-fused": lambda h: torch.maximum(h[:, :4], h[:, 4:8]) - torch.fmin(h[:, :4], h[:, 4:8].tanh()),
     "pdist-like": lambda h: (lambda p: (p[:, :, None] - p[:, None]).square().sum(-1).add(1e-3).sqrt().flatten(1))(

@@ -168,6 +168,21 @@ for name in ("llama", "gpt2"):
         losses=("cross_entropy",),
         tolerance=1e-6,
     )
+for name in ("mixtral", "qwen3-moe"):
+    add(
+        f"{name}-experts-in-a-loop",
+        lambda made=MODELS[name]: build(*made, prepare=lambda net: net.set_experts_implementation("eager")),
+        family=__name__,
+        losses=("cross_entropy",),
+        tolerance=1e-6,
+    )
+    add(
+        f"{name}-in-float32",
+        lambda made=MODELS[name]: build(*made),
+        family=__name__,
+        losses=("cross_entropy",),
+        dtype=torch.float32,
+    )
 add(
     "llama-eager-attention",
     lambda: build("LlamaConfig", "LlamaForCausalLM", {**LLAMA, "attn_implementation": "eager"}),

@@ -136,9 +136,9 @@ def _frozen_twin():
 
 def _module_outside():
     """A layer hidden in a plain list: its parameters belong to no module."""
-    hidden = [nn.Linear(4, 6)]
+    hidden = [nn.Linear(4, 6).double()]
     net = Fn(lambda s, x: s.head(torch.tanh(hidden[0](x))), head=nn.Linear(6, 3))
-    return net, points()
+    return net.double(), points().double()
 
 
 def _linearised():
