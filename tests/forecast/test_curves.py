@@ -39,6 +39,16 @@ def test_averages_over_windows_keep_a_power_law_and_do_not_straddle_a_jump():
     assert set(np.round(curve(steps=steps, losses=jump).binned(30).losses, 12)) == {1.0, 2.0}
 
 
+def test_steps_on_the_borders_of_windows_belong_to_the_later_one():
+    """60 windows over 3 decades: step s is in window floor(20 log10 s), which whole numbers tell: 10^w <= s^20."""
+    steps = np.arange(1, 1000)
+    window = np.array([len(str(int(s) ** 20)) - 1 for s in steps])
+    starts = np.flatnonzero(np.diff(window, prepend=-1))
+    assert {10, 100} <= set(steps[starts])
+    centres = np.add.reduceat(steps, starts) / np.diff(np.append(starts, len(steps)))
+    np.testing.assert_array_equal(curve(steps=steps, losses=3.0 * steps**-0.3).binned(60).steps, np.rint(centres))
+
+
 def test_sets_are_chosen_from_by_name_role_and_size():
     curves = CurveSet(
         (curve("a", size=25e6, role="fit"), curve("b", size=25e6, role="dev"), curve("a", size=1e8, role="fit"))

@@ -149,3 +149,13 @@ def test_every_kind_of_forecast_has_one_vote():
     half = calibrate("any", small + large).half_width(spread(1))[0]
     assert np.mean([np.mean(np.abs(case.errors) <= half) for case in large]) == pytest.approx(0.8, abs=0.02)
     assert np.mean([np.mean(np.abs(case.errors) <= half) for case in small]) == 1.0
+
+
+@pytest.mark.parametrize("count", [10, 20, 30, 70])
+def test_equal_votes_reach_the_level_whole(count):
+    """Nine of ten errors lie inside, though sums of equal votes round to either side of 0.9."""
+    errors = 1e-3 * np.linspace(0.5, 2.0, count)
+    half = calibrate("any", [HeldOut("a", np.array([error]), spread(1), "rest") for error in errors]).half_width(
+        spread(1)
+    )
+    assert (errors <= half * (1 + 1e-9)).sum() == 9 * count // 10

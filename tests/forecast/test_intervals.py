@@ -17,6 +17,7 @@ from eigenflow.forecast.laws.transport import TransportLaw
 from eigenflow.forecast.pooled import history_of, pooled_fit
 from eigenflow.forecast.priors import learned_prior
 from forecast.synthetic_curves import SCHEDULES, TOTAL, synthetic
+from rounding import SEEDS, last_bits
 
 
 def column(spread, name):
@@ -151,6 +152,15 @@ def test_the_variance_of_a_size_is_zero_where_it_was_fitted_and_grows_beyond(lad
     assert (np.diff(above, axis=0) > 0).all() and (np.diff(below, axis=0) > 0).all()
     middle = ladder(4e8)[0]
     assert (middle < above[2]).all()  # ln 2 away from a fitted size both times
+
+
+def test_half_way_between_two_sizes_the_smaller_one_counts_as_the_nearest(ladder):
+    """Logarithms of 2 and of 1/2, of processors that round them differently, must not choose."""
+    found = [ladder(float(size))[0] for size in (4e8, *(last_bits(4e8, seed) for seed in SEEDS))]
+    for other in found:
+        np.testing.assert_allclose(other, found[0], rtol=1e-9)
+    np.testing.assert_allclose(found[0], ladder(4e8 * (1 - 1e-7))[0], rtol=1e-5)
+    assert not np.allclose(found[0], ladder(4e8 * (1 + 1e-7))[0], rtol=1e-3)
 
 
 def _ladder(rng, sd):

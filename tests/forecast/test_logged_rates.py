@@ -7,6 +7,7 @@ import pytest
 import eigenflow as ef
 from eigenflow.forecast import Schedule
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
+from rounding import SEEDS, last_bits
 
 PEAK, WARMUP, TOTAL = 3e-4, 2160, 24_000
 COSINE = Schedule.cosine(total=TOTAL, warmup=WARMUP, peak=PEAK, end=3e-5)
@@ -60,6 +61,15 @@ def test_rounded_rates_lose_little_time(digits):
     assert np.abs(made.rates - COSINE.rates).max() <= 0.75 * 10.0**-digits
     assert abs(made.times[-1] - COSINE.times[-1]) <= 0.02 * 10.0**-digits * TOTAL
     assert any("rounded to" in note for note in notes) == (digits < 9)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_plateau_that_varies_by_rounding_ends_the_warmup(seed):
+    steps = np.arange(0, 1000, 10)
+    rates = PEAK * np.minimum(steps / 200, 1.0)
+    made, _ = schedule_from_log(steps, np.where(steps > 200, last_bits(rates, seed), rates), total=991)
+    assert made.warmup == 200
+    np.testing.assert_allclose(made.rates, PEAK * np.minimum(np.arange(991) / 200, 1.0), rtol=1e-12)
 
 
 def test_gaps_of_a_log_are_bridged():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.forecast import Schedule
+from rounding import SEEDS, last_bits
 
 PEAK, END = 3e-4, 3e-5
 
@@ -136,6 +137,10 @@ def test_a_sparse_table_holds_or_joins():
 def test_a_rise_at_the_start_of_a_table_is_its_warmup():
     assert Schedule.table(SCHEDULES["cosine"].rates).warmup == 20
     assert Schedule.table([1e-3, 1e-3, 5e-4]).warmup == 0
+    for seed in SEEDS:  # a plateau that varies by rounding is one
+        plateau = np.append(last_bits(np.full(50, 1e-3), seed), 5e-4)
+        assert Schedule.table(plateau).warmup == 0
+        assert Schedule.table(np.concatenate([1e-3 * np.arange(20) / 20, [1e-3], plateau])).warmup == 20
 
 
 @pytest.mark.rejects

@@ -140,3 +140,12 @@ def test_a_run_of_few_measurements_is_undecided_about_the_future():
 def test_between_the_limits_neither_is_claimed():
     rows = {r.claim: r for r in limits(Evidence(DatasetRun(scaling(1.05))))}
     assert rows["C8.limit"].verdict == "undecided" and "between the limits" in rows["C8.limit"].reason
+
+
+def test_what_is_learned_to_rounding_is_no_error_of_the_equation():
+    """All modes decay alike, to 1e-40 of the start; the energy that is measured ends at squares of rounding, 1e-31."""
+    data = measure(power_law_modes(80, rho=1.0, seed=0), np.linspace(0.0, 6e4, 40), 0.01)
+    lowest = 1e-31 * float(data["energy"][0].sum())
+    found = predict_from_start(data.assign(energy=data["energy"] + lowest / data.sizes["shell"]))
+    assert 0 < len(found.times) < 39
+    np.testing.assert_allclose(found.lazy, found.truth, rtol=1e-4)  # 1e-31 / 1e-26

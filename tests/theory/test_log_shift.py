@@ -33,6 +33,17 @@ def test_b_1_on_a_log_uniform_spectrum_is_invariant():
     assert not found.mean_share[np.abs(found.shifts) != 1].any()
 
 
+def test_shells_that_hold_rounding_only_do_not_count():
+    """Energies of 1e-30 of the whole are squares of rounding, as is their transfer; the ratio is of order one."""
+
+    def path(t):
+        g = np.where(LOG_UNIFORM < 1e-6, 1e-15, 1.0) * LOG_UNIFORM**0.3
+        return from_modes(LOG_UNIFORM * 10 ** (2 * t / 128), np.zeros(512), g)
+
+    found = log_shift(budget_of(measure(path, np.arange(0.0, 6.0), 1.0)))
+    assert found.shells == pytest.approx(8, abs=1)  # two of the four decades
+
+
 def test_saxe_with_one_dominant_mode_is_not():
     """Aligned two-layer network (theory.md 5d): one mode holds nearly all energy that moves at any time."""
     net = AlignedLinearNet(strengths=(4.0, 1.0, 0.5, 0.25), start=(0.01, 0.02, 0.005, 0.01))

@@ -9,6 +9,7 @@ from scipy.stats import truncnorm
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.theory import spectrum
 from eigenflow.theory.spectrum import TailVerdict, fit_tail, spectrum_tails
+from rounding import SEEDS, last_bits
 from synthetic_run import measure, power_law_modes
 
 
@@ -108,6 +109,17 @@ def test_scale_and_rounding_do_not_matter():
     plain, scaled = fit(values), fit(1e-7 * np.append(values, np.full(50, 1e-17)))
     assert scaled.exponent == pytest.approx(plain.exponent, rel=1e-10)
     assert scaled.log_normal.ratio == pytest.approx(plain.log_normal.ratio, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_equal_eigenvalues_are_no_tail_whatever_their_last_bits(seed):
+    """A linear model with 40 outputs has every eigenvalue 40 times. The largest group has no exponent; were its
+    rounding taken for a law, that would be 1e15."""
+    values = np.repeat(np.arange(1, 31) ** -1.5, 40)
+    exact, rounded = fit(values), fit(last_bits(values, seed))
+    assert exact.exponent < 10
+    assert (rounded.exponent, rounded.modes) == (pytest.approx(exact.exponent, rel=1e-9), exact.modes)
+    np.testing.assert_allclose(rounded.exponent_draws, exact.exponent_draws, rtol=1e-9)
 
 
 def test_tails_over_training():

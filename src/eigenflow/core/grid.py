@@ -4,10 +4,24 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import WHOLE
 
-__all__ = ["STORED_SHELLS_PER_DECADE", "coarsen_edges", "log_steps", "shell_edges", "shell_index"]
+__all__ = [
+    "ON_EDGE",
+    "STORED_SHELLS_PER_DECADE",
+    "coarsen_edges",
+    "first_steps",
+    "log_steps",
+    "shell_edges",
+    "shell_floors",
+    "shell_index",
+]
 
 STORED_SHELLS_PER_DECADE = 16
+# What is less than this share below an edge counts as lying on it. Eigenvalues of 1 or 0.1 are common (whitened inputs,
+# orthonormal features); they lie on edges and are known only to rounding, so their shell must not go by it. In double
+# precision this covers rounding down to some 1e-9 of the largest eigenvalue; a stored shell is 155,000 times as wide.
+ON_EDGE = 1e-6
 
 
 def log_steps(total: int, *, count: int = 60) -> Int[np.ndarray, " count"]:
@@ -44,7 +58,8 @@ def shell_edges(largest: float, *, decades_below: int = 12, decades_above: int =
     """Lay the logarithmic shells of a run, from its first largest eigenvalue.
 
     The edges are whole powers of 10^(1/16), so the shells of different runs fall on each other and
-    can be merged when read. What lies outside belongs to an open shell at either end.
+    can be merged when read. What lies outside belongs to an open shell at either end. A `largest` that is a power of
+    ten up to a millionth counts as that power.
 
     Args:
         largest: Largest eigenvalue at the start, positive, in 1 / time.
@@ -63,8 +78,8 @@ def shell_edges(largest: float, *, decades_below: int = 12, decades_above: int =
             f"`largest` must be a positive finite eigenvalue, but is {largest}. "
             f"An operator without a positive eigenvalue cannot learn; check the model."
         )
-    top = int(np.ceil(np.log10(largest))) + decades_above
-    bottom = int(np.ceil(np.log10(largest))) - decades_below
+    decade = int(np.ceil(np.log10(largest * (1.0 - ON_EDGE))))
+    top, bottom = decade + decades_above, decade - decades_below
     exponents = np.arange(bottom * STORED_SHELLS_PER_DECADE, top * STORED_SHELLS_PER_DECADE + 1)
     return 10.0 ** (exponents / STORED_SHELLS_PER_DECADE)
 
@@ -95,5 +110,18 @@ def coarsen_edges(edges: Float[np.ndarray, " edges"], shells_per_decade: int) ->
 def shell_index(
     eigenvalues: Float[np.ndarray, " modes"], edges: Float[np.ndarray, " edges"]
 ) -> Int[np.ndarray, " modes"]:
-    """Find the shell of each eigenvalue: 0 lies below `edges[0]`, `len(edges)` from `edges[-1]` on."""
-    return np.searchsorted(edges, eigenvalues, side="right")
+    """Find the shell of each eigenvalue: 0 lies below `edges[0]`, `len(edges)` from `edges[-1]` on.
+
+    An eigenvalue on an edge, or less than a millionth of it below, belongs to the shell above.
+    """
+    return np.searchsorted(shell_floors(edges), eigenvalues, side="right")
+
+
+def shell_floors(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
+    """The values from which on an eigenvalue counts as lying on an edge or above it."""
+    return edges * (1.0 - ON_EDGE)
+
+
+def first_steps(share: float, total: int) -> int:
+    """How many steps the first `share` of `total` holds: 29 of 100 for 0.29, though 0.29 * 100 rounds below 29."""
+    return int(np.floor(share * total * (1.0 + WHOLE)))

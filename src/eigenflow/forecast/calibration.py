@@ -18,6 +18,7 @@ from scipy.special import gammaln
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.error_scale import COMPONENTS, Calibration, OwnError, blend, split_variance
 from eigenflow.forecast.own_errors import evenly
 
@@ -68,7 +69,8 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
         [np.full(len(case.errors), vote / len(case.errors)) for case, vote in zip(cases, _votes(cases), strict=True)]
     )
     order = np.argsort(ratio)
-    reached = np.searchsorted(np.cumsum(votes[order]) / votes.sum(), LEVEL)
+    # Sums of equal votes reach the level exactly, up to rounding.
+    reached = np.searchsorted(np.cumsum(votes[order]) / votes.sum(), LEVEL * (1.0 - WHOLE))
     return replace(plain, factor=float(ratio[order][min(reached, len(ratio) - 1)]))
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.grid import first_steps
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["Curve", "CurveSet", "Origin"]
@@ -126,14 +128,14 @@ class Curve:
         """
         if not 0 < share < 1:
             raise ArgumentError(f"`share` must lie in (0, 1), but is {share}.")
-        step = int(share * self.steps[-1])
+        step = first_steps(share, int(self.steps[-1]))
         return self.until(step), self.after(step)
 
     def binned(self, points: int) -> "Curve":
         """At most about `points` points: means over windows that are even in ln(step), each at its mean step.
 
         Noise of single steps averages out, and dense logs fit as fast as thin ones. Windows do not straddle a
-        jump of the learning rate by more than a tenth.
+        jump of the learning rate by more than a tenth. A step on the border of two, up to rounding, is the later one's.
 
         Args:
             points: Windows over the range of steps; windows without a point give none.
@@ -144,7 +146,7 @@ class Curve:
         edges = np.geomspace(first, last + 1, points + 1)
         rates = self.schedule.rates[np.maximum(self.steps - 1, 0)]
         jumps = np.cumsum(np.abs(np.diff(rates, prepend=rates[0])) > 0.1 * np.maximum(rates, 1e-300))
-        window = np.searchsorted(edges, self.steps, side="right") + (points + 2) * jumps
+        window = np.searchsorted(edges * (1.0 - WHOLE), self.steps, side="right") + (points + 2) * jumps
         starts = np.flatnonzero(np.diff(window, prepend=-1))
         count = np.diff(np.append(starts, len(self)))
         centres = np.add.reduceat(self.steps, starts) / count

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.error_scale import COMPONENTS, Calibration, OwnError
 from eigenflow.forecast.fit import Fit
@@ -188,14 +189,16 @@ def _size_variance(
     """Variance if ln(loss) walks at random in ln(size) about the law's trend and is known at the fitted sizes.
 
     A step of one e-fold has the law's own change of ln(loss) per e-fold, towards the nearest fitted size, as its
-    standard deviation. Between two fitted sizes at distances a and b that is a bridge, a b / (a + b); beyond
-    them, at a distance d, it is d + d^2 / span: the second term is the trend's own error, learned from that span.
+    standard deviation; half-way between two it is the smaller one. Between two fitted sizes at distances a and b that
+    is a bridge, a b / (a + b); beyond them, at a distance d, it is d + d^2 / span: the second term is the trend's own
+    error, learned from that span.
     """
     fitted = sorted({curve.size for curve in known if curve.size is not None})
     if size is None or not fitted or size in fitted:
         return np.zeros(len(log_loss))
     ahead = np.log(np.array(fitted) / size)
-    nearest = int(np.argmin(np.abs(ahead)))
+    apart = np.abs(ahead)
+    nearest = int(np.argmax(apart <= apart.min() * (1.0 + WHOLE)))
     change = log_loss - fit.log_prediction(history, fitted[nearest])[0]
     per_fold = np.minimum(np.abs(change), MOST_DISAGREEMENT) / abs(ahead[nearest])
     below, above = ahead[ahead < 0], ahead[ahead > 0]

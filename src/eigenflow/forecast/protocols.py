@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from eigenflow.core.grid import first_steps
 from eigenflow.forecast.curves import Curve, CurveSet
 
 __all__ = ["LeaveOneSchedule", "LeaveOneSize", "RestOfRun", "Split", "SplitProtocol", "TwoSizes"]
@@ -61,7 +62,7 @@ class RestOfRun:
     def splits(self, curves: CurveSet) -> Iterator[Split]:
         """One split a curve that has `least_points` points before the cut and one after it."""
         for curve in curves:
-            step = int(self.share * curve.steps[-1])
+            step = first_steps(self.share, int(curve.steps[-1]))
             if (curve.steps <= step).sum() >= self.least_points and curve.steps[-1] > step:
                 yield Split(self.name, curve.label, (curve.until(step),), (curve.after(step),), True)
 

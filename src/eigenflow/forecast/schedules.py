@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast import schedule_kinds as kinds
 from eigenflow.forecast.schedule_kinds import Decay
 
@@ -326,8 +327,11 @@ def _read_only(values: Any, name: str) -> Float[np.ndarray, " update"]:
 
 
 def _rise(rates: Float[np.ndarray, " update"]) -> int:
-    """Length of a rise at the start: updates before the rate first stops growing; 0 for a rate that falls at once."""
-    grows = np.diff(rates) > 0
+    """Length of a rise at the start: updates before the rate first stops growing; 0 for a rate that falls at once.
+
+    A plateau that grows by rounding does not grow.
+    """
+    grows = np.diff(rates) > WHOLE * rates[:-1]
     length = len(grows) if grows.all() else int(np.argmin(grows))
     return length if length < len(rates) - 1 else 0
 

@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.effective_time import operator_clocks, power_integral
@@ -135,6 +136,8 @@ def _holds_all_modes(eigenvalues: np.ndarray, norms: np.ndarray) -> bool:
 class LossPredictions:
     """Half the energy at the measurements after the first, as each limit has it, and the truth.
 
+    Measurements of a network that has learned all but rounding are left out.
+
     Attributes:
         times: Since the first measurement.
         truth: Half of the measured energy; the loss, for squared losses.
@@ -178,7 +181,8 @@ def predict_from_start(data: xr.Dataset) -> LossPredictions:
     def loss(taus: np.ndarray) -> np.ndarray:
         return rest + 0.5 * (energies * np.exp(-2 * clocks.rates * taus)).sum(1)
 
-    return LossPredictions(clocks.times, truth[1:], loss(times), loss(clocks.taus))
+    kept = above_rounding(truth)[1:]
+    return LossPredictions(clocks.times[kept], truth[1:][kept], loss(times)[kept], loss(clocks.taus)[kept])
 
 
 def _first(data: xr.Dataset, name: str) -> np.ndarray:

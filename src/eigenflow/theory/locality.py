@@ -112,5 +112,6 @@ def exchanged(budget: ShellBudget) -> Float[np.ndarray, "step shell shell_from"]
 
 
 def populated(budget: ShellBudget) -> Bool[np.ndarray, "step inner"]:
-    """Which bounded shells hold modes and energy before each update."""
-    return (budget.mode_count.values[:, 1:-1] > 0) & (budget.energy.values[:, 1:-1] > 0)
+    """Which bounded shells hold modes and, beyond rounding of their coefficients, energy before each update."""
+    least = ROUNDING**2 * budget.energy.sum("shell").values[:, None]
+    return (budget.mode_count.values[:, 1:-1] > 0) & (budget.energy.values[:, 1:-1] > least)

@@ -39,6 +39,8 @@ SIGNIFICANT = 0.1
 NODES = 200
 # Eigenvalues below this part of the largest are rounding.
 ROUNDING = 1e-13
+# Eigenvalues closer than this share are equal up to rounding.
+ALIKE = 1e-9
 
 
 class TailVerdict(StrEnum):
@@ -177,7 +179,7 @@ def fit_tail(eigenvalues: Float[np.ndarray, " modes"], *, rng: np.random.Generat
         ArgumentError: If fewer than 30 eigenvalues are above rounding, or they are all alike.
     """
     kept = np.sort(eigenvalues[eigenvalues > ROUNDING * eigenvalues.max(initial=0.0)])
-    if len(kept) < MIN_MODES or not kept[-1] > kept[0] * (1 + 1e-9):
+    if len(kept) < MIN_MODES or not kept[-1] > kept[0] * (1 + ALIKE):
         raise ArgumentError(
             f"`eigenvalues` must hold at least {MIN_MODES} different positive numbers above rounding, but has "
             f"{len(kept)} of {len(eigenvalues)}. Use more probe samples."
@@ -212,7 +214,7 @@ def _power_law(logs: Float[np.ndarray, " modes"]) -> tuple[float, int, float]:
     y = logs[None, :] - logs[starts][:, None]
     is_tail = np.arange(count)[None, :] >= starts[:, None]
     means = np.where(is_tail, y, 0.0).sum(1) / sizes
-    is_wide = means > 0  # a tail of equal eigenvalues has no exponent
+    is_wide = means > ALIKE  # a tail of equal eigenvalues has no exponent
     rates = 1.0 / np.where(is_wide, means, 1.0)
     rank = (np.arange(count)[None, :] - starts[:, None]) / sizes[:, None]
     model = -np.expm1(-rates[:, None] * np.where(is_tail, y, 0.0))

@@ -6,6 +6,7 @@ import pytest
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory.self_similarity import collapse
 from eigenflow.transport.selfsimilar import SelfSimilar
+from rounding import SEEDS, last_bits
 
 EDGES = 10.0 ** np.arange(-6.0, 1.01, 0.25)
 CENTRES = np.sqrt(EDGES[:-1] * EDGES[1:])
@@ -48,6 +49,18 @@ def test_initial_labels_collapse_with_the_clock():
     found = collapse(TIMES[TIMES < 300], CENTRES, energies)
     assert found.shift_exponent == pytest.approx(rho, abs=0.03)
     assert found.decay_exponent == pytest.approx(rho * sigma, abs=0.03)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_last_bits_of_the_centres_do_not_change_the_collapse(seed):
+    """At z = 0 the curve spans whole shells, and their number decides on its knots. Rounding is amplified by the
+    normal equations of the splines, whose condition is some 1e6."""
+    exact = SelfSimilar(1.0, -0.6, 0.5)
+    energies = shell_energies(exact.density)
+    found, other = (collapse(TIMES, centres, energies) for centres in (CENTRES, last_bits(CENTRES, seed)))
+    np.testing.assert_allclose(other.shift_exponent, found.shift_exponent, atol=1e-8)
+    np.testing.assert_allclose(other.shift_interval, found.shift_interval, atol=1e-8)
+    assert other.skill == pytest.approx(found.skill, abs=1e-8)
 
 
 def test_noise_is_covered_by_the_intervals():

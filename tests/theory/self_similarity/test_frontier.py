@@ -6,6 +6,7 @@ import xarray as xr
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.theory.self_similarity import amplitude_growth, fit_power, frontiers
+from rounding import SEEDS, last_bits
 
 NU, SIGMA, COUNT = 1.5, 0.8, 3000
 TIMES = np.concatenate([[0.0], np.geomspace(3.0, 100.0, 30)])
@@ -99,6 +100,8 @@ def test_power_of_time_and_its_alternatives():
     decay = fit_power(times, np.exp(-0.1 * times))
     assert decay.best_alternative == "exponential"
     assert decay.skill < -10
+    constant = [fit_power(times, last_bits(np.full(40, 3.0), seed)) for seed in SEEDS]
+    assert [one.skill for one in constant] == [0.0] * 3  # forms that are both exact are equally good
     bent = fit_power(times, np.exp(-0.3 * np.log(times) ** 2))
     assert bent.curvature == pytest.approx(-0.6, abs=1e-6)
 

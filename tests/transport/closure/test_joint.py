@@ -6,7 +6,9 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.closure import fit_law, rank_velocities, shell_velocities
+from eigenflow.transport.closure.strength import fit_strength
 from particles import mode_dataset, particle_budget, self_similar_modes
+from rounding import SEEDS, last_bits
 from synthetic import drifting_budget
 
 TIMES = np.geomspace(1.0, 1e3, 40)
@@ -55,6 +57,21 @@ def test_forms_of_strength_follow_an_onset(form):
         assert 13 < law.strength.parameters["t0"] < 31
         later = np.array([1e4, 1e5])
         np.testing.assert_allclose(law.c(later), 0.01 * (1 + later / 20) ** -1.2, rtol=0.3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_strength_that_is_constant_up_to_rounding_has_no_onset_and_goes_on(seed):
+    best = last_bits(np.full(len(TIMES), 0.02), seed)
+    power, monotone = (fit_strength(form, TIMES, best, np.ones(len(TIMES)), 1.0) for form in ("power", "monotone"))
+    assert (power.parameters["t0"], power.parameters["p"]) == (0.0, pytest.approx(0.0, abs=1e-12))
+    np.testing.assert_allclose(monotone.curve(np.array([1e4, 1e6])), 0.02, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_half_a_knot_is_a_knot_whatever_the_last_bits(seed):
+    """Two knots a decade over 1.25 decades: three intervals."""
+    times = last_bits(np.geomspace(1.0, 10**1.25, 30), seed)
+    assert len(fit_strength("piecewise", times, np.ones(30), np.ones(30), 1.0).parameters) == 4
 
 
 def test_monotone_curve_never_turns_back_where_the_data_do():

@@ -1,10 +1,14 @@
 """The drift law, on modes that move by a known one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.closure import shell_velocities
+from rounding import SEEDS, last_bits
 from synthetic import drifting_budget
 
 TIMES = np.geomspace(1.0, 1e3, 40)
@@ -35,6 +39,14 @@ def test_power_drift_is_returned_with_its_sign(b, sign):
     np.testing.assert_allclose(law.c(), expected, rtol=0.1)
     if b != 1.0:
         assert law.held_out.skill > 0.9
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_law_is_no_better_than_a_constant_that_is_exact_too(seed):
+    """v = -c lambda^0 is the constant itself: what either misses of it is rounding."""
+    velocities = shell_velocities(drifting_budget(lambda lam, t: -1e-7 * lam**0, TIMES, modes()))
+    velocities = replace(velocities, value=last_bits(-1e-7 / velocities.eigenvalue * velocities.is_used, seed))
+    assert ef.fit_closure(velocities).held_out.skill == 0.0
 
 
 def test_growth_with_scatter_is_found_within_its_interval():

@@ -1,5 +1,7 @@
 """Four measured velocities and their intervals, on modes whose velocity is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from eigenflow.transport.closure import (
 )
 from eigenflow.transport.closure.intervals import mode_intervals
 from particles import mode_dataset, particle_budget, self_similar_modes
+from rounding import SEEDS
 from transport.closure.test_residual import ensemble as known_limit
 
 TIMES = np.geomspace(1.0, 1e3, 30)
@@ -112,6 +115,22 @@ def test_seed_intervals_hold_the_mean_of_runs():
     assert 0.1 < np.median(width) < 1.0 and found.behind.max() == 5
     inside = (found.low <= -C0 / found.times[:, None]) & (-C0 / found.times[:, None] <= found.high)
     assert inside[found.is_used].mean() > 0.9
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rounding_of_a_standing_operator_is_no_velocity(seed):
+    """Eigenvalues that solvers give anew at every measurement differ in the last bits of the largest one."""
+    rng = np.random.default_rng(seed)
+    lam = np.tile(10.0 ** rng.uniform(-5, 0, 1500), (len(TIMES), 1))
+    solved = lam + 2 * np.finfo(np.float64).eps * rng.normal(size=lam.shape)
+    still = particle_budget(lam, lam, np.ones_like(lam), TIMES, 0.01 * TIMES)
+    rounding = 1e-16 * (still.energy.sum("shell") / still.step_size).values[:, None]
+    flux = still.flux + rounding * rng.normal(size=still.flux.shape)
+    with pytest.raises(ArgumentError, match="0 measured times with at least 3 shells of 3 moving"):
+        rank_velocities(mode_dataset(solved, np.ones_like(lam), TIMES), still.edges)
+    with pytest.raises(ArgumentError, match="0 measured times with at least 3 shells of 3 moving"):
+        shell_velocities(replace(still, flux=flux), "flux")
 
 
 @pytest.mark.rejects

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.laws.protocol import History
 
 __all__ = ["RateBlocks", "RateChanges", "rate_blocks", "rate_changes", "warmup_end"]
@@ -49,7 +50,7 @@ class RateBlocks:
 
 def warmup_end(rates: Float[np.ndarray, " update"]) -> int:
     """Give the last update before the rate falls for the first time: rises up to there are warm-up."""
-    falls = np.flatnonzero(np.diff(rates) < 0)
+    falls = np.flatnonzero(np.diff(rates) < -WHOLE * rates[:-1])  # a plateau that falls by rounding is one
     return int(falls[0]) if len(falls) else len(rates) - 1
 
 

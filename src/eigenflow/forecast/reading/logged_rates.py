@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["schedule_from_log"]
@@ -69,7 +70,7 @@ def _ramp(steps: Float[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"]
 
     The corner, between the last entry of the rise and the first of the plateau, is where the line meets the plateau.
     """
-    falls = np.flatnonzero(np.diff(rates) <= 0)
+    falls = np.flatnonzero(np.diff(rates) <= WHOLE * rates[:-1])  # a plateau that grows by rounding is one
     top = int(falls[0]) if len(falls) else len(rates) - 1
     rise = np.flatnonzero(steps[:top] > 0)
     if len(rise) == 0 or top == len(rates) - 1:

@@ -16,6 +16,7 @@ from scipy.interpolate import BSpline
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices, percentile_interval
+from eigenflow.core.rounding import above_rounding, whole_parts
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.self_similarity.power_in_time import MIN_TIMES
 
@@ -73,7 +74,7 @@ def shell_collapse(budget: ShellBudget, *, start: float = 0.0, seed: int = 0) ->
     Raises:
         ArgumentError: If there are fewer than 8 times, or energy in fewer than 4 shells.
     """
-    late = (budget.time.values >= start) & (budget.time.values > 0)
+    late = (budget.time.values >= start) & (budget.time.values > 0) & above_rounding(budget.energy.sum("shell").values)
     return collapse(budget.time.values[late], budget.centres, budget.energy.values[late, 1:-1], seed=seed)
 
 
@@ -166,7 +167,7 @@ class _Points:
         width = float(np.min(np.diff(self.position)))
         y = self.position[None, :] + z * self.log_time[:, None]
         low, high = float(y[self.is_held].min()), float(y[self.is_held].max())
-        inner = np.linspace(low, high, max(2, int(np.ceil((high - low) / width)) + 1))
+        inner = np.linspace(low, high, max(2, whole_parts(high - low, width) + 1))
         step = inner[1] - inner[0]
         knots = np.concatenate([inner[0] - step * np.arange(DEGREE, 0, -1), inner, inner[-1] + step * np.arange(1, 4)])
         size = len(knots) - DEGREE - 1

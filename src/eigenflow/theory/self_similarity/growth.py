@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from eigenflow.core.rounding import above_rounding
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.self_similarity.frontier import Frontier
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
@@ -87,5 +88,5 @@ def dissipation_law(budget: ShellBudget, *, start: float = 0.0, seed: int = 0) -
         ArgumentError: If there are fewer than 8 times.
     """
     times, rate = dissipation_rate(budget)
-    late = times >= start
+    late = (times >= start) & above_rounding(budget.energy.sum("shell").values)
     return fit_power(times[late], rate[late], name="dissipation", seed=seed)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices, percentile_interval
+from eigenflow.core.rounding import EXACT
 
 __all__ = ["MIN_TIMES", "PowerInTime", "fit_power"]
 
@@ -101,12 +102,12 @@ def _held_out(t: np.ndarray, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[f
         "exponential": np.polyval(np.polyfit(t[:half] / t[half], y[:half], 1), t[half:] / t[half]),
         "constant": np.full(len(x) - half, y[half - 1]),
     }
-    errors = {name: (found - y[half:]) ** 2 for name, found in {"power": power, **others}.items()}
+    found = {"power": power, **others}
+    errors = {name: np.maximum((values - y[half:]) ** 2, EXACT**2) for name, values in found.items()}
     best = min(others, key=lambda name: errors[name].sum())
-    tiny = np.finfo(np.float64).tiny
 
     def skill(index: np.ndarray) -> float:
-        return float(1.0 - errors["power"][index].sum() / max(errors[best][index].sum(), tiny))
+        return float(1.0 - errors["power"][index].sum() / errors[best][index].sum())
 
     draws = block_indices(len(power), np.random.default_rng(seed))
     return skill(np.arange(len(power))), percentile_interval(np.array([skill(index) for index in draws])), best

@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices
+from eigenflow.core.rounding import EXACT
 from eigenflow.transport.closure.joint import fit_law
 from eigenflow.transport.closure.law import Scaled, quantiles
 from eigenflow.transport.closure.velocities import MIN_TIMES, Velocities
@@ -112,6 +113,7 @@ def compare_forms(velocities: Velocities, *, seed: int = 0) -> FormComparison:
     errors["kernel"] = _errors(data, _kernel(data, half, velocities), later)
     sizes = {name: family.grid.shape[1] for name, family in families.items()}
     sizes |= {"zero": 0, "constant": 0, "kernel": len(LAGS)}
+    errors = {name: np.maximum(error, EXACT**2) for name, error in errors.items()}
     draws = block_indices(count - half, np.random.default_rng(seed))
 
     def score(name: str, better: np.ndarray, worse: np.ndarray, error: np.ndarray) -> FormScore:

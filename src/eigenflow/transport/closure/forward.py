@@ -20,7 +20,9 @@ from jaxtyping import Float
 from scipy.stats import t as student
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.grid import first_steps
 from eigenflow.core.resampling import LEVEL
+from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.closure.joint import fit_law
@@ -151,8 +153,8 @@ def forward_test(
         cuts: Shares of the steps that are known.
 
     Returns:
-        Forecasts with scores. A cut that leaves fewer than 3 later measurements, or knows too few velocities for a
-        law, is skipped and named.
+        Forecasts with scores, at measurements above rounding. A cut that leaves fewer than 3 later ones, or knows too
+        few velocities for a law, is skipped and named.
 
     Raises:
         ArgumentError: If a cut is not between 0 and 1.
@@ -165,11 +167,13 @@ def forward_test(
     velocities = shell_velocities(budget, "energy") if velocities is None else velocities
     steps = data["step"].values
     total = int(steps[-1]) + 1
+    says = above_rounding(budget.energy.values.sum(1))
     found: list[ForwardCut] = []
     skipped: list[str] = []
     for cut in sorted(cuts):
-        known = int((steps + 1 <= np.floor(cut * total)).sum())
+        known = int((steps + 1 <= first_steps(cut, total)).sum())
         later = data["time"].values[known:] > (data["time"].values[known - 1] if known else 0.0)
+        later &= says[known:]
         if not known or later.sum() < MIN_LATER:
             skipped.append(f"{cut:.1%}: {known} measurements before and {int(later.sum())} after")
             continue
@@ -191,8 +195,8 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
     seen = velocities.until(float((data["time"] + data["step_size"]).values[known - 1]))
     all_times = data["time"].values
     losses = 0.5 * budget.energy.values.sum(1)
-    times, truth = all_times[known:], losses[known:]
-    shells = budget.energy.values[known:]
+    later = known + np.flatnonzero(above_rounding(losses)[known:])
+    times, truth, shells = all_times[later], losses[later], budget.energy.values[later]
     closure, closure_parameters = _law(seen, state.time, "fading")
     similar, similar_parameters = _law(seen, state.time, "self-similar")
     growth, growth_parameters = _persisting(seen, state)

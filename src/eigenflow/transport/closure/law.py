@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
 from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.closure.velocities import Velocities, shell_velocities
 
@@ -191,8 +192,8 @@ def _held_out(data: Scaled, errors: np.ndarray, rng: np.random.Generator) -> Hel
     """Fit b to the earlier half of the measured times; score the form on the later half, c(t) free in all forms."""
     half = len(data.times) // 2
     b = float(EXPONENTS[errors[:half].sum(0).argmin()])
-    law = data.errors(b)[half:]
-    others = {"zero": (data.scaled**2).sum(1)[half:], "constant": data.errors(0.0)[half:]}
+    law = np.maximum(data.errors(b)[half:], EXACT**2)
+    others = {"zero": (data.scaled**2).sum(1)[half:], "constant": np.maximum(data.errors(0.0)[half:], EXACT**2)}
     best = min(others, key=lambda name: others[name].sum())
 
     def skill(index: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.rounding import ROUNDING
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.closure.intervals import MIN_POOLED
 
@@ -69,15 +70,18 @@ def nonlocal_source(
         seed: Of the bootstrap.
 
     Raises:
-        ArgumentError: If no window has 3 measured updates with exchange between bounded shells.
+        ArgumentError: If no window has 3 measured updates with exchange, beyond rounding, between bounded shells.
     """
     times = (budget.time + budget.step_size).values
     matrix = budget.transfer_matrix.transpose("step", "shell", "shell_from").values
-    rate = times / budget.step_size.values / np.maximum(budget.energy.values.sum(1), np.finfo(np.float64).tiny)
-    exchange = (matrix - matrix.transpose(0, 2, 1)) * rate[:, None, None]
+    energy = budget.energy.values.sum(1)
+    rate = times / budget.step_size.values / np.maximum(energy, np.finfo(np.float64).tiny)
+    exchange = matrix - matrix.transpose(0, 2, 1)
+    moves = np.abs(exchange[:, 1:-1, 1:-1]).sum((1, 2)) > ROUNDING * energy
+    exchange = exchange * rate[:, None, None]
     inner = exchange[:, 1:-1, 1:-1]
     lost = budget.dissipation.values[:, 1:-1] * rate[:, None]
-    kept = np.flatnonzero((times > 0) & np.abs(inner).any((1, 2)))
+    kept = np.flatnonzero((times > 0) & moves)
     logs = np.log10(times[kept]) if len(kept) else np.zeros(0)
     window = np.floor((logs - logs[:1]) * windows_per_decade * (1 - 1e-12)).astype(int)
     rng, rows = np.random.default_rng(seed), []

@@ -14,12 +14,15 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import WHOLE
 
 __all__ = ["Form", "Strength", "fit_strength"]
 
 Form = Literal["power", "fading", "self-similar", "monotone", "piecewise", "free"]
 DECAYS = np.linspace(-2.0, 4.0, 61)
 KNOTS_PER_DECADE = 2
+# Fits that differ by less than this share are equal up to rounding; the first of them is taken.
+TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def _powers(onsets: np.ndarray, decays: np.ndarray, times: np.ndarray) -> Float[
 
 def _best_power(shapes: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[int, int, float]:
     along, square = shapes @ (weight * best), (shapes**2) @ weight
-    i, j = np.unravel_index(np.argmax(along**2 / square), along.shape)
+    gain = along**2 / square
+    # At p = 0 every t0 gives the same curve, and the first one stands for all.
+    i, j = np.unravel_index(np.argmax(gain >= gain.max() * (1.0 - TIE)), along.shape)
     return int(i), int(j), float(along[i, j] / square[i, j])
 
 
@@ -131,7 +136,7 @@ def _monotone(times: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[
     found = [isotonic_regression(best, weights=weight, increasing=up).x for up in (True, False)]
     levels = min(found, key=lambda x: float((weight * (x - best) ** 2).sum()))
 
-    fades = abs(levels[-1]) < abs(levels[0])
+    fades = abs(levels[-1]) < abs(levels[0]) * (1.0 - TIE)  # a constant does not
 
     def curve(t: np.ndarray) -> np.ndarray:
         after = times[-1] / np.maximum(t, times[-1]) if fades else 1.0
@@ -142,7 +147,7 @@ def _monotone(times: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[
 
 def _piecewise(times: np.ndarray, best: np.ndarray, weight: np.ndarray) -> tuple[Callable, dict[str, float]]:
     x = np.log(times)
-    knots = np.linspace(x[0], x[-1], 1 + max(1, round(KNOTS_PER_DECADE * np.ptp(x) / np.log(10))))
+    knots = np.linspace(x[0], x[-1], 1 + max(1, round(KNOTS_PER_DECADE * np.ptp(x) / np.log(10) + WHOLE)))
     hats = np.stack([np.interp(x, knots, unit) for unit in np.eye(len(knots))], axis=1)
     root = np.sqrt(weight) / times
     levels = np.linalg.lstsq(hats * root[:, None], root * times * best, rcond=None)[0]

@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
+from eigenflow.core.rounding import ROUNDING
 from eigenflow.shells import ShellBudget
 from eigenflow.shells.balance import integrated_balance
 
@@ -36,6 +37,7 @@ MIN_SHELLS = 3
 MIN_TIMES = 6
 MIN_SHARE = 1e-6  # of the energy: what moves less cannot be seen in the loss
 MAX_CONTRAST = 10.0  # of the densities on both sides of an edge; beyond, their mean is no density at the edge
+SOLVED = 100 * np.finfo(np.float64).eps  # of the largest eigenvalue: to this, solvers know all of them
 MAX_DOUBT = 0.1  # of t w, as the quadrature between measurements may miss it
 
 
@@ -118,7 +120,7 @@ def shell_velocities(budget: ShellBudget, kind: Kind = "mode") -> Velocities:
     if kind == "flux":
         density = share / np.log(budget.edges[1:] / budget.edges[:-1])
         middle = 0.5 * (density[:, 1:] + density[:, :-1])
-        flux = budget.flux.values[:, inner]
+        flux = _beyond_rounding(budget.flux.values[:, inner], budget.step_size.values, whole)
         low, high = np.minimum(density[:, 1:], density[:, :-1]), np.maximum(density[:, 1:], density[:, :-1])
         is_seen = (low * MAX_CONTRAST >= high) & (middle * width >= MIN_SHARE)
         is_used = is_full[:, 1:] & is_full[:, :-1] & is_seen & np.isfinite(flux)
@@ -164,6 +166,7 @@ def balance_velocities(budget: ShellBudget) -> Velocities:
     doubt = np.minimum(below[:, 1:-2], above[:, 2:-1])
     is_used = is_seen[rows] & is_seen[rows + 1] & (doubt <= MAX_DOUBT * carried * span)
     flux = balance.flux.transpose("interval", "edge").values[rows, 1:-1]
+    flux = _beyond_rounding(flux, (end - start)[rows], whole[rows][:, None])
     times, share = (end - start)[rows] / span[:, 0], carried / whole[rows][:, None]
     edges = budget.edges[1:-1]
     places = np.broadcast_to(edges, is_used.shape)
@@ -196,11 +199,12 @@ def rank_velocities(modes: xr.Dataset, edges: Float[np.ndarray, " edges"]) -> Ve
     ahead, behind = np.flatnonzero(later) + 1, np.flatnonzero(later)
     is_alive = lam > lam.max(1, keepdims=True) * np.finfo(np.float64).eps
     both = is_alive[ahead] & is_alive[behind]
+    moves = np.abs(lam[ahead] - lam[behind]) > SOLVED * lam[behind].max(1, keepdims=True)
     logs = np.log(np.where(is_alive, lam, 1.0))
     span = start[ahead] - start[behind]
     times = span / np.log(start[ahead] / start[behind])
     middle = np.where(both, np.exp(0.5 * (logs[ahead] + logs[behind])), 0.0)
-    speed = np.where(both, (logs[ahead] - logs[behind]) / span[:, None], 0.0)
+    speed = np.where(both & moves, (logs[ahead] - logs[behind]) / span[:, None], 0.0)
     shape = (len(times), len(edges) + 1)
     count, moved, place, share = (np.zeros(shape) for _ in range(4))
     for i, row in enumerate(middle):
@@ -217,6 +221,13 @@ def rank_velocities(modes: xr.Dataset, edges: Float[np.ndarray, " edges"]) -> Ve
     mean = np.divide(place, count, out=np.zeros_like(place), where=count > 0)
     centres, width = np.sqrt(edges[1:] * edges[:-1]), float(np.log(edges[1:] / edges[:-1]).max())
     return _checked("rank", times, centres, width, mean, moved, count, share, is_used)
+
+
+def _beyond_rounding(
+    flux: Float[np.ndarray, "time edge"], lengths: Float[np.ndarray, " time"], whole: Float[np.ndarray, "time 1"]
+) -> Float[np.ndarray, "time edge"]:
+    """The flux where what it carries over a length of time is more than rounding of the whole energy, else 0."""
+    return np.where(np.abs(flux) * lengths[:, None] <= ROUNDING * whole, 0.0, flux)
 
 
 def _checked(

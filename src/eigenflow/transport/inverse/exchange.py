@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
+from eigenflow.core.rounding import whole_parts
 from eigenflow.transport.inverse.clock import Clock
 from eigenflow.transport.inverse.data import ShellData
 from eigenflow.transport.inverse.forward import closed_exponent, departure_nodes
@@ -29,7 +30,7 @@ class Exchange:
     def __init__(self, data: ShellData, clock: Clock, dissipation: float) -> None:
         self.edges, self.clock, self.dissipation = data.log_edges, clock, dissipation
         low, high = float(self.edges[0]), float(self.edges[-1])
-        count = int(np.clip(np.ceil((high - low) / np.log(10) * _KNOTS_PER_DECADE) + 1, 4, _MOST_KNOTS))
+        count = int(np.clip(whole_parts(high - low, np.log(10) / _KNOTS_PER_DECADE) + 1, 4, _MOST_KNOTS))
         knots = np.linspace(low, high, count)
         full = CubicSpline(knots, np.eye(count), bc_type="natural")
         integral = np.asarray(full.integrate(low, high))[:, None]

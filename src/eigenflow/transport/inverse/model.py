@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
+from eigenflow.core.rounding import whole_parts
 from eigenflow.transport.inverse.clock import Clock
 from eigenflow.transport.inverse.data import ShellData
 from eigenflow.transport.inverse.exchange import Exchange
@@ -39,7 +40,7 @@ class Bending:
 def bending_basis(low: float, high: float) -> Bending:
     """Natural cubic splines over [low, high], orthogonal in bending; an even prior on their factors
     is a prior on the second derivative, and leaves the power law itself free."""
-    count = int(np.clip(np.ceil((high - low) / np.log(10) * KNOTS_PER_DECADE) + 1, 4, MOST_KNOTS))
+    count = int(np.clip(whole_parts(high - low, np.log(10) / KNOTS_PER_DECADE) + 1, 4, MOST_KNOTS))
     knots = np.linspace(low, high, count)
     full = CubicSpline(knots, np.eye(count), bc_type="natural")
     fine = np.linspace(low, high, 40 * count)
