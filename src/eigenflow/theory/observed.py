@@ -8,6 +8,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.core.grid import first_steps
+from eigenflow.core.rounding import WHOLE, above_rounding
 from eigenflow.store import Run
 
 __all__ = ["CUTS", "Observed", "observe_until"]
@@ -60,11 +62,13 @@ def observe_until(run: Run, cut: float) -> Observed:
         raise ArgumentError(f"`cut` must lie between 0 and 1, but is {cut}. It is the share of steps that is known.")
     steps, times, losses, source = _probe_losses(run)
     total = int(run.losses["step"].iloc[-1]) + 1 if len(run.losses) else 0
-    cut_step = int(np.floor(cut * total))
+    cut_step = first_steps(cut, total)
     data = run.measurements
     # An update that starts at step k is known once k + 1 updates are made.
     measured = data.isel(step=np.flatnonzero(data["step"].values + 1 <= cut_step))
-    known, later = steps <= cut_step, np.flatnonzero(steps > cut_step)
+    # What is learned to rounding is neither known nor to be forecast.
+    says = above_rounding(losses)
+    known, later = says & (steps <= cut_step), np.flatnonzero(says & (steps > cut_step))
     if measured.sizes["step"] < 3 or len(later) < 3:
         raise RunFolderError(
             f"Run `{run.path}` has {measured.sizes['step']} measurements before {cut:.0%} of its {total} steps and "
@@ -72,7 +76,7 @@ def observe_until(run: Run, cut: float) -> Observed:
         )
     if len(later) > SCORED_STEPS:
         wanted = np.geomspace(steps[later[0]], steps[later[-1]], SCORED_STEPS)
-        later = np.unique(later[0] + np.searchsorted(steps[later], np.floor(wanted)))
+        later = np.unique(later[0] + np.searchsorted(steps[later], np.floor(wanted * (1.0 + WHOLE))))
     return Observed(
         cut,
         cut_step,

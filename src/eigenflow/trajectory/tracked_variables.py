@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eigenflow.core.grid import shell_index
+from eigenflow.core.grid import shell_floors, shell_index
 from eigenflow.store import Variable
 from eigenflow.trajectory.sums import block_sums
 from eigenflow.trajectory.tracked import Parts, TrackedStep
@@ -47,7 +47,7 @@ def tracked_variables(
 def cut_index(one: TrackedStep, edges: np.ndarray) -> int:
     """Index of the lowest edge above which every mode is tracked, before and after."""
     lowest = max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after))
-    return min(int(np.searchsorted(edges, lowest, side="left")), len(edges) - 1)
+    return min(int(np.searchsorted(shell_floors(edges), lowest, side="left")), len(edges) - 1)
 
 
 def shells_of(eigenvalues: Tensor, edges: np.ndarray, cut: int) -> Int[Tensor, " modes"]:
@@ -123,14 +123,15 @@ def _tail(one: TrackedStep, edges: np.ndarray, cut: int, length: int) -> dict[st
     pairs, g2 = one.before.pairs, one.error_old.components.cpu().numpy() ** 2
     values = pairs.eigenvalues.cpu().numpy()
     below_cut = shell_index(values, edges) <= cut
-    known = np.array([[(values[below_cut] < x) @ g2[below_cut], (values[below_cut] < x).sum()] for x in edges])
-    lower, upper = one.tail_energy.below(edges)
+    floors = shell_floors(edges)
+    known = np.array([[(values[below_cut] < x) @ g2[below_cut], (values[below_cut] < x).sum()] for x in floors])
+    lower, upper = one.tail_energy.below(floors)
     # Whatever was not tracked lies below the cut.
     lower[cut:] = upper[cut:] = one.tail_energy.mass
     energies = {"lower": lower, "upper": upper, "value": 0.5 * (lower + upper)}
     counts = {name: np.zeros(len(edges)) for name in energies}
     if one.tail_density is not None:
-        found = one.tail_density.below(edges)
+        found = one.tail_density.below(floors)
         counts = {"lower": found.lower, "upper": found.upper, "value": found.value}
         for below in counts.values():
             below[cut:] = one.tail_density.dimension
