@@ -39,6 +39,7 @@ FAMILIES = (
     "interfaces",
     "layers",
     "traps",
+    "parameters",
     "more_language_models",
     "more_vision",
     "distributed",

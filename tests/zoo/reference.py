@@ -260,7 +260,7 @@ def _plateau(
 
     A kink between the nodes, where both orders are wrong, is seen by their difference, and a smaller step is tried.
     """
-    largest = max(float(d.abs().max()) for d in direction)
+    largest = max(float(d.abs().max()) for d in direction if d.numel())
     if largest == 0.0:
         return torch.zeros(len(clusters) - 1, dtype=torch.float64), 0.0
     best, smallest = None, float("inf")

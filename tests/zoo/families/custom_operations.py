@@ -190,10 +190,8 @@ def _nested():
 
 BUILDERS = {
     "custom-op-with-gradient": _mlp(lambda h: cube(0.7 * h)),
-    "recomputed-in-backward": _recomputed,
     "implicit-function-gradient": _implicit,
     "gradient-only-function": _mlp(lambda h: GradientOnly.apply(torch.tanh(h), h.detach())),
-    "segment-reduce": _segment_reduce,
     "sparse-weight": _sparse_weight,
     "nested-rows": _nested,
 }
@@ -204,6 +202,8 @@ for name, build in {"functional-jacobian": _functional_jacobian, "functional-hvp
 for name, build, reason in (
     ("custom-op-of-one-derivative", _mlp(lambda h: opaque_sine(h)), "its gradient has no derivative"),
     ("gradient-clipped-in-backward", _mlp(lambda h: Clipped.apply(torch.tanh(h))), "the backward pass is not linear"),
+    ("recomputed-in-backward", _recomputed, "its backward pass cuts the graph"),
+    ("segment-reduce", _segment_reduce, "torch lacks the second derivative"),
     ("cond", _cond, "a higher-order operator"),
 ):
     add(name, build, family=__name__, refusal=reason)

@@ -39,6 +39,14 @@ def _partial():
     return net, x
 
 
+def _double(build):
+    """In place, so that whoever holds a parameter still does."""
+    net, x = build()
+    for p in net.parameters():
+        p.data = p.data.double()
+    return net, x.double()
+
+
 def _bound_method():
     net, x = _mlp(lambda s, x: s.call(torch.tanh(s.inner(x))))
     net.call = net.outer.forward
@@ -239,109 +247,10 @@ def _deep_copy():
     return _mlp(forward)
 
 
-class Weights(nn.Parameter):
-    """A parameter of one's own class, marked for an optimizer."""
-
-
-def _parameter_subclass():
-    net, x = _mlp(lambda s, x: s.outer(torch.tanh(s.inner(x))))
-    net.inner.weight = Weights(net.inner.weight.detach())
-    net.inner.weight.no_decay = True
-    return net, x
-
-
-def _transposed_parameter():
-    net, x = _mlp(lambda s, x: s.outer(torch.tanh(x @ s.w)), w=nn.Parameter(torch.randn(6, 4).t()))
-    return net, x
-
-
-def _empty_parameter():
-    return _mlp(lambda s, x: s.outer(torch.tanh(s.inner(x))) + s.none.sum(), none=nn.Parameter(torch.empty(0, 3)))
-
-
-def _integer_parameter():
-    return _mlp(
-        lambda s, x: s.outer(torch.tanh(s.inner(x)) * s.factor),
-        factor=nn.Parameter(torch.tensor(2), requires_grad=False),
-    )
-
-
-def _mixed_types():
-    net = Fn(
-        lambda s, x: s.outer(torch.tanh(s.inner(x)).to(s.outer.weight.dtype)),
-        inner=nn.Linear(4, 6),
-        outer=nn.Linear(6, 3).double(),
-    )
-    return net, points()
-
-
-def _flat_parameter():
-    def forward(s, x):
-        w, b, v = s.flat.split([24, 6, 18])
-        return torch.tanh(functional.linear(x, w.view(6, 4), b)) @ v.view(6, 3)
-
-    return Fn(forward, flat=nn.Parameter(torch.randn(48) / 2)), points()
-
-
-def _constant():
-    return Fn(lambda s, x: s.value.expand(len(x), 3) + 0 * x[:, :3], value=nn.Parameter(torch.randn(3))), points()
-
-
-def _repeated_outputs():
-    return Fn(lambda s, x: torch.tanh(s.inner(x))[:, :, None].expand(-1, -1, 2), inner=nn.Linear(4, 3)), points()
-
-
-def _scaled_outputs(scale):
-    return lambda: _mlp(lambda s, x: scale * s.outer(torch.tanh(s.inner(x))))
-
-
-def _masked_rows():
-    """Softmax over rows of which some are masked altogether."""
-
-    def forward(s, x):
-        logits = s.inner(x).masked_fill((x[:, :1] > 0.5) | (torch.arange(6) > 3), float("-inf"))
-        return s.outer(torch.nan_to_num(torch.softmax(logits, -1)))
-
-    return _mlp(forward)
-
-
-def _centres_on_data():
-    """Radial basis functions started at the samples: distances of exactly zero."""
-    x = points()
-    net = Fn(
-        lambda s, x: s.out(torch.exp(-torch.cdist(x, s.centres).square())),
-        centres=nn.Parameter(x[:3].clone()),
-        out=nn.Linear(3, 3),
-    )
-    return net, x
-
-
-def _zero_vector_normalised():
-    x = points()
-    x[0] = 0
-    net = Fn(
-        lambda s, x: s.outer(functional.normalize(s.inner(x), dim=-1)),
-        inner=nn.Linear(4, 6, bias=False),
-        outer=nn.Linear(6, 3),
-    )
-    return net, x
-
-
-def _nan_gradient():
-    """sqrt at zero behind where: the value is fine, the gradient is not a number."""
-    return _mlp(lambda s, x: s.outer(torch.where(s.inner(x) > 0, s.inner(x).clamp(min=0).sqrt(), 0.0)))
-
-
 BUILDERS = {
-    "weights-in-a-plain-list": _plain_list,
-    "weight-by-closure": _closure,
-    "weight-by-partial": _partial,
     "bound-forward": _bound_method,
     "sums-its-own-parameters": _own_parameters,
     "reads-its-state-dict": _own_state_dict,
-    "asserts-parameter-type": _type_asserted,
-    "asks-requires-grad": _asks_requires_grad,
-    "asks-grad-mode": _asks_grad_mode,
     "weight-data": _weight_data,
     "gate-by-data": _data_branch,
     "seeds-torch-itself": _seeds_itself,
@@ -356,23 +265,10 @@ BUILDERS = {
     "parametrize-cached": _parametrize_cached,
     "features-by-hook": _features_by_hook,
     "child-uses-parent": _child_uses_parent,
-    "copies-a-layer-in-forward": _deep_copy,
-    "parameter-subclass": _parameter_subclass,
-    "transposed-parameter": _transposed_parameter,
-    "empty-parameter": _empty_parameter,
-    "integer-parameter": _integer_parameter,
-    "mixed-parameter-types": _mixed_types,
-    "flat-parameter": _flat_parameter,
-    "constant-predictor": _constant,
-    "repeated-outputs": _repeated_outputs,
-    "masked-rows": _masked_rows,
-    "zero-vector-normalised": _zero_vector_normalised,
 }
 for name, build in BUILDERS.items():
     add(name, build, family=__name__)
 add("bare-squeeze", _bare_squeeze, family=__name__, losses=("mse",))
-add("tiny-outputs", _scaled_outputs(1e-9), family=__name__, losses=("mse",))
-add("huge-outputs", _scaled_outputs(1e9), family=__name__, losses=("mse",))
 add(
     "batch-statistics-in-chunks",
     lambda: (
@@ -383,16 +279,18 @@ add(
     options={"memory_budget": 60_000},
     refusal="samples meet, and the budget holds some of them only",
 )
+PAST_SLOTS = "parameters are reached past the slots of their modules"
 for name, build, reason in (
+    ("weights-in-a-plain-list", _plain_list, PAST_SLOTS),
+    ("weights-in-a-plain-list-double", lambda: _double(_plain_list), PAST_SLOTS),
+    ("weight-by-closure-double", lambda: _double(_closure), PAST_SLOTS),
+    ("weight-by-partial-double", lambda: _double(_partial), PAST_SLOTS),
+    ("asserts-parameter-type", _type_asserted, "parameters are not replaced by tensors where they are insisted on"),
+    ("asks-requires-grad", _asks_requires_grad, "another function where weights need no gradient"),
+    ("asks-grad-mode", _asks_grad_mode, "another function where gradients are off"),
     ("annealed-by-calls", _annealed, "every call is another function"),
+    ("copies-a-layer-in-forward", _deep_copy, "only leaves can be copied"),
     ("clamps-its-weights", _clamps_itself, "the forward pass changes the weights"),
-    ("rbf-centres-on-data", _centres_on_data, "distances of zero have no second derivative"),
-    ("nan-gradient", _nan_gradient, "the gradient is not a number"),
-    (
-        "lazy-before-first-call",
-        lambda: (nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.LazyLinear(3)), points()),
-        "parameters without a shape",
-    ),
 ):
     add(name, build, family=__name__, refusal=reason)
 add("exported-program", _exported, family=__name__, is_training=True, refusal="an exported graph")
