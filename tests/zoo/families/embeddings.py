@@ -167,11 +167,17 @@ BUILDERS = {
         _pair(),
     ),
 }
+BY_FREQUENCY = "a gradient scaled by frequency is no derivative of a function"
 for name, build in BUILDERS.items():
-    add(name, build, family=__name__)
+    add(name, build, family=__name__, refusal=BY_FREQUENCY if "frequency" in name else "")
 add("tied-head", lambda: (Tied(), tokens(2, 3)), family=__name__)
 add("tied-head-padding", lambda: (Tied(padding_idx=2), _with_padding(2)), family=__name__)
-add("tied-head-scaled-by-frequency", lambda: (Tied(scale_grad_by_freq=True), _with_padding(2)), family=__name__)
+add(
+    "tied-head-scaled-by-frequency",
+    lambda: (Tied(scale_grad_by_freq=True), _with_padding(2)),
+    family=__name__,
+    refusal=BY_FREQUENCY,
+)
 add("ignored-labels", lambda: (Tied(), tokens(2, 3)), family=__name__, losses=("cross_entropy",), ignored=2)
 REASON = "the forward pass itself rescales rows of the table"
 add("embedding-max-norm", _max_norm, family=__name__, refusal=REASON)

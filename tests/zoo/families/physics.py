@@ -12,8 +12,12 @@ def _field(inputs=2):
     return nn.Sequential(nn.Linear(inputs, 5), nn.Tanh(), nn.Linear(5, 1))
 
 
-def _pinn(residual, size=2, **attributes):
-    return lambda: (Fn(residual, u=_field(size), **attributes), torch.randn(4, size))
+def _pinn(residual, size=2, **scalars):
+    def build():
+        parameters = {name: nn.Parameter(torch.tensor(value)) for name, value in scalars.items()}
+        return Fn(residual, u=_field(size), **parameters), torch.randn(4, size)
+
+    return build
 
 
 def _vmap_grad(s, x):
@@ -211,11 +215,11 @@ BUILDERS = {
     "pinn-jacrev": _pinn(_jacrev),
     "pinn-jacfwd": _pinn(_jacfwd),
     "pinn-laplacian": _pinn(_laplacian),
-    "pinn-wave-scalar-parameter": _pinn(_wave, c=nn.Parameter(torch.tensor(0.7))),
+    "pinn-wave-scalar-parameter": _pinn(_wave, c=0.7),
     "pinn-autograd-grad": _pinn(_autograd_grad),
     "pinn-autograd-grad-bare": _pinn(_autograd_grad_bare),
     "pinn-inputs-made-leaves": _pinn(_in_place_requires_grad),
-    "pinn-burgers": _pinn(_burgers, nu=nn.Parameter(torch.tensor(0.1))),
+    "pinn-burgers": _pinn(_burgers, nu=0.1),
     "pinn-hard-boundary": _pinn(_hard_boundary),
     "hamiltonian-net": _pinn(_hamiltonian),
     "hamiltonian-net-autograd": _pinn(_hamiltonian_autograd),
