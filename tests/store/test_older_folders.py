@@ -1,8 +1,8 @@
-"""Run folders that the releases of schema versions 1 and 2 wrote, packed as they were: they open and are analysed.
+"""Run folders that the releases of schema versions 1 to 3 wrote, packed as they were: they open and are analysed.
 
-`folders/schema-1`, `schema-2`: 18 updates of full-batch gradient descent (rate 0.1) of `problems.tanh_net(0)` on
-`problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`: 20 samples, six modes
-and a tail.
+`folders/schema-1`, `schema-2`, `schema-3`: 18 updates of full-batch gradient descent (rate 0.1) of
+`problems.tanh_net(0)` on `problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`: 20 samples, six modes
+and a tail; `schema-3-tracked` the same, with a holdout set.
 """
 
 import json
@@ -16,7 +16,7 @@ import eigenflow as ef
 from eigenflow.store import SCHEMA_VERSION
 
 FOLDERS = Path(__file__).parent / "folders"
-NAMES = ("schema-1", "schema-2", "schema-2-tracked")
+NAMES = ("schema-1", "schema-2", "schema-2-tracked", "schema-3", "schema-3-tracked")
 
 
 @pytest.fixture(params=NAMES)
@@ -36,10 +36,12 @@ def test_folder_is_of_an_older_schema_and_opens(folder):
 
 def test_budget_closes_with_no_curvature_and_energy_is_twice_the_loss(folder):
     run = ef.open_run(folder)
-    assert "curvature" not in run.measurements
+    assert ("curvature" in run.measurements) == run.path.name.startswith("schema-3")
+    assert "buffers" not in run.measurements
     budget = ef.shell_budget(run)
     whole = budget.energy.sum("shell").values
-    assert not budget.curvature.values.any() and budget.curvature.dims == ("step", "shell")
+    for term in (budget.curvature, budget.buffers, budget.buffers_transfer):
+        assert not term.values.any() and term.dims == ("step", "shell")
     np.testing.assert_allclose(whole, 2 * run.losses["loss"].values[list(run.measured_steps)], rtol=1e-10)
     assert np.abs(budget.residual.values).max() <= 1e-12 * whole.max()
 
@@ -47,3 +49,8 @@ def test_budget_closes_with_no_curvature_and_energy_is_twice_the_loss(folder):
 def test_claims_and_closure_read_them(folder):
     rows = {row.claim: row for row in ef.claims(ef.open_run(folder))}
     assert rows["C1.identity"].verdict == "supported" and rows["C3.closes"].verdict == "supported"
+
+
+def test_they_have_no_gaps_and_count_as_records_of_single_updates(folder):
+    run = ef.open_run(folder)
+    assert run.gaps == () and run.first_step == 0 and run.why_no_updates is None

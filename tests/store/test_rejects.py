@@ -86,6 +86,8 @@ def test_corrupted_run_json(folder, bare, content):
         {"measured_steps": None},
         {"measured_variables": [1]},
         {"resumes": [3]},
+        {"gaps": [{"step": 1}]},
+        {"first_step": -1},
         {"created": 5},
         {"schema_version": "1"},
     ],
@@ -139,11 +141,9 @@ def test_resume_with_another_probe_set(folder, writer):
     assert len(open_run(folder).losses) == 3
 
 
-def test_resume_beyond_the_record(folder, writer):
+def test_resume_before_the_start(folder, writer):
     writer.close()
-    with pytest.raises(RunFolderError, match=r"from 4 completed updates.*up to 3.*at most 3"):
-        RunWriter.resume(folder, start=4)
-    with pytest.raises(RunFolderError, match="from -1"):
+    with pytest.raises(RunFolderError, match=r"from -1.*up to 3"):
         RunWriter.resume(folder, start=-1)
     RunWriter.resume(folder, start=3).close()
 

@@ -3,6 +3,8 @@
 from eigenflow.store.run import Run as Run
 from eigenflow.store.run import open_run as open_run
 from eigenflow.store.schema import SCHEMA_VERSION as SCHEMA_VERSION
+from eigenflow.store.schema import Gap as Gap
+from eigenflow.store.schema import RecordGapWarning as RecordGapWarning
 from eigenflow.store.schema import RunFolderWarning as RunFolderWarning
 from eigenflow.store.schema import Status as Status
 from eigenflow.store.schema import Variable as Variable

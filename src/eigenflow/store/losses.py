@@ -21,9 +21,9 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.store.folder import parse_strict, to_json
-from eigenflow.store.schema import STEP
+from eigenflow.store.schema import LOSS, STEP
 
-__all__ = ["LossLog", "LossScan", "ends_in_mid_line", "scan_losses"]
+__all__ = ["LossLog", "LossScan", "ends_in_mid_line", "has_no_loss", "scan_losses"]
 
 _BUFFERED_S = 0.5
 
@@ -197,6 +197,11 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, dict) and type(row.get(STEP)) is int
+
+
+def has_no_loss(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that its loss was not finite."""
+    return LOSS in row and row[LOSS] is None
 
 
 def ends_in_mid_line(path: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store.folder import read_json, to_json, write_json
-from eigenflow.store.schema import HEADER, SCHEMA_VERSION, STATUSES, Status
+from eigenflow.store.schema import HEADER, SCHEMA_VERSION, STATUSES, Gap, Status
 
 __all__ = ["Manifest"]
 
@@ -25,7 +25,11 @@ _OWN_KEYS = (
     "resumes",
     "measured_steps",
     "measured_variables",
+    "first_step",
+    "gaps",
 )
+# What folders of schema versions before 4 lack.
+_DEFAULTS: dict[str, Any] = {"first_step": 0, "gaps": []}
 
 
 def _now() -> str:
@@ -45,6 +49,9 @@ class Manifest:
             of the header that differed from the first).
         measured_steps: The committed measurements, in the order of the arrays' first axis.
         measured_variables: Names of the arrays that grow with the steps.
+        first_step: Completed updates when the recording began; time is counted from there.
+        gaps: Measurements that could not be made, and updates that nobody recorded. Losses that were not finite stand
+            in the loss log alone.
     """
 
     header: dict[str, Any]
@@ -54,6 +61,8 @@ class Manifest:
     resumes: tuple[dict[str, Any], ...] = ()
     measured_steps: tuple[int, ...] = ()
     measured_variables: tuple[str, ...] = ()
+    first_step: int = 0
+    gaps: tuple[Gap, ...] = ()
 
     @classmethod
     def new(cls, header: Mapping[str, Any]) -> "Manifest":
@@ -85,11 +94,14 @@ class Manifest:
             resumes=(*self.resumes, {"time": _now(), "start": start, "changed": changed}),
             measured_steps=measured,
             measured_variables=self.measured_variables if measured else (),
+            first_step=min(self.first_step, start),
+            gaps=tuple(gap for gap in self.gaps if gap.step < start),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The content as it stands in the file."""
         own = {"schema_version": SCHEMA_VERSION} | {key: getattr(self, key) for key in _OWN_KEYS[1:]}
+        own["gaps"] = [gap.to_dict() for gap in self.gaps]
         return to_json({**own, **self.header}, "header")
 
     def write(self, folder: Path) -> None:
@@ -109,6 +121,7 @@ class Manifest:
             content = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             raise RunFolderError(_explain_no_run(folder)) from None
+        content = {**_DEFAULTS, **content}
         _check(path, content)
         own = {key: content.pop(key) for key in _OWN_KEYS}
         return cls(
@@ -119,6 +132,8 @@ class Manifest:
             resumes=tuple(own["resumes"]),
             measured_steps=tuple(own["measured_steps"]),
             measured_variables=tuple(own["measured_variables"]),
+            first_step=own["first_step"],
+            gaps=tuple(Gap.from_dict(entry) for entry in own["gaps"]),
         )
 
 
@@ -150,6 +165,8 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
         and all(type(step) is int for step in steps)
         and all(early < late for early, late in pairwise(steps)),
         "measured_variables": isinstance(names, list) and all(isinstance(name, str) for name in names),
+        "first_step": type(content["first_step"]) is int and content["first_step"] >= 0,
+        "gaps": isinstance(content["gaps"], list) and all(Gap.is_sound(entry) for entry in content["gaps"]),
     }
     wrong = [key for key, sound in is_sound.items() if not sound]
     if wrong:

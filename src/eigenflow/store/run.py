@@ -1,5 +1,6 @@
 """A run folder, read: the same for a run that ended, was killed, or is being written."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,23 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.store.folder import read_json, to_json, write_atomic, write_json
 from eigenflow.store.inspection import find_half_written, intact_positions
 from eigenflow.store.lock import is_locked
-from eigenflow.store.losses import scan_losses
+from eigenflow.store.losses import LossScan, has_no_loss, scan_losses
 from eigenflow.store.manifest import Manifest
 from eigenflow.store.reading import load_measurements, select_dims
 from eigenflow.store.schema import (
     HEADER,
     LOCK,
+    LOSS,
     LOSSES,
     MEASUREMENTS,
+    REASON,
     STEP,
     SUMMARY,
+    Gap,
     RunFolderWarning,
     Status,
 )
+from eigenflow.store.spans import Spans, has_unsaid_updates, spans, why_no_updates
 
 __all__ = ["Run", "open_run"]
 
@@ -86,10 +91,35 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """ "running", "complete", "failed" or "interrupted" (also: killed)."""
+        """ "running", "complete", "complete with gaps" (see `gaps`), "failed" or "interrupted" (also: killed)."""
         if self._manifest.status == "running" and not self._is_held:
             return "interrupted"
         return self._manifest.status
+
+    @property
+    def first_step(self) -> int:
+        """Completed updates of the network when the recording began; time is counted from there."""
+        return self._manifest.first_step
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What the record lacks, in the order of steps; losses that were not finite one after another are one gap."""
+        found = [*self._manifest.gaps, *_loss_gaps(self._scan.rows)]
+        return tuple(sorted(found, key=lambda gap: (gap.step, gap.kind)))
+
+    @property
+    def why_no_updates(self) -> str | None:
+        """Why the measured changes are not those of single updates, in words; None if they are, as far as is known."""
+        return why_no_updates(self._spans)
+
+    @property
+    def has_unsaid_updates(self) -> bool:
+        """Whether states far apart seem to have been recorded as neighbours, so that times are wrong too."""
+        return has_unsaid_updates(self._spans)
+
+    @cached_property
+    def _spans(self) -> Spans:
+        return spans(self.measurements)
 
     @property
     def has_squared_loss(self) -> bool:
@@ -112,9 +142,13 @@ class Run:
         return positions
 
     @cached_property
+    def _scan(self) -> LossScan:
+        return scan_losses(self._path / LOSSES)
+
+    @cached_property
     def losses(self) -> pd.DataFrame:
-        """The logged rows, with a column for each key that any row has; `step` always."""
-        scan = scan_losses(self._path / LOSSES)
+        """The logged rows, with a column for each key that any row has; `step` always. NaN where a loss is missing."""
+        scan = self._scan
         if scan.broken_lines:
             warn(
                 f"Run `{self._path}`: {len(scan.broken_lines)} lines of `{LOSSES}` cannot be read "
@@ -122,7 +156,10 @@ class Run:
                 RunFolderWarning,
                 stacklevel=3,
             )
-        return pd.DataFrame(scan.rows) if scan.rows else pd.DataFrame({STEP: pd.Series(dtype="int64")})
+        frame = pd.DataFrame(scan.rows) if scan.rows else pd.DataFrame({STEP: pd.Series(dtype="int64")})
+        # A column that is null in every row has no numbers to tell its type by.
+        is_untold = bool(scan.rows) and all(has_no_loss(row) for row in scan.rows)
+        return frame.astype({LOSS: float}) if is_untold else frame
 
     @cached_property
     def measurements(self) -> xr.Dataset:
@@ -181,3 +218,16 @@ class Run:
         path = self._path / name
         write_atomic(path, text.encode())
         return path
+
+
+def _loss_gaps(rows: list[dict[str, Any]]) -> list[Gap]:
+    gaps: list[Gap] = []
+    was_missing = False
+    for row in rows:
+        is_missing = has_no_loss(row)
+        if is_missing and was_missing:
+            gaps[-1] = replace(gaps[-1], through=row[STEP])
+        elif is_missing:
+            gaps.append(Gap(row[STEP], row[STEP], "loss", str(row.get(REASON, "the loss was not finite"))))
+        was_missing = is_missing
+    return gaps

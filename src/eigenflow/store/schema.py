@@ -1,7 +1,8 @@
 """What a run folder holds: its version, the names of its files, and one measured variable."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -11,13 +12,18 @@ from eigenflow.core.errors import ArgumentError, ShapeError
 __all__ = [
     "HEADER",
     "LOCK",
+    "LOSS",
     "LOSSES",
     "MEASUREMENTS",
+    "REASON",
     "REPORT",
     "SCHEMA_VERSION",
     "STATUSES",
     "STEP",
     "SUMMARY",
+    "Gap",
+    "GapKind",
+    "RecordGapWarning",
     "RunFolderWarning",
     "Status",
     "Variable",
@@ -26,7 +32,9 @@ __all__ = [
 # 2: runs through k tracked modes (`cut`, `tail_...`), and the test side's one-step change (`holdout_...`).
 # 3: any loss: `curvature` is a term of the budget, and `total_energy` stands beside `probe_loss`.
 #    Also how the eigenbasis moves: `coupling`, `frame_overlap`, `shell_overlap`, `initial_...`, `sample_energy`.
-SCHEMA_VERSION = 3
+# 4: gaps (`gaps` in the header, rows without a loss, the status that tells of them), `first_step`; what moving
+#    buffers do is a term of the budget (`buffers`, `buffers_transfer`, `buffers_norm`); `updates`, how far they go.
+SCHEMA_VERSION = 4
 
 HEADER = "run.json"
 LOSSES = "losses.jsonl"
@@ -36,13 +44,59 @@ REPORT = "report.html"
 LOCK = ".lock"
 
 STEP = "step"
+LOSS = "loss"
+REASON = "reason"
 
-Status = Literal["running", "complete", "failed", "interrupted"]
-STATUSES: tuple[Status, ...] = ("running", "complete", "failed", "interrupted")
+Status = Literal["running", "complete", "complete with gaps", "failed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("running", "complete", "complete with gaps", "failed", "interrupted")
+
+GapKind = Literal["measurement", "loss", "updates"]
+GAP_KINDS: tuple[GapKind, ...] = ("measurement", "loss", "updates")
 
 
 class RunFolderWarning(UserWarning):
     """Something half-written or damaged in a run folder was left out."""
+
+
+class RecordGapWarning(UserWarning):
+    """Something could not be recorded; the gap is in the record, and the run goes on."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a record lacks.
+
+    Attributes:
+        step: The first step that it concerns: completed updates before it.
+        through: The last one; the same for a single step.
+        kind: "measurement": a scheduled measurement was not made. "loss": the logged loss was not finite. "updates":
+            updates were made that nobody recorded.
+        reason: Why, in words.
+    """
+
+    step: int
+    through: int
+    kind: GapKind
+    reason: str
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> "Gap":
+        """What `to_dict` wrote."""
+        return cls(*(entry[key] for key in ("step", "through", "kind", "reason")))
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON types."""
+        return asdict(self)
+
+    @staticmethod
+    def is_sound(entry: Any) -> bool:
+        """Whether an entry of a header is one that `to_dict` wrote."""
+        return (
+            isinstance(entry, dict)
+            and all(type(entry.get(key)) is int for key in ("step", "through"))
+            and entry.get("kind") in GAP_KINDS
+            and isinstance(entry.get("reason"), str)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store.folder import is_leftover, remove_leftovers
 from eigenflow.store.inspection import find_half_written
 from eigenflow.store.lock import acquire_lock
-from eigenflow.store.losses import LossLog, LossScan, scan_losses
+from eigenflow.store.losses import LossLog, LossScan, has_no_loss, scan_losses
 from eigenflow.store.manifest import Manifest
 from eigenflow.store.measurements import MeasurementWriter
 from eigenflow.store.schema import (
@@ -22,6 +22,8 @@ from eigenflow.store.schema import (
     MEASUREMENTS,
     STATUSES,
     STEP,
+    Gap,
+    RecordGapWarning,
     RunFolderWarning,
     Status,
     Variable,
@@ -45,6 +47,7 @@ class RunWriter:
         manifest: Manifest,
         losses: LossLog,
         measurements: MeasurementWriter,
+        lacks_losses: bool = False,
     ) -> None:
         """For `create` and `resume`."""
         self._path = path
@@ -52,6 +55,7 @@ class RunWriter:
         self._manifest = manifest
         self._losses = losses
         self._measurements = measurements
+        self._lacks_losses = lacks_losses
         self._is_open = True
 
     @classmethod
@@ -85,8 +89,13 @@ class RunWriter:
         return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
 
     @classmethod
-    def resume(cls, path: str | Path, *, start: SupportsIndex, header: Mapping[str, Any] | None = None) -> "RunWriter":
+    def resume(
+        cls, path: str | Path, *, start: SupportsIndex, header: Mapping[str, Any] | None = None, note: str = ""
+    ) -> "RunWriter":
         """Go on with a run that was interrupted, or with more updates for one that ended.
+
+        Where the record ends before `start`, as it may if no `flush` came before the checkpoint was saved, the updates
+        between are marked as a gap, with a `RecordGapWarning`, and the run goes on.
 
         Args:
             path: The run folder.
@@ -94,37 +103,50 @@ class RunWriter:
                 step from `start` on are dropped: they will be made again.
             header: The header of the resumed run. The stored one stays; entries that differ are
                 kept under `resumes`.
+            note: What else to say of the updates that are missing, if any are.
 
         Raises:
-            RunFolderError: If the folder is no run, another writer is in it, steps between the log
-                and `start` would be missing, or the probe set is another.
+            RunFolderError: If the folder is no run, another writer is in it, `start` is negative, or the probe set is
+                another.
         """
         folder = Path(path)
         Manifest.read(folder)  # before a lock file is made: the folder may be no run
         lock = acquire_lock(folder)
         try:
-            return cls._resume_locked(folder, operator.index(start), header, lock)
+            return cls._resume_locked(folder, operator.index(start), header, lock, note)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def _resume_locked(cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock) -> "RunWriter":
+    def _resume_locked(
+        cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock, note: str
+    ) -> "RunWriter":
         stored = Manifest.read(folder)
         scan = scan_losses(folder / LOSSES)
         _check_same_probe(folder, stored, header)
-        _check_no_gap(folder, start, scan, stored)
+        gap = _unrecorded(folder, start, scan, stored, note)
         for found in find_half_written(folder, stored):
             warn(found, RunFolderWarning, stacklevel=3)
         remove_leftovers(folder)
         manifest = stored.resumed(start, header)
+        if gap is not None:
+            manifest = manifest.changed(gaps=(*manifest.gaps, gap))
+            warn(f"Run `{folder}`: {gap.reason}.", RecordGapWarning, stacklevel=3)
         # From here on a reader takes only what stays, so a kill further down loses nothing more.
         manifest.write(folder)
         measurements = MeasurementWriter(folder / MEASUREMENTS)
         measurements.reopen(manifest.measured_variables, len(manifest.measured_steps))
         rows, size = scan.cut(start)
         losses = LossLog(folder / LOSSES, size=size, last_step=rows[-1][STEP] if rows else None)
-        return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
+        return cls(
+            folder,
+            lock=lock,
+            manifest=manifest,
+            losses=losses,
+            measurements=measurements,
+            lacks_losses=any(map(has_no_loss, rows)),
+        )
 
     @property
     def path(self) -> Path:
@@ -137,6 +159,11 @@ class RunWriter:
         return self._manifest.measured_steps
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether something is missing: a measurement, a loss, or updates."""
+        return bool(self._manifest.gaps) or self._lacks_losses
+
+    @property
     def last_logged_step(self) -> int | None:
         """Step of the last loss row, None before the first."""
         return self._losses.last_step
@@ -146,7 +173,8 @@ class RunWriter:
 
         Args:
             row: A whole-numbered `step` that increases from row to row, and what else is known:
-                `time` (sum of learning rates), `loss`, `learning_rate`, ... all finite.
+                `time` (sum of learning rates), `loss`, `learning_rate`, ... all finite. A `loss` of None says that it
+                was not; give the `reason` beside it.
 
         Raises:
             ArgumentError: If `step` is missing or does not increase.
@@ -155,6 +183,7 @@ class RunWriter:
         if not self._is_open:
             self._refuse_closed()
         self._losses.append(row)
+        self._lacks_losses = self._lacks_losses or has_no_loss(row)
 
     def flush(self) -> None:
         """Hand waiting loss rows to the operating system.
@@ -202,8 +231,23 @@ class RunWriter:
         self._measurements.write(len(steps), measured, variables, constants)
         self._commit(measured_steps=(*steps, measured), measured_variables=self._measurements.names)
 
+    def add_gap(self, gap: Gap) -> None:
+        """Say that something is missing; when this returns, a kill does not lose it."""
+        if not self._is_open:
+            self._refuse_closed()
+        self._losses.flush()
+        self._commit(gaps=(*self._manifest.gaps, gap))
+
+    def begin_at(self, step: SupportsIndex) -> None:
+        """Say that the recording begins with a network of `step` completed updates, before anything is recorded."""
+        if not self._is_open:
+            self._refuse_closed()
+        self._commit(first_step=operator.index(step))
+
     def set_status(self, status: Status) -> None:
         """Say how the run ended: "complete", "failed" or "interrupted".
+
+        A run that is complete but for gaps gets the status "complete with gaps".
 
         Raises:
             ArgumentError: If the status is another.
@@ -215,6 +259,8 @@ class RunWriter:
                 f"`status` must be 'complete', 'failed' or 'interrupted', but is {status!r}. "
                 f"A run is 'running' from `create` or `resume` on."
             )
+        if status == "complete" and self.has_gaps:
+            status = "complete with gaps"
         self._losses.flush()
         self._measurements.seal(len(self.measured_steps))
         self._commit(status=status)
@@ -302,14 +348,23 @@ def _probe_checksum(header: Mapping[str, Any]) -> Any:
     return probe.get("checksum") if isinstance(probe, Mapping) else None
 
 
-def _check_no_gap(folder: Path, start: int, scan: LossScan, stored: Manifest) -> None:
-    """Logged rows tell how far the run came; a run that logs nothing is known by its measurements."""
+def _unrecorded(folder: Path, start: int, scan: LossScan, stored: Manifest, note: str) -> Gap | None:
+    """The updates between the end of the record and `start`; None if there are none.
+
+    Logged rows tell how far the run came; a run that logs nothing is known by its measurements.
+    """
     known = [row[STEP] for row in scan.rows] or list(stored.measured_steps)
     spacing = known[-1] - known[-2] if len(known) > 1 and scan.rows else 1
-    end = known[-1] + max(1, spacing) if known else 0
-    if not 0 <= start <= end:
+    end = known[-1] + max(1, spacing) if known else stored.first_step
+    if start < 0:
         raise RunFolderError(
-            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}, "
-            f"and the steps between would be missing. Go on from a checkpoint of at most {end} updates "
-            f"(and call `flush` before a checkpoint is saved), or record into another path."
+            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}. Give the "
+            f"number of updates that the network has seen, 0 or more."
         )
+    if start <= end:
+        return None
+    reason = (
+        f"the record reaches up to {end} completed updates and goes on from {start}: of the updates between nothing is "
+        f"known. Call `flush` before a checkpoint is saved" + (f"; {note}" if note else "")
+    )
+    return Gap(end, start - 1, "updates", reason)
