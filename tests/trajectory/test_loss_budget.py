@@ -13,6 +13,7 @@ from torch.nn import functional
 import eigenflow as ef
 from eigenflow.core.errors import NonFiniteError
 from eigenflow.core.grid import shell_edges
+from eigenflow.store import SCHEMA_VERSION
 from eigenflow.tangent import CrossEntropyLoss, GeneralLoss
 from eigenflow.trajectory import TailSettings, measure_step
 from eigenflow.trajectory.step import linear_errors
@@ -307,7 +308,7 @@ def test_recorded_runs_hold_the_loss_and_the_energy_apart(runs):
             y = make(kind, count=12)[0].targets.reshape(12, CLASSES).argmax(1)
             p = outputs.softmax(-1)[torch.arange(12), y]
             assert float(data["total_energy_after"][-1]) == pytest.approx(float((1 / p - 1).mean()), rel=1e-12)
-        assert run.header["schema_version"] == 3 and not run.header["probe"]["is_quadratic"]
+        assert run.header["schema_version"] == SCHEMA_VERSION and not run.header["probe"]["is_quadratic"]
 
 
 def test_tracked_run_agrees_with_all_modes(runs):

@@ -113,7 +113,8 @@ def run_experiment(
     start = _load_checkpoint(trainer, out, config) if resume else None
     measured = 0
     measuring = {"modes": config.measure.modes or None, "method": config.measure.method}
-    with Recorder(out, probe, schedule, **measuring, resume_from=start, config=config.model_dump()) as recorder:
+    going_on = {"resume_from": start, "on_error": "raise", "config": config.model_dump()}
+    with Recorder(out, probe, schedule, **measuring, **going_on) as recorder:
         for update in trainer.updates(start or 0):
             was_measured = recorder.step(
                 update.step,

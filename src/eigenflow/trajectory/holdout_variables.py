@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eigenflow.store import Variable
-from eigenflow.tangent import Probe, holdout_step
+from eigenflow.tangent import HoldoutPoint, Probe, holdout_step
 from eigenflow.tangent.sharded import ShardedProbe
-from eigenflow.trajectory.step import State
+from eigenflow.trajectory.update import Update
 
 __all__ = ["holdout_variables"]
 
@@ -16,9 +16,7 @@ __all__ = ["holdout_variables"]
 @torch.no_grad()
 def holdout_variables(
     probe: Probe | ShardedProbe,
-    before: State,
-    after: State,
-    step_size: float,
+    update: Update,
     *,
     vectors: Float[Tensor, "modes size"],
     shells: Int[Tensor, " modes"],
@@ -28,30 +26,43 @@ def holdout_variables(
 
     Args:
         probe: The probe that took the states.
-        before: State before the update.
-        after: State after it.
-        step_size: Its length in time.
+        update: The update.
         vectors: Eigenvectors before the update.
         shells: Their shells; what no vector holds is put into shell 0.
         count: Number of shells.
     """
     if isinstance(probe, ShardedProbe) or probe.holdout is None:
         return {}
-    step = holdout_step(probe, before, after, step_size)
-    point = probe.holdout_at(before)
-    error, drive = point.train.error.to(vectors), point.loss_gradient().to(vectors)
+    # As on the probe set: the update at the buffers before it, and their move after it.
+    step = holdout_step(probe, update.before, (update.after[0], update.before[1]), update.step_size)
+    settled = probe.holdout_at(update.after).loss
+    point = probe.holdout_at(update.before)
+    gradient, optimizer, drive = step.gradient, step.optimizer, point.loss_gradient()
+    if update.preconditioner is not None:
+        gradient, drive = _preconditioned(probe, point, update)
+        optimizer += step.gradient - gradient
+    error, drive = point.train.error.to(vectors), drive.to(vectors)
     shares = -(vectors @ drive) * (vectors @ error)
     rate = torch.zeros(count, dtype=vectors.dtype).index_add_(0, shells, shares.cpu())
     rate[0] += -float(drive @ error) - float(shares.sum())
     values = {
         "holdout_loss": (step.loss, "loss", "loss on the holdout set before the update"),
         "holdout_gradient": (
-            step.gradient,
+            gradient,
             "loss",
             "its change by the gradient-descent step, if the network were linear",
         ),
-        "holdout_optimizer": (step.optimizer, "loss", "its change by what the optimizer did beyond that"),
-        "holdout_remainder": (step.remainder, "loss", "its change by nonlinearity; the three add up to the whole"),
+        "holdout_optimizer": (
+            step.gradient + step.optimizer - gradient,
+            "loss",
+            "its change by what the optimizer did beyond that",
+        ),
+        "holdout_remainder": (step.remainder, "loss", "its change by nonlinearity of the network"),
+        "holdout_buffers": (
+            settled - step.loss_after,
+            "loss",
+            "its change as buffers move after the update; the four add up to the whole",
+        ),
         "holdout_residual": (
             step.identity_residual,
             "1",
@@ -64,3 +75,15 @@ def holdout_variables(
     }
     meaning = "rate of the holdout loss under gradient flow that the shell's error drives, -<K(X, x) e_x, P_B e>"
     return {**variables, "holdout_rate": Variable(("shell",), rate.numpy(), "loss / time", meaning)}
+
+
+def _preconditioned(probe: Probe, point: HoldoutPoint, update: Update) -> tuple[float, Tensor]:
+    """Change of the test loss by the preconditioned step, to first order in the parameters; and J P^(-1) J_x^T e_x."""
+    assert update.preconditioner is not None
+    train, test = probe.at(update.before, preconditioner=update.preconditioner), point.test
+    descent = {name: update.step_size * rate for name, rate in train.descent().items()}
+    change = test.output_change(descent)
+    gradient = float(test.objective.value(test.outputs + change, test.targets)) - test.loss
+    pulled = test.pull(test.error[None])
+    drive = train.push({name: update.preconditioner[name].to(g[0]) * g[0] for name, g in pulled.items()})
+    return gradient, drive

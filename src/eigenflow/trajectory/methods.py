@@ -1,9 +1,10 @@
 """The two ways to measure an update for a run folder: all modes of a dense M, or k tracked modes and a tail."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -14,20 +15,24 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_edges, shell_index
 from eigenflow.linalg import ModeTracker
 from eigenflow.store import Variable
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, TangentPoint
+from eigenflow.tangent.cost import require_memory
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.frame_variables import DEFAULT_COUPLINGS, frame_variables
 from eigenflow.trajectory.frames import Frame, Frames
 from eigenflow.trajectory.holdout_variables import holdout_variables
-from eigenflow.trajectory.step import State, measure_step
+from eigenflow.trajectory.lengths import UpdateLength
+from eigenflow.trajectory.step import measure_step
 from eigenflow.trajectory.tracked import (
     TailSettings,
     measure_tracked_step,
     mode_couplings,
+    require_alone,
     require_product_dtype,
 )
 from eigenflow.trajectory.tracked_variables import cut_index, shells_of, tracked_variables
-from eigenflow.trajectory.variables import step_variables
+from eigenflow.trajectory.update import Update
+from eigenflow.trajectory.variables import step_variables, update_variables
 
 __all__ = ["DENSE_ROWS", "AbstractMethod", "DenseMethod", "MethodName", "TrackedMethod", "make_method"]
 
@@ -35,6 +40,8 @@ MethodName = Literal["auto", "dense", "tracked"]
 
 # Up to here all eigenpairs of a dense M cost less than tracking some; for the pairs alone it is about 10^4 rows.
 DENSE_ROWS = 4000
+# A measured update holds those of both its ends at once.
+SNAPSHOTS = 2
 
 Edges = Float[np.ndarray, " edges"]
 
@@ -49,20 +56,23 @@ class AbstractMethod(ABC):
 
     @abstractmethod
     def variables(
-        self,
-        probe: Probe | ShardedProbe,
-        before: State,
-        after: State,
-        step_size: float,
-        *,
-        edges: Edges | None,
-        time: float,
+        self, probe: Probe | ShardedProbe, update: Update, *, edges: Edges | None
     ) -> tuple[dict[str, Variable], Edges]:
         """Measure, and collect the variables; `edges` None lays the shells by the largest eigenvalue."""
 
     @abstractmethod
+    def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
+        """Refuse, before a run begins, what its first measurement would refuse."""
+
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What the header of a run says about it."""
+
+    def copy(self) -> "AbstractMethod":
+        """The same as it is now, to go back to if a measurement fails halfway."""
+        twin = copy.copy(self)
+        twin.frames = copy.copy(self.frames)
+        return twin
 
     def _frame_variables(
         self, probe: Probe | ShardedProbe, frame: Frame, couplings: Tensor, error: Tensor, *, shells: int
@@ -96,29 +106,32 @@ class DenseMethod(AbstractMethod):
         self.modes, self.couplings, self.frames = modes, couplings, Frames()
 
     def variables(
-        self,
-        probe: Probe | ShardedProbe,
-        before: State,
-        after: State,
-        step_size: float,
-        *,
-        edges: Edges | None,
-        time: float,
+        self, probe: Probe | ShardedProbe, update: Update, *, edges: Edges | None
     ) -> tuple[dict[str, Variable], Edges]:
         """As in `AbstractMethod`."""
         assert isinstance(probe, Probe)
-        one = measure_step(probe, before, after, step_size)
+        one = measure_step(probe, update.before, update.after, update.step_size, preconditioner=update.preconditioner)
         values = one.before.eigenvalues.numpy()
         edges = shell_edges(float(values[0])) if edges is None else edges
-        variables = step_variables(one, edges, time=time, modes=self.modes)
+        variables = step_variables(one, edges, time=update.time, modes=self.modes)
         shells = torch.from_numpy(shell_index(values, edges))
         test_side = holdout_variables(
-            probe, before, after, step_size, vectors=one.before.eigenvectors, shells=shells, count=len(edges) + 1
+            probe, update, vectors=one.before.eigenvectors, shells=shells, count=len(edges) + 1
         )
         assert one.before.couplings is not None
-        frame = Frame(time, one.before.eigenvalues, one.before.eigenvectors, shells)
+        frame = Frame(update.time, one.before.eigenvalues, one.before.eigenvectors, shells)
         moved = self._frame_variables(probe, frame, one.before.couplings, one.before.error, shells=len(edges) + 1)
-        return {**variables, **test_side, **moved}, edges
+        return {**variables, **_lengths(one.length, update), **test_side, **moved}, edges
+
+    def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
+        """As in `AbstractMethod`. Two snapshots, before and after an update, are held at once."""
+        assert isinstance(probe, Probe)
+        cost = probe.cost(drift=True)
+        both = replace(cost, peak_bytes=SNAPSHOTS * cost.peak_bytes)
+        require_memory(both, probe.size, probe.memory_budget)
+        point = _point(probe, is_preconditioned)
+        point.dense_plan(drift=True)
+        _try_product(point)
 
     def describe(self) -> dict[str, Any]:
         """As in `AbstractMethod`."""
@@ -146,30 +159,40 @@ class TrackedMethod(AbstractMethod):
         self.tracker = ModeTracker(modes, tolerance=tolerance)
 
     def variables(
-        self,
-        probe: Probe | ShardedProbe,
-        before: State,
-        after: State,
-        step_size: float,
-        *,
-        edges: Edges | None,
-        time: float,
+        self, probe: Probe | ShardedProbe, update: Update, *, edges: Edges | None
     ) -> tuple[dict[str, Variable], Edges]:
         """As in `AbstractMethod`."""
         one = measure_tracked_step(
-            probe, self.tracker, before, after, step_size, tail=self.tail, product_dtype=self.product_dtype
+            probe,
+            self.tracker,
+            update.before,
+            update.after,
+            update.step_size,
+            tail=self.tail,
+            product_dtype=self.product_dtype,
+            preconditioner=update.preconditioner,
         )
         pairs = one.before.pairs
         edges = shell_edges(float(pairs.eigenvalues[0])) if edges is None else edges
-        variables = tracked_variables(one, edges, time=time, nodes=self.tail.steps)
+        variables = tracked_variables(one, edges, time=update.time, nodes=self.tail.steps)
         shells = shells_of(pairs.eigenvalues, edges, cut_index(one, edges))
-        test_side = holdout_variables(
-            probe, before, after, step_size, vectors=pairs.eigenvectors, shells=shells, count=len(edges) + 1
-        )
-        frame = Frame(time, pairs.eigenvalues, pairs.eigenvectors, shells)
+        test_side = holdout_variables(probe, update, vectors=pairs.eigenvectors, shells=shells, count=len(edges) + 1)
+        frame = Frame(update.time, pairs.eigenvalues, pairs.eigenvectors, shells)
         couplings = mode_couplings(one.rate_matrix, pairs.eigenvalues, pairs.clusters)
-        moved = self._frame_variables(probe, frame, couplings, probe.at(before).error, shells=len(edges) + 1)
-        return {**variables, **test_side, **moved}, edges
+        moved = self._frame_variables(probe, frame, couplings, probe.at(update.before).error, shells=len(edges) + 1)
+        return {**variables, **_lengths(one.length, update), **test_side, **moved}, edges
+
+    def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
+        """As in `AbstractMethod`."""
+        require_alone(probe, True if is_preconditioned else None)
+        if isinstance(probe, Probe):
+            _try_product(_point(probe, is_preconditioned))
+
+    def copy(self) -> "TrackedMethod":
+        """As in `AbstractMethod`; an update of the tracker replaces its state as a whole."""
+        twin = cast("TrackedMethod", super().copy())
+        twin.tracker = copy.copy(self.tracker)
+        return twin
 
     def describe(self) -> dict[str, Any]:
         """As in `AbstractMethod`."""
@@ -194,6 +217,23 @@ class TrackedMethod(AbstractMethod):
         own = {key: tensor for key, tensor in state.items() if "." not in key}
         if own:
             self.tracker.load_state(own)
+
+
+def _lengths(length: UpdateLength, update: Update) -> dict[str, Variable]:
+    return update_variables(length, update.updates, direction_is_known=update.follows_gradient)
+
+
+def _point(probe: Probe, is_preconditioned: bool) -> TangentPoint:
+    """The network as it is now, with any preconditioner if there is to be one: its cost does not depend on it."""
+    state = probe.state()
+    if not is_preconditioned:
+        return probe.at(state)
+    return probe.at(state, preconditioner={name: torch.ones_like(p) for name, p in state[0].items()})
+
+
+def _try_product(point: TangentPoint) -> None:
+    """One product with M, which every measurement is held against."""
+    point.product(point.error[None])
 
 
 def make_method(

@@ -1,36 +1,51 @@
 """The recorder: follows any training loop and writes a run folder."""
 
-import platform
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import eigenflow
-from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.store import RunWriter, Status, Variable, open_run
+from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
+from eigenflow.store import Gap, RunWriter, Status, Variable
+from eigenflow.store.schema import GapKind
 from eigenflow.tangent import Probe
 from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory.header import (
+    ORIGIN,
+    TRACKER,
+    Restored,
+    cut_rows,
+    require_same_operator,
+    restore,
+    run_header,
+    save_states,
+)
+from eigenflow.trajectory.live import LiveParameters, are_equal
 from eigenflow.trajectory.methods import MethodName, make_method
-from eigenflow.trajectory.step import require_whole
+from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
+from eigenflow.trajectory.rates import LearningRate, learning_rates
+from eigenflow.trajectory.rows import LoggedUpdate, loss_row, plain_extras
+from eigenflow.trajectory.schedule import Schedule
+from eigenflow.trajectory.step import State, require_whole
 from eigenflow.trajectory.tracked import TailSettings
+from eigenflow.trajectory.troubles import OnError, Troubles, Waiting, words_of
+from eigenflow.trajectory.update import Update
+from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
 
-# What a tracker carries from one measurement to the next, so that a resumed run goes on with the same labels.
-TRACKER = "tracker.safetensors"
-# What it keeps of the first measurement.
-ORIGIN = "origin.safetensors"
-# Tensors of these files that are rows over the error, by the last part of their names: whole in the file, however many
-# processes share them.
-ROWS = ("vectors", "corrected", "scouts")
+MISSING_TIME = "time goes on as if each of them had been as long as the last recorded update"
+# Measured changes after which the recorder says that they are no single updates, if half of them are not.
+FEWEST_FAR = 3
+FAR_WARNING = (
+    "The measured changes of the parameters are several times as long as single updates at the stated learning rates. "
+    "If the states are checkpoints, say how many updates lie between: recorder.step(..., updates=k); with heavy ball, "
+    "pass momentum=; with Adam, preconditioner=optimizer. Claims that need single updates will not be judged."
+)
 
 
 class Recorder:
@@ -38,6 +53,14 @@ class Recorder:
 
     Call `step` after every update. A measurement of stored step k looks at the network after k
     updates and at the update that follows, so the recorder copies the parameters before it.
+
+    Recording may begin at any step: the first call says how many updates the network has seen, and time is counted from
+    there (`first_step` in the header).
+
+    What cannot be measured is left out. The gap is written into the record with its reason (`run.gaps`), warned of
+    (`RecordGapWarning`), and the run ends as "complete with gaps". So a training loop does not end because of an
+    instrument; where it should, pass `on_error="raise"`: the error is raised after the gap has been noted, and the
+    next `step` works. Wrong arguments are always raised.
 
     With a `ShardedProbe` every process makes a recorder with the same arguments and calls its methods together with the
     others; the first process writes the folder, and it alone needs to see it. The folder is that of one process with
@@ -57,13 +80,21 @@ class Recorder:
         product_dtype: Type of the products of "tracked"; None takes the probe's. torch.float32 halves the cost.
         couplings: How many of the largest modes to store with all of their couplings and overlaps, which the mode
             equations need; None: 64, or all if there are fewer.
+        preconditioner: The optimizer that trains the model (Adam, AdamW, RMSprop, or SGD with momentum), or the
+            diagonal of P^(-1) by parameter name: M is then J P^(-1) J^T, the operator that trains, at the optimizer's
+            state of the measured update, and time is the sum of learning rates. A scheduled step at which the optimizer
+            has no state yet is a gap, and the first update that has it is measured. Not with a `ShardedProbe`.
+        on_error: "skip" notes a gap and goes on, "raise" also raises.
         resume_from: Number of updates that the model has seen, to go on with a run that was cut off. What
-            the folder holds from that step on is dropped.
+            the folder holds from that step on is dropped. If its record ends before, because `flush` was not called
+            before the checkpoint was saved, the updates between are marked as a gap.
         config: Anything that belongs to the run (JSON types): settings, seeds.
 
     Raises:
-        RunFolderError: If the folder holds a run already, or another process writes it.
-        ArgumentError: If the schedule is empty or not made of whole numbers >= 0, or processes differ in arguments.
+        RunFolderError: If the folder holds a run already, or another process writes it, or a resumed run was measured
+            with another preconditioner.
+        ArgumentError: If the schedule is empty or not made of whole numbers >= 0, processes differ in arguments, or a
+            measurement would not fit into the memory or not be possible with this probe.
     """
 
     def __init__(
@@ -78,76 +109,112 @@ class Recorder:
         tolerance: float = 1e-5,
         product_dtype: torch.dtype | None = None,
         couplings: int | None = None,
+        preconditioner: PreconditionerLike = None,
+        on_error: OnError = "skip",
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
         require_whole(probe)
+        if on_error not in ("skip", "raise"):
+            raise ArgumentError(f"`on_error` must be 'skip' or 'raise', but is {on_error!r}.")
         self.probe, self.processes = probe, probe.processes
-        self.schedule = self.processes.each(lambda: _checked_schedule(schedule))
+        self.on_error: OnError = on_error
+        each = self.processes.each
+        self.schedule = each(lambda: Schedule(schedule))
         options = {"tail": tail, "tolerance": tolerance, "product_dtype": product_dtype, "couplings": couplings}
-        self.method = self.processes.each(lambda: make_method(method, probe, modes, **options))
+        self.method = each(lambda: make_method(method, probe, modes, **options))
+        self._live = LiveParameters(probe.network.model)
+        self._preconditioning = each(lambda: Preconditioning(preconditioner, probe.network.model))
+        told = {**self.method.describe(), **self._preconditioning.describe()}
         self.processes.require_same(
-            {"schedule": sorted(self.schedule), "resume_from": resume_from, **self.method.describe()}
+            {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error, **told}
         )
-        self.next_step = 0 if resume_from is None else resume_from
+        is_preconditioned = self._preconditioning.is_given
+        each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
+        self.next_step = resume_from
         self.time = 0.0
         self._edges: np.ndarray | None = None
         self._stored: frozenset[str] | None = None
         self._writer: RunWriter | None = None
         self._is_closed = False
-        header = self._header(config)
+        header = run_header(config, probe.describe(), list(self.schedule), told)
         self.processes.first(lambda: self._open(path, header, resume_from))
         if resume_from is not None:
-            self._restore()
-        self._is_due = False
-        self._before: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
-        self._prepare()
+            self._restore(resume_from)
+        self._was_finite = True
+        self._measured = self._far = 0
+        self._rejected: str | None = None
+        self._waiting: Waiting | None = None
+        # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
+        self._is_due = resume_from is None or resume_from in self.schedule
+        self._before: State | None = probe.state() if self._is_due else None
 
     def step(
         self,
         step: int,
         *,
         loss: float | Tensor,
-        learning_rate: float,
-        momentum: float = 0.0,
+        learning_rate: LearningRate,
+        momentum: float | Tensor = 0.0,
         batch_size: int | None = None,
+        updates: int = 1,
         **extra: float | int | str,
     ) -> bool:
         """Record the update that was just made.
 
+        A loss that is not finite is logged as null with the reason. If the parameters did not change, as when a
+        GradScaler skips a step, time stands still, and a measurement waits for the next update, as it also does for a
+        learning rate of 0.
+
         Args:
-            step: Number of the update, from 0, without gaps.
+            step: Number of the update, from 0, without gaps. The first call of a record may begin with any.
             loss: Training loss that the update was computed from, i.e. of the network before it. Of many processes the
                 first one's is recorded: give the loss of the whole batch.
-            learning_rate: Of this update, >= 0.
-            momentum: Heavy-ball mu; the update's length in time is learning_rate / (1 - mu).
+            learning_rate: Of this update, >= 0. With several parameter groups the rates of all, in their order or by
+                name: the first one is the clock, and what the others do beyond it is the optimizer's part of the
+                update, or of P.
+            momentum: Heavy-ball mu; the update's length in time is learning_rate / (1 - mu), or learning_rate if the
+                recorder reads the optimizer as its `preconditioner`.
             batch_size: Samples in the update's batch, for the record.
-            **extra: More finite numbers or texts to log.
+            updates: How many updates were made since the last call, if more than one, as between checkpoints. `step` is
+                the number of the last of them, and they count as equally long. The change is measured as a whole and
+                marked: claims that need single updates are then not judged.
+            **extra: More numbers or texts to log.
 
         Returns:
             Whether this update was measured.
 
         Raises:
             ArgumentError: If `step` is not the next one, or a rate is out of range.
-            NonFiniteError: If `loss` or the network is not finite; what was recorded stays.
+            RunFolderError: If the recorder is closed.
+            EigenflowError: With on_error="raise", whatever kept it from recording; what was recorded stays.
         """
-        loss = float(loss)
-        self.processes.each(lambda: self._check(step, loss, learning_rate, momentum))
-        self.processes.require_same({"step": step, "learning_rate": learning_rate, "momentum": momentum})
-        step_size = learning_rate / (1.0 - momentum)
-        row = {"step": step, "time": self.time, "loss": loss, "learning_rate": learning_rate}
-        if momentum:
-            row["momentum"] = momentum
-        if batch_size is not None:
-            row["batch_size"] = batch_size
-        # An update of length zero has no direction: the measurement waits for the next one.
-        is_measured = self._before is not None and step_size > 0
-        if is_measured:
-            self._measure(step, step_size)
-        self._write(lambda writer: writer.log({**row, **extra}))
-        self.time += step_size
-        self.next_step = step + 1
-        self._prepare()
+        if self._is_closed:
+            raise RunFolderError("The recorder is closed. Make one with resume_from= to go on with the run.")
+        loss = self.processes.first(lambda: float(loss.detach() if isinstance(loss, Tensor) else loss))
+        try:
+            said = self.processes.each(
+                lambda: self._checked(step, loss, learning_rate, momentum, batch_size, updates, extra)
+            )
+        except ArgumentError as error:
+            self._rejected = str(error)
+            raise
+        self.processes.require_same(
+            {"step": step, "learning_rate": dict(said.rates), "momentum": said.momentum, "updates": said.updates}
+        )
+        troubles = Troubles()
+        if not said.is_finite and (self._was_finite or self.on_error == "raise"):
+            troubles.add(NonFiniteError(_diverged(said)))
+        self._was_finite = said.is_finite
+        self._begin(said, troubles)
+        length, is_measured = self._observe(said, troubles)
+        row = loss_row(said, self.time, length, counts_momentum=self._counts_momentum)
+        with troubles.caught("The loss could not be written yet"):
+            self._write(lambda writer: writer.log(row))
+        self.time += length
+        self.next_step = said.first + said.updates
+        self._prepare(said.first, troubles)
+        troubles.tell(self.on_error)
         return is_measured
 
     def flush(self) -> None:
@@ -157,11 +224,17 @@ class Recorder:
     def close(self, status: Status = "complete") -> None:
         """Write what is pending, mark the run, and release the folder. Safe to call twice.
 
+        A run that is "complete" but lacks something gets the status "complete with gaps".
+
         Only "complete" waits for the other processes: one that failed may be the only one that comes here.
         """
         if self._is_closed:
             return
         self._is_closed = True
+        waiting = self._waiting
+        if waiting is not None and not waiting.is_noted and self._writer is not None:
+            reason = "no update of a length other than zero came after it, or none that changed the parameters"
+            self._writer.add_gap(Gap(waiting.step, waiting.step, "measurement", reason))
         if status == "complete":
             self._write(lambda writer: _end(writer, status))
         elif self._writer is not None:
@@ -176,64 +249,154 @@ class Recorder:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.close("complete" if kind is None else "interrupted" if interrupted else "failed")
 
-    def _check(self, step: int, loss: float, learning_rate: float, momentum: float) -> None:
-        if step != self.next_step:
+    @property
+    def _counts_momentum(self) -> bool:
+        return not self._preconditioning.holds_momentum
+
+    def _checked(
+        self,
+        step: int,
+        loss: float,
+        learning_rate: LearningRate,
+        momentum: float | Tensor,
+        batch_size: int | None,
+        updates: int,
+        extra: Mapping[str, Any],
+    ) -> LoggedUpdate:
+        """What was said of an update, or why it cannot be true."""
+        if isinstance(updates, bool) or not isinstance(updates, int) or updates < 1:
             raise ArgumentError(
-                f"`step` must be {self.next_step}, the number of the update just made, but is {step}. "
-                f"Call recorder.step after every update, counting from 0."
+                f"`updates` must be a whole number >= 1, but is {updates!r}. It counts those since the last call."
             )
-        if not np.isfinite(loss):
-            raise NonFiniteError(
-                f"`loss` is {loss} at step {step}: the run has diverged. What was recorded before is kept; "
-                f"lower the learning rate and start a new run."
-            )
-        if not (np.isfinite(learning_rate) and learning_rate >= 0):
-            raise ArgumentError(f"`learning_rate` must be a finite number >= 0, but is {learning_rate} at step {step}.")
+        first = step - updates + 1
+        is_next = first == self.next_step or (self._rejected is not None and first - 1 == self.next_step)
+        if first < 0 or not (self.next_step is None or is_next):
+            raise ArgumentError(self._explain_step(step, updates))
+        rates, momentum = learning_rates(learning_rate), float(momentum)
         if not 0 <= momentum < 1:
             raise ArgumentError(f"`momentum` must lie in [0, 1), but is {momentum} at step {step}.")
+        return LoggedUpdate(first, loss, rates, momentum, batch_size, updates, plain_extras(extra))
 
-    def _prepare(self) -> None:
-        """Copy the parameters if the next update is to be measured."""
-        self._is_due = (self.next_step in self.schedule) or (self._is_due and self._before is not None)
-        self._before = self.probe.state() if self._is_due else None
-
-    def _measure(self, step: int, step_size: float) -> None:
-        assert self._before is not None
-        self._is_due = False
-        is_first = self._edges is None
-        variables, self._edges = self.method.variables(
-            self.probe, self._before, self.probe.state(), step_size, edges=self._edges, time=self.time
+    def _explain_step(self, step: int, updates: int) -> str:
+        expected = (self.next_step or 0) + updates - 1
+        told = f"`step` must be {expected}, the number of the update just made, but is {step}. "
+        if self.next_step is None:
+            return told + f"With updates={updates} it counts from {updates - 1}."
+        if step < expected:
+            return told + "That step is in the record already, also if measuring it failed: count on."
+        missing = step - self.next_step + 1
+        return told + (
+            f"Call recorder.step after every update; where there were several since the last call, as between "
+            f"checkpoints, say so: updates={missing}."
         )
-        constants = None
-        if is_first:
-            constants = {"edge": Variable(("edge",), self._edges, "1 / time", "shell edges in the eigenvalue")}
-        elif self._stored is not None and self._stored < set(variables):
+
+    def _begin(self, said: LoggedUpdate, troubles: Troubles) -> None:
+        """The first step of a record, or the one after a call that was refused."""
+        if self.next_step is None:
+            self._is_due = said.first in self.schedule or (said.updates > 1 and self._covers(said))
+            self._before = self._before if self._is_due else None
+            if said.first > 0:
+                with troubles.caught("The first step could not be noted"):
+                    self._write(lambda writer: writer.begin_at(said.first))
+        elif said.first != self.next_step:
+            # The copy is of the network before the update that was refused.
+            self._before = None
+            self._note(self.next_step, "updates", f"the call was refused: {self._rejected}", troubles)
+        self._rejected = None
+
+    def _covers(self, said: LoggedUpdate) -> bool:
+        return self.schedule.is_due(said.first - 1, said.first + said.updates - 1)
+
+    def _observe(self, said: LoggedUpdate, troubles: Troubles) -> tuple[float, bool]:
+        """Measure the update if it is due. Returns its length in time, and whether it was measured."""
+        length = said.length(counts_momentum=self._counts_momentum)
+        before, self._before = self._before, None
+        if before is None:
+            is_skipped = not said.is_finite and not self._live.have_changed()
+            return 0.0 if is_skipped else length, False
+        waits = False
+        try:
+            after = self.processes.each(self.probe.state)
+            if length == 0 or are_equal(before[0], after[0]):
+                self._wait(said.first)
+                return length if said.is_finite else 0.0, False
+            waits = True
+            preconditioner = self._preconditioning.read()
+            waits = False
+            follows = said.momentum > 0 or preconditioner is not None
+            update = Update(before, after, length, self.time, said.updates, preconditioner, follows)
+            self._measure(said.first, update, troubles)
+        except BaseException as error:
+            self._is_due = waits
+            self._fail(said.first, error, waits, troubles)
+            return length, False
+        self._is_due, self._waiting = False, None
+        return length, True
+
+    def _wait(self, step: int, *, is_noted: bool = False) -> None:
+        self._waiting = self._waiting or Waiting(step, is_noted)
+
+    def _fail(self, step: int, error: BaseException, waits: bool, troubles: Troubles) -> None:
+        """Note why a measurement was not made; once for one that waits for an optimizer's state."""
+        if waits and self._waiting is not None and self._waiting.is_noted:
+            return
+        reason = words_of(error) + ("; the measurement waits for the first update that has it" if waits else "")
+        troubles.add(error, f"Step {step} was not measured: {reason}")
+        self._note(step, "measurement", reason, troubles)
+        self._waiting = Waiting(step, is_noted=True) if waits else None
+
+    def _note(self, step: int, kind: GapKind, reason: str, troubles: Troubles) -> None:
+        with troubles.caught("The gap could not be noted"):
+            self._write(lambda writer: writer.add_gap(Gap(step, step, kind, reason)))
+
+    def _prepare(self, last: int, troubles: Troubles) -> None:
+        """Copy the parameters if the next update is to be measured."""
+        assert self.next_step is not None
+        self._live.look()
+        self._is_due = self._is_due or self.schedule.is_due(last, self.next_step)
+        if not self._is_due:
+            return
+        try:
+            self._before = self.processes.each(self.probe.state)
+        except BaseException as error:
+            self._is_due = False
+            self._fail(self.next_step, error, False, troubles)
+
+    def _measure(self, step: int, update: Update, troubles: Troubles) -> None:
+        """Measure and commit, or leave everything as it was."""
+        kept, is_first = self.method.copy(), self._edges is None
+        try:
+            variables, edges = self.method.variables(self.probe, update, edges=self._edges)
+            constants = {"edge": Variable(("edge",), edges, "1 / time", "shell edges in the eigenvalue")}
             # A run that an older version began goes on with what it has.
-            variables = {name: variable for name, variable in variables.items() if name in self._stored}
-        self._write(lambda writer: writer.append(step, variables, constants=constants))
-        self._save_method(step, is_first=is_first)
-        self._before = None
+            variables = as_stored(variables, self._stored)
+            self._write(lambda writer: writer.append(step, variables, constants=constants if is_first else None))
+        except BaseException:
+            self.method = kept
+            raise
+        self._edges = edges
+        with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
+            self._save_method(step, is_first=is_first)
+        if update.updates == 1 and "is_far" in variables:
+            self._measured += 1
+            self._far += int(variables["is_far"].values)
+            if self._measured == FEWEST_FAR and 2 * self._far >= self._measured:
+                troubles.add(None, FAR_WARNING)
 
     def _save_method(self, step: int, *, is_first: bool) -> None:
         files = {TRACKER: self.method.state()}
         if is_first:
             files[ORIGIN] = self.method.origin()
         # Rows are put together by all processes, before the first one writes.
-        files = {name: _rows(state, self.probe.space.whole) for name, state in files.items()}
-
-        def write(writer: RunWriter) -> None:
-            for name, state in files.items():
-                temporary = writer.path / (name + ".tmp")
-                save_file({**state, "step": torch.tensor(step)}, str(temporary))
-                temporary.replace(writer.path / name)
-
-        self._write(write)
+        files = {name: cut_rows(state, self.probe.space.whole) for name, state in files.items()}
+        self._write(lambda writer: save_states(writer.path, step, files))
 
     def _open(self, path: str | Path, header: dict[str, Any], resume_from: int | None) -> None:
         if resume_from is None:
             self._writer = RunWriter.create(path, header=header)
-        else:
-            self._writer = RunWriter.resume(path, start=resume_from, header=header)
+            return
+        require_same_operator(path, header)
+        self._writer = RunWriter.resume(path, start=resume_from, header=header, note=MISSING_TIME)
 
     def _write(self, work: Callable[[RunWriter], None]) -> None:
         """On the process that holds the folder; what fails there is raised on all."""
@@ -244,64 +407,27 @@ class Recorder:
 
         self.processes.first(write)
 
-    def _restore(self) -> None:
+    def _restore(self, next_step: int) -> None:
         """Go on from what the first process finds in the folder."""
-        self.time, self._edges, self._stored, states = self.processes.first(self._stored_state)
+
+        def found() -> Restored:
+            assert self._writer is not None
+            return restore(self._writer.path, next_step)
+
+        self.time, self._edges, self._stored, states = self.processes.first(found)
         for state in states:
-            self.processes.each(lambda state=state: self.method.load_state(_rows(state, self.probe.space.part)))
+            self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
 
-    def _stored_state(self) -> tuple[float, np.ndarray | None, frozenset[str] | None, list[dict[str, Tensor]]]:
-        """Time, shell edges, names of variables, and the method's state, whole."""
-        assert self._writer is not None
-        folder = self._writer.path
-        run = open_run(folder)
-        time, edges, names = 0.0, None, None
-        losses = run.losses
-        if len(losses):
-            last = losses.iloc[-1]
-            momentum = float(np.nan_to_num(last.get("momentum", 0.0)))
-            time = float(last["time"] + last["learning_rate"] / (1.0 - momentum))
-        if len(run.measured_steps):
-            edges = run.measurements["edge"].values
-            names = frozenset(str(name) for name in run.measurements.data_vars)
-        states = [load_file(str(path)) for path in (folder / TRACKER, folder / ORIGIN) if path.is_file()]
-        # Later modes than the state that the run goes on from would be a look ahead.
-        return time, edges, names, [state for state in states if int(state.pop("step")) < self.next_step]
 
-    def _header(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
-        return {
-            "config": dict(config or {}),
-            "probe": self.probe.describe(),
-            "schedule": sorted(self.schedule),
-            **self.method.describe(),
-            "versions": {
-                "eigenflow": eigenflow.__version__,
-                "python": sys.version.split()[0],
-                **{name: version(name) for name in ("torch", "numpy", "scipy", "xarray", "zarr")},
-            },
-            "machine": {
-                "system": platform.system(),
-                "processor": platform.machine(),
-                "threads": torch.get_num_threads(),
-            },
-        }
+def _diverged(said: LoggedUpdate) -> str:
+    return (
+        f"`loss` is {said.loss} at step {said.first + said.updates - 1}: the update was skipped, or the run has "
+        f"diverged. The row is logged without it"
+    )
 
 
 def _end(writer: RunWriter, status: Status) -> None:
-    writer.set_status(status)
-    writer.close()
-
-
-def _rows(state: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """A state with its rows put together, or cut into each process's part."""
-    return {name: change(x) if name.rsplit(".", 1)[-1] in ROWS else x for name, x in state.items()}
-
-
-def _checked_schedule(schedule: Iterable[SupportsIndex]) -> frozenset[int]:
-    steps = np.asarray(list(schedule))
-    if steps.size == 0 or steps.dtype.kind not in "iu" or steps.min() < 0:
-        raise ArgumentError(
-            f"`schedule` must hold at least one step, whole numbers >= 0, but is {steps[:5].tolist()}. "
-            f"Use eigenflow.log_steps(total, count=60)."
-        )
-    return frozenset(steps.tolist())
+    try:
+        writer.set_status(status)
+    finally:
+        writer.close()

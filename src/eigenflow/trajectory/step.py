@@ -22,6 +22,20 @@ that is linear in its parameters, whatever the loss. And since e . (J dtheta) = 
 over shells is twice the change of the loss to first order: D and X say where in the spectrum the loss falls, C what
 that does to ||e||^2.
 
+Buffers that move between the two states, such as the running statistics of batch norm, are no part of an update of
+the parameters. It is evaluated with the buffers b before it, and their move after it. With e* and P* at (theta', b) in
+place of e' and P' in the terms above, and e' and P' at (theta', b'),
+
+    E'_B - E_B = -D_B + X_B + C_B + T_B + N_B + U_B
+    U_B = e''P'_B e' - e*'P*_B e*  =  e*'(P'_B - P*_B) e*  +  2 s'P'_B e* + s'P'_B s,    s = e' - e*
+
+exactly. The first part of U is transfer by the buffers, which adds up to zero over shells; the second is what their
+move does to the error. U is zero where no buffer moves. Rates, couplings, the identity and the flow residual are those
+at fixed buffers.
+
+With a preconditioner P of the optimizer M is J P^(-1) J^T, and h0 what a preconditioned step leaves. P is held fixed
+over the update, at the one that the update used.
+
 What is exact besides for every loss is the identity of its gradient r by the outputs, r' - r = (path average of
 H J_net) dtheta, for gradient descent r' = (I - eta H J J^T) r; see `gradient_identity`.
 """
@@ -39,8 +53,19 @@ from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot, TangentPoint
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory.lengths import UpdateLength, update_length
 
-__all__ = ["OneStep", "gradient_identity", "linear_errors", "measure_step", "require_whole", "step_points"]
+__all__ = [
+    "OneStep",
+    "StepPoints",
+    "gradient_identity",
+    "has_moved_buffers",
+    "linear_errors",
+    "measure_step",
+    "probe_gradient",
+    "require_whole",
+    "step_points",
+]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -56,18 +81,21 @@ class OneStep:
 
     Attributes:
         before: Snapshot before the update; its drift is along the update, dtheta / dt.
-        after: Snapshot after it, without drift.
+        after: Snapshot after it at the buffers before it, without drift.
         step_size: dt, the update's length in time.
         gradient_old: Components of h0 in the old basis.
         frozen_old: Components of h in the old basis.
         linear_old: Components of l in the old basis.
         linear_new: Components of l in the new basis.
-        after_new: Components of e' in the new basis.
+        after_new: Components of e', or of e* where buffers move, in the new basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
         identity_residual: ||r' - r - (H J_net averaged along the path) dtheta||, r the loss's gradient by the outputs
             (D1 for squared losses), relative to the scale whose rounding it shows; see `gradient_identity`.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
+        length: The update, counted in updates of the stated length.
+        settled: Snapshot after the buffers moved too; None where none did.
+        carried_settled: Components of e* in its eigenbasis, or None.
     """
 
     before: Snapshot
@@ -82,10 +110,20 @@ class OneStep:
     successor: Int[Tensor, " size"]
     identity_residual: float
     flow_residual: float
+    length: UpdateLength
+    settled: Snapshot | None = None
+    carried_settled: Float[Tensor, " size"] | None = None
+
+    @property
+    def last(self) -> Snapshot:
+        """After the update and any move of buffers."""
+        return self.after if self.settled is None else self.settled
 
 
 @torch.no_grad()
-def measure_step(probe: Probe, before: State, after: State, step_size: float) -> OneStep:
+def measure_step(
+    probe: Probe, before: State, after: State, step_size: float, *, preconditioner: Parameters | None = None
+) -> OneStep:
     """Measure one update from the states before and after it.
 
     Args:
@@ -93,20 +131,23 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         before: State before the update.
         after: State after it.
         step_size: Length of the update in time (learning rate; with heavy ball divided by 1 - mu), > 0.
+        preconditioner: Diagonal of P^(-1) by parameter name, of the optimizer at this update; None: the identity.
 
     Returns:
-        Both snapshots and the update's vectors in both eigenbases.
+        The snapshots and the update's vectors in their eigenbases. Where buffers moved there is a third snapshot.
 
     Raises:
         ArgumentError: If the probe's loss is sketched.
         NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
     require_whole(probe)
-    old, new = step_points(probe, before, after)
-    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
+    has_moved = has_moved_buffers(probe, before, after)
+    points = step_points(probe, before, after, has_moved=has_moved, preconditioner=preconditioner)
+    old, update = points.old, points.update
     direction = {name: change / step_size for name, change in update.items()}
     first = probe.measure(drift=True, direction=direction, at=old)
-    second = probe.measure(drift=False, at=new)
+    second = probe.measure(drift=False, at=points.new)
+    third = probe.measure(drift=False, at=points.settled) if has_moved else None
 
     error = first.error
     gradient = error - step_size * old.product(old.error[None])[0].to(error)
@@ -127,6 +168,9 @@ def measure_step(probe: Probe, before: State, after: State, step_size: float) ->
         successor=match_modes(overlap),
         identity_residual=gradient_identity(probe, before, after),
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
+        length=update_length(update, probe_gradient(probe, old), step_size, preconditioner),
+        settled=third,
+        carried_settled=None if third is None else third.eigenvectors @ second.error,
     )
 
 
@@ -140,10 +184,51 @@ def require_whole(probe: Probe | ShardedProbe) -> None:
         )
 
 
-def step_points(probe: Probe | ShardedProbe, before: State, after: State) -> tuple[TangentPoint, TangentPoint]:
-    """Both ends of an update, in one frame of the loss's root."""
-    old, new = probe.at(before), probe.at(after)
-    return old.anchor(old), new.anchor(old)
+@dataclass(frozen=True)
+class StepPoints:
+    """The ends of an update, in one frame of the loss's root.
+
+    Attributes:
+        old: Before it.
+        new: After it, at the buffers before it.
+        settled: After the buffers moved too; `new` itself where none did.
+        update: dtheta.
+    """
+
+    old: TangentPoint
+    new: TangentPoint
+    settled: TangentPoint
+    update: dict[str, Tensor]
+
+
+def has_moved_buffers(probe: Probe | ShardedProbe, before: State, after: State) -> bool:
+    """Whether anything but the parameters differs between two states, on any process."""
+    here = any(not torch.equal(before[1][name], tensor) for name, tensor in after[1].items())
+    return float(probe.space.sum(torch.tensor([float(here)], dtype=torch.float64, device=probe.space.device))) > 0
+
+
+def step_points(
+    probe: Probe | ShardedProbe,
+    before: State,
+    after: State,
+    *,
+    has_moved: bool,
+    preconditioner: Parameters | None = None,
+) -> StepPoints:
+    """The ends of an update; `has_moved` says whether its buffers moved, see `has_moved_buffers`."""
+    own = {} if preconditioner is None else {"preconditioner": preconditioner}
+    parameters, buffers = after[0], before[1]
+    old, new = probe.at(before, **own), probe.at((parameters, buffers), **own)
+    settled = probe.at(after, **own) if has_moved else new
+    for point in (old, new, *([settled] if has_moved else [])):
+        point.anchor(old)
+    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
+    return StepPoints(old, new, settled, update)
+
+
+def probe_gradient(probe: Probe | ShardedProbe, point: TangentPoint) -> dict[str, Tensor]:
+    """The gradient of the whole probe loss at a point."""
+    return probe.gradient(point) if isinstance(probe, ShardedProbe) else point.gradient()
 
 
 def linear_errors(point: TangentPoint, update: Parameters) -> tuple[Tensor, Tensor]:
@@ -156,6 +241,8 @@ def linear_errors(point: TangentPoint, update: Parameters) -> tuple[Tensor, Tens
 @torch.no_grad()
 def gradient_identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
     """How far an update is from the exact identity r' - r = (average of H J_net along the path) dtheta.
+
+    The path is taken at the buffers before the update: the move of buffers is not part of it.
 
     r is the gradient of the loss by the outputs and H its Hessian, formed as B B^T from the root that the operator
     uses. For squared losses r = sqrt(f) e and H = f, so this is D1.
@@ -171,7 +258,7 @@ def gradient_identity(probe: Probe | ShardedProbe, before: State, after: State) 
 
 def _identity_squares(probe: Probe | ShardedProbe, before: State, after: State) -> Float[Tensor, " 3"]:
     """Squared norms of the miss, of r and of H outputs, over this process's samples."""
-    old, new = probe.at(before), probe.at(after)
+    old, new = probe.at(before), probe.at((after[0], before[1]))
     update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
     start, end = (p.objective.gradient(p.outputs, p.targets) for p in (old, new))
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)

@@ -1,4 +1,4 @@
-"""Sums of a measured step over logarithmic shells: the five terms of the budget, and transfer."""
+"""Sums of a measured step over logarithmic shells: the terms of the budget, and transfer."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from eigenflow.core.grid import shell_index
 from eigenflow.trajectory.step import OneStep
 
-__all__ = ["shell_sums", "transfer_matrix"]
+__all__ = ["buffer_sums", "shell_sums", "transfer_matrix"]
 
 
 def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Float[Tensor, " shells"]]:
@@ -18,7 +18,8 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
         By name, one value per shell (`len(edges) + 1` of them, the first and last open):
 
         - `energy`, `energy_after`: e'P_B e before and after; over all shells twice the loss if it is squared.
-        - `dissipation`, `optimizer`, `curvature`, `transfer`, `remainder`: the terms D, X, C, T, N of the budget.
+        - `dissipation`, `optimizer`, `curvature`, `transfer`, `remainder`: the terms D, X, C, T, N of the budget. The
+          sixth, U, is in `buffer_sums`.
         - `transfer_drift`, `transfer_rotation`: T split by mode labels into eigenvalues that cross an
           edge and vectors that rotate. Their sum is T; each alone depends on the labels.
         - `mode_count`: eigenvalues in the shell.
@@ -46,7 +47,7 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
     carried = torch.zeros_like(linear).index_copy_(0, one.successor, linear**2)  # old energies under the new labels
     return {
         "energy": total(old, g**2),
-        "energy_after": total(new, e_new**2),
+        "energy_after": total(new, e_new**2) + buffer_sums(one, edges)["buffers"],
         "dissipation": total(old, g**2 - h0**2),
         "optimizer": total(old, h**2 - h0**2),
         "curvature": total(old, linear**2 - h**2),
@@ -58,6 +59,25 @@ def shell_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Fl
         "eigenvalue_sum": total(old, one.before.eigenvalues),
         "rate_sum": total(old, one.before.eigenvalue_rates),
         "energy_rate": total(old, moved_energy),
+    }
+
+
+def buffer_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, Float[Tensor, " shells"]]:
+    """What buffers do that move after the update.
+
+    Returns:
+        `buffers`, the term U of the budget, and `buffers_transfer`, the part of it that they carry between shells,
+        which sums to zero. Both are zero where no buffer moved.
+    """
+    zero = torch.zeros(len(edges) + 1, dtype=one.after_new.dtype)
+    if one.settled is None or one.carried_settled is None:
+        return {"buffers": zero, "buffers_transfer": zero.clone()}
+    old = torch.from_numpy(shell_index(one.after.eigenvalues.numpy(), edges))
+    new = torch.from_numpy(shell_index(one.settled.eigenvalues.numpy(), edges))
+    before = zero.index_add(0, old, one.after_new**2)
+    return {
+        "buffers": zero.index_add(0, new, one.settled.coefficients**2) - before,
+        "buffers_transfer": zero.index_add(0, new, one.carried_settled**2) - before,
     }
 
 

@@ -8,6 +8,7 @@ error bars, from Lanczos quadrature.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,15 +29,30 @@ from eigenflow.linalg import (
 )
 from eigenflow.linalg.lanczos import KrylovBasis
 from eigenflow.tangent import Probe
-from eigenflow.tangent.measuring import audit
+from eigenflow.tangent.measuring import audited_jacobian
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
-from eigenflow.tangent.probe import OPERATOR_TOLERANCE
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
-from eigenflow.trajectory.step import gradient_identity, linear_errors, require_whole, step_points
+from eigenflow.trajectory.lengths import UpdateLength, update_length
+from eigenflow.trajectory.step import (
+    StepPoints,
+    gradient_identity,
+    has_moved_buffers,
+    linear_errors,
+    probe_gradient,
+    require_whole,
+    step_points,
+)
 
-__all__ = ["TailSettings", "TrackedStep", "measure_tracked_step", "mode_couplings", "require_product_dtype"]
+__all__ = [
+    "TailSettings",
+    "TrackedStep",
+    "measure_tracked_step",
+    "mode_couplings",
+    "require_alone",
+    "require_product_dtype",
+]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -78,14 +94,17 @@ class TrackedStep:
 
     Attributes:
         before: Tracked pairs before the update.
-        after: Tracked pairs after it.
+        after: Tracked pairs after it, at the buffers before it.
+        settled: Tracked pairs after the buffers moved too; `after` itself where none did.
         step_size: dt, the update's length in time.
         error_old: e in the old basis.
         gradient_old: h0 in the old basis.
         frozen_old: h in the old basis.
         linear_old: l in the old basis.
         linear_new: l in the new basis.
-        after_new: e' in the new basis.
+        after_new: e', or e* where buffers move, in the new basis.
+        carried_settled: e* in the basis after the buffers moved.
+        after_settled: e' in that basis.
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
         rate_matrix: <phi_u, Mdot phi_v> along the update.
@@ -95,16 +114,19 @@ class TrackedStep:
         tail_density: Eigenvalues below them, or None if there are none.
         trace: Tr M, and its standard error (0 if exact).
         trace_rate: Tr Mdot, or None where it is not known.
-        remainder_norm: ||e' - l||.
+        remainder_norm: ||e' - l||, at the buffers before the update.
+        buffers_norm: ||e' - e*||.
         loss: Probe loss before the update.
         loss_after: After it.
         identity_residual: As in `trajectory.step`.
-        operator_error: Relative difference between a product by layer rules and one by automatic differentiation.
+        operator_error: Largest relative difference of products with M and Mdot to plain reverse mode.
         flow_residual: As in `trajectory.step`.
+        length: As in `trajectory.step`.
     """
 
     before: TrackedPairs
     after: TrackedPairs
+    settled: TrackedPairs
     step_size: float
     error_old: Parts
     gradient_old: Parts
@@ -112,6 +134,8 @@ class TrackedStep:
     linear_old: Parts
     linear_new: Parts
     after_new: Parts
+    carried_settled: Parts
+    after_settled: Parts
     overlap: Float[Tensor, "after before"]
     successor: Int[Tensor, " modes"]
     rate_matrix: Float[Tensor, "modes modes"]
@@ -122,11 +146,13 @@ class TrackedStep:
     trace: tuple[float, float]
     trace_rate: float | None
     remainder_norm: float
+    buffers_norm: float
     loss: float
     loss_after: float
     identity_residual: float
     operator_error: float
     flow_residual: float
+    length: UpdateLength
 
 
 @torch.no_grad()
@@ -139,6 +165,7 @@ def measure_tracked_step(
     *,
     tail: TailSettings | None = None,
     product_dtype: torch.dtype | None = None,
+    preconditioner: Parameters | None = None,
 ) -> TrackedStep:
     """Measure one update by products with M alone.
 
@@ -151,17 +178,22 @@ def measure_tracked_step(
         step_size: Length of the update in time, > 0.
         tail: How closely to look below the modes; None takes the defaults.
         product_dtype: Type of the products with M; None takes the probe's.
+        preconditioner: As for `measure_step`; not with a `ShardedProbe`.
 
     Raises:
-        ArgumentError: If the probe's loss is sketched, or `product_dtype` is given with a `ShardedProbe`.
+        ArgumentError: If the probe's loss is sketched, or `product_dtype` or `preconditioner` is given with a
+            `ShardedProbe`.
         NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
     require_whole(probe)
     require_product_dtype(probe, product_dtype)
+    require_alone(probe, preconditioner)
     tail = tail or TailSettings()
-    ends = probe.processes.each(lambda: _ends(probe, before, after))
-    old, new = ends.old, ends.new
-    direction = {name: change / step_size for name, change in ends.update.items()}
+    has_moved = has_moved_buffers(probe, before, after)
+    ends = probe.processes.each(lambda: _ends(probe, before, after, has_moved, preconditioner))
+    old, new, settled = ends.points.old, ends.points.new, ends.points.settled
+    update = ends.points.update
+    direction = {name: change / step_size for name, change in update.items()}
     jacobian, operator_error = _jacobian(probe, old, direction, product_dtype)
     operator = jacobian.operator()
     space = operator.space
@@ -179,14 +211,16 @@ def measure_tracked_step(
     trace_rate = jacobian.trace_rate()
 
     second = tracker.update(_jacobian(probe, new, None, product_dtype)[0].operator())
-    moved_vectors = second.pairs.eigenvectors
+    third = tracker.update(_jacobian(probe, settled, None, product_dtype)[0].operator()) if has_moved else second
+    moved_vectors, settled_vectors = second.pairs.eigenvectors, third.pairs.eigenvectors
     overlap = space.inner(moved_vectors, vectors)
-    changes = torch.stack([error_after - error, error_after - gradient, error_after - linear])
-    moved, missed, remainder = (float(x) for x in space.inner(changes, changes).diagonal().clamp(min=0).sqrt())
-    losses = space.sum(torch.tensor([old.loss, new.loss], dtype=torch.float64, device=space.device)).tolist()
+    changes = [error_after - error, error_after - gradient, error_after - linear, ends.error_settled - error_after]
+    moved, missed, remainder, pushed = (_norm(space, change) for change in changes)
+    losses = space.sum(torch.tensor([old.loss, settled.loss], dtype=torch.float64, device=space.device)).tolist()
     return TrackedStep(
         before=first,
         after=second,
+        settled=third,
         step_size=step_size,
         error_old=_parts(space, vectors, error),
         gradient_old=_parts(space, vectors, gradient),
@@ -194,6 +228,8 @@ def measure_tracked_step(
         linear_old=_parts(space, vectors, linear),
         linear_new=_parts(space, moved_vectors, linear),
         after_new=_parts(space, moved_vectors, error_after),
+        carried_settled=_parts(space, settled_vectors, error_after),
+        after_settled=_parts(space, settled_vectors, ends.error_settled),
         overlap=overlap,
         successor=match_modes(overlap),
         rate_matrix=rate_matrix,
@@ -204,11 +240,13 @@ def measure_tracked_step(
         trace=_trace(trace, first.pairs, density),
         trace_rate=trace_rate,
         remainder_norm=remainder,
+        buffers_norm=pushed,
         loss=losses[0],
         loss_after=losses[1],
         identity_residual=gradient_identity(probe, before, after),
         operator_error=operator_error,
         flow_residual=missed / moved if moved > 0 else 0.0,
+        length=update_length(update, probe_gradient(probe, old), step_size, preconditioner),
     )
 
 
@@ -221,38 +259,47 @@ def require_product_dtype(probe: Probe | ShardedProbe, product_dtype: torch.dtyp
         )
 
 
+def require_alone(probe: Probe | ShardedProbe, preconditioner: Any) -> None:
+    """Refuse a preconditioner for a sharded probe, which has none."""
+    if preconditioner is not None and isinstance(probe, ShardedProbe):
+        raise ArgumentError(
+            "`preconditioner` must be None with a ShardedProbe, whose operator is J J^T only. Leave it out, or use a "
+            "Probe in one process."
+        )
+
+
 @dataclass(frozen=True)
 class _Ends:
     """What an update does to this process's own samples; rows in float64."""
 
-    old: TangentPoint
-    new: TangentPoint
-    update: Parameters
+    points: StepPoints
     error: Tensor
     frozen: Tensor
     linear: Tensor
     error_after: Tensor
+    error_settled: Tensor
 
 
-def _ends(probe: Probe | ShardedProbe, before: State, after: State) -> _Ends:
-    old, new = step_points(probe, before, after)
-    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
-    rows = (old.error, *linear_errors(old, update), new.error)
-    return _Ends(old, new, update, *(row.to(torch.float64) for row in rows))
+def _ends(
+    probe: Probe | ShardedProbe, before: State, after: State, has_moved: bool, preconditioner: Parameters | None
+) -> _Ends:
+    points = step_points(probe, before, after, has_moved=has_moved, preconditioner=preconditioner)
+    rows = (points.old.error, *linear_errors(points.old, points.update), points.new.error, points.settled.error)
+    return _Ends(points, *(row.to(torch.float64) for row in rows))
+
+
+def _norm(space: AbstractRowSpace, row: Tensor) -> float:
+    return float(space.inner(row[None], row[None])) ** 0.5
 
 
 def _jacobian(
     probe: Probe | ShardedProbe, point: TangentPoint, direction: Parameters | None, product_dtype: torch.dtype | None
 ) -> tuple[CachedJacobian | ShardedJacobian, float]:
-    """Products at a point, by layer rules where they hold against one product by automatic differentiation."""
+    """Products at a point, by the first way that holds against plain reverse mode, and what they differ by."""
     if isinstance(probe, ShardedProbe):
-        return probe.jacobian(point, direction), 0.0
-    jacobian = CachedJacobian(point, direction, product_dtype)
-    error, _ = audit(point, jacobian)
-    if error <= max(OPERATOR_TOLERANCE, 100 * torch.finfo(jacobian.dtype).eps) or not jacobian.blocks:
-        return jacobian, error
-    jacobian = CachedJacobian(point, direction, product_dtype, use_rules=False)
-    return jacobian, audit(point, jacobian)[0]
+        return probe.audited_jacobian(point, direction)
+    jacobian, found = audited_jacobian(point, direction, product_dtype)
+    return jacobian, found.error
 
 
 def _parts(space: AbstractRowSpace, vectors: Tensor, row: Tensor) -> Parts:

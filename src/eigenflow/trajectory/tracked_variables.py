@@ -32,8 +32,10 @@ def tracked_variables(
     cut = cut_index(one, edges)
     variables = _scalars(one, float(edges[cut]), time)
     variables.update(_modes(one))
-    old, new = (shells_of(pairs.pairs.eigenvalues, edges, cut) for pairs in (one.before, one.after))
-    sums = _sums(one, old, new, len(edges) + 1)
+    old, new, settled = (
+        shells_of(pairs.pairs.eigenvalues, edges, cut) for pairs in (one.before, one.after, one.settled)
+    )
+    sums = _sums(one, old, new, settled, len(edges) + 1)
     for key, (name, units, meaning, is_label_dependent) in SHELLS.items():
         if key in sums:
             variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
@@ -45,8 +47,8 @@ def tracked_variables(
 
 
 def cut_index(one: TrackedStep, edges: np.ndarray) -> int:
-    """Index of the lowest edge above which every mode is tracked, before and after."""
-    lowest = max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after))
+    """Index of the lowest edge above which every mode is tracked, before and after, at either buffers."""
+    lowest = max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after, one.settled))
     return min(int(np.searchsorted(shell_floors(edges), lowest, side="left")), len(edges) - 1)
 
 
@@ -56,7 +58,7 @@ def shells_of(eigenvalues: Tensor, edges: np.ndarray, cut: int) -> Int[Tensor, "
     return torch.from_numpy(np.where(index <= cut, 0, index))
 
 
-def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, Tensor]:
+def _sums(one: TrackedStep, old: Tensor, new: Tensor, settled: Tensor, shells: int) -> dict[str, Tensor]:
     def total(index: Tensor, values: Tensor, whole: float | None = None) -> Tensor:
         """Sums over resolved shells; shell 0 gets what is left of the whole."""
         sums = torch.zeros(shells, dtype=torch.float64).index_add_(0, index, values.cpu().to(torch.float64))
@@ -71,6 +73,7 @@ def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, 
     values = one.before.pairs.eigenvalues.cpu()
     e, h0, h = (energy(old, parts) for parts in (one.error_old, one.gradient_old, one.frozen_old))
     linear, linear_new, e_new = energy(old, one.linear_old), energy(new, one.linear_new), energy(new, one.after_new)
+    kept, e_settled = (energy(settled, parts) for parts in (one.carried_settled, one.after_settled))
     size = float(one.before.pairs.eigenvalues.numel() + (one.tail_density.dimension if one.tail_density else 0))
     is_same_shell = (old[:, None] == old[None, :]) & (old[:, None] > 0)
     g, rates = one.error_old.components.cpu(), one.rate_matrix.cpu()
@@ -78,12 +81,14 @@ def _sums(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> dict[str, 
     carried = _carried(one, old)
     sums = {
         "energy": e,
-        "energy_after": e_new,
+        "energy_after": e_settled,
         "dissipation": e - h0,
         "optimizer": h - h0,
         "curvature": linear - h,
         "transfer": linear_new - linear,
         "remainder": e_new - linear_new,
+        "buffers": e_settled - e_new,
+        "buffers_transfer": kept - e_new,
         "transfer_drift": total(new, carried, one.linear_old.square) - linear,
         "transfer_rotation": linear_new - total(new, carried, one.linear_old.square),
         "mode_count": total(old, torch.ones_like(values), size),
@@ -159,11 +164,12 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
         "probe_loss": one.loss,
         "probe_loss_after": one.loss_after,
         "total_energy": one.error_old.square,
-        "total_energy_after": one.after_new.square,
+        "total_energy_after": one.after_settled.square,
         "trace": one.trace[0],
         "identity_residual": one.identity_residual,
         "flow_residual": one.flow_residual,
         "remainder_norm": one.remainder_norm,
+        "buffers_norm": one.buffers_norm,
         "operator_error": one.operator_error,
     }
     variables = scalar_variables(values)
@@ -175,12 +181,17 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
             RATE,
             "estimated bound of eigenvalues that were not seen; 0 if all were",
         ),
-        "products": (float(pairs.stats.products + one.after.pairs.stats.products), "1", "products that tracking took"),
+        "products": (float(_products(one)), "1", "products that tracking took"),
         "is_cold": (float(one.before.is_cold), "1", "1 if the modes were solved for anew, not tracked"),
     }
     for name, (value, units, meaning) in own.items():
         variables[name] = Variable((), np.asarray(value, dtype=np.float64), units, meaning)
     return variables
+
+
+def _products(one: TrackedStep) -> int:
+    solves = [one.before, one.after, *([] if one.settled is one.after else [one.settled])]
+    return sum(solve.pairs.stats.products for solve in solves)
 
 
 def _unseen_bound(bound: float, trace: float) -> float:

@@ -1,6 +1,7 @@
 """What a run folder stores of one measured step, with units and meaning."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import SupportsFloat
 
 import numpy as np
@@ -9,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.store import Variable
+from eigenflow.trajectory.lengths import UpdateLength
 from eigenflow.trajectory.step import OneStep
-from eigenflow.trajectory.sums import coupling_matrix, shell_sums, transfer_matrix
+from eigenflow.trajectory.sums import buffer_sums, coupling_matrix, shell_sums, transfer_matrix
 
-__all__ = ["SHELLS", "scalar_variables", "step_variables"]
+__all__ = ["SHELLS", "as_stored", "scalar_variables", "step_variables", "update_variables"]
 
 ENERGY = "loss"  # energies are twice a squared loss, and carry the unit of every loss
 RATE = "1 / time"
@@ -25,6 +27,8 @@ SHELLS = {
     "curvature": ("curvature", ENERGY, "energy gained as the loss's Hessian changes (C); 0 for squared losses", False),
     "transfer": ("transfer", ENERGY, "energy gained from other shells (T)", False),
     "remainder": ("remainder", ENERGY, "energy gained by the network's nonlinearity (N)", False),
+    "buffers": ("buffers", ENERGY, "energy gained as buffers move after the update (U); 0 where none do", False),
+    "buffers_transfer": ("buffers_transfer", ENERGY, "part of U that is gained from other shells", False),
     "transfer_drift": ("transfer_drift", ENERGY, "part of T by eigenvalues that cross an edge", True),
     "transfer_rotation": ("transfer_rotation", ENERGY, "part of T by eigenvectors that rotate", True),
     "mode_count": ("mode_count", "1", "eigenvalues in the shell", False),
@@ -45,7 +49,7 @@ def step_variables(one: OneStep, edges: Float[np.ndarray, " edges"], *, time: fl
     """
     variables = _scalars(one, time)
     variables.update(_modes(one, modes))
-    sums = shell_sums(one, edges)
+    sums = {**shell_sums(one, edges), **buffer_sums(one, edges)}
     for key, (name, units, meaning, is_label_dependent) in SHELLS.items():
         variables[name] = Variable(("shell",), sums[key].numpy(), units, meaning, is_label_dependent)
     pair = ("shell", "shell_from")
@@ -72,8 +76,14 @@ SCALARS = {
     "operator_norm": (RATE, "Frobenius norm of M"),
     "rate_norm": ("1 / time^2", "Frobenius norm of Mdot"),
     "identity_residual": ("1", "||r' - r - (H J averaged) dtheta||, r the loss's gradient by outputs, relative (D1)"),
-    "flow_residual": ("1", "||e' - e + dt M e|| / ||e' - e||"),
-    "remainder_norm": ("loss^(1/2)", "||e' - l||, l the error of the linearised network"),
+    "flow_residual": ("1", "||e' - e + dt M e|| / ||e' - e||, at the buffers before the update"),
+    "remainder_norm": ("loss^(1/2)", "||e' - l||, l the error of the linearised network; at the buffers before"),
+    "buffers_norm": ("loss^(1/2)", "||e' - e*||, e* the error after the update at the buffers before it"),
+    "updates": ("1", "updates that the measured change spans, as was said; 1 for a single one"),
+    "length_along": ("1", "updates of this length that the change makes along the gradient of the probe loss"),
+    "length_cosine": ("1", "cosine of the change with minus the gradient, in the norm of the preconditioner"),
+    "length_entry": ("1", "root mean square of the parameters' change over the length of the update"),
+    "is_far": ("1", "1 if the change is longer than single updates are, as between checkpoints"),
     "operator_error": ("1", "M by its rules against a product by automatic differentiation, relative"),
 }
 
@@ -84,7 +94,7 @@ def scalar_variables(values: Mapping[str, SupportsFloat]) -> dict[str, Variable]
 
 
 def _scalars(one: OneStep, time: float) -> dict[str, Variable]:
-    first, second = one.before, one.after
+    first, last = one.before, one.last
     assert first.rate_matrix is not None
     remainder = one.after_new - one.linear_new
     return scalar_variables(
@@ -92,18 +102,53 @@ def _scalars(one: OneStep, time: float) -> dict[str, Variable]:
             "time": time,
             "step_size": one.step_size,
             "probe_loss": first.loss,
-            "probe_loss_after": second.loss,
+            "probe_loss_after": last.loss,
             "total_energy": first.error @ first.error,
-            "total_energy_after": second.error @ second.error,
+            "total_energy_after": last.error @ last.error,
             "trace": first.eigenvalues.sum(),
             "operator_norm": torch.linalg.vector_norm(first.eigenvalues),
             "rate_norm": torch.linalg.matrix_norm(first.rate_matrix),
             "identity_residual": one.identity_residual,
             "flow_residual": one.flow_residual,
             "remainder_norm": torch.linalg.vector_norm(remainder),
+            "buffers_norm": torch.linalg.vector_norm(last.error - one.after.error),
             "operator_error": first.operator_error,
         }
     )
+
+
+def update_variables(length: UpdateLength, updates: int, *, direction_is_known: bool) -> dict[str, Variable]:
+    """What says whether a measured change is a single update.
+
+    Args:
+        length: The change, counted in updates.
+        updates: As many as it was said to span.
+        direction_is_known: As for `UpdateLength.is_far`.
+    """
+    return scalar_variables(
+        {
+            "updates": updates,
+            "length_along": length.along,
+            "length_cosine": length.cosine,
+            "length_entry": length.entry,
+            "is_far": length.is_far(direction_is_known=direction_is_known),
+        }
+    )
+
+
+def as_stored(variables: dict[str, Variable], names: frozenset[str] | None) -> dict[str, Variable]:
+    """The variables that a folder of an older version has, None for a new one, with budgets that still add up.
+
+    What moving buffers do was not told from the remainder before schema version 4.
+    """
+    if names is None or not names < set(variables):
+        return variables
+    found = dict(variables)
+    for term, whole in (("buffers", "remainder"), ("holdout_buffers", "holdout_remainder")):
+        if term in found and term not in names:
+            kept = found[whole]
+            found[whole] = replace(kept, values=kept.values + found[term].values)
+    return {name: variable for name, variable in found.items() if name in names}
 
 
 def _modes(one: OneStep, modes: int) -> dict[str, Variable]:

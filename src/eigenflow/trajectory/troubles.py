@@ -1,0 +1,63 @@
+"""What goes wrong while an update is recorded: collected, and told once the recorder is ready for the next one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+from warnings import warn
+
+from eigenflow.core.errors import EigenflowError
+from eigenflow.store import RecordGapWarning
+
+__all__ = ["OnError", "Troubles", "Waiting", "words_of"]
+
+OnError = Literal["skip", "raise"]
+
+# Characters of an error message that a record keeps.
+LONGEST = 1000
+GOES_ON = "The record goes on (`run.gaps` lists what it lacks; on_error='raise' raises instead)."
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A measurement that was due at `step` and waits for an update that allows it."""
+
+    step: int
+    is_noted: bool
+
+
+class Troubles:
+    """Of one call."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[BaseException | None, str]] = []
+
+    def add(self, error: BaseException | None, told: str | None = None) -> None:
+        """Keep an error, or something to warn of alone."""
+        self._found.append((error, str(error) if told is None else told))
+
+    @contextmanager
+    def caught(self, what: str) -> Iterator[None]:
+        """Go on after whatever fails inside; `what` says what that means."""
+        try:
+            yield
+        except BaseException as error:
+            self.add(error, f"{what}: {words_of(error)}")
+
+    def tell(self, on_error: OnError) -> None:
+        """Warn of everything; raise the first error if that is wanted, or is none that a loop should survive."""
+        errors = [error for error, _ in self._found if error is not None]
+        raised = [e for e in errors if not isinstance(e, Exception)] or (errors if on_error == "raise" else [])
+        try:
+            for error, told in self._found:
+                if error not in raised[:1]:
+                    warn(told if error is None else f"{told}. {GOES_ON}", RecordGapWarning, stacklevel=3)
+        finally:
+            if raised:
+                raise raised[0]
+
+
+def words_of(error: BaseException) -> str:
+    """An error as a record keeps it."""
+    text = str(error)[:LONGEST] or "no message"
+    return text if isinstance(error, EigenflowError) else f"{type(error).__name__}: {text}"
