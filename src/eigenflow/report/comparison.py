@@ -250,7 +250,14 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
             f"lambda_1(0) t = {min(ends):.4g} to {max(ends):.4g}: the distance of the operator is also given at "
             f"{min(ends):.4g}; claims and scores are of each whole run."
         )
-    unfinished = [one.name for one, run in zip(found, runs, strict=True) if run.status != "complete"]
+    lacking = [f"{one.name} ({len(run.gaps)})" for one, run in zip(found, runs, strict=True) if run.gaps]
+    if lacking:
+        told.append(f"With gaps in the record (how many): {', '.join(lacking)}.")
+    far = [one.name for one, run in zip(found, runs, strict=True) if run.why_no_updates is not None]
+    if far:
+        told.append(f"Not of single updates, so that claims which need them are not judged: {', '.join(far)}.")
+    ended = ("complete", "complete with gaps")
+    unfinished = [one.name for one, run in zip(found, runs, strict=True) if run.status not in ended]
     if unfinished:
         told.append(f"Not complete: {', '.join(unfinished)}.")
     bounds = [one.name for one in found if one.place is not None and one.place.is_lower_bound]

@@ -27,8 +27,11 @@ TERMS = {
     "transfer": "#E69F00",
     "optimizer": "#CC79A7",
     "curvature": "#009E73",
+    "buffers": "#56B4E9",
     "remainder": INK,
 }
+# Left out where they are zero.
+OPTIONAL = ("curvature", "buffers")
 ENERGY_DECADES = 10  # below the largest energy; smaller ones share the darkest colour
 
 
@@ -158,7 +161,7 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
 
     Args:
         budget: Any; the size of a term is the sum of its absolute values over shells. The curvature of the loss is left
-            out where it is zero, as for squared losses.
+            out where it is zero, as for squared losses, and so is what buffers do where none move.
     """
     times = _ends(budget)
     figure = new_figure(
@@ -169,7 +172,7 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
         horizontal_spacing=0.11,
     )
     sizes = {name: np.abs(getattr(budget, name).values).sum(1) for name in TERMS}
-    shown = {name: color for name, color in TERMS.items() if name != "curvature" or sizes[name].any()}
+    shown = {name: color for name, color in TERMS.items() if name not in OPTIONAL or sizes[name].any()}
     sizes = {name: sizes[name] for name in shown}
     for name, color in shown.items():
         common = {"x": times, "name": name, "mode": "lines", "legendgroup": name}

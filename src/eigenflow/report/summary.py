@@ -48,6 +48,9 @@ class Analysis:
             "eigenflow": eigenflow.__version__,
             "status": self.run.status,
             "measurements": len(self.run.measured_steps),
+            "first_step": self.run.first_step,
+            "gaps": [gap.to_dict() for gap in self.run.gaps],
+            "why_no_updates": self.run.why_no_updates,
             "claims": [claim.to_dict() for claim in self.claims],
             "forecast": {
                 "protocol": "given everything measured up to the cut and the later learning rates; "
@@ -119,7 +122,7 @@ def _closure(closure: Closure) -> dict[str, Any]:
 
 def _budget(budget: ShellBudget) -> dict[str, Any]:
     energy = budget.energy.sum("shell").values
-    terms = ("dissipation", "optimizer", "curvature", "transfer", "remainder")
+    terms = ("dissipation", "optimizer", "curvature", "transfer", "remainder", "buffers")
     sums = {name: np.abs(getattr(budget, name).values).sum(1) for name in terms}
     total = np.maximum(sum(sums.values()), np.finfo(np.float64).tiny)
     return {

@@ -10,7 +10,7 @@ from eigenflow.report.numbers import band_text as band_text
 from eigenflow.report.numbers import interval_text as interval_text
 from eigenflow.report.numbers import number as number
 from eigenflow.report.summary import Analysis
-from eigenflow.store import Run
+from eigenflow.store import Gap, Run
 
 __all__ = [
     "band_text",
@@ -55,7 +55,7 @@ def statement(run: Run) -> str:
     """What was run and measured, in a paragraph."""
     header = run.header
     config, probe = _part(header, "config"), _part(header, "probe")
-    parts = [f"The run has the status “{run.status}”."]
+    parts = [f"The run has the status “{run.status}”.", *_gaps(run)]
     told = [_told(config, "task"), _told(config, "model"), _told(config, "train")]
     if any(told):
         names = ("Task", "Model", "Training")
@@ -74,6 +74,25 @@ def statement(run: Run) -> str:
             f"one, and shells hold all of them."
         )
     return " ".join(parts)
+
+
+def _gaps(run: Run) -> list[str]:
+    """What the record lacks, and whether it holds single updates."""
+    parts = []
+    if run.first_step:
+        parts.append(f"The record begins at step {run.first_step}, where time is 0.")
+    if run.gaps:
+        told = "; ".join(f"{_place(gap)}: {gap.reason}" for gap in run.gaps[:LISTED])
+        more = f"; and {len(run.gaps) - LISTED} more" if len(run.gaps) > LISTED else ""
+        parts.append(f"The record has {len(run.gaps)} {'gap' if len(run.gaps) == 1 else 'gaps'} ({told}{more}).")
+    if run.why_no_updates is not None:
+        parts.append(f"Not single updates: {run.why_no_updates}.")
+    return parts
+
+
+def _place(gap: Gap) -> str:
+    steps = f"step {gap.step}" if gap.through == gap.step else f"steps {gap.step} to {gap.through}"
+    return f"{gap.kind}, {steps}"
 
 
 def energy_words(run: Run) -> str:

@@ -24,7 +24,7 @@ from eigenflow.shells.budget import ShellBudget
 
 __all__ = ["IntegratedBalance", "integrated_balance"]
 
-TERMS = {"dissipation": -1.0, "optimizer": 1.0, "curvature": 1.0, "remainder": 1.0}
+TERMS = {"dissipation": -1.0, "optimizer": 1.0, "curvature": 1.0, "remainder": 1.0, "buffers": 1.0}
 # An interval so many times longer in log time than the median one is a gap.
 GAP = 3.0
 # Up to so many updates are summed one by one; beyond, by a Gauss rule.
@@ -47,7 +47,8 @@ class IntegratedBalance:
         start: Sum of learning rates at the beginning of each interval.
         end: At its end.
         change: E_B(end) - E_B(start), measured.
-        terms: Integral of each term but transfer, with the sign it has in the balance, by name.
+        terms: Integral of each term but transfer, with the sign it has in the balance, by name. What moving buffers
+            carry between shells counts as transfer.
         errors: Estimated quadrature error of each, by name.
         error: Estimated error of `residual`, with dimension `interval`: that of the terms summed over shells, where no
             eigenvalue that crosses an edge makes a jump.
@@ -119,7 +120,7 @@ def integrated_balance(budget: ShellBudget) -> IntegratedBalance:
     interval = _Interval(x, np.diff(times), updates)
     terms, errors, whole = {}, {}, 0.0
     for name, sign in {**TERMS, "transfer": 1.0}.items():
-        rates = sign * _merged(getattr(budget, name).values, below) / lengths[:, None]
+        rates = sign * _merged(_term(budget, name), below) / lengths[:, None]
         terms[name], errors[name] = (_field(part, budget) for part in interval.sums(rates, has_jumps))
         whole = whole + rates.sum(1, keepdims=True)
     sampled_transfer = terms.pop("transfer")
@@ -139,6 +140,12 @@ def integrated_balance(budget: ShellBudget) -> IntegratedBalance:
         is_gap=_along(spacing > GAP * np.median(spacing), budget),
         is_step_changed=_along(is_changed, budget),
     )
+
+
+def _term(budget: ShellBudget, name: str) -> Float[np.ndarray, "times shells"]:
+    """A term as it stands in the balance: all transfer is one, whether an update brought it or moving buffers did."""
+    values, by_buffers = getattr(budget, name).values, budget.buffers_transfer.values
+    return values + {"transfer": 1.0, "buffers": -1.0}.get(name, 0.0) * by_buffers
 
 
 def _log_time(t: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:

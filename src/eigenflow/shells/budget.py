@@ -1,9 +1,9 @@
 """The exact energy budget of logarithmic shells, read from a run folder.
 
 A shell B of eigenvalues holds the energy E_B = e'P_B e, P_B the spectral projector of M. Over one
-update it changes by exactly five terms (derivation: `trajectory.step`):
+update it changes by exactly six terms (derivation: `trajectory.step`):
 
-    E'_B - E_B = -dissipation + optimizer + curvature + transfer + remainder
+    E'_B - E_B = -dissipation + optimizer + curvature + transfer + remainder + buffers
 
 Stored shells are 16 a decade and are merged here; merging keeps the identity, because every term is
 a sum over modes (or, for transfer, over pairs of shells).
@@ -22,6 +22,8 @@ from eigenflow.store import Run
 __all__ = ["ShellBudget", "ShellTail", "shell_budget"]
 
 CURVATURE = "curvature"  # runs of schema versions 1 and 2 lack it: their losses are squared, so it is zero
+# Runs of schema versions before 4 lack them: what moving buffers did is part of their remainder and transfer.
+BUFFERS = ("buffers", "buffers_transfer")
 _SUMMED = (
     "energy",
     "energy_after",
@@ -30,6 +32,7 @@ _SUMMED = (
     CURVATURE,
     "transfer",
     "remainder",
+    *BUFFERS,
     "transfer_drift",
     "transfer_rotation",
     "mode_count",
@@ -65,7 +68,7 @@ class ShellTail:
 
 @dataclass(frozen=True)
 class ShellBudget:
-    """Shell energies of a run and the five terms by which each measured update changed them.
+    """Shell energies of a run and the six terms by which each measured update changed them.
 
     All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`. Energies e'P_B e are
     twice a loss if the loss is squared; for others see docs/operator.md. `shell` 0 lies below `edges[0]`, the last one
@@ -82,6 +85,8 @@ class ShellBudget:
         curvature: Gained because the loss's Hessian changes over the update; 0 for squared losses.
         transfer: Gained from other shells; sums to zero over shells.
         remainder: Gained by the nonlinearity of the network over one update.
+        buffers: Gained as buffers (running statistics of batch norm) move after the update; zero where none do.
+        buffers_transfer: The part of `buffers` that is gained from other shells; sums to zero over shells.
         flux: Downward flux through each edge (dimension `edge`), energy per time: what transfer brings
             into all shells below the edge. Positive towards small eigenvalues.
         transfer_matrix: (step, shell, shell_from): energy carried by the update from one shell to another.
@@ -117,11 +122,18 @@ class ShellBudget:
     transfer_rotation: xr.DataArray
     cut: xr.DataArray | None = None
     tail: ShellTail | None = None
+    buffers: xr.DataArray = None  # pyright: ignore[reportAssignmentType]  # zeros, see below
+    buffers_transfer: xr.DataArray = None  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self) -> None:
+        for name in BUFFERS:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, xr.zeros_like(self.remainder))
 
     @property
     def residual(self) -> xr.DataArray:
-        """What the five terms leave unexplained of each shell's change; rounding error."""
-        explained = -self.dissipation + self.optimizer + self.curvature + self.transfer + self.remainder
+        """What the six terms leave unexplained of each shell's change; rounding error."""
+        explained = -self.dissipation + self.optimizer + self.curvature + self.transfer + self.remainder + self.buffers
         return self.energy_after - self.energy - explained
 
     @property
@@ -152,6 +164,8 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
     data = run.measurements
     if "optimizer" in data and CURVATURE not in data:
         data = data.assign({CURVATURE: xr.zeros_like(data["optimizer"])})
+    if "optimizer" in data and BUFFERS[0] not in data:
+        data = data.assign(dict.fromkeys(BUFFERS, xr.zeros_like(data["optimizer"])))
     missing = [name for name in (*_SUMMED, "transfer_matrix", "step_size") if name not in data]
     if missing:
         raise RunFolderError(
@@ -184,6 +198,8 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         curvature=sums[CURVATURE],
         transfer=sums["transfer"],
         remainder=sums["remainder"],
+        buffers=sums["buffers"],
+        buffers_transfer=sums["buffers_transfer"],
         flux=(below / step_size).transpose("step", "edge"),
         transfer_matrix=transfer_matrix,
         mode_count=sums["mode_count"],

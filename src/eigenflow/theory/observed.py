@@ -61,8 +61,8 @@ def observe_until(run: Run, cut: float) -> Observed:
     if not 0 < cut < 1:
         raise ArgumentError(f"`cut` must lie between 0 and 1, but is {cut}. It is the share of steps that is known.")
     steps, times, losses, source = _probe_losses(run)
-    total = int(run.losses["step"].iloc[-1]) + 1 if len(run.losses) else 0
-    cut_step = first_steps(cut, total)
+    total = int(run.losses["step"].iloc[-1]) + 1 - run.first_step if len(run.losses) else 0
+    cut_step = run.first_step + first_steps(cut, total)
     data = run.measurements
     # An update that starts at step k is known once k + 1 updates are made.
     measured = data.isel(step=np.flatnonzero(data["step"].values + 1 <= cut_step))
@@ -100,9 +100,13 @@ def _probe_losses(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     samples = run.header["probe"]["samples"]
     # Logged losses are the probe's only if every update saw all samples, and the trained loss is the probe's.
     is_full = len(logged) > 0 and "batch_size" in logged and bool((logged["batch_size"] == samples).all())
+    logged = logged.dropna(subset=["loss"]) if "loss" in logged else logged  # null where it was not finite
     if is_full:
         at_measured = logged.set_index("step")["loss"].reindex(data["step"].values).to_numpy()
-        is_full = bool(np.allclose(at_measured, data["probe_loss"].values, rtol=1e-3, atol=0))
+        is_known = np.isfinite(at_measured)
+        is_full = bool(is_known.any()) and bool(
+            np.allclose(at_measured[is_known], data["probe_loss"].values[is_known], rtol=1e-3, atol=0)
+        )
     if is_full:
         return logged["step"].to_numpy(), logged["time"].to_numpy(), logged["loss"].to_numpy(), "logged"
     return data["step"].values, data["time"].values, data["probe_loss"].values, "measured"

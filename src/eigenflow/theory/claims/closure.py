@@ -13,7 +13,7 @@ from eigenflow.core.resampling import block_interval
 from eigenflow.shells import shell_budget
 from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_row, undecided
+from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_row, undecided
 from eigenflow.theory.verdicts import Claim
 from eigenflow.transport.closure import (
     closure_residual,
@@ -29,6 +29,9 @@ __all__ = ["closure_rows", "law_rows"]
 CONVERGING = 0.25
 WIDTHS = (2, 4, 8)  # shells a decade at which the residual is looked at
 PLAIN = ("lazy", "power law")  # forecasts without any equation of transport
+
+# Rows on what single updates do.
+OF_UPDATES = ("C3.single", "C3.source")
 
 Row = Callable[[Evidence, str, str], Claim]
 
@@ -57,6 +60,9 @@ def law_rows(evidence: Evidence) -> list[Claim]:
 def _tested(evidence: Evidence, rows: dict[str, tuple[str, Row]]) -> list[Claim]:
     found = []
     for key, (statement, test) in rows.items():
+        if key in OF_UPDATES and evidence.why_no_updates is not None:
+            found.append(undecided(key, statement, evidence.why_no_updates, SINGLE_UPDATES))
+            continue
         try:
             found.append(test(evidence, key, statement))
         except EigenflowError as error:

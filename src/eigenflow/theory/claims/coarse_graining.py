@@ -8,13 +8,15 @@ from eigenflow.shells import ShellBudget, integrated_balance
 from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.closure import closure_rows
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
+from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["coarse_graining"]
 
 # Intervals that a statement about a run needs: a bootstrap of fewer has no width to speak of.
 FEWEST = 3
+STATEMENT = "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S"
+INTEGRATES = "between measured times, the measured rates integrate to the change of the energy"
 
 
 def coarse_graining(evidence: Evidence) -> list[Claim]:
@@ -24,32 +26,37 @@ def coarse_graining(evidence: Evidence) -> list[Claim]:
     residual = np.abs(budget.residual.values).max(1) / energy
     terms = {
         name: np.abs(getattr(budget, name).values).sum(1)
-        for name in ("dissipation", "optimizer", "curvature", "transfer", "remainder")
+        for name in ("dissipation", "optimizer", "curvature", "transfer", "remainder", "buffers")
     }
     total = np.maximum(sum(terms.values()), np.finfo(np.float64).tiny)
     shares = {name: float(np.median(values / total)) for name, values in terms.items()}
     listed = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
     closes = make_row(
         "C3.closes",
-        "the energy of every shell changes by dissipation, optimizer, loss curvature, transfer and remainder only",
+        "every shell's energy changes by dissipation, optimizer, loss curvature, transfer, remainder and buffers only",
         float(residual.max()),
         block_interval(residual, lambda v: float(v.max()), rng),
         f"largest unexplained change of a shell, relative to the whole energy, over {len(residual)} updates",
     )
+    suffices = "transport and dissipation suffice: the nonlinear remainder is negligible"
+    why = evidence.why_no_updates
+    if why is not None:
+        small = undecided("C3.remainder", suffices, why, SINGLE_UPDATES)
+        integrated = undecided("C3.integrated", INTEGRATES, why, SINGLE_UPDATES)
+        return make_claim("C3", STATEMENT, [closes, small, integrated, *closure_rows(evidence)], small)
     small = median_row(
         "C3.remainder",
-        "transport and dissipation suffice: the nonlinear remainder is negligible",
+        suffices,
         terms["remainder"] / total,
         rng,
         f"median share of each term, as sums of absolute values over shells: {listed}" + _unresolved(budget),
     )
-    statement = "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S"
-    return make_claim("C3", statement, [closes, small, _integrated_row(budget, rng), *closure_rows(evidence)], small)
+    return make_claim("C3", STATEMENT, [closes, small, _integrated_row(budget, rng), *closure_rows(evidence)], small)
 
 
 def _integrated_row(budget: ShellBudget, rng: np.random.Generator) -> Claim:
     """The balance over intervals whose measurements resolve the rates."""
-    statement = "between measured times, the measured rates integrate to the change of the energy"
+    statement = INTEGRATES
     try:
         balance = integrated_balance(budget)
     except RunFolderError as error:

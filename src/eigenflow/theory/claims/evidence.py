@@ -52,9 +52,19 @@ class Evidence:
         return samples is not None and "batch_size" in losses and bool((losses["batch_size"] < samples).any())
 
     @cached_property
+    def why_no_updates(self) -> str | None:
+        """Why the measured changes are not those of single updates, in words; None if they are, as far as is known."""
+        return self.run.why_no_updates
+
+    @cached_property
+    def has_clock(self) -> bool:
+        """Whether times are known: not if states far apart were recorded as neighbours."""
+        return not self.run.has_unsaid_updates
+
+    @cached_property
     def velocities(self) -> Velocities:
-        """Of eigenvalues along measured updates; of ranks between measurements where updates are minibatches'."""
-        if self.has_minibatches and "eigenvalue" in self.data:
+        """Of eigenvalues along measured updates; of ranks between measurements where those are minibatches' or none."""
+        if self._needs_ranks and "eigenvalue" in self.data:
             return rank_velocities(self.run.modes, self.budget.edges)
         return shell_velocities(self.budget)
 
@@ -71,7 +81,11 @@ class Evidence:
     @cached_property
     def forward(self) -> ForwardTest:
         """Forecasts from several cuts; of energy velocities, or of ranks where updates are minibatches'."""
-        return forward_test(self.data, self.budget, velocities=self.velocities if self.has_minibatches else None)
+        return forward_test(self.data, self.budget, velocities=self.velocities if self._needs_ranks else None)
+
+    @property
+    def _needs_ranks(self) -> bool:
+        return self.has_minibatches or self.why_no_updates is not None
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, so that no claim depends on which others were tested before it."""

@@ -9,33 +9,42 @@ from eigenflow.core.errors import EigenflowError
 from eigenflow.core.resampling import LEVEL, block_indices, block_interval
 from eigenflow.theory.basis_drift import basis_drift
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row, undecided
+from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, undecided
 from eigenflow.theory.spectrum import spectrum_tails
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["evolution"]
 
+STATEMENT = "Exact evolution de/dt = -M(t) e in function space"
+IDENTITY = "e' - e = Jbar dtheta, with the Jacobian averaged along the update"
+FLOW = "one update is one step of de/dt = -M e: e' - e = -dt M e"
+
 
 def evolution(evidence: Evidence) -> list[Claim]:
     """C1 and its assertions. What kind of operator M is does not decide on the evolution, and has rows by itself."""
     data, rng = evidence.data, evidence.rng()
+    if evidence.why_no_updates is not None:
+        parts = {"C1.identity": IDENTITY, "C1.flow": FLOW}
+        rows = [undecided(key, text, evidence.why_no_updates, SINGLE_UPDATES) for key, text in parts.items()]
+        whole = make_claim("C1", STATEMENT, rows, rows[1])
+        return [*whole, _heavy_tail_row(data, evidence.seed), _basis_row(data, rng)]
     identity, flow = data["identity_residual"].values, data["flow_residual"].values
     exact = make_row(
         "C1.identity",
-        "e' - e = Jbar dtheta, with the Jacobian averaged along the update",
+        IDENTITY,
         float(identity.max()),
         block_interval(identity, lambda v: float(v.max()), rng),
         f"largest |e' - e - Jbar dtheta| over {len(identity)} measured updates, relative to the outputs' scale",
     )
     gradient = make_row(
         "C1.flow",
-        "one update is one step of de/dt = -M e: e' - e = -dt M e",
+        FLOW,
         float(np.median(flow)),
         block_interval(flow, lambda v: float(np.median(v)), rng),
         f"median |e' - e + dt M e| / |e' - e| over {len(flow)} updates; what is missing is the optimizer "
         f"(batch, momentum) and the curvature of the network",
     )
-    whole = make_claim("C1", "Exact evolution de/dt = -M(t) e in function space", [exact, gradient], gradient)
+    whole = make_claim("C1", STATEMENT, [exact, gradient], gradient)
     return [*whole, _heavy_tail_row(data, evidence.seed), _basis_row(data, rng)]
 
 

@@ -7,7 +7,7 @@ from eigenflow.core.errors import EigenflowError
 from eigenflow.core.resampling import block_interval
 from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
+from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
 from eigenflow.theory.mode_integration import integrate_modes
 from eigenflow.theory.verdicts import Claim
 
@@ -22,11 +22,14 @@ ROUNDINGS = 1e3
 FEW = 16
 # Windows that a statement about a run needs: a bootstrap of fewer has no width to speak of.
 FEWEST = 3
+STATEMENT = "Kato perturbation theory gives coupled mode equations"
 
 
 def mode_equations(evidence: Evidence) -> list[Claim]:
     """C2 and its assertions."""
     data, rng = evidence.data, evidence.rng()
+    if evidence.why_no_updates is not None:
+        return [undecided("C2", STATEMENT, evidence.why_no_updates, SINGLE_UPDATES)]
     eigenvalue, coefficient = data["eigenvalue"].values, data["coefficient"].values
     moved = data["eigenvalue_after"].values - eigenvalue
     expected = data["step_size"].values[:, None] * data["eigenvalue_rate"].values
@@ -62,7 +65,7 @@ def mode_equations(evidence: Evidence) -> list[Claim]:
         _isolated_row(share, 1.0 - (coefficient**2).sum(1) / whole if "cut" in data else None, rng),
         _interval_row(data, rng),
     ]
-    return make_claim("C2", "Kato perturbation theory gives coupled mode equations", rows, rows[1])
+    return make_claim("C2", STATEMENT, rows, rows[1])
 
 
 def _isolated_row(share: np.ndarray, unknown: np.ndarray | None, rng: np.random.Generator) -> Claim:

@@ -10,7 +10,13 @@ from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.verdicts import Claim, Verdict, change_of_all, judge, overall, what_would_change
 
-__all__ = ["attempt", "make_claim", "make_row", "median_row", "undecided"]
+__all__ = ["SINGLE_UPDATES", "attempt", "make_claim", "make_row", "median_row", "undecided"]
+
+
+# Claims with rows that ask for no time.
+WITHOUT_CLOCK = ("C1", "C2", "C3")
+# What lets a claim be judged that needs single updates.
+SINGLE_UPDATES = "a record of every update of the run, or one that says how many lie between its states"
 
 
 def make_row(
@@ -58,7 +64,9 @@ def make_claim(name: str, statement: str, rows: Sequence[Claim], leading: Claim)
 
 
 def attempt(name: str, statement: str, test: Callable[[Evidence], list[Claim]], evidence: Evidence) -> list[Claim]:
-    """A run too short for a claim leaves it undecided, with the reason."""
+    """A run too short for a claim leaves it undecided, with the reason; so does one whose times are not known."""
+    if not evidence.has_clock and name not in WITHOUT_CLOCK:
+        return [undecided(name, statement, f"{evidence.why_no_updates}; so times are not known", SINGLE_UPDATES)]
     try:
         return test(evidence)
     except EigenflowError as error:

@@ -10,7 +10,7 @@ from eigenflow.core.resampling import block_interval
 from eigenflow.theory.batch_noise import batch_noise
 from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import make_claim, make_row, median_row, undecided
+from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
 from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.kato import kato_ratio
 from eigenflow.theory.locality import Locality, transfer_locality
@@ -35,6 +35,8 @@ FEW = 6
 RESOLVED = 3.0
 # Share of exchange or energy in the open shells above which the rest says little.
 UNRESOLVED = 0.5
+# Rows on what single updates do.
+OF_UPDATES = ("C5.local", "C5.weak", "C5.kato", "C5.shift", "C5.dissipation")
 
 
 def self_similarity(evidence: Evidence) -> list[Claim]:
@@ -52,6 +54,9 @@ def self_similarity(evidence: Evidence) -> list[Claim]:
     }
     rows = []
     for key, (statement, test) in tests.items():
+        if key in OF_UPDATES and evidence.why_no_updates is not None:
+            rows.append(undecided(key, statement, evidence.why_no_updates, SINGLE_UPDATES))
+            continue
         try:
             why = why_not_descent(evidence) if key in ("C5.weak", "C5.dissipation") else None
             rows.append(test(evidence, key, statement) if why is None else undecided(key, statement, why))
