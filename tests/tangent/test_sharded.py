@@ -213,7 +213,7 @@ def test_loss_that_does_not_say_how_parts_add_up(alone):
     with pytest.raises(ArgumentError, match="neither a plain sum nor a plain mean"):
         ShardedProbe(model, inputs, targets, weighted)
     with pytest.raises(ArgumentError, match="one sample alone does not show"):
-        ShardedProbe(model, inputs[:1], targets[:1], functional.mse_loss)
+        ShardedProbe(model, inputs[:1], targets[:1], lambda z, y: functional.mse_loss(z, y))
 
 
 @pytest.mark.rejects

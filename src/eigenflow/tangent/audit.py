@@ -32,6 +32,9 @@ __all__ = ["OPERATOR_TOLERANCE", "Audit", "allowed_error", "audit", "audit_rows"
 # the network. Rounding alone gives about 1e-15; central differences agree to about 1e-9.
 OPERATOR_TOLERANCE = 1e-9
 DIFFERENCE_TOLERANCE = 1e-6
+# What a recorded pass holds for every number of the forward pass, and the share of the memory budget that it may take.
+TAPE_COPIES = 8
+TAPE_SHARE = 0.5
 # Cancellation in v . (Mdot v) beyond this share of its terms is not resolved.
 SMALLEST_SHARE = 1e-3
 
@@ -127,68 +130,102 @@ def audit(
     dtype = dtype or point.network.dtype
     rows = audit_rows(point) if rows is None else rows
     space = RowSpace(point.size, point.error.device) if space is None else space
-    tape = Tape(point, elementary=False)
-    pulled: list[Parameters] = [tape.pull(row.to(point.error)) for row in rows[:2]]
-    pulled.append(_error_gradient(point, tape))
-    expected = _gram(point, space, pulled)
+    along = None if point.reverse_only or point.rate_by_differences else direction
+    pulled = _pulled(point, rows, along)
+    expected = _gram(point, space, [*pulled.rows, pulled.gradient])
     found, sizes = space.inner(rows, images.to(rows)), _sizes(space, images.to(rows))
     whole = _relative((found - expected)[:2], sizes)
     limit, rounding = allowed_error(dtype), 100 * torch.finfo(dtype).eps
     size = float(sizes[:2].max())
     if rate_images is None or direction is None:
         return Audit(whole, None, "", (limit, 0.0), (size, 0.0), rounding)
-    error, way = _rate_error(point, space, tape, rows[:2], pulled[:2], rate_images.to(rows), direction)
+    error, way = _rate_error(point, space, rows[:2], pulled, rate_images.to(rows), direction)
     limits = limit, max(limit, DIFFERENCE_TOLERANCE) if way == DIFFERENCES else 10 * limit
     rate_size = float(_sizes(space, rate_images.to(rows)).max())
     return Audit(whole, error, way, limits, (size, rate_size), rounding)
 
 
-def _error_gradient(point: TangentPoint, tape: Tape) -> Parameters:
-    """J^T e: the gradient of the loss itself wherever e holds all of it."""
-    objective = point.objective
-    if objective.is_whole and getattr(objective, "defect", "raise") == "raise":
-        return tape.gradient
-    return tape.pull(point.error)
+@dataclass(frozen=True)
+class _Pulled:
+    """What plain reverse mode finds.
+
+    Attributes:
+        rows: J^T v_i of the random rows.
+        gradient: J^T e.
+        moving: (J^T v_i) dot, or None where there is no direction or no second derivative.
+        change: How the outputs move by J along the direction, or None.
+    """
+
+    rows: list[Parameters]
+    gradient: Parameters
+    moving: list[Parameters] | None
+    change: Tensor | None
+
+
+def _pulled(point: TangentPoint, rows: Tensor, direction: Parameters | None) -> _Pulled:
+    """Chunk by chunk of samples, so that the memory of a recorded pass stays within the budget."""
+    total: list[dict[str, Tensor]] = []
+    changes: list[Tensor] = []
+    width = point.size // len(point.inputs)
+    for samples in _chunks(point):
+        tape = Tape(point.part(samples) if samples else point, elementary=False)
+        own = rows if samples is None else rows[:, samples.start * width : samples.stop * width]
+        own = own.to(point.network.dtype)
+        found = [tape.pull(row) for row in own[:2]]
+        found.append(tape.gradient if _has_whole_error(point) else tape.pull(own[2]))
+        if direction is not None:
+            try:
+                change = tape.push_outputs(direction)
+                found += [tape.moving_pull(row, direction, change) for row in own[:2]]
+                changes.append(change)
+            except EigenflowError:
+                raise
+            except Exception:  # an operation without second derivatives in reverse mode; differences need none
+                direction = None
+        total = found if not total else [_added(a, b) for a, b in zip(total, found, strict=False)]
+    is_moving = direction is not None
+    return _Pulled(
+        list(total[:2]), total[2], list(total[3:]) if is_moving else None, torch.cat(changes) if is_moving else None
+    )
+
+
+def _added(total: dict[str, Tensor], more: Parameters) -> dict[str, Tensor]:
+    return {name: tensor.add_(more[name]) for name, tensor in total.items()}
+
+
+def _chunks(point: TangentPoint) -> list[slice | None]:
+    """Samples that are recorded at once; None for all of them, where they may meet."""
+    if point.structure is None or point.memory_budget is None:
+        return [None]
+    bytes_a_sample = TAPE_COPIES * max(1, point.structure.activations) * point.network.dtype.itemsize
+    step = max(1, int(TAPE_SHARE * point.memory_budget) // bytes_a_sample)
+    samples = len(point.inputs)
+    return [None] if step >= samples else [slice(i, min(i + step, samples)) for i in range(0, samples, step)]
+
+
+def _has_whole_error(point: TangentPoint) -> bool:
+    """Whether J^T e is the gradient of the loss itself."""
+    return point.objective.is_whole and getattr(point.objective, "defect", "raise") == "raise"
 
 
 def _rate_error(
     point: TangentPoint,
     space: AbstractRowSpace,
-    tape: Tape,
     rows: Tensor,
-    pulled: Sequence[Parameters],
+    pulled: _Pulled,
     images: Tensor,
     direction: Parameters,
 ) -> tuple[float, str]:
     found, sizes = space.inner(rows, images), _sizes(space, images)
-    if not (point.reverse_only or point.rate_by_differences):
-        try:
-            change = tape.push_outputs(direction)
-            expected, terms = _reverse_rates(point, space, tape, rows, pulled, direction, change)
-            if space.is_all(_follows(point, change, direction)):
-                error = _relative(found - expected, torch.maximum(sizes, SMALLEST_SHARE * terms))
-                return error, "reverse over reverse"
-        except EigenflowError:
-            raise
-        except Exception:  # an operation without second derivatives in reverse mode; differences need none
-            pass
+    is_there = pulled.moving is not None and pulled.change is not None
+    if space.is_all(is_there):
+        assert pulled.moving is not None and pulled.change is not None
+        half = _gram(point, space, pulled.moving, pulled.rows)
+        if space.is_all(_follows(point, pulled.change, direction)):
+            norms = [_gram(point, space, side).diagonal().clamp(min=0).sqrt() for side in (pulled.rows, pulled.moving)]
+            scales = torch.maximum(sizes, SMALLEST_SHARE * 2.0 * norms[0] * norms[1])
+            return _relative(found - (half + half.T), scales), "reverse over reverse"
     return _difference_error(point, space, rows, found, sizes, direction), DIFFERENCES
-
-
-def _reverse_rates(
-    point: TangentPoint,
-    space: AbstractRowSpace,
-    tape: Tape,
-    rows: Tensor,
-    pulled: Sequence[Parameters],
-    direction: Parameters,
-    change: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """v_i . (Mdot v_j), and the size of the terms that it is made of."""
-    moving = [tape.moving_pull(row.to(point.error), direction, change) for row in rows]
-    half = _gram(point, space, moving, pulled)
-    norms = [_gram(point, space, side).diagonal().clamp(min=0).sqrt() for side in (pulled, moving)]
-    return half + half.T, 2.0 * norms[0] * norms[1]
 
 
 def _difference_error(
@@ -202,8 +239,7 @@ def _difference_error(
     """The smallest relative difference to central differences of <J^T v_i, P^(-1) J^T v_j> along the direction."""
 
     def gram(parameters: Parameters) -> Tensor:
-        tape = Tape(point.moved(parameters), elementary=False)
-        return _gram(point, space, [tape.pull(row.to(point.error)) for row in rows])
+        return _gram(point, space, _pulled(point.moved(parameters), torch.cat([rows, rows[:1]]), None).rows)
 
     best, largest = torch.inf, torch.zeros_like(sizes)
     for step in STEPS:

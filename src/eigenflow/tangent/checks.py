@@ -22,9 +22,11 @@ def checked_pair(inputs: Any, targets: Tensor, names: tuple[str, str], dtype: to
     found = checked_inputs(inputs, names[0], dtype)
     require_samples(targets, names[1])
     if len(found) != len(targets):
+        is_list_of_samples = isinstance(inputs, list) and len(inputs) == len(targets)
         raise ShapeError(
             f"`{names[0]}` and `{names[1]}` must have the same number of samples, but have "
             f"{len(found)} and {len(targets)}."
+            f"{' For a list with one tensor a sample: torch.stack(inputs).' * is_list_of_samples}"
         )
     return found, targets
 
@@ -35,8 +37,8 @@ def checked_outputs(
     rest: Parameters,
     inputs: Inputs,
     check_determinism: bool,
-) -> torch.Size:
-    """Evaluate the network on the probe set, check finiteness and repeatability; returns the outputs' own shape."""
+) -> Tensor:
+    """Evaluate the network on the probe set, check that outputs are finite and repeatable; returns them unflattened."""
     with torch.no_grad():
         try:
             network.note_written(parameters, rest, inputs)
@@ -66,7 +68,7 @@ def checked_outputs(
             "`model` gives different outputs on two calls with the same inputs, so its operator is not defined. "
             "Switch random layers off with model.eval(), or pass check_determinism=False if you know better."
         )
-    return outputs.shape
+    return outputs
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def plan_dense(
     drift: bool,
     budget: int | None = None,
     has_scales: bool = False,
+    root_bytes: int = 0,
 ) -> DensePlan:
     """Choose chunks of samples and slices of rows that fit the budget.
 
@@ -97,6 +98,7 @@ def plan_dense(
         drift: Whether the derivative is formed too.
         budget: Bytes that may be held beyond the model; None: this machine's memory.
         has_scales: Whether a preconditioner makes every part explicit.
+        root_bytes: What the loss holds (`AbstractLoss.root_bytes`).
 
     Raises:
         ArgumentError: If not even one sample at a time fits.
@@ -104,7 +106,7 @@ def plan_dense(
     budget = physical_bytes() if budget is None else budget
     one = _sample_size(structure, parameters, width, has_scales)
     copies = 3 if drift else 1  # value, derivative, and what is on the way
-    matrices = (2 if drift else 1) * (samples * width) ** 2 * itemsize
+    matrices = (2 if drift else 1) * (samples * width) ** 2 * itemsize + root_bytes
     held, slice_bytes, columns = (n * itemsize * copies for n in (one.held, one.slice, one.columns))
     room = int(PLANNED * budget) - matrices - WORKSPACE_BYTES
     chunk = samples

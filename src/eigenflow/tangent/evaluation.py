@@ -27,6 +27,8 @@ _LOWER = {
     torch.float32: {torch.float16, torch.bfloat16},
 }
 _CASTS = {Tensor.float: torch.float32, Tensor.half: torch.float16, Tensor.bfloat16: torch.bfloat16}
+# What leaves PyTorch for Python's numbers or numpy's is seen as it is, gradients or not.
+_READS = {Tensor.numpy, Tensor.__array__, Tensor.__float__, Tensor.__int__, Tensor.__complex__}
 # A view as another type reads bits, it does not convert.
 _NO_CAST = {Tensor.view}
 
@@ -94,6 +96,8 @@ def _mark(tensor: Tensor, requires_grad: bool = True) -> Tensor:
 
 class _Elementary(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS:  # after detach(), too, a tensor has a gradient here, of zero
+            args = (args[0].detach(), *args[1:])
         replacement = ELEMENTARY.get(func)
         if replacement is not None:
             result = replacement(*args, **(kwargs or {}))

@@ -56,7 +56,8 @@ def require_memory_left(error: BaseException) -> None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         raise ModelError(
             f"The memory of this machine ran out while measuring ({text.strip().splitlines()[0][:200]}). Pass "
-            f"a smaller `memory_budget`, fewer samples, or measure some of the modes: measure(modes=64, method='products')."
+            f"a smaller `memory_budget`, fewer samples, or measure some of the modes: measure(modes=64, "
+            f"method='products')."
         ) from error
 
 

@@ -166,11 +166,13 @@ def next_way(point: TangentPoint, found: Audit) -> None:
     elif not point.reverse_only:
         point.reverse_only, point.reason = True, f"torch.func does not hold: {found.reason}"
     else:
-        raise ModelError(
-            f"`model` cannot be measured: {found.reason}, whichever way it is made. Steps and jumps in the forward "
-            f"pass, or what it keeps from one call to the next, do that. Try measure(drift=False), which does without "
-            f"Mdot, or measure(method='dense'), which needs first derivatives of the network only."
+        remedy = (
+            "Steps and jumps in the forward pass do that. Try measure(drift=False), which does without Mdot."
+            if is_rate
+            else "What the forward pass writes into its parameters (max_norm on a table that is used twice, clipping) "
+            "or keeps from one call to the next does that. Make it a function of parameters and inputs alone."
         )
+        raise ModelError(f"`model` cannot be measured: {found.reason}, whichever way it is made. {remedy}")
 
 
 def _wrong_rules(point: TangentPoint) -> set[str]:

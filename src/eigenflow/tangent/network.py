@@ -69,9 +69,15 @@ class Network:
         return parameters, {name: tensor for name, tensor in copies.items() if name not in parameters}
 
     def parameters(self) -> dict[str, Tensor]:
-        """The trainable parameters themselves."""
+        """The trainable parameters themselves.
+
+        Raises:
+            ModelError: If one is no longer there.
+        """
         tensors = self.slots.tensors()
-        return {name: tensors[name] for name in self.trainable if name in tensors}
+        if any(name not in tensors for name in self.trainable):
+            self._require_same_parameters(tensors)
+        return {name: tensors[name] for name in self.trainable}
 
     def apply(
         self,

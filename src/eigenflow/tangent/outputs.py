@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eigenflow.core.errors import ArgumentError, ModelError
 
-__all__ = ["Output", "chosen_output", "name_output"]
+__all__ = ["Output", "chosen_output", "described_output", "name_output"]
 
 # A key, an index, or a function of what the model returns; None takes the obvious one.
 Output = str | int | Callable[[Any], Tensor] | None
@@ -79,6 +79,14 @@ def chosen_output(returned: Any, output: Output) -> Tensor:
             f"and comparisons have none). Return the scores before that operation, or take them by `output`."
         )
     return found
+
+
+def described_output(output: Output) -> str | int | None:
+    """What a record says was taken: the key, the index or the function's name; None for a tensor itself."""
+    if not callable(output):
+        return output
+    name = getattr(output, "__name__", "<lambda>")
+    return "a function" if name == "<lambda>" else name
 
 
 def _is_candidate(value: Any) -> bool:

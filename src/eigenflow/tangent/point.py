@@ -98,6 +98,13 @@ class TangentPoint:
             reason=self.reason,
         )
 
+    def part(self, samples: slice) -> "TangentPoint":
+        """Some of the samples, with the normalisation of all; for networks in which no sample meets another."""
+        some = self.moved(self.parameters)
+        some.inputs, some.targets = self.inputs[samples], self.targets[samples]
+        some.objective = self.objective.part(samples, len(self.inputs))
+        return some
+
     @property
     def size(self) -> int:
         """Rows of M: samples * entries of the error per sample (the outputs, unless the loss is sketched)."""
@@ -294,6 +301,9 @@ class TangentPoint:
             drift=drift,
             budget=self.memory_budget,
             has_scales=self.preconditioner is not None,
+            root_bytes=self.objective.root_bytes(
+                samples, self.outputs.shape[1], self.network.dtype.itemsize, drift=drift
+            ),
         )
 
     def dense_task(self, *, drift: bool) -> DenseTask:

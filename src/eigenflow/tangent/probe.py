@@ -20,7 +20,7 @@ from eigenflow.tangent.layers import Structure, find_structure
 from eigenflow.tangent.loss_names import LossLike, make_loss
 from eigenflow.tangent.measuring import Attempt, attempt_dense, attempt_products, next_way
 from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.outputs import Output
+from eigenflow.tangent.outputs import Output, described_output
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.preconditioner import checked_preconditioner
 from eigenflow.tangent.processes import OneProcess
@@ -80,15 +80,18 @@ class Probe:
         unbound = make_loss(loss, class_axis=class_axis)
         self.inputs, targets = checked_pair(inputs, targets, ("inputs", "targets"), dtype)
         parameters, rest = self.network.state()
-        shape = checked_outputs(self.network, parameters, rest, self.inputs, check_determinism)
-        self.loss, self.targets = unbound.bind(targets, shape, dtype, "targets")
-        self.outputs = shape.numel() // shape[0]
+        outputs = checked_outputs(self.network, parameters, rest, self.inputs, check_determinism)
+        self.loss, self.targets = unbound.bind(targets, outputs.shape, dtype, "targets")
+        self.outputs = outputs[0].numel()
+        budget = self.memory_budget or physical_bytes()
+        self.loss.require_memory(self.samples, self.outputs, dtype.itemsize, budget, drift=False)
+        self.loss.require_usable(outputs.reshape(len(outputs), -1), self.targets)
         self.holdout = None
         if holdout is not None:
             names = ("holdout[0]", "holdout[1]")
             holdout_inputs, holdout_targets = checked_pair(*holdout, names, dtype)
-            shape = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
-            self.holdout_objective, holdout_targets = unbound.bind(holdout_targets, shape, dtype, names[1])
+            outputs = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
+            self.holdout_objective, holdout_targets = unbound.bind(holdout_targets, outputs.shape, dtype, names[1])
             self.holdout = holdout_inputs, holdout_targets
         self.structure: Structure | None
         self.structure, self.reason = find_structure(self.network, parameters, rest, self.inputs)
@@ -223,6 +226,9 @@ class Probe:
         )
         if chosen == "dense":
             require_memory(cost, self.size, self.memory_budget)
+        self.loss.require_memory(
+            self.samples, self.outputs, self.network.dtype.itemsize, self.memory_budget or physical_bytes(), drift=drift
+        )
         point = self.at() if at is None else at
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         along = _checked_direction(direction, point) if drift else None
@@ -277,6 +283,7 @@ class Probe:
         return {
             "samples": len(self.inputs),
             "outputs": self.outputs,
+            "output": described_output(self.network.output),
             **self.loss.describe(),
             "holdout_samples": 0 if self.holdout is None else len(self.holdout[1]),
             "dtype": str(self.network.dtype),

@@ -154,7 +154,8 @@ def _gathered(inputs: Any, name: str) -> Samples:
     if not any(is_samples):
         raise ArgumentError(
             f"`{name}` must hold at least one tensor of samples, but holds "
-            f"{', '.join(sorted({type(leaf).__name__ for leaf in leaves})) or 'nothing'}. {_remedy(inputs)}"
+            f"{', '.join(sorted({type(leaf).__name__ for leaf in leaves})) or 'nothing'}. "
+            f"{_remedy(leaves[0] if leaves else inputs)}"
         )
     if isinstance(inputs, list) and len({len(x) for x, is_one in zip(leaves, is_samples, strict=True) if is_one}) > 1:
         raise ArgumentError(
