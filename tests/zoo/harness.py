@@ -136,12 +136,12 @@ def compare(snapshot: Any, right: Reference, *, is_whole: bool, limit: float) ->
     inside = slice(0, whole[-1])
     parts = _regrouped(right.coefficients.square(), right.clusters, whole).sqrt()
     found = cluster_sums(snapshot.coefficients.square(), whole).sqrt()
-    largest = float(right.coefficients.max())
+    largest = max(float(right.coefficients.max()), 1e-300)
     slack = 0.0 if is_whole else float(snapshot.angle_bounds[inside].max() * snapshot.error.norm()) / largest
     deviations["coefficients"] = _beyond(_relative(found, parts, largest), slack, limit)
     if snapshot.eigenvalue_rates is None:
         return deviations, "no rates"
-    rate_scale = max(float(right.rates.abs().max()), right.rate_floor)
+    rate_scale = max(float(right.rates.abs().max()), right.rate_floor, 1e-300)
     if not right.rate_error <= limit * rate_scale / 3:
         return deviations, f"rates not compared: differences are unsure by {right.rate_error / rate_scale:.0e}"
     rates = _regrouped(right.rates, right.clusters, whole)
