@@ -119,7 +119,7 @@ def ladder():
     def variance(size):
         log_loss, jacobian = fit.log_prediction(history, size)
         spread = measure_spread(fit, known, history, log_loss, jacobian, [], size=size, is_same_run=False)
-        nearest = min(LADDER, key=lambda one: abs(np.log(one / size)))
+        nearest = min(LADDER, key=lambda one: (round(abs(np.log(one / size)), 9), one))  # of two, the smaller
         change = log_loss - fit.log_prediction(history, nearest)[0]
         return column(spread, "size"), change
 
