@@ -41,6 +41,7 @@ def checked_outputs(
     """Evaluate the network on the probe set, check that outputs are finite and repeatable; returns them unflattened."""
     with torch.no_grad():
         try:
+            _note_gradients(network, parameters, rest, inputs)
             network.note_written(parameters, rest, inputs)
             outputs = network.apply_unflattened(parameters, rest, inputs)
             with _other_random_numbers():
@@ -69,6 +70,16 @@ def checked_outputs(
             "Switch random layers off with model.eval(), or pass check_determinism=False if you know better."
         )
     return outputs
+
+
+def _note_gradients(network: Network, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
+    """Find out whether the forward pass takes gradients by the parameters (an inner step of training, say)."""
+    try:
+        network.apply_unflattened(parameters, rest, inputs)
+    except RuntimeError as error:
+        if "require grad" not in str(error) and "requires grad" not in str(error):
+            raise
+        network.differentiates = True
 
 
 @contextmanager

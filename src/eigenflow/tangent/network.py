@@ -54,6 +54,8 @@ class Network:
         self.shapes = {name: tensors[name].shape for name in self.trainable}
         # Tensors that the forward pass writes into, found at the first evaluation: each pass gets copies of its own.
         self.written: frozenset[str] = frozenset()
+        # Whether the forward pass takes gradients by the parameters, which then have to be marked for it.
+        self.differentiates = False
         _refuse_stateful_layers(self.model)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -112,11 +114,16 @@ class Network:
         """Evaluate the module; returns outputs in its own shape, sample axis first."""
         arguments, keywords = call_arguments(inputs)
         own = {name: rest[name].clone() for name in self.written if name in rest}
+        if self.differentiates and not torch.is_grad_enabled():
+            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        is_recorded = torch.is_grad_enabled()
         with self.slots.holding({**rest, **own, **parameters}), self._in_probe_mode():
-            with evaluation(self.dtype, elementary=elementary), watch or nullcontext():
+            # A forward pass may differentiate by itself, so it runs as in training.
+            with torch.enable_grad(), evaluation(self.dtype, elementary=elementary), watch or nullcontext():
                 returned = self.model(*arguments, **keywords)
             self.output = name_output(returned, self.output)
-            return chosen_output(returned, self.output)
+            outputs = chosen_output(returned, self.output)
+        return outputs if is_recorded else outputs.detach()
 
     def note_written(self, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
         """Find out which tensors one forward pass writes into.

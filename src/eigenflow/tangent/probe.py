@@ -306,9 +306,10 @@ def _checked_budget(budget: int | None) -> int | None:
 
 
 def _require_same_dtype(network: Network, inputs: Any, targets: Tensor) -> None:
+    types = {t.dtype for t in network.slots.tensors().values() if t.is_floating_point()}
     own = next(iter(network.parameters().values())).dtype
     for name, tensor in (("inputs", inputs), ("targets", targets)):
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype != own:
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dtype not in types:
             raise ArgumentError(
                 f"`{name}` must have the dtype of the model's parameters, {own}, but has {tensor.dtype}. "
                 f"Convert one of them: {name}.to({own}) or model.to({tensor.dtype})."

@@ -54,6 +54,20 @@ class Tape:
                 "detach(), no_grad(), argmax or rounding. Return the scores before that operation."
             )
         self._fixed = self.outputs.detach()
+        self._require_own_leaves()
+
+    def _require_own_leaves(self) -> None:
+        """Refuse a forward pass that uses a trainable tensor which the module does not hold where it looks for it."""
+        own = {id(leaf) for leaf in self.leaves.values()}
+        names = {id(tensor): name for name, tensor in self.point.network.slots.tensors().items()}
+        for node in _nodes(self.outputs.grad_fn):
+            leaf = getattr(node, "variable", None)
+            if isinstance(leaf, Tensor) and id(leaf) not in own and isinstance(leaf, torch.nn.Parameter):
+                raise ModelError(
+                    f"`model` uses a trainable parameter {names.get(id(leaf), f'of shape {tuple(leaf.shape)}')} by a "
+                    f"reference of its own (a closure, a plain list, functools.partial), so its part of J would be "
+                    f"missing. Register it where it is used: self.name = nn.Parameter(...), nn.ParameterList."
+                )
 
     def pull_outputs(self, cotangent: Tensor) -> dict[str, Tensor]:
         """J_net^T c, for c of the outputs' shape."""
@@ -220,3 +234,14 @@ def _along_outputs(function: Callable[[Tensor], Tensor], outputs: Tensor, change
     """The derivative of a function of the outputs along a change of them."""
     with torch.enable_grad():
         return torch.func.jvp(function, (outputs,), (change.to(outputs),))[1].detach()
+
+
+def _nodes(root: object) -> list[object]:
+    """All nodes of a recorded graph."""
+    seen, waiting = {}, [root]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and id(node) not in seen:
+            seen[id(node)] = node
+            waiting.extend(parent for parent, _ in node.next_functions)  # pyright: ignore[reportAttributeAccessIssue]
+    return list(seen.values())
