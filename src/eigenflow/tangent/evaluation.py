@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from eigenflow.tangent.elementary import ELEMENTARY
 
-__all__ = ["evaluation"]
+__all__ = ["evaluation", "undisturbed"]
 
 _LOWER = {
     torch.float64: {torch.float32, torch.float16, torch.bfloat16},
@@ -29,6 +30,8 @@ _LOWER = {
 _CASTS = {Tensor.float: torch.float32, Tensor.half: torch.float16, Tensor.bfloat16: torch.bfloat16}
 # What leaves PyTorch for Python's numbers or numpy's is seen as it is, gradients or not.
 _READS = {Tensor.numpy, Tensor.__array__, Tensor.__float__, Tensor.__int__, Tensor.__complex__}
+# Default device of whoever measures, which holds again inside forward passes.
+_CALLERS_DEVICE: ContextVar[torch.device | None] = ContextVar("callers_device", default=None)
 # A view as another type reads bits, it does not convert.
 _NO_CAST = {Tensor.view}
 
@@ -52,9 +55,24 @@ def evaluation(dtype: torch.dtype, *, elementary: bool = True) -> Iterator[None]
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
+        if (device := _CALLERS_DEVICE.get()) is not None:
+            stack.enter_context(device)
         stack.enter_context(_OnePrecision(dtype))
         if elementary:
             stack.enter_context(_Elementary())
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Outside of `torch.inference_mode` and of a default device, which measuring may be called from within."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        device = torch.get_default_device()
+        if device.type != "cpu":
+            token = _CALLERS_DEVICE.set(device)
+            stack.callback(_CALLERS_DEVICE.reset, token)
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.evaluation import evaluation
+from eigenflow.tangent.evaluation import evaluation, undisturbed
 from eigenflow.tangent.outputs import Output, chosen_output, name_output
 from eigenflow.tangent.samples import Inputs, call_arguments
 from eigenflow.tangent.slots import Slots
@@ -64,6 +64,10 @@ class Network:
         Raises:
             ModelError: If other parameters are trainable than when the network was made.
         """
+        with undisturbed():
+            return self._state()
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         tensors = self.slots.tensors()
         self._require_same_parameters(tensors)
         copies = {name: self._convert(tensor.detach(), copy=True) for name, tensor in tensors.items()}

@@ -14,6 +14,7 @@ from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
 from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
+from eigenflow.tangent.evaluation import undisturbed
 from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import Structure, find_structure
@@ -55,6 +56,7 @@ class Probe:
         ModelError: For a model that cannot be measured as it is.
     """
 
+    @undisturbed()
     def __init__(
         self,
         model: nn.Module,
@@ -126,6 +128,7 @@ class Probe:
         """Copy the model's trainable parameters, and the rest of its tensors, as they are now."""
         return self.network.state()
 
+    @undisturbed()
     def at(
         self,
         state: tuple[Parameters, Parameters] | None = None,
@@ -157,6 +160,7 @@ class Probe:
             reason=self.reason,
         )
 
+    @undisturbed()
     def holdout_at(self, state: tuple[Parameters, Parameters] | None = None) -> HoldoutPoint:
         """Probe and holdout set at a state, or at the model's present one: the test error and what drives it.
 
@@ -176,6 +180,7 @@ class Probe:
     def _trainable(self) -> dict[str, Tensor]:
         return self.network.parameters()
 
+    @undisturbed()
     @torch.no_grad()
     def measure(
         self,

@@ -110,6 +110,7 @@ def checked_inputs(inputs: Any, name: str, dtype: torch.dtype) -> Inputs:
         )
 
     def converted(tensor: Tensor) -> Tensor:
+        tensor = tensor.clone() if tensor.is_inference() else tensor
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     return converted(found) if isinstance(found, Tensor) else found.mapped(converted)
