@@ -230,6 +230,8 @@ def capture_signals(
     return met, signals
 
 
+_functorch: Any = getattr(torch._C, "_functorch")  # noqa: B009 - the type stubs lack it
+
 # Results that share memory with their argument, or that a later operation makes anyway.
 _FREE = frozenset({Tensor.view, Tensor.reshape, Tensor.expand, Tensor.transpose, Tensor.permute, Tensor.unsqueeze})
 
@@ -248,8 +250,8 @@ class _Watch(TorchFunctionMode):
         self.action = action
         self.others = others
         self.made = self.largest = 0
-        # Inside vmap or grad in the forward pass, shapes are not what they seem; the rules' own passes are inside both.
-        self.is_outermost = not any(_is_transformed(tensor) for tensor in parameters.values())
+        # Inside vmap or grad in the forward pass, shapes are not what they seem. The rules' own passes are inside both.
+        self.depth = _functorch.maybe_current_level() or 0
 
     def name(self, tensor: Tensor | None) -> str | None:
         """Name of a parameter, None for any other tensor."""
@@ -274,7 +276,7 @@ class _Watch(TorchFunctionMode):
                 return result
         call = _operation_call(func, args, kwargs, self.names)
         result = func(*args, **kwargs)
-        if call is None or (self.is_outermost and _is_transformed(call.x)):
+        if call is None or _functorch.maybe_get_level(call.x) > self.depth:
             return self._note(taken, func, result)
         used = {name for t in (call.weight, call.bias) if (name := self.name(t))}
         if used != taken or self.name(call.x) is not None or call.weight is call.bias:
@@ -288,10 +290,6 @@ class _Watch(TorchFunctionMode):
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.others.update(dict.fromkeys(taken, getattr(func, "__name__", str(func))))
         return result
-
-
-def _is_transformed(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _operation_call(
