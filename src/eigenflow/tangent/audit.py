@@ -32,6 +32,8 @@ __all__ = ["OPERATOR_TOLERANCE", "Audit", "allowed_error", "audit", "audit_rows"
 # the network. Rounding alone gives about 1e-15; central differences agree to about 1e-9.
 OPERATOR_TOLERANCE = 1e-9
 DIFFERENCE_TOLERANCE = 1e-6
+# What rounding leaves of central differences, in units of it: their best steps are about 1e-2 and 1e-3.
+DIFFERENCE_ROUNDING = 1e4
 # What a recorded pass holds for every number of the forward pass, and the share of the memory budget that it may take.
 TAPE_COPIES = 8
 TAPE_SHARE = 0.5
@@ -140,7 +142,8 @@ def audit(
     if rate_images is None or direction is None:
         return Audit(whole, None, "", (limit, 0.0), (size, 0.0), rounding)
     error, way = _rate_error(point, space, rows[:2], pulled, rate_images.to(rows), direction)
-    limits = limit, max(limit, DIFFERENCE_TOLERANCE) if way == DIFFERENCES else 10 * limit
+    by_differences = max(limit, DIFFERENCE_TOLERANCE, DIFFERENCE_ROUNDING * torch.finfo(dtype).eps)
+    limits = limit, by_differences if way == DIFFERENCES else 10 * limit
     rate_size = float(_sizes(space, rate_images.to(rows)).max())
     return Audit(whole, error, way, limits, (size, rate_size), rounding)
 
@@ -258,7 +261,7 @@ def _follows(point: TangentPoint, change: Tensor, direction: Parameters) -> bool
     Two-point differences with small steps pass few kinks; a part that the gradient leaves out shows in all of them.
     """
     is_double = point.network.dtype == torch.float64
-    steps, allowed = ((1e-5, 1e-6, 1e-7), 1e-7) if is_double else ((1e-2, 1e-3), 1e-3)
+    steps, allowed = ((1e-5, 1e-6, 1e-7), 1e-7) if is_double else ((1e-2, 1e-3, 1e-4, 1e-5), 1e-3)
     length = path_length(point.parameters, direction)
     if length == 0:
         return True

@@ -4,7 +4,8 @@ A module may stand under several names (shared blocks, siamese towers), and so m
 is visited once, whatever it is called, so that what is put back is what was there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 __all__ = ["Slots", "plain_name"]
 
+# Collections with more entries are vocabularies and the like, whose entries are not looked into.
+LARGEST_CACHE = 1000
 # What wrappers put into the names of parameters.
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
@@ -58,7 +61,8 @@ class Slots:
         """
         modules = list(self.model.modules())
         held = [(module.__dict__, dict(module.__dict__)) for module in modules]
-        held += [(content, _copied(content)) for attributes, _ in list(held) for content in _containers(attributes)]
+        attributes = [value for own, _ in held for value in own.values()]
+        held += [(content, _copied(content)) for content in _containers(attributes, set())]
         places = self._places()
         try:
             for name, tensor in tensors.items():
@@ -83,14 +87,19 @@ class Slots:
         return places
 
 
-def _containers(attributes: dict[str, Any]) -> Iterator[dict | list | set]:
-    """Collections that a forward pass may write into: the module's own tables, lists of losses, caches."""
-    return (value for value in attributes.values() if isinstance(value, dict | list | set))
+def _containers(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
+    """Collections that a forward pass may write into: the module's own tables, lists of losses, caches of lists."""
+    for value in values:
+        if isinstance(value, dict | list | set | deque) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            if len(value) <= LARGEST_CACHE and not isinstance(value, set):
+                yield from _containers(value.values() if isinstance(value, dict) else value, seen)
 
 
-def _copied(content: dict | list | set) -> dict | list | set:
+def _copied(content: Any) -> dict | list | set:
     # An OrderedDict's copy of its own would be made through its methods; only the content counts.
-    return dict(content) if isinstance(content, dict) else list(content) if isinstance(content, list) else set(content)
+    return dict(content) if isinstance(content, dict) else set(content) if isinstance(content, set) else list(content)
 
 
 def _put_back(now: Any, before: Any) -> None:
@@ -98,9 +107,10 @@ def _put_back(now: Any, before: Any) -> None:
         if list(now) != list(before) or any(now[key] is not value for key, value in before.items()):
             now.clear()
             now.update(before)
-    elif isinstance(now, list):
+    elif isinstance(now, list | deque):
         if len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):
-            now[:] = before
+            now.clear()
+            now.extend(before)
     elif {id(x) for x in now} != {id(x) for x in before}:
         now.clear()
         now.update(before)
