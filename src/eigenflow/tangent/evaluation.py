@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from eigenflow.tangent.elementary import ELEMENTARY
 
-__all__ = ["evaluation", "undisturbed"]
+__all__ = ["evaluation", "is_transformed", "undisturbed"]
 
 _LOWER = {
     torch.float64: {torch.float32, torch.float16, torch.bfloat16},
@@ -61,6 +61,11 @@ def evaluation(dtype: torch.dtype, *, elementary: bool = True) -> Iterator[None]
         if elementary:
             stack.enter_context(_Elementary())
         yield
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor lives inside a transform of torch.func."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager

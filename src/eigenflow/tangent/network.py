@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.evaluation import evaluation, undisturbed
+from eigenflow.tangent.evaluation import evaluation, is_transformed, undisturbed
 from eigenflow.tangent.outputs import Output, chosen_output, name_output
 from eigenflow.tangent.samples import Inputs, call_arguments
 from eigenflow.tangent.slots import Slots
@@ -127,7 +127,8 @@ class Network:
                 returned = self.model(*arguments, **keywords)
             self.output = name_output(returned, self.output)
             outputs = chosen_output(returned, self.output)
-        return outputs if is_recorded else outputs.detach()
+        # Inside a transform of torch.func, cutting off would drop tangents.
+        return outputs if is_recorded or is_transformed(outputs) else outputs.detach()
 
     def note_written(self, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
         """Find out which tensors one forward pass writes into.
