@@ -39,13 +39,16 @@ class Probe:
     exact equations of the theory hold when the probe set is the training set.
 
     Args:
-        model: Any `torch.nn.Module` with one tensor in and one tensor out. Random layers must be off
-            (model.eval()) when the probe is made.
-        inputs: Probe inputs, sample axis first.
+        model: Any `torch.nn.Module` that can be trained. Random layers must be off (model.eval()) when the probe is
+            made. It is never changed.
+        inputs: A tensor, a tuple of tensors (forward(*inputs)) or a mapping (forward(**inputs)), sample axis first.
         targets: Same number of samples; the shape and dtype of the model's outputs, or class labels.
-        loss: "mse" (as in `torch.nn.MSELoss`), "half_mean" or "half_sum", "cross_entropy", a loss object, or a
-            function of outputs and targets; see `make_loss` and `tangent.losses`.
+        loss: "mse" (as in `torch.nn.MSELoss`), "half_mean" or "half_sum", "cross_entropy", a loss of PyTorch, a loss
+            object, or a function of outputs and targets; see `make_loss` and `tangent.losses`.
         holdout: Test inputs and targets, or None. Their loss is recorded beside the probe's.
+        output: Key, index or function that takes the outputs out of what the model returns; None: the obvious one.
+        class_axis: Axis of the classes in the model's outputs, for cross-entropy; None: axis 1 or the last, as the
+            targets fit.
         dtype: Type in which the operator is evaluated, whatever the model's own type is.
         check_determinism: Evaluate the model twice and refuse it if the outputs differ.
         memory_budget: Bytes that a measurement may hold beyond the model; None: this machine's memory. Samples are
@@ -221,6 +224,8 @@ class Probe:
             ArgumentError: If `modes` is out of range, `direction` misses a parameter, options contradict each other, or
                 the dense operator cannot fit in memory.
             NonFiniteError: If the network's outputs or the operator are not finite.
+            ModelError: If other parameters are trainable than when the probe was made, or what is found cannot be
+                confirmed by plain reverse mode, whichever way it is made.
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
         modes = _checked_modes(modes, tracker, self.size)
