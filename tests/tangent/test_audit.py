@@ -31,8 +31,7 @@ def test_right_products_hold_to_rounding():
         found = audit(point, images, rates, direction)
         assert found.holds and found.error < 1e-13 and found.unexplained == (0.0, 0.0)
         assert found.way == "reverse over reverse" and "J^T e" in found.summary
-        alone = audit(point, images)
-        assert alone.holds and alone.rate_error is None and alone.way == ""
+        assert audit(point, images).rate_error is None
 
 
 @pytest.mark.parametrize("layer", ["0.weight", "0.bias", "2.weight", "2.bias"])
@@ -87,8 +86,7 @@ def test_a_wrong_rule_is_left_for_its_own_layer_alone(monkeypatch, method, by):
     said = snapshot.method.partition("; layer rules for the rest")
     assert said[1] and "0.weight" in said[0] and "2.weight" not in said[0]
     assert probe.structure.covered == {"2.weight", "2.bias"}
-    again = probe.measure(12, method=method)  # it stays with it
-    assert again.method == snapshot.method and again.operator_error < 1e-12
+    assert probe.measure(12, method=method).method == snapshot.method  # it stays with it
     if method == "dense":
         assert "its layer rule does not hold here" in said[0]
 
