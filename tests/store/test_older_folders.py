@@ -1,8 +1,8 @@
 """Run folders that the releases of schema versions 1 to 3 wrote, packed as they were: they open and are analysed.
 
 `folders/schema-1`, `schema-2`, `schema-3`: 18 updates of full-batch gradient descent (rate 0.1) of
-`problems.tanh_net(0)` on `problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`: 20 samples, six modes
-and a tail; `schema-3-tracked` the same, with a holdout set.
+`problems.tanh_net(0)` on `problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`:
+20 samples, six modes and a tail; `schema-3-tracked` the same, with a holdout set.
 """
 
 import json
