@@ -74,8 +74,9 @@ def checked_outputs(
 
 def _note_gradients(network: Network, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
     """Find out whether the forward pass takes gradients by the parameters (an inner step of training, say)."""
+    own = [{name: tensor.clone() for name, tensor in side.items()} for side in (parameters, rest)]
     try:
-        network.apply_unflattened(parameters, rest, inputs)
+        network.apply_unflattened(own[0], own[1], inputs)
     except RuntimeError as error:
         if "require grad" not in str(error) and "requires grad" not in str(error):
             raise

@@ -2,6 +2,8 @@
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -10,7 +12,7 @@ from torch import nn
 
 from eigenflow.core.errors import EigenflowError, ModelError
 
-__all__ = ["explained", "model_error", "require_memory_left"]
+__all__ = ["explained", "in_our_words", "model_error", "require_memory_left"]
 
 _MIXED_TYPES = re.compile(r"(float|double|half|bfloat16).*(float|double|half|bfloat16)|same dtype", re.IGNORECASE)
 _NO_DERIVATIVE = re.compile(
@@ -36,6 +38,18 @@ def model_error(
         kind: Of the error.
     """
     return kind(f"`model` cannot {task}: {explained(error, model)}. {_remedy(error, dtype)}")
+
+
+@contextmanager
+def in_our_words(model: nn.Module, task: str, dtype: torch.dtype) -> Iterator[None]:
+    """Within it, somebody else's exception becomes a ModelError; arguments as for `model_error`."""
+    try:
+        yield
+    except EigenflowError:
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
+        require_memory_left(error)
+        raise model_error(error, model, task, dtype) from error
 
 
 def explained(error: BaseException, model: nn.Module) -> str:

@@ -117,11 +117,13 @@ class Network:
     ) -> Tensor:
         """Evaluate the module; returns outputs in its own shape, sample axis first."""
         arguments, keywords = call_arguments(inputs)
-        own = {name: rest[name].clone() for name in self.written if name in rest}
+        rest, parameters = (
+            {name: t.clone() if name in self.written else t for name, t in side.items()} for side in (rest, parameters)
+        )
         if self.differentiates and not torch.is_grad_enabled():
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         is_recorded = torch.is_grad_enabled()
-        with self.slots.holding({**rest, **own, **parameters}), self._in_probe_mode():
+        with self.slots.holding({**rest, **parameters}), self._in_probe_mode():
             # A forward pass may differentiate by itself, so it runs as in training.
             with torch.enable_grad(), evaluation(self.dtype, elementary=elementary), watch or nullcontext():
                 returned = self.model(*arguments, **keywords)
@@ -131,16 +133,17 @@ class Network:
         return outputs if is_recorded or is_transformed(outputs) else outputs.detach()
 
     def note_written(self, parameters: Parameters, rest: Parameters, inputs: Inputs) -> None:
-        """Find out which tensors one forward pass writes into.
-
-        Raises:
-            ModelError: If it writes into a trainable parameter by more than what an operation stands for.
-        """
-        both = {name: t.clone() for name, t in {**rest, **parameters}.items()}
-        versions = {name: t._version for name, t in both.items()}
-        own = {name: both[name] for name in parameters}
-        self.apply_unflattened(own, {name: both[name] for name in rest}, inputs)
-        self.written = frozenset(name for name in rest if both[name]._version != versions[name])
+        """Find out which tensors one forward pass writes into."""
+        before = {**rest, **parameters}
+        after = {name: tensor.clone() for name, tensor in before.items()}
+        versions = {name: tensor._version for name, tensor in after.items()}
+        self.apply_unflattened({n: after[n] for n in parameters}, {n: after[n] for n in rest}, inputs)
+        # A write that changes nothing here may change something later; one through `.data` counts no version.
+        self.written = frozenset(
+            name
+            for name, tensor in before.items()
+            if after[name]._version != versions[name] or not _is_same(tensor, after[name])
+        )
 
     def _require_same_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         now = _trainable(tensors)
@@ -174,6 +177,12 @@ class Network:
         finally:
             for module in changed:
                 module.training = not module.training
+
+
+def _is_same(before: Tensor, after: Tensor) -> bool:
+    """Bit for bit, also where there are NaN."""
+    same = before == after
+    return bool((same | (before.isnan() & after.isnan()) if before.is_floating_point() else same).all())
 
 
 def _trainable(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

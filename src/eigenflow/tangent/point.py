@@ -14,7 +14,7 @@ from eigenflow.tangent.cost import DensePlan, plan_dense
 from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_rate
 from eigenflow.tangent.differences import difference, difference_step
 from eigenflow.tangent.factors import FactorSum, point_factors
-from eigenflow.tangent.failures import explained, model_error, require_memory_left
+from eigenflow.tangent.failures import explained, in_our_words, require_memory_left
 from eigenflow.tangent.layers import Structure
 from eigenflow.tangent.losses import AbstractLoss
 from eigenflow.tangent.network import Network, Parameters
@@ -113,7 +113,7 @@ class TangentPoint:
     @cached_property
     def outputs(self) -> Float[Tensor, "samples outputs"]:
         """What the network returns on the probe inputs."""
-        with torch.no_grad():
+        with torch.no_grad(), in_our_words(self.network.model, "be evaluated on the probe set", self.network.dtype):
             outputs = self.network.apply(self.parameters, self.rest, self.inputs)
         if not torch.isfinite(outputs).all():
             raise NonFiniteError(
@@ -378,13 +378,8 @@ class TangentPoint:
                 else:
                     self.structure, self.reverse_only = None, True
                     self.reason = f"torch.func cannot follow it: {reason}"
-        try:
+        with in_our_words(self.network.model, "be differentiated", self.network.dtype):
             return plain()
-        except EigenflowError:
-            raise
-        except Exception as error:
-            require_memory_left(error)
-            raise model_error(error, self.network.model, "be differentiated", self.network.dtype) from error
 
     def factors(self, direction: Parameters | None, dtype: torch.dtype) -> tuple[list[FactorSum], tuple[str, ...]]:
         """Factors of J where layer rules hold, and the parameters that they leave out."""

@@ -15,6 +15,7 @@ from eigenflow.tangent.checks import checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
 from eigenflow.tangent.evaluation import undisturbed
+from eigenflow.tangent.failures import in_our_words
 from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
 from eigenflow.tangent.layers import Structure, find_structure
@@ -261,14 +262,15 @@ class Probe:
 
     def _measured(self, point: TangentPoint, attempt: Callable[[], Attempt]) -> Snapshot:
         """By the first way that the audit confirms; the probe stays with it."""
-        while True:
-            found, finish = attempt()
-            if found.holds:
-                break
-            next_way(point, found)
-        self.structure, self.reverse_only, self.reason = point.structure, point.reverse_only, point.reason
-        self.rate_by_differences = point.rate_by_differences
-        return finish()
+        with in_our_words(self.network.model, "be measured", self.network.dtype):
+            while True:
+                found, finish = attempt()
+                if found.holds:
+                    break
+                next_way(point, found)
+            self.structure, self.reverse_only, self.reason = point.structure, point.reverse_only, point.reason
+            self.rate_by_differences = point.rate_by_differences
+            return finish()
 
     @property
     def method(self) -> str:
@@ -280,7 +282,7 @@ class Probe:
         if self.holdout is None:
             return None
         inputs, targets = self.holdout
-        with torch.no_grad():
+        with torch.no_grad(), in_our_words(self.network.model, "be evaluated on the holdout set", self.network.dtype):
             outputs = self.network.apply(point.parameters, point.rest, inputs)
         return float(self.holdout_objective.value(outputs, targets))
 

@@ -5,11 +5,14 @@ is visited once, whatever it is called, so that what is put back is what was the
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Slots", "plain_name"]
@@ -62,6 +65,7 @@ class Slots:
         modules = list(self.model.modules())
         held = [(module.__dict__, dict(module.__dict__)) for module in modules]
         attributes = [value for own, _ in held for value in own.values()]
+        numbers = [restored for value in attributes if (restored := _numbers(value)) is not None]
         held += [(content, _copied(content)) for content in _containers(attributes, set())]
         places = self._places()
         try:
@@ -72,6 +76,8 @@ class Slots:
         finally:
             for content, before in reversed(held):
                 _put_back(content, before)
+            for restore in numbers:
+                restore()
 
     def _places(self) -> dict[str, list[_Slot]]:
         """Places by the first name of what they hold; several places may hold one tensor."""
@@ -85,6 +91,15 @@ class Slots:
                     name = names.setdefault(id(tensor), plain_name(f"{prefix}.{key}" if prefix else key))
                     places.setdefault(name, []).append(_Slot(module, kind, key))
         return places
+
+
+def _numbers(value: Any) -> Callable[[], Any] | None:
+    """What puts a generator of random numbers back to where it is now; None for anything else."""
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    return None
 
 
 def _containers(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
