@@ -409,6 +409,17 @@ class TestRejects:
             ef.Recorder(tmp_path / "run", probe, [100])
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("modes", 4.5), ("modes", "4"), ("couplings", 2.5), ("tail", 40), ("product_dtype", torch.int32)],
+    )
+    def test_options_of_tracking_are_checked_before_the_run(self, tmp_path, name, value):
+        *_, probe = make()
+        options = {"modes": 5, "method": "tracked", name: value}
+        with pytest.raises(ArgumentError, match=f"`{name}` must be"):
+            ef.Recorder(tmp_path / "run", probe, [100], **options)
+        assert not (tmp_path / "run").exists()
+
     def test_network_that_cannot_be_measured_now(self, tmp_path):
         model, _, _, probe = make()
         with torch.no_grad():

@@ -259,9 +259,10 @@ def make_method(
         couplings: How many of the modes are stored with all of their couplings; None: 64, or all if they are fewer.
 
     Raises:
-        ArgumentError: For an unknown name, `modes` or `couplings` out of range, "tracked" without `modes`, or "dense"
-            for a `ShardedProbe`.
+        ArgumentError: For an unknown name, an option of the wrong kind, `modes` or `couplings` out of range, "tracked"
+            without `modes`, or "dense" for a `ShardedProbe`.
     """
+    _require_types(modes=modes, couplings=couplings, tail=tail, product_dtype=product_dtype)
     if modes is not None and not 1 <= modes <= probe.size:
         raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
     if name not in ("auto", "dense", "tracked"):
@@ -288,3 +289,17 @@ def make_method(
         )
     require_product_dtype(probe, product_dtype)
     return TrackedMethod(modes, tail or TailSettings(), tolerance, product_dtype, couplings)
+
+
+def _require_types(*, modes: Any, couplings: Any, tail: Any, product_dtype: Any) -> None:
+    """Refuse here what would fail in the middle of the first measurement."""
+    for name, value in (("modes", modes), ("couplings", couplings)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ArgumentError(f"`{name}` must be a whole number or None, but is {value!r}.")
+    if not (tail is None or isinstance(tail, TailSettings)):
+        raise ArgumentError(f"`tail` must be a TailSettings or None, but is {tail!r}. Use TailSettings(steps=40).")
+    is_float = isinstance(product_dtype, torch.dtype) and product_dtype.is_floating_point
+    if product_dtype is not None and not is_float:
+        raise ArgumentError(
+            f"`product_dtype` must be a floating-point type such as torch.float32, or None, but is {product_dtype!r}."
+        )

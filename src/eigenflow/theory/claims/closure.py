@@ -60,8 +60,9 @@ def law_rows(evidence: Evidence) -> list[Claim]:
 def _tested(evidence: Evidence, rows: dict[str, tuple[str, Row]]) -> list[Claim]:
     found = []
     for key, (statement, test) in rows.items():
-        if key in OF_UPDATES and evidence.why_no_updates is not None:
-            found.append(undecided(key, statement, evidence.why_no_updates, SINGLE_UPDATES))
+        why = evidence.why_no_updates
+        if why is not None and (key in OF_UPDATES or not evidence.has_clock):
+            found.append(undecided(key, statement, why, SINGLE_UPDATES))
             continue
         try:
             found.append(test(evidence, key, statement))
