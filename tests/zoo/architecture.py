@@ -1,5 +1,6 @@
 """What an architecture of the zoo is, and how all of them are found."""
 
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,10 +8,21 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FAMILIES", "Architecture", "Inputs", "add", "architectures", "get", "quiet", "select"]
+__all__ = [
+    "FAMILIES",
+    "Architecture",
+    "Inputs",
+    "add",
+    "architectures",
+    "get",
+    "keep_random_states",
+    "quiet",
+    "select",
+]
 
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 
@@ -84,7 +96,7 @@ class Architecture:
 
     def make(self, seed: int = 0) -> tuple[nn.Module, Inputs]:
         """A new model and its inputs: the same ones whenever it is called, and no trace in the random state."""
-        with quiet(), torch.random.fork_rng():
+        with quiet(), keep_random_states():
             torch.manual_seed(1000 + seed)
             model, inputs = self.build()
             return model if self.is_training else model.eval(), inputs
@@ -126,6 +138,18 @@ def select(outputs: Any, output: Any) -> Tensor:
                 return outputs[key]
         return next(value for value in outputs.values() if isinstance(value, Tensor))
     return outputs[0]
+
+
+@contextmanager
+def keep_random_states() -> Iterator[None]:
+    """Nothing that is drawn or seeded inside is seen outside, in torch, numpy and python."""
+    legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(legacy)  # noqa: NPY002
+        random.setstate(python)
 
 
 @contextmanager

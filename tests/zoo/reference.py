@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.overrides import TorchFunctionMode
 
-from zoo.architecture import Architecture, Inputs, quiet, select
+from zoo.architecture import Architecture, Inputs, keep_random_states, quiet, select
 
 __all__ = ["Reference", "cluster_sums", "draw_targets", "find_clusters", "reference"]
 
@@ -92,13 +92,14 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def draw_targets(architecture: Architecture, loss: str, seed: int = 0) -> Tensor:
-    """Targets in float32 or labels, by the shape that the model returns."""
+    """Labels, or targets in the type and shape of what the model returns."""
     model, inputs = architecture.make(seed)
-    with quiet(), torch.random.fork_rng(), torch.compiler.set_stance("force_eager"):
-        shape = select(_call(model, inputs), architecture.output).shape
+    with quiet(), keep_random_states(), torch.compiler.set_stance("force_eager"):
+        outputs = select(_call(model, inputs), architecture.output)
+    shape = outputs.shape
     generator = torch.Generator().manual_seed(2000 + seed)
     if loss == "mse":
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator).to(outputs.dtype)
     axis = architecture.class_axis % len(shape)
     positions = shape[:axis] + shape[axis + 1 :]
     labels = torch.randint(0, shape[axis], positions, generator=generator)
@@ -176,7 +177,7 @@ class _Problem:
                 buffer.copy_(kept)
 
     def _evaluate(self) -> tuple[Tensor, Tensor, float, Tensor]:
-        with _in_float64(), torch.random.fork_rng():
+        with _in_float64(), keep_random_states():
             outputs = select(_call(self.model, self.inputs), self.architecture.output)
             J = _jacobian(outputs, self.parameters)
         z = outputs.detach()

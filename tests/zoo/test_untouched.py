@@ -143,7 +143,7 @@ def check_untouched(architecture: Architecture, folder) -> None:
 
 
 def check_untouched_by_failure(architecture: Architecture, kind: type[BaseException], calls: tuple[int, ...]) -> None:
-    """A layer raises at its k-th call: nothing is left behind, and the next measurement is as if nothing had been."""
+    """A layer raises at its k-th call, while the probe is made or measures: nothing is left behind."""
     loss = architecture.losses[0]
     for method, call in itertools.product(("dense", "products"), calls):
         model, optimizer = _in_training(architecture)

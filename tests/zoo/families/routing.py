@@ -386,7 +386,6 @@ BUILDERS = {
     "graph-scatter-reduce": _graph_scatter_reduce,
     "graph-convolution-two-inputs": _graph_convolution,
     "graph-attention": _graph_attention,
-    "graph-sparse": _graph_sparse,
     "graph-nodes-as-samples": _nodes_as_samples,
     "kan": lambda: (nn.Sequential(Kan(4, 3), Kan(3, 3)), 0.5 * torch.tanh(points())),
     "ensemble-by-vmap": _ensemble,
@@ -398,3 +397,4 @@ BUILDERS = {
 }
 for name, build in BUILDERS.items():
     add(name, build, family=__name__)
+add("graph-sparse", _graph_sparse, family=__name__, refusal="sparse tensors know one derivative")

@@ -179,8 +179,13 @@ BUILDERS = {
     "called-thrice": _same_module_called_thrice,
     "shared-convolution": _shared_conv,
     "frozen-twin": _frozen_twin,
-    "layer-in-a-plain-list": _module_outside,
     "linearised-by-jvp": _linearised,
 }
 for name, build in BUILDERS.items():
     add(name, build, family=__name__)
+add(
+    "layer-in-a-plain-list",
+    _module_outside,
+    family=__name__,
+    refusal="a trainable parameter that the model does not hold",
+)
