@@ -43,6 +43,13 @@ class RitzPairs:
             self._images = self.coefficients[:count] @ self._basis_images
         return self._images[:count]
 
+    def residual_rows(self, weights: Float[Tensor, "rows ritz"], first: int = 0) -> Float[Tensor, "rows local"]:
+        """Combinations of the residuals of the Ritz pairs from the `first` on, without forming all of them."""
+        chosen = slice(first, first + weights.shape[1])
+        coefficients = weights @ self.coefficients[chosen]
+        shifted = (weights * self.values[chosen]) @ self.coefficients[chosen]
+        return torch.addmm(coefficients @ self._basis_images, shifted, self._basis, alpha=-1.0)
+
 
 class Subspace:
     """An orthonormal basis B (rows), its images M B, and the compression B M B^T.
@@ -60,6 +67,7 @@ class Subspace:
         self._basis = torch.empty(self.capacity, space.local_size, **empty)
         self._images = torch.empty(self.capacity, space.local_size, **empty)
         self._compression = torch.zeros(self.capacity, self.capacity, **empty)
+        self._squares = torch.zeros(0, 0, **empty)
         self.count = 0
         self.products = self.calls = 0
         self._asymmetry, self._pairs = 0.0, 0
@@ -131,10 +139,27 @@ class Subspace:
             self._ritz = RitzPairs(self)
         return self._ritz
 
+    def residual_gram(self, count: int) -> Float[Tensor, "count count"]:
+        """Inner products of the leading Ritz pairs' residuals, from those of the images.
+
+        Squares of residuals below about 1e-14 of the largest eigenvalue's are lost in the cancellation.
+        """
+        known = len(self._squares)
+        if known < self.count:
+            squares = self._images.new_empty(self.count, self.count)
+            fresh = self.space.inner(self.images[known:], self.images)
+            squares[:known, :known], squares[known:], squares[:known, known:] = self._squares, fresh, fresh[:, :known].T
+            self._squares = squares
+        ritz = self.ritz()
+        coefficients = ritz.coefficients[:count]
+        gram = coefficients @ self._squares @ coefficients.T
+        return 0.5 * (gram + gram.T) - torch.diag(ritz.values[:count].square())
+
     def shrink(self, count: int) -> None:
         """Keep only the leading Ritz vectors (a thick restart)."""
         pairs = self.ritz()
         vectors, images = pairs.vectors(count), pairs.images(count)
+        self._squares = self._squares[:0, :0]
         self.count = 0
         before = self._asymmetry, self._pairs
         self._append(vectors, images)

@@ -20,6 +20,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg.certificate import certified_pairs
 from eigenflow.linalg.identity import ModeIdentity, continue_modes, first_identity
 from eigenflow.linalg.operator import SymmetricOperator
+from eigenflow.linalg.outlook import Outlook, outlook
 from eigenflow.linalg.pairs import CertifiedPairs, SolveStats, SolveStatus
 from eigenflow.linalg.solver import solve_subspace
 from eigenflow.linalg.subspace import RitzPairs, Subspace
@@ -30,6 +31,9 @@ __all__ = ["ModeTracker", "TrackedPairs"]
 LARGE_ANGLE = 0.5
 # Gains of extensions are uneven: they are judged once this part of a cold solve's products has gone into them.
 TRIED = 0.25
+# As long as bounds miss the tolerance by more than this factor, extensions are wider by the other: larger blocks make
+# cheaper products, and what they add is needed anyway.
+FAR, WIDE = 3.0, 2
 # What a state holds as tensors.
 TENSORS = ("vectors", "corrected", "scouts", "labels")
 
@@ -72,8 +76,8 @@ class ModeTracker:
             a quarter as many as modes, at least 4.
         tolerance: Relative accuracy of the eigenvalues, as certified.
         depth: How many times at most the block is extended by directions of its residuals, each time by half as
-            many vectors as there are guards (at least 4), before the solve goes cold. It goes cold earlier once the
-            gains so far say that this is cheaper.
+            many vectors as there are guards (at least 4), or as many again while the tolerance is far, before the
+            solve goes cold. It goes cold earlier once the gains so far say that this is cheaper.
             0: only the old vectors, whatever the accuracy; the pairs then say themselves how far they are off.
         scouts: Vectors that start at random outside the block and are multiplied by M at every instant, to see what
             rises there: what is larger than the guards comes into view after some instants.
@@ -130,7 +134,7 @@ class ModeTracker:
                 f"{operator.space.local_size}. Use a new ModeTracker for another probe set."
             )
         subspace, pairs, reason = self._warm(operator, state)
-        if reason:
+        if pairs is None:
             return self._cold(operator, state, reason, subspace.products)
         return self._finish(subspace, pairs, state, state.cold_products, reason)
 
@@ -164,48 +168,42 @@ class ModeTracker:
         tensors = {name: state[name].clone() for name in TENSORS}
         self._state = _State(**tensors, next_label=next_label, cold_products=cold_products)
 
-    def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, CertifiedPairs, str]:
-        """Rayleigh-Ritz on the old vectors, deepened until certified. Returns why that failed, if it did."""
+    def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, CertifiedPairs | None, str]:
+        """Rayleigh-Ritz on the old vectors, deepened until certified, or why that failed."""
         count, step = len(state.vectors) + len(state.scouts), max(4, self.guards // 2)
-        subspace = Subspace(operator, count + self.depth * step)
+        subspace = Subspace(operator, count + WIDE * self.depth * step)
         start = torch.cat([state.corrected, state.scouts])
         subspace.add(subspace.complement(start))
-        first, depth = 0.0, 0
+        first, depth, start_products = 0.0, 0, subspace.products
         while True:
-            pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
-            is_behind = _is_limited_by_guards(subspace.ritz(), pairs)
-            is_at_rounding = pairs.status is SolveStatus.ROUNDING_REACHED and not is_behind
-            if pairs.status is SolveStatus.CONVERGED or is_at_rounding or self.depth == 0:
-                return subspace, pairs, ""
-            if (angle := _worst_angle(pairs)) > LARGE_ANGLE:
-                return subspace, pairs, f"the operator has changed too much: residual / shift is {angle:.2g}"
-            excess = _excess(pairs)
-            first = first or excess
-            rows = self._worst_directions(subspace, pairs, step, is_behind)
-            is_judged = depth * step >= TRIED * state.cold_products
-            is_lost = is_judged and step * _remaining(first, excess, depth) > state.cold_products
+            seen = outlook(subspace, self.modes, self.tolerance)
+            if seen.may_be_reached or self.depth == 0:
+                pairs = certified_pairs(subspace, self.modes, self.tolerance, self._stats(subspace))
+                seen = seen.certified(pairs)
+                is_at_rounding = pairs.status is SolveStatus.ROUNDING_REACHED and not seen.is_limited_by_guards
+                if pairs.status is SolveStatus.CONVERGED or is_at_rounding or self.depth == 0:
+                    return subspace, pairs, ""
+            if seen.worst_angle > LARGE_ANGLE:
+                return subspace, None, f"the operator has changed too much: residual / shift is {seen.worst_angle:.2g}"
+            first = first or seen.excess
+            is_far = seen.excess > FAR and not seen.is_limited_by_guards
+            rows = self._worst_directions(subspace, seen, WIDE * step if is_far else step)
+            spent = subspace.products - start_products
+            is_judged = spent >= TRIED * state.cold_products
+            is_lost = is_judged and _remaining(first, seen.excess, spent) > state.cold_products
             if depth == self.depth or len(rows) == 0 or is_lost:
-                missing = int((~pairs.is_converged).sum())
-                return subspace, pairs, f"{missing} pairs missed the tolerance after {subspace.products} products"
+                reason = f"{max(1, seen.missing)} pairs missed the tolerance after {subspace.products} products"
+                return subspace, None, reason
             subspace.add(rows)
             depth += 1
 
-    def _worst_directions(self, subspace: Subspace, pairs: CertifiedPairs, count: int, of_guards: bool) -> Tensor:
+    def _worst_directions(self, subspace: Subspace, seen: Outlook, count: int) -> Tensor:
         """Directions in which residuals leave the subspace: of the first guards, or by what they add to the bounds."""
         ritz, count = subspace.ritz(), min(count, subspace.room)
-        if of_guards:
-            behind = slice(self.modes, self.modes + count)
-            vectors, images = ritz.vectors(behind.stop)[behind], ritz.images(behind.stop)[behind]
-            return subspace.complement(images - ritz.values[behind, None] * vectors)
-        vectors, images = ritz.vectors(self.modes), ritz.images(self.modes)
-        residuals = images - ritz.values[: self.modes, None] * vectors
-        shift = (pairs.eigenvalues - pairs.complement_bound).clamp(min=1e-3 * float(pairs.eigenvalues[0]))
-        allowed = (self.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)
-        weighted = residuals / (shift * allowed).sqrt()[:, None]
-        gram = subspace.space.inner(weighted, weighted)
-        _, columns = torch.linalg.eigh(0.5 * (gram + gram.T))
-        leading = columns.flip(1)[:, :count]
-        return subspace.complement(leading.T @ weighted)
+        if not seen.is_limited_by_guards:
+            return subspace.complement(ritz.residual_rows(seen.worst_weights(count).to(ritz.values)))
+        count = min(count, subspace.count - self.modes)
+        return subspace.complement(ritz.residual_rows(torch.eye(count).to(ritz.values), first=self.modes))
 
     def _cold(self, operator: SymmetricOperator, state: _State | None, reason: str, spent: int) -> TrackedPairs:
         if self.modes > operator.size:
@@ -274,35 +272,9 @@ def _corrected(ritz: RitzPairs, count: int, rotation: Tensor) -> Tensor:
     return torch.addmm((rotation * of_vectors) @ ritz.vectors(count), rotation * of_images, ritz.images(count))
 
 
-def _worst_angle(pairs: CertifiedPairs) -> float:
-    """Largest residual over distance to the complement: how far a wanted vector may lie outside the block."""
-    shift = (pairs.eigenvalues - pairs.complement_bound).clamp(min=0.05 * float(pairs.eigenvalues[0].abs()))
-    ratios = torch.where(pairs.residuals > 0, pairs.residuals / shift.clamp(min=1e-300), 0.0)
-    return float(ratios.max())
-
-
-def _is_limited_by_guards(ritz: RitzPairs, pairs: CertifiedPairs) -> bool:
-    """Whether all pairs that miss the tolerance would reach it, were the complement known to end at the first guard.
-
-    Then their own residuals are small enough, and it is those of the guards that leave room for an eigenvalue between.
-    """
-    modes = len(pairs.eigenvalues)
-    if len(ritz.values) == modes:
-        return False
-    shift = (pairs.eigenvalues - ritz.values[modes]).clamp(min=1e-300)
-    would_reach = pairs.residuals.square() / shift <= pairs.tolerance * pairs.eigenvalues.abs()
-    return bool((would_reach | pairs.is_converged).all())
-
-
-def _excess(pairs: CertifiedPairs) -> float:
-    """Worst bound over what the tolerance allows."""
-    allowed = (pairs.tolerance * pairs.eigenvalues.abs()).clamp(min=1e-300)
-    return float((pairs.eigenvalue_bounds / allowed).max())
-
-
-def _remaining(first: float, now: float, done: int) -> float:
-    """Extensions still needed if they gain as much as those that were done did on average."""
-    gain = math.log(first / now) / max(done, 1)
+def _remaining(first: float, now: float, spent: int) -> float:
+    """Products still needed if they gain as much as those that were spent did on average."""
+    gain = math.log(first / now) / max(spent, 1)
     return math.log(max(now, 1.0)) / gain if gain > 0 else math.inf
 
 
