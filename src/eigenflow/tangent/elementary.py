@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from eigenflow.tangent.grid_sample import grid_sample
 
-__all__ = ["ELEMENTARY", "constant"]
+__all__ = ["ELEMENTARY", "MISSING", "constant"]
 
 
 _SIXTH = float(torch.tensor(1.0 / 6.0, dtype=torch.float32))
@@ -238,6 +238,12 @@ ELEMENTARY: dict[Any, Callable[..., Tensor]] = {
     functional.embedding_bag: _embedding_bag,
     Tensor.detach: _detach,
     torch.detach: _detach,
-    **{getattr(torch, name): _grouped_mm for name in ("_grouped_mm",) if hasattr(torch, name)},
-    **{getattr(functional, name): _grouped_mm for name in ("grouped_mm",) if hasattr(functional, name)},
 }
+
+# Operations that PyTorch 2.13 has in low precision only: there is nothing of its own to differentiate in the probe's.
+MISSING: dict[Any, Callable[..., Tensor]] = {
+    getattr(room, name): _grouped_mm
+    for room, name in ((torch, "_grouped_mm"), (functional, "grouped_mm"))
+    if hasattr(room, name)
+}
+ELEMENTARY |= MISSING

@@ -8,7 +8,7 @@ included.
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from eigenflow.tangent.elementary import ELEMENTARY
+from eigenflow.tangent.elementary import ELEMENTARY, MISSING
 
 __all__ = ["evaluation", "is_transformed", "undisturbed"]
 
@@ -58,8 +58,7 @@ def evaluation(dtype: torch.dtype, *, elementary: bool = True) -> Iterator[None]
         if (device := _CALLERS_DEVICE.get()) is not None:
             stack.enter_context(device)
         stack.enter_context(_OnePrecision(dtype))
-        if elementary:
-            stack.enter_context(_Elementary())
+        stack.enter_context(_Elementary(ELEMENTARY if elementary else MISSING))
         yield
 
 
@@ -118,10 +117,14 @@ def _mark(tensor: Tensor, requires_grad: bool = True) -> Tensor:
 
 
 class _Elementary(TorchFunctionMode):
+    def __init__(self, replacements: Mapping[Any, Callable[..., Tensor]]):
+        super().__init__()
+        self.replacements = replacements
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _READS:  # after detach(), too, a tensor has a gradient here, of zero
             args = (args[0].detach(), *args[1:])
-        replacement = ELEMENTARY.get(func)
+        replacement = self.replacements.get(func)
         if replacement is not None:
             result = replacement(*args, **(kwargs or {}))
             if result is not NotImplemented:
