@@ -15,27 +15,6 @@ def _pixels(side):
 
 
 CLASSIFIERS = {
-    "efficientnet": (
-        "EfficientNetConfig",
-        "EfficientNetForImageClassification",
-        {
-            "num_channels": 2,
-            "image_size": 16,
-            "width_coefficient": 0.1,
-            "depth_coefficient": 0.1,
-            "depth_divisor": 2,
-            "kernel_sizes": [3],
-            "in_channels": [4],
-            "out_channels": [4],
-            "depthwise_padding": [],
-            "strides": [1],
-            "num_block_repeats": [1],
-            "expand_ratios": [1],
-            "hidden_dim": 8,
-            "num_labels": 3,
-        },
-        16,
-    ),
     "mobilevit": (
         "MobileViTConfig",
         "MobileViTForImageClassification",
