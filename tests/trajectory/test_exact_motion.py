@@ -98,16 +98,20 @@ def test_riccati_rotation_flux_is_the_change_of_energy_that_dissipation_leaves()
 
 
 class Crossing(nn.Module):
-    """Landau-Zener: outputs S(t) p with S^2 = 3 + [[t, gap], [gap, -t]], so M is that; t is no parameter."""
+    """Landau-Zener: outputs S(t) p with S^2 = 3 + [[t, gap], [gap, -t]], so M is that.
+
+    t moves with the parameters but has no gradient: as a buffer, its motion would be a term of its own.
+    """
 
     def __init__(self, gap):
         super().__init__()
         self.p, self.gap = nn.Parameter(torch.zeros(2).double()), gap
-        self.register_buffer("t", torch.tensor(-1.0).double())
+        self.t = nn.Parameter(torch.tensor(-1.0).double())
 
     def forward(self, x):
-        off = torch.full_like(self.t, self.gap)
-        M = torch.stack([torch.stack([3 + self.t, off]), torch.stack([off, 3 - self.t])])
+        t = self.t.detach()
+        off = torch.full_like(t, self.gap)
+        M = torch.stack([torch.stack([3 + t, off]), torch.stack([off, 3 - t])])
         values, vectors = torch.linalg.eigh(M)
         return (((vectors * values.sqrt()) @ vectors.T) @ self.p * x)[None, :]
 
@@ -118,7 +122,7 @@ def crossing(gap, count):
     probe = ef.Probe(model, torch.ones(1, 1).double(), torch.tensor([[1.0, 2.0]]).double(), loss="half_sum")
     state, edges, total, matrix = probe.state(), np.array([3.0]), np.zeros(3), np.zeros((2, 2))
     for start, end in zip(*(np.linspace(-1, 1, count + 1)[s] for s in (slice(-1), slice(1, None))), strict=True):
-        before, after = ((state[0], {**state[1], "t": torch.tensor(t).double()}) for t in (start, end))
+        before, after = (({**state[0], "t": torch.tensor(t).double()}, state[1]) for t in (start, end))
         one = measure_step(probe, before, after, 1.0)
         sums = shell_sums(one, edges)
         total += [float(sums[name][0]) for name in ("transfer", "transfer_drift", "transfer_rotation")]

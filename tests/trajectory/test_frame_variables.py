@@ -212,7 +212,7 @@ def test_couplings_out_of_range(tmp_path, couplings):
 def test_resumed_run_keeps_its_number_of_couplings(tmp_path):
     record(tmp_path / "run", stop=3)
     with pytest.raises(ShapeError, match=r"'coupling' must have .*\(24, 24\).*\(5, 5\)"):
-        record(tmp_path / "run", start=3, couplings=5)
+        record(tmp_path / "run", start=3, couplings=5, on_error="raise")
 
 
 def test_nothing_but_labelled_variables_depends_on_the_choice_of_eigenvectors():
