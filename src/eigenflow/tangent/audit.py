@@ -90,6 +90,8 @@ class Audit:
         """What differs, in words."""
         what = "M" if self.product_error > self.allowed[0] else "Mdot"
         by = self.product_error if what == "M" else self.rate_error
+        if by == torch.inf:
+            return f"{what} is not finite here, or not where plain reverse mode finds it"
         return f"{what} differs from plain reverse mode by {by:.1e} of its size"
 
 
@@ -283,6 +285,8 @@ def _relative(differences: Tensor, sizes: Tensor) -> float:
     A component along a random row of unit variance is about as large as the whole vector.
     """
     errors = differences.square().mean(0).sqrt()
+    if not bool(torch.isfinite(errors).all()):
+        return torch.inf  # NaN agrees with nothing
     return float(torch.where(errors > 0, errors / sizes.clamp(min=torch.finfo(torch.float64).tiny), 0.0).max())
 
 

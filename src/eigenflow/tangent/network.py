@@ -145,6 +145,19 @@ class Network:
             if after[name]._version != versions[name] or not _is_same(tensor, after[name])
         )
 
+    @torch.no_grad()
+    def settled(self, parameters: Parameters, rest: Parameters, inputs: Inputs) -> dict[str, Tensor]:
+        """The parameters as a forward pass leaves them: where it writes into them, training goes on from that."""
+        if self.written.isdisjoint(parameters):
+            return dict(parameters)
+        own = {name: tensor.clone() for name, tensor in parameters.items()}
+        written, self.written = self.written, self.written - own.keys()
+        try:
+            self.apply_unflattened(own, rest, inputs)
+        finally:
+            self.written = written
+        return own
+
     def _require_same_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         now = _trainable(tensors)
         if now != self.trainable:

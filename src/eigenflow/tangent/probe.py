@@ -147,6 +147,7 @@ class Probe:
                 with momentum after a step, or the diagonal of P^(-1) by parameter name. Measure with `measure(at=...)`.
         """
         parameters, rest = self.state() if state is None else state
+        parameters = self.network.settled(parameters, rest, self.inputs)
         return TangentPoint(
             self.network,
             self.structure,
