@@ -113,7 +113,6 @@ BUILDERS = {
     "mixed-parameter-types": _mixed_types,
     "flat-parameter": _flat_parameter,
     "constant-predictor": _constant,
-    "masked-rows": _masked_rows,
     "zero-vector-normalised": _zero_vector_normalised,
 }
 for name, build in BUILDERS.items():
@@ -122,6 +121,7 @@ add("repeated-outputs", _repeated_outputs, family=__name__, losses=("mse",))
 add("tiny-outputs", _scaled_outputs(1e-9), family=__name__, losses=("mse",))
 add("huge-outputs", _scaled_outputs(1e9), family=__name__, losses=("mse",))
 for name, build, reason in (
+    ("masked-rows", _masked_rows, "transposed derivatives are not numbers behind softmax over nothing"),
     ("rbf-centres-on-data", _centres_on_data, "distances of zero have no second derivative"),
     ("nan-gradient", _nan_gradient, "the gradient is not a number"),
     (
