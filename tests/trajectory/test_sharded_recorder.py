@@ -4,6 +4,7 @@
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.distributed as dist
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
+from eigenflow.store import RecordGapWarning
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory import TailSettings
 from problems import samples, tanh_net
@@ -112,15 +114,29 @@ def refusals(rank, folder):
     """What both processes are told where something is wrong on one of them."""
     model, whole, probe = problem(ShardedProbe, mine(rank))
 
+    def going_on():
+        """The same two troubles, passed over: every process knows of them, and the record has the gaps."""
+        with (
+            ef.Recorder(f"{folder}/skipped", probe, [1, 2], **OPTIONS) as recorder,
+            warnings.catch_warnings(record=True) as found,
+        ):
+            warnings.simplefilter("always", RecordGapWarning)
+            append = recorder._writer.append if rank == 0 else None
+            for step, loss in descend(model, whole, 0, 3):
+                if rank == 0:
+                    recorder._writer.append = no_space if step == 1 else append
+                recorder.step(step, loss=float("nan") if (rank, step) == (1, 0) else loss, learning_rate=RATE)
+        return sum(issubclass(one.category, RecordGapWarning) for one in found)
+
     def failing_disk():
-        with ef.Recorder(f"{folder}/disk", probe, [1], **OPTIONS) as recorder:
+        with ef.Recorder(f"{folder}/disk", probe, [1], on_error="raise", **OPTIONS) as recorder:
             if rank == 0:
                 recorder._writer.append = no_space
             for step, loss in descend(model, whole, 0, 3):
                 recorder.step(step, loss=loss, learning_rate=RATE)
 
     def one_step(loss=1.0, rate=RATE, name="steps"):
-        with ef.Recorder(f"{folder}/{name}", probe, [5], **OPTIONS) as recorder:
+        with ef.Recorder(f"{folder}/{name}", probe, [5], on_error="raise", **OPTIONS) as recorder:
             recorder.step(0, loss=loss, learning_rate=rate)
 
     return {
@@ -130,6 +146,7 @@ def refusals(rank, folder):
         "loss": told(lambda: one_step(loss=(1.0, np.nan)[rank], name="diverged")),
         "rate": told(lambda: one_step(rate=RATE * (1 + rank), name="rates")),
         "disk": told(failing_disk),
+        "warnings": going_on(),
     }
 
 
@@ -159,6 +176,10 @@ def test_two_processes_write_the_folder_of_one_and_fail_together(tmp_path):
         assert words["loss"].startswith(f"NonFiniteError: {elsewhere[0]}`loss` is nan at step 0")
         assert words["rate"].startswith("ArgumentError: `learning_rate` must be the same on every process")
         assert words["disk"] == ("EigenflowError: On rank 0: " if rank else "") + "OSError: no space left on device"
+        assert words["warnings"] == 2
+    skipped = ef.open_run(tmp_path / "skipped")
+    assert skipped.status == "complete with gaps" and skipped.measured_steps == (2,)
+    assert [(gap.kind, gap.step) for gap in skipped.gaps] == [("loss", 0), ("measurement", 1)]
     for name in ("disk", "diverged", "rates"):
         assert ef.open_run(tmp_path / name).status == "failed"
     # On one process again: the frames and the tracker's vectors are whole in the folder.

@@ -191,7 +191,7 @@ class Recorder:
         """
         if self._is_closed:
             raise RunFolderError("The recorder is closed. Make one with resume_from= to go on with the run.")
-        loss = self.processes.first(lambda: float(loss.detach() if isinstance(loss, Tensor) else loss))
+        loss, diverged = self._agreed_loss(loss, step)
         try:
             said = self.processes.each(
                 lambda: self._checked(step, loss, learning_rate, momentum, batch_size, updates, extra)
@@ -203,8 +203,8 @@ class Recorder:
             {"step": step, "learning_rate": dict(said.rates), "momentum": said.momentum, "updates": said.updates}
         )
         troubles = Troubles()
-        if not said.is_finite and (self._was_finite or self.on_error == "raise"):
-            troubles.add(NonFiniteError(_diverged(said)))
+        if diverged is not None and (self._was_finite or self.on_error == "raise"):
+            troubles.add(diverged)
         self._was_finite = said.is_finite
         self._begin(said, troubles)
         length, is_measured = self._observe(said, troubles)
@@ -252,6 +252,16 @@ class Recorder:
     @property
     def _counts_momentum(self) -> bool:
         return not self._preconditioning.holds_momentum
+
+    def _agreed_loss(self, loss: float | Tensor, step: int) -> tuple[float, NonFiniteError | None]:
+        """The first process's loss, or NaN if that of another one is not finite; and the error that says so."""
+        own = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        recorded = self.processes.first(lambda: own)
+        try:
+            self.processes.each(lambda: _require_finite(own, step))
+        except NonFiniteError as error:
+            return (float("nan") if np.isfinite(recorded) else recorded), error
+        return recorded, None
 
     def _checked(
         self,
@@ -419,11 +429,12 @@ class Recorder:
             self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
 
 
-def _diverged(said: LoggedUpdate) -> str:
-    return (
-        f"`loss` is {said.loss} at step {said.first + said.updates - 1}: the update was skipped, or the run has "
-        f"diverged. The row is logged without it"
-    )
+def _require_finite(loss: float, step: int) -> None:
+    if not np.isfinite(loss):
+        raise NonFiniteError(
+            f"`loss` is {loss} at step {step}: the update was skipped, or the run has diverged. The row is logged "
+            f"without it"
+        )
 
 
 def _end(writer: RunWriter, status: Status) -> None:
