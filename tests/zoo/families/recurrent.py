@@ -91,7 +91,7 @@ def _seq2seq():
     def forward(s, x):
         _, h = s.encoder(x)
         step, outputs = x[:, -1], []
-        for _ in range(3):
+        for _ in range(4):
             h = s.decoder(step, h[0] if h.ndim == 3 else h)
             step = s.head(h)
             outputs.append(step)
