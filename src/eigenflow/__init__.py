@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from eigenflow.core.grid import log_steps as log_steps
+    from eigenflow.core.limits import limits as limits
     from eigenflow.forecast import Schedule as Schedule
     from eigenflow.forecast import fit_law as fit_law
     from eigenflow.forecast import fit_study as fit_study
@@ -44,6 +45,7 @@ _HOMES = {
     "fit_closure": "eigenflow.transport",
     "fit_law": "eigenflow.forecast",
     "fit_study": "eigenflow.forecast",
+    "limits": "eigenflow.core.limits",
     "log_steps": "eigenflow.core.grid",
     "open_run": "eigenflow.store",
     "read_curves": "eigenflow.forecast",
@@ -66,6 +68,7 @@ __all__ = [
     "fit_closure",
     "fit_law",
     "fit_study",
+    "limits",
     "log_steps",
     "open_run",
     "read_curves",

@@ -1,19 +1,24 @@
 """The `eigenflow` program: its commands, and how errors become exit codes."""
 
+import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from eigenflow.cli.analyse import analyse
 from eigenflow.cli.claims import claims
 from eigenflow.cli.compare import compare
-from eigenflow.cli.console import fail
+from eigenflow.cli.console import be_quiet, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
 from eigenflow.cli.solve import solve
 from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError, NonFiniteError
+from eigenflow.core.limits import limits, parse_limits
+from eigenflow.core.writing import explain
 
 __all__ = ["app", "main"]
 
@@ -29,6 +34,29 @@ app = typer.Typer(
 for command in (run, analyse, claims, compare, report, solve, doctor):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eigenflow {version('eigenflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    context: typer.Context,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="Raise what an input may ask for, such as steps=1e8.", metavar="NAME=VALUE"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress, only results.")] = False,
+    told_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure, model and forecast how learning flows through the spectrum of a network."""
+    be_quiet(quiet)
+    context.with_resource(limits(**parse_limits(limit or [])))
 
 
 def main() -> None:
@@ -49,5 +77,10 @@ def main() -> None:
             f"'eigenflow[measure]'",
             code=1,
         )
+    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        fail(explain(error.filename or "a file", error, "used"), code=1)
     except KeyboardInterrupt:
         sys.exit(130)

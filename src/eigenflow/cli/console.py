@@ -13,7 +13,18 @@ if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
     from eigenflow.forecast import RestForecast
     from eigenflow.theory import Claim
 
-__all__ = ["COLOURS", "METHODS", "claims_table", "err", "fail", "number", "out", "print_json", "scores_table"]
+__all__ = [
+    "COLOURS",
+    "METHODS",
+    "be_quiet",
+    "claims_table",
+    "err",
+    "fail",
+    "number",
+    "out",
+    "print_json",
+    "scores_table",
+]
 
 WIDE = 120
 out = Console()
@@ -23,8 +34,14 @@ COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 METHODS = {"lazy": "lazy limit, v = 0", "transport": "transport, b = 1", "power_law": "power law in time"}
 
 
+def be_quiet(wanted: bool) -> None:
+    """Whether notes and progress on stderr are left out; errors never are."""
+    err.quiet = wanted
+
+
 def fail(error: object, *, code: int) -> NoReturn:
     """Print an error for people and leave with its exit code."""
+    err.quiet = False
     err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
     sys.exit(code)
 

@@ -9,6 +9,8 @@ __all__ = [
     "ConfigError",
     "ConvergenceError",
     "EigenflowError",
+    "FileError",
+    "LimitError",
     "ModelError",
     "NonFiniteError",
     "RunFolderError",
@@ -46,3 +48,11 @@ class ConvergenceError(EigenflowError, RuntimeError):
 
 class RunFolderError(EigenflowError, RuntimeError):
     """A run folder exists already, is in use, is missing, or cannot be understood."""
+
+
+class FileError(EigenflowError, OSError):
+    """A file cannot be read or written: a full or read-only disk, a missing permission, a folder in the way."""
+
+
+class LimitError(ArgumentError):
+    """An input asks for more memory or work than `eigenflow.core.limits` allows; the message says how to raise it."""

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
+from eigenflow.core.writing import TEMPORARY_PREFIX, write_whole
 
 __all__ = [
     "is_leftover",
@@ -18,48 +17,15 @@ __all__ = [
     "read_json",
     "remove_leftovers",
     "to_json",
-    "write_atomic",
     "write_json",
 ]
 
-_TEMPORARY_PREFIX = ".tmp-"
 _ZARR_TEMPORARY_SUFFIX = ".partial"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, and return when it is on the disk.
-
-    A reader, and whoever comes after a kill or a power cut, sees the old content or the new.
-
-    Args:
-        path: The file; its folder must exist.
-        content: All of the new content.
-    """
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is what a kill leaves of an atomic write, ours or zarr's."""
-    return name.startswith(_TEMPORARY_PREFIX) or name.endswith(_ZARR_TEMPORARY_SUFFIX)
+    return name.startswith(TEMPORARY_PREFIX) or name.endswith(_ZARR_TEMPORARY_SUFFIX)
 
 
 def remove_leftovers(folder: Path, *, recursive: bool = True) -> None:
@@ -120,7 +86,7 @@ def _to_name(name: Any, key: str) -> str:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a JSON file as a whole. `value` must have come through `to_json`."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, f"{text}\n".encode())
+    write_whole(path, f"{text}\n")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.store.folder import read_json, to_json, write_atomic, write_json
+from eigenflow.core.writing import write_whole
+from eigenflow.store.folder import read_json, to_json, write_json
 from eigenflow.store.inspection import find_half_written, intact_positions
 from eigenflow.store.lock import is_locked
 from eigenflow.store.losses import LossScan, has_no_loss, scan_losses
@@ -215,9 +216,7 @@ class Run:
                 f"`name` must be a plain file name and none of {taken}, but is {name!r}. "
                 f"To write elsewhere, write the text yourself."
             )
-        path = self._path / name
-        write_atomic(path, text.encode())
-        return path
+        return write_whole(self._path / name, text)
 
 
 def _loss_gaps(rows: list[dict[str, Any]]) -> list[Gap]:
