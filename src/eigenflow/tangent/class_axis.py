@@ -53,7 +53,7 @@ def find_class_axis(targets: Tensor, output_shape: torch.Size, class_axis: int |
             f"axis 1 and with the classes on the last axis. Axis 1 is taken, as torch.nn.functional.cross_entropy "
             f"does. Pass class_axis=1, or class_axis=-1 for the last axis, to say which.",
             UserWarning,
-            stacklevel=4,  # the line that makes the probe
+            stacklevel=5,  # the line that makes the probe
         )
     # Where nothing fits, the message of the check that follows speaks of the axis that PyTorch would take.
     return fitting[0] if fitting else axes[0]
