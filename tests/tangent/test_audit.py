@@ -288,6 +288,17 @@ def test_parameters_written_in_forward_are_measured_as_they_train(name, method):
     assert_measured(snapshot, Flow(trained, INPUTS, TARGETS), step=1e-3, rate_error=1e-6)
 
 
+@pytest.mark.parametrize("method", ["dense", "products"])
+@pytest.mark.parametrize("name", ["clip", "clip data"])
+def test_rates_at_a_bound_are_refused(name, method):
+    """Weights at a bound stay there if they are driven outwards, and move if inwards: no number is the rate."""
+    probe = ef.Probe(Clips(WRITES[name]), INPUTS, TARGETS)
+    with pytest.raises(ModelError, match=r"one ahead and another behind.*drift=False"):
+        probe.measure(12, method=method)
+    wide = ef.Probe(Clips(lambda w: w.clamp_(-9, 9)), INPUTS, TARGETS)  # no weight is at this bound
+    assert wide.measure(12, method=method).is_converged.all()
+
+
 def test_hidden_motion_is_seen_in_single_precision():
     """Differences of float32 leave about 3e-4 of a rate; without the hidden part it would be another one."""
     model = Acts(HIDDEN["detached gate"])

@@ -69,7 +69,8 @@ def test_root_belongs_to_the_hessian_in_the_order_of_the_outputs(shape, axis, an
 def test_ambiguous_targets_take_the_axis_of_torch_and_warn():
     model = nn.Conv2d(2, 5, 3, padding=1).double()
     x, y = torch.randn(4, 2, 5, 5, dtype=torch.float64), torch.randint(0, 5, (4, 5, 5))
-    with pytest.warns(UserWarning, match=r"fit outputs of shape \(4, 5, 5, 5\).*Axis 1 is taken.*class_axis=-1") as told:
+    ambiguous = r"fit outputs of shape \(4, 5, 5, 5\).*Axis 1 is taken.*class_axis=-1"
+    with pytest.warns(UserWarning, match=ambiguous) as told:
         probe = ef.Probe(model, x, y, loss="cross_entropy")
     assert told[0].filename == __file__  # the user's line, not one of ours
     z = model(x).detach()

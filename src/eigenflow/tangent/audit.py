@@ -21,7 +21,7 @@ from torch import Tensor
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.linalg import AbstractRowSpace, RowSpace
-from eigenflow.tangent.differences import STEPS, difference, path_length
+from eigenflow.tangent.differences import STEPS, difference, path_length, sides
 from eigenflow.tangent.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.tape import Tape
@@ -34,6 +34,9 @@ OPERATOR_TOLERANCE = 1e-9
 DIFFERENCE_TOLERANCE = 1e-6
 # What rounding leaves of central differences, in units of it: their best steps are about 1e-2 and 1e-3.
 DIFFERENCE_ROUNDING = 1e4
+# One-sided differences agree to about the square of their step where a derivative exists; at a bound that parameters
+# are held to they differ by as much as the rate itself.
+SIDES_TOLERANCE = 1e-6
 # What a recorded pass holds for every number of the forward pass, and the share of the memory budget that it may take.
 TAPE_COPIES = 8
 TAPE_SHARE = 0.5
@@ -54,6 +57,7 @@ class Audit:
         allowed: Largest differences that are let pass, of the product and of the rate.
         sizes: Norms of M and of Mdot times a row of unit variance, which are about their Frobenius norms.
         rounding: Relative difference that rounding alone explains.
+        has_two_sides: Whether Mdot ahead and behind differ, so that there is no rate.
     """
 
     product_error: float
@@ -62,6 +66,7 @@ class Audit:
     allowed: tuple[float, float]
     sizes: tuple[float, float]
     rounding: float
+    has_two_sides: bool = False
 
     @property
     def error(self) -> float:
@@ -90,6 +95,8 @@ class Audit:
         """What differs, in words."""
         what = "M" if self.product_error > self.allowed[0] else "Mdot"
         by = self.product_error if what == "M" else self.rate_error
+        if what == "Mdot" and self.has_two_sides:
+            return "Mdot is one ahead and another behind, as at a bound that the forward pass holds its parameters to"
         if by == torch.inf:
             return f"{what} is not finite here, or not where plain reverse mode finds it"
         return f"{what} differs from plain reverse mode by {by:.1e} of its size"
@@ -143,11 +150,11 @@ def audit(
     size = float(sizes[:2].max())
     if rate_images is None or direction is None:
         return Audit(whole, None, "", (limit, 0.0), (size, 0.0), rounding)
-    error, way = _rate_error(point, space, rows[:2], pulled, rate_images.to(rows), direction)
+    error, way, has_two_sides = _rate_error(point, space, rows[:2], pulled, rate_images.to(rows), direction)
     by_differences = max(limit, DIFFERENCE_TOLERANCE, DIFFERENCE_ROUNDING * torch.finfo(dtype).eps)
     limits = limit, by_differences if way == DIFFERENCES else 10 * limit
     rate_size = float(_sizes(space, rate_images.to(rows)).max())
-    return Audit(whole, error, way, limits, (size, rate_size), rounding)
+    return Audit(whole, error, way, limits, (size, rate_size), rounding, has_two_sides)
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ def _rate_error(
     pulled: _Pulled,
     images: Tensor,
     direction: Parameters,
-) -> tuple[float, str]:
+) -> tuple[float, str, bool]:
     found, sizes = space.inner(rows, images), _sizes(space, images)
     is_there = pulled.moving is not None and pulled.change is not None
     if space.is_all(is_there):
@@ -229,8 +236,9 @@ def _rate_error(
         if space.is_all(_follows(point, pulled.change, direction)):
             norms = [_gram(point, space, side).diagonal().clamp(min=0).sqrt() for side in (pulled.rows, pulled.moving)]
             scales = torch.maximum(sizes, SMALLEST_SHARE * 2.0 * norms[0] * norms[1])
-            return _relative(found - (half + half.T), scales), "reverse over reverse"
-    return _difference_error(point, space, rows, found, sizes, direction), DIFFERENCES
+            return _relative(found - (half + half.T), scales), "reverse over reverse", False
+    error, has_two_sides = _difference_error(point, space, rows, found, sizes, direction)
+    return error, DIFFERENCES, has_two_sides
 
 
 def _difference_error(
@@ -240,8 +248,12 @@ def _difference_error(
     found: Tensor,
     sizes: Tensor,
     direction: Parameters,
-) -> float:
-    """The smallest relative difference to central differences of <J^T v_i, P^(-1) J^T v_j> along the direction."""
+) -> tuple[float, bool]:
+    """The smallest relative difference to central differences of <J^T v_i, P^(-1) J^T v_j> along the direction.
+
+    Returns:
+        It, infinite where the derivatives ahead and behind differ, and whether they do.
+    """
 
     def gram(parameters: Parameters) -> Tensor:
         return _gram(point, space, _pulled(point.moved(parameters), torch.cat([rows, rows[:1]]), None).rows)
@@ -253,7 +265,13 @@ def _difference_error(
         best = min(best, _relative(found - moved, torch.maximum(sizes, largest)))
         if best <= DIFFERENCE_TOLERANCE:
             break
-    return best
+    # A central difference of what has two derivatives is their mean, by whichever way it is made.
+    allowed = max(SIDES_TOLERANCE, DIFFERENCE_ROUNDING * torch.finfo(point.network.dtype).eps)
+    for step in STEPS:
+        ahead, behind = sides(gram, point.parameters, direction, step)
+        if _relative(ahead - behind, torch.maximum(sizes, largest)) <= allowed:
+            return best, False
+    return torch.inf, True
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from eigenflow.tangent.network import Parameters
 if TYPE_CHECKING:
     from eigenflow.tangent.point import TangentPoint
 
-__all__ = ["STEPS", "difference", "difference_step", "path_length"]
+__all__ = ["STEPS", "difference", "difference_step", "path_length", "sides"]
 
 # Relative to the size of the parameters. Errors are about step^6 and rounding / step: 1e-3 is best where all is smooth,
 # less where kinks are near.
@@ -52,6 +52,21 @@ def difference(
             total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def sides(
+    values: Callable[[Parameters], Tensor], parameters: Parameters, direction: Parameters, step: float
+) -> tuple[Tensor, Tensor]:
+    """d/dt ahead and behind, by one-sided differences of second order; they agree where there is one derivative."""
+    length = path_length(parameters, direction) * step
+    found = []
+    for sign in (1.0, -1.0):
+        here, near, far = (
+            values({name: p + sign * times * length * direction[name] for name, p in parameters.items()})
+            for times in (0, 1, 2)
+        )
+        found.append((4 * near - 3 * here - far) * (sign / (2 * length) if length > 0 else 0.0))
+    return found[0], found[1]
 
 
 def difference_step(point: "TangentPoint", direction: Parameters) -> float:

@@ -167,7 +167,7 @@ def next_way(point: TangentPoint, found: Audit) -> None:
         point.reverse_only, point.reason = True, f"torch.func does not hold: {found.reason}"
     else:
         remedy = (
-            "Steps and jumps in the forward pass do that. Try measure(drift=False), which does without Mdot."
+            "Steps, jumps and bounds in the forward pass do that. Try measure(drift=False), which does without Mdot."
             if is_rate
             else "What the forward pass writes into its parameters (max_norm on a table that is used twice, clipping) "
             "or keeps from one call to the next does that. Make it a function of parameters and inputs alone."

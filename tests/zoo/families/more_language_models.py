@@ -111,13 +111,13 @@ ENCODERS = {
     "nystromformer": (
         "NystromformerConfig",
         "NystromformerForSequenceClassification",
-        {**BERT, "num_landmarks": 2, "segment_means_seq_len": 4, "conv_kernel_size": 3},
+        {**BERT, "num_landmarks": 3, "segment_means_seq_len": 3, "conv_kernel_size": 3},
     ),
     "roformer": ("RoFormerConfig", "RoFormerForSequenceClassification", {**BERT, "embedding_size": 4}),
     "longformer": (
         "LongformerConfig",
         "LongformerForSequenceClassification",
-        {**BERT, "attention_window": [2], "max_position_embeddings": 16, "pad_token_id": 1},
+        {**BERT, "attention_window": [4], "max_position_embeddings": 16, "pad_token_id": 1},
     ),
     "canine-like-deberta": (
         "DebertaConfig",
@@ -133,7 +133,7 @@ ENCODERS = {
     "mobilebert": (
         "MobileBertConfig",
         "MobileBertForSequenceClassification",
-        {**BERT, "embedding_size": 4, "true_hidden_size": 8, "intra_bottleneck_size": 4, "hidden_size": 8},
+        {**BERT, "embedding_size": 8, "intra_bottleneck_size": 8},
     ),
     "xlm-roberta": ("XLMRobertaConfig", "XLMRobertaForSequenceClassification", {**BERT, "pad_token_id": 1}),
     "llama-classifier": (
@@ -239,13 +239,4 @@ add(
     losses=("cross_entropy",),
     output=lambda out: out.logits[:, -1],
     tolerance=1e-6,
-)
-add(
-    "gpt2-tuple",
-    lambda: build(
-        "GPT2Config",
-        "GPT2LMHeadModel",
-        {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8, "return_dict": False, **COMMON},
-    ),
-    **OPTIONS,
 )
