@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 from eigenflow.core.errors import ArgumentError, LimitError
 
-__all__ = ["Limits", "current_limits", "limits", "parse_limits", "within"]
+__all__ = ["Limits", "current_limits", "limits", "metered", "parse_limits", "spend", "within"]
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,30 @@ class Limits:
     Attributes:
         file_bytes: Of one file, in bytes, after decompression.
         rows: Of one table.
+        table_cells: Of one table, rows times columns.
         depth: Of nested JSON and TOML.
         steps: Updates of one run or schedule; rates are held one by one, 8 bytes each.
         curves: Runs read at once.
+        total_steps: Updates of all runs read at once.
+        record_bytes: Of all measurements of one run, in memory.
         cells: Of a grid on which the transport equation is solved, times the number of output times.
+        entries: Of matrices that a solve holds at once, 8 bytes each.
+        work: Of one solve, in evaluations of a path or a source at a point, each about 0.1 microseconds.
+        config_bytes: Of a configuration in TOML, and of what `--set` adds to it.
     """
 
     file_bytes: int = 2 * 2**30
     rows: int = 50_000_000
+    table_cells: int = 200_000_000
     depth: int = 64
     steps: int = 20_000_000
     curves: int = 20_000
-    cells: int = 50_000_000
+    total_steps: int = 500_000_000
+    record_bytes: int = 16 * 2**30
+    cells: int = 20_000_000
+    entries: int = 150_000_000
+    work: int = 150_000_000
+    config_bytes: int = 200_000
 
 
 _current: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  frozen
@@ -99,11 +111,46 @@ def within(name: str, came: float, what: str) -> None:
 _WORDS = {
     "file_bytes": "bytes",
     "rows": "rows",
+    "table_cells": "cells of a table",
     "depth": "levels of nesting",
     "steps": "updates",
     "curves": "curves",
+    "total_steps": "updates in all",
+    "record_bytes": "bytes in memory",
     "cells": "cells",
+    "entries": "matrix entries",
+    "work": "evaluations",
+    "config_bytes": "bytes of settings",
 }
+
+
+_meter: ContextVar["list[float] | None"] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered() -> Iterator[None]:
+    """Count the work of what is done inside, as `spend` tells it, against the limit `work`."""
+    token = _meter.set([0.0])
+    try:
+        yield
+    finally:
+        _meter.reset(token)
+
+
+def spend(amount: float, what: str = "The solve") -> None:
+    """Count work that is about to be done.
+
+    Args:
+        amount: In evaluations at a point, about 0.1 microseconds each.
+        what: That asks for it.
+
+    Raises:
+        LimitError: If it is more in all than the limit `work` allows.
+    """
+    meter = _meter.get()
+    if meter is not None:
+        meter[0] += amount
+        within("work", meter[0], what)
 
 
 def _spelled(value: float) -> str:

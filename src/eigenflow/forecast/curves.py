@@ -1,5 +1,6 @@
 """Loss curves with the schedules that made them, as a fit takes them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import overload
@@ -195,8 +196,8 @@ class CurveSet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curves", tuple(self.curves))
-        keys = [(curve.name, curve.size) for curve in self.curves]
-        doubles = sorted({str(key[0]) for key in keys if keys.count(key) > 1})
+        counts = Counter((curve.name, curve.size) for curve in self.curves)
+        doubles = sorted({str(name) for (name, _), count in counts.items() if count > 1})
         if doubles:
             raise ArgumentError(
                 f"Two curves of one size must not have the same name, but {', '.join(doubles)} occurs twice."

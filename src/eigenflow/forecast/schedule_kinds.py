@@ -10,15 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.core.errors import ArgumentError, ShapeError
+from eigenflow.core.errors import ArgumentError, LimitError, ShapeError
+from eigenflow.core.limits import current_limits
+from eigenflow.forecast.checks import MOST, check_choice, check_number, check_usual, check_whole
 
 __all__ = [
-    "MAX_UPDATES",
     "Decay",
     "Shape",
-    "check_choice",
     "check_inside",
     "check_total",
+    "check_updates",
     "constant",
     "cosine",
     "cyclic",
@@ -29,7 +30,6 @@ __all__ = [
     "wsd",
 ]
 
-MAX_UPDATES = 100_000_000
 Decay = Literal["linear", "exponential", "sqrt"]
 Updates = Float[np.ndarray, " update"]
 
@@ -44,9 +44,10 @@ def with_warmup(rate: Shape, total: int, warmup: int, peak: float, /, **paramete
         ArgumentError: If a number is not allowed.
     """
     total, warmup = check_total(total, warmup), int(warmup)
-    for name, value in (("peak", peak), ("end", parameters.get("end", 0.0))):
-        if not np.isfinite(value) or value < 0 or (name == "peak" and value == 0):
-            raise ArgumentError(f"`{name}` must be a learning rate, positive and finite, but is {value!r}.")
+    if not isinstance(peak, str) and peak == 0:
+        raise ArgumentError("`peak` must be a learning rate, positive and finite, but is 0.")
+    check_usual("peak", peak)
+    check_number("end", parameters.get("end", 0.0), 0.0, MOST)
     k = np.arange(total, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):  # during warm-up the shape itself is not used
         return np.where(k < warmup, peak * k / max(warmup, 1), rate(k, total, warmup, peak, **parameters))
@@ -88,11 +89,10 @@ def multi_step(
         raise ShapeError(
             f"`changes` and `factors` must be equally long, not empty, but have {len(changes)} and {len(factors)}."
         )
-    edges = [int(change) for change in changes]
+    edges = [check_whole(f"changes[{k}]", change, warmup, total) for k, change in enumerate(changes)]
+    factors = [check_number(f"factors[{k}]", factor, 0.0) for k, factor in enumerate(factors)]
     if edges != sorted(set(edges)):
         raise ArgumentError(f"`changes` must increase, but is {edges}.")
-    check_inside("changes[0]", edges[0], warmup, total)
-    check_inside("changes[-1]", edges[-1], warmup, total)
     levels = peak * np.array([1.0, *factors])
     return levels[np.searchsorted(edges, k, side="right")]
 
@@ -113,23 +113,23 @@ def cyclic(k: Updates, total: int, warmup: int, peak: float, /, period: int, end
 
 def check_total(total: int, warmup: int) -> int:
     """Give the total as an int, or say what is wrong with it or with the warm-up."""
-    if total != int(total) or not 0 < total <= MAX_UPDATES:
-        raise ArgumentError(
-            f"`total` must be a whole number of updates from 1 to {MAX_UPDATES:,}, but is {total!r}. "
-            f"If it counts tokens, divide it by the tokens per update."
+    found = check_whole("total", total, 1)
+    check_updates(found)
+    check_whole("warmup", warmup, 0, found - 1, f"number of updates, below total = {found:,},")
+    return found
+
+
+def check_updates(count: int, name: str = "total") -> None:
+    """Refuse more updates than the limit allows; most often they are tokens."""
+    most = current_limits().steps
+    if count > most:
+        raise LimitError(
+            f"`{name}` asks for {count:,} updates; at most {most:,} are allowed. If it counts tokens, divide it by the "
+            f"tokens per update. If it is meant, raise the limit: `eigenflow --limit steps=VALUE ...`, or "
+            f"`with ef.limits(steps=VALUE):` in Python."
         )
-    if warmup != int(warmup) or not 0 <= warmup < total:
-        raise ArgumentError(f"`warmup` must be a whole number in [0, total = {total}), but is {warmup!r}.")
-    return int(total)
 
 
 def check_inside(name: str, value: int, low: int, high: int) -> None:
     """Refuse what is no whole number of updates within bounds."""
-    if value != int(value) or not low <= value <= high:
-        raise ArgumentError(f"`{name}` must be a whole number of updates in [{low}, {high}], but is {value!r}.")
-
-
-def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Refuse what is not among the words allowed."""
-    if value not in allowed:
-        raise ArgumentError(f"Unknown `{name}` {value!r}. Available: {', '.join(map(repr, sorted(allowed)))}.")
+    check_whole(name, value, low, high)

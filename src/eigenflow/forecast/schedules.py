@@ -8,6 +8,7 @@ updates beside `rates[s]`, the rate of the next one; that is how schedulers that
 Warm-up is linear from 0: rates[k] = peak * k / warmup for k < warmup, so rates[warmup] is the peak.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast import schedule_kinds as kinds
+from eigenflow.forecast.checks import LEAST, MOST, as_numbers, check_choice, check_kind, check_number, check_whole
 from eigenflow.forecast.schedule_kinds import Decay
 
 __all__ = ["Blocks", "Schedule"]
@@ -62,25 +64,30 @@ class Schedule:
 
     def __post_init__(self) -> None:
         rates = _read_only(self.rates, "rates")
-        if not 0 < len(rates) <= kinds.MAX_UPDATES:
-            raise ArgumentError(
-                f"`rates` must have between 1 and {kinds.MAX_UPDATES:,} values, one per update, but has "
-                f"{len(rates):,}. If steps are counted in tokens, divide them by the tokens per update."
-            )
+        if len(rates) == 0:
+            raise ArgumentError("`rates` must have between 1 and as many values as updates are allowed, but is empty.")
+        kinds.check_updates(len(rates), "rates")
         if rates.min() < 0 or rates.max() == 0:
             raise ArgumentError(
                 f"Learning rates must not be negative, and some must be positive, but they run from {rates.min():g} to "
                 f"{rates.max():g} (update {int(rates.argmin())} is the lowest)."
             )
-        if not 0 <= self.warmup <= len(rates):
-            raise ArgumentError(f"`warmup` must lie in [0, total = {len(rates)}] updates, but is {self.warmup}.")
+        if not LEAST <= rates.max() <= MOST:
+            raise ArgumentError(
+                f"The highest learning rate must lie within {LEAST:g} and {MOST:g}, but is {rates.max():g}."
+            )
+        warmup = check_whole("warmup", self.warmup, 0, len(rates), f"number of updates, up to total = {len(rates):,},")
+        object.__setattr__(self, "warmup", warmup)
         object.__setattr__(self, "rates", rates)
         if self.batch is not None:
             batch = _read_only(self.batch, "batch")
             if batch.shape != rates.shape:
                 raise ShapeError(f"`batch` must have one value per update, {len(rates)}, but has {len(batch)}.")
-            if batch.min() <= 0:
-                raise ArgumentError(f"`batch` must be positive, but its lowest value is {batch.min():g}.")
+            if not LEAST <= batch.min() <= batch.max() <= MOST:
+                raise ArgumentError(
+                    f"`batch` must be positive, and lie within {LEAST:g} and {MOST:g}, but its values run from "
+                    f"{batch.min():g} to {batch.max():g}."
+                )
             object.__setattr__(self, "batch", batch)
 
     @classmethod
@@ -120,7 +127,9 @@ class Schedule:
         cls, *, total: int, peak: float, changes: Sequence[int], factors: Sequence[float], warmup: int = 0
     ) -> "Schedule":
         """The peak times 1 at first, times factors[j] from update changes[j] on."""
-        given = {"changes": list(changes), "factors": [float(factor) for factor in factors]}
+        check_kind("changes", changes, (list, tuple, np.ndarray), "a list of updates")
+        check_kind("factors", factors, (list, tuple, np.ndarray), "a list of numbers")
+        given = {"changes": list(changes), "factors": [check_number("factors", factor, 0.0) for factor in factors]}
         return cls._made("multi_step", kinds.multi_step, total, warmup, peak, **given)
 
     @classmethod
@@ -163,7 +172,7 @@ class Schedule:
             warmup: Updates of warm-up; None: the length of the rise at the start, 0 if there is none.
             batch: As in the class.
         """
-        values = np.asarray(rates, dtype=np.float64)
+        values = as_numbers("rates", rates)
         return cls(values, _rise(values) if warmup is None else warmup, batch)
 
     @classmethod
@@ -185,14 +194,14 @@ class Schedule:
             between: What happens between two entries.
             warmup: As in `table`.
         """
-        entries, values = np.asarray(steps), np.asarray(rates, dtype=np.float64)
+        entries, values = as_numbers("steps", steps), as_numbers("rates", rates)
         if entries.shape != values.shape or entries.ndim != 1 or len(entries) == 0:
             raise ShapeError(
                 f"`steps` and `rates` must be equally long, not empty, but have shapes {entries.shape}, {values.shape}."
             )
         if np.any(np.diff(entries) <= 0):
             raise ArgumentError("`steps` must increase; sort them and remove the doubles.")
-        kinds.check_choice("between", between, ("hold", "linear"))
+        check_choice("between", between, ("hold", "linear"))
         k = np.arange(kinds.check_total(total, 0))
         if between == "linear":
             return cls.table(np.interp(k, entries, values), warmup=warmup)
@@ -253,8 +262,8 @@ class Schedule:
 
     def with_batch(self, sizes: float | Sequence[float | int], starts: Sequence[int] = (0,)) -> "Schedule":
         """The same rates with a batch-size schedule: sizes[j] tokens (or examples) from update starts[j] on."""
-        levels, edges = np.atleast_1d(np.asarray(sizes, dtype=np.float64)), np.asarray(starts)
-        if levels.shape != edges.shape or edges[0] != 0 or np.any(np.diff(edges) <= 0):
+        levels, edges = as_numbers("sizes", np.atleast_1d(np.asarray(sizes))), as_numbers("starts", starts)
+        if levels.shape != edges.shape or len(edges) == 0 or edges[0] != 0 or np.any(np.diff(edges) <= 0):
             raise ArgumentError(
                 f"`starts` must begin with 0, increase and be as long as `sizes`, but they are {edges.tolist()} and "
                 f"{levels.tolist()}."
@@ -275,15 +284,20 @@ class Schedule:
     @classmethod
     def from_dict(cls, form: Mapping[str, Any]) -> "Schedule":
         """Make a schedule again from `to_dict`."""
+        check_kind("form", form, Mapping, "an object of key and value, as `to_dict` makes it")
         arguments = dict(form)
         kind, batch = arguments.pop("kind", None), arguments.pop("batch", None)
+        check_choice("kind", kind, KINDS)
         if kind == "table":
-            made = cls(_from_runs(arguments), int(arguments["warmup"]))
+            warmup = arguments.pop("warmup", None)
+            made = cls(_from_runs(arguments), 0 if warmup is None else warmup)
         else:
-            kinds.check_choice("kind", kind, KINDS)
-            made = getattr(cls, str(kind))(**arguments)
+            make = getattr(cls, str(kind))
+            _check_names(str(kind), arguments, inspect.signature(make).parameters)
+            made = make(**arguments)
         if batch is None:
             return made
+        check_kind("batch", batch, Mapping, "an object with `values`")
         return cls(made.rates, made.warmup, _from_runs(batch), made.kind, made.parameters)
 
     def __eq__(self, other: object) -> bool:
@@ -315,13 +329,16 @@ class Schedule:
 KINDS = ("constant", "cosine", "cyclic", "linear_to_zero", "multi_step", "two_stage", "wsd", "table")
 
 
+def _check_names(kind: str, given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    unknown = [name for name in given if name not in known]
+    missing = [name for name, one in known.items() if one.default is inspect.Parameter.empty and name not in given]
+    if unknown or missing:
+        trouble = f"does not know {str(unknown[0])[:40]!r}" if unknown else f"needs {missing[0]!r}"
+        raise ArgumentError(f"A schedule of kind {kind!r} {trouble}. Its keys are {', '.join(known)}.")
+
+
 def _read_only(values: Any, name: str) -> Float[np.ndarray, " update"]:
-    array = np.array(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ShapeError(f"`{name}` must have one axis, one value per update, but has shape {array.shape}.")
-    wrong = np.flatnonzero(~np.isfinite(array))
-    if len(wrong):
-        raise NonFiniteError(f"`{name}` must be finite, but update {wrong[0]} has {array[wrong[0]]}.")
+    array = as_numbers(name, values)
     array.flags.writeable = False
     return array
 
@@ -344,7 +361,19 @@ def _runs(values: Float[np.ndarray, " update"]) -> dict[str, Any]:
 
 
 def _from_runs(form: Mapping[str, Any]) -> Float[np.ndarray, " update"]:
-    values = np.asarray(form["values"], dtype=np.float64)
-    if "starts" not in form:
+    if "values" not in form:
+        raise ArgumentError("A table of rates needs `values`, a list of numbers.")
+    values = as_numbers("values", form["values"])
+    if form.get("starts") is None:
         return values
-    return np.repeat(values, np.diff([*form["starts"], form["total"]]))
+    total = check_whole("total", form.get("total"), 1)
+    kinds.check_updates(total)
+    lengths = np.diff(as_numbers("starts", form["starts"]), append=total)
+    if len(lengths) != len(values) or lengths.min(initial=1) < 0 or np.any(lengths != np.rint(lengths)):
+        raise ArgumentError(
+            f"`starts` must increase up to `total` = {total}, and be as long as `values` ({len(values)}), but has "
+            f"{len(lengths)} entries."
+        )
+    if lengths.sum() != total:
+        raise ArgumentError("`starts` must begin with 0.")
+    return np.repeat(values, lengths.astype(np.int64))

@@ -1,10 +1,12 @@
 """A schedule for every run that was read: from a table, from its own log, or from the run it branched off."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from eigenflow.core.errors import ArgumentError, EigenflowError
+from eigenflow.core.errors import ArgumentError, EigenflowError, LimitError
+from eigenflow.core.limits import current_limits, within
 from eigenflow.forecast.reading.drafts import Draft
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
 from eigenflow.forecast.schedules import Schedule
@@ -35,6 +37,7 @@ def attach_schedules(
         ArgumentError: If a run has no schedule, a schedule is shorter than its run, or contradicts the logged rates.
     """
     made: list[Attached | None] = []
+    within("total_steps", sum(_updates(draft) for draft in drafts), drafts[0].file)
     for draft in drafts:
         schedule = None if given is None else given.get(draft.name, given.get("schedule") if len(given) == 1 else None)
         if schedule is not None:
@@ -46,7 +49,10 @@ def attach_schedules(
             )
         elif assume_constant:
             total = int(draft.points.steps[-1])
-            schedule = Schedule.constant(total=max(total, 1), peak=draft.peak or 1.0, warmup=warmup or 0)
+            try:
+                schedule = Schedule.constant(total=max(total, 1), peak=draft.peak or 1.0, warmup=warmup or 0)
+            except EigenflowError as error:
+                raise ArgumentError(f"{draft.place}: {error}") from None
             made.append((draft, schedule, 0, [f"a constant learning rate of {draft.peak or 1.0:g} is assumed"]))
         elif not len(draft.rates):
             raise ArgumentError(
@@ -57,14 +63,63 @@ def attach_schedules(
             made.append(None)
     found = [one for one in made if one is not None]
     alone = [draft for draft, one in zip(drafts, made, strict=True) if one is None]
-    # Those that start from 0 first: they are the trunks of those that start later.
+    trunks = _Trunks(found)
     logged: dict[int, Attached] = {}
+    # Those that start from 0 first: they are the trunks of those that start later.
     for draft in sorted(alone, key=lambda draft: draft.rate_steps.min()):
-        logged[id(draft)] = _from_log(draft, warmup, [*found, *logged.values()])
+        logged[id(draft)] = _from_log(draft, warmup, trunks)
+        trunks.add(logged[id(draft)])
     return [one or logged[id(draft)] for draft, one in zip(drafts, made, strict=True)]
 
 
-def _from_log(draft: Draft, warmup: int | None, others: Sequence[Attached]) -> Attached:
+def _updates(draft: Draft) -> int:
+    """Updates of a run, by its steps; refused where they can be none."""
+    last, most = int(draft.points.steps[-1]), current_limits().steps
+    if last > most:
+        raise LimitError(
+            f"{draft.place}, row {draft.points.rows[-1]}: the steps go to {last:,}; at most {most:,} updates are "
+            f"allowed. They look like tokens: pass `columns={{'tokens': NAME}}` with the name of this column, and "
+            f"`tokens_per_step` (--column tokens=NAME --tokens-per-step N). If they are updates, raise the limit: "
+            f"`eigenflow --limit steps=VALUE ...`, or `with ef.limits(steps=VALUE):` in Python."
+        )
+    return last
+
+
+class _Trunks:
+    """Runs that others may have branched off, found again by what a branch must have in common with them."""
+
+    def __init__(self, runs: Iterable[Attached]) -> None:
+        self._by_kind: dict[Any, list[Attached]] = {}
+        self._at: dict[Any, list[tuple[float, Attached]]] = {}
+        for run in runs:
+            self.add(run)
+
+    def add(self, run: Attached) -> None:
+        """Add a run; it must not begin before the ones that `of` has been asked for."""
+        if len(run[0].points.steps) >= LEAST_BEFORE:
+            self._by_kind.setdefault((run[0].size, run[0].tokens_per_step), []).append(run)
+
+    def of(self, draft: Draft, first: int, rate: float) -> Attached | None:
+        """A run of the same size that had the same rate where this one begins, the one nearest to its first loss."""
+        key = (draft.size, draft.tokens_per_step, first)
+        if key not in self._at:
+            self._at[key] = [
+                (float(run[1].rates[first - 1]), run)
+                for run in self._by_kind.get(key[:2], ())
+                if run[0].points.steps[LEAST_BEFORE - 1] < first <= run[1].total
+            ]
+        level, step = np.log(draft.points.losses[0]), draft.points.steps[0]
+        best: tuple[float, Attached | None] = (0.05, None)
+        for known, run in self._at[key]:
+            # The rate has fallen a little by the first logged step of a cooldown.
+            if abs(known - rate) <= 0.1 * rate:
+                points = run[0].points
+                apart = abs(float(np.interp(step, points.steps, np.log(points.losses))) - level)
+                best = (apart, run) if apart < best[0] else best
+        return best[1]
+
+
+def _from_log(draft: Draft, warmup: int | None, trunks: _Trunks) -> Attached:
     # Of a step that was logged twice the later entry holds: it belongs to the later piece.
     last = dict(zip(draft.rate_steps.tolist(), draft.rates.tolist(), strict=True))
     steps = np.array(sorted(last))
@@ -77,30 +132,13 @@ def _from_log(draft: Draft, warmup: int | None, others: Sequence[Attached]) -> A
     except EigenflowError as error:
         raise ArgumentError(f"{draft.place}: {error}") from None
     first = int(steps[0])
-    trunk = _trunk(draft, first, float(rates[0]), others) if first > 1 else None
+    trunk = trunks.of(draft, first, float(rates[0])) if first > 1 else None
     if trunk is not None:
         history = trunk[1].until(first)
         joined = np.concatenate([history.rates, schedule.rates[first:]])
         line = f"its log begins at step {first}; the history before is that of {trunk[0].name!r}"
         return draft, Schedule(joined, min(history.warmup, len(joined))), first, [line]
     return draft, _with_batch(schedule, draft), 0, notes
-
-
-def _trunk(draft: Draft, first: int, rate: float, others: Sequence[Attached]) -> Attached | None:
-    """A run of the same size that had the same rate where this one begins, the one nearest to its first loss."""
-    level = np.log(draft.points.losses[0])
-    found = []
-    for other in others:
-        run, schedule = other[0], other[1]
-        covers = (run.points.steps < first).sum() >= LEAST_BEFORE and first <= schedule.total
-        if run.size != draft.size or run.tokens_per_step != draft.tokens_per_step or not covers:
-            continue
-        # The rate has fallen a little by the first logged step of a cooldown.
-        if abs(schedule.rates[first - 1] - rate) <= 0.1 * rate:
-            there = np.interp(draft.points.steps[0], run.points.steps, np.log(run.points.losses))
-            found.append((abs(there - level), other))
-    best = min(found, key=lambda pair: pair[0], default=None)
-    return best[1] if best is not None and best[0] < 0.05 else None
 
 
 def _checked(draft: Draft, schedule: Schedule) -> Schedule:
@@ -136,4 +174,7 @@ def _with_batch(schedule: Schedule, draft: Draft) -> Schedule:
         return schedule
     steps = np.maximum.accumulate(draft.batch_steps)
     at = np.maximum(np.searchsorted(steps, np.arange(schedule.total), side="right") - 1, 0)
-    return Schedule(schedule.rates, schedule.warmup, draft.batches[at], schedule.kind, schedule.parameters)
+    try:
+        return Schedule(schedule.rates, schedule.warmup, draft.batches[at], schedule.kind, schedule.parameters)
+    except EigenflowError as error:
+        raise ArgumentError(f"{draft.place}: {error}") from None

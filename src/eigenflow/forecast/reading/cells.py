@@ -7,8 +7,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.forecast.checks import LEAST, MOST, MOST_WHOLE
 
-__all__ = ["numbers", "require_finite", "whole_numbers"]
+__all__ = ["numbers", "require_finite", "require_usual", "whole_numbers"]
 
 
 def numbers(
@@ -19,7 +20,12 @@ def numbers(
     Raises:
         ArgumentError: If a cell holds something else; names its row.
     """
-    if pd.api.types.is_numeric_dtype(cells.dtype):
+    kind = cells.dtype
+    if pd.api.types.is_bool_dtype(kind) or pd.api.types.is_complex_dtype(kind) or kind.kind in "mM":
+        raise ArgumentError(
+            f"{place}: column {cells.name!r} must hold numbers, but holds {kind}. Choose another with `columns`."
+        )
+    if pd.api.types.is_numeric_dtype(kind):
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
         return values, np.isnan(values)
     text: Any = cells.astype(str).str.strip()
@@ -43,14 +49,25 @@ def require_finite(
         raise NonFiniteError(f"{place}, row {rows[wrong[0]]}: the {what} is {values[wrong[0]]}{others}. {advice}")
 
 
+def require_usual(values: Float[np.ndarray, " entry"], rows: Int[np.ndarray, " entry"], place: str, what: str) -> None:
+    """Refuse numbers that nobody means: other than 0, and outside of 1e-30 to 1e30."""
+    sizes = np.abs(values)
+    wrong = np.flatnonzero((sizes > MOST) | ((sizes < LEAST) & (sizes > 0)))
+    if len(wrong):
+        raise ArgumentError(
+            f"{place}, row {rows[wrong[0]]}: the {what} must lie within {LEAST:g} and {MOST:g}, but is "
+            f"{values[wrong[0]]:g}. Correct the cell, or the unit of the column."
+        )
+
+
 def whole_numbers(
     values: Float[np.ndarray, " entry"], rows: Int[np.ndarray, " entry"], place: str, what: str
 ) -> Int[np.ndarray, " entry"]:
-    """Refuse steps that are not whole or negative."""
-    wrong = np.flatnonzero((values != np.rint(values)) | (values < 0))
+    """Refuse steps that are not whole, negative, or too large to be exact."""
+    wrong = np.flatnonzero((values != np.rint(values)) | (values < 0) | (values > MOST_WHOLE))
     if len(wrong):
         raise ArgumentError(
-            f"{place}, row {rows[wrong[0]]}: the {what} must be a whole number of updates, 0 or more, but is "
-            f"{values[wrong[0]]:g}. If the column counts epochs or tokens, convert it to updates first."
+            f"{place}, row {rows[wrong[0]]}: the {what} must be a whole number of updates, from 0 to {MOST_WHOLE:.0e}, "
+            f"but is {values[wrong[0]]:g}. If the column counts epochs or tokens, convert it to updates first."
         )
     return values.astype(np.int64)

@@ -1,6 +1,6 @@
 """The runs of one table, with checked numbers, before pieces are joined and schedules found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +9,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.cells import numbers, require_finite, whole_numbers
+from eigenflow.core.limits import within
+from eigenflow.forecast.checks import LEAST, MOST
+from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, recognise, size_unit
-from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
 
 __all__ = ["Draft", "drafts_of"]
 
@@ -55,23 +57,27 @@ class Draft:
         size = "" if self.size is None else f" of size {self.size / size_unit(self.size_column or ''):g}"
         return f"{self.file}, curve {self.name!r}{size}"
 
-    def followed_by(self, later: "Draft") -> "Draft":
-        """One run of two pieces: rows and rates of this one, then those of the later one."""
-        mine, other = self.points, later.points
+    def followed_by(self, later: Sequence["Draft"]) -> "Draft":
+        """One run of several pieces: rows and rates of this one, then those of the later ones, in their order."""
+        pieces = [self, *later]
+        files = [piece.file for piece in pieces]
         points = Points(
-            np.concatenate([mine.rows, other.rows]),
-            np.concatenate([mine.steps, other.steps]),
-            np.concatenate([mine.losses, other.losses]),
-            (*mine.changes, *other.changes, f"pieces from {self.file} and {later.file}"),
+            np.concatenate([piece.points.rows for piece in pieces]),
+            np.concatenate([piece.points.steps for piece in pieces]),
+            np.concatenate([piece.points.losses for piece in pieces]),
+            (
+                *(line for piece in pieces for line in piece.points.changes),
+                *(f"pieces from {' + '.join(files[:k])} and {files[k]}" for k in range(1, min(len(files), 20))),
+            ),
         )
         return replace(
             self,
-            file=f"{self.file} + {later.file}",
+            file=" + ".join(files[:20]) + (f" and {len(files) - 20} more" if len(files) > 20 else ""),
             points=points,
-            rate_steps=np.concatenate([self.rate_steps, later.rate_steps]),
-            rates=np.concatenate([self.rates, later.rates]),
-            batch_steps=np.concatenate([self.batch_steps, later.batch_steps]),
-            batches=np.concatenate([self.batches, later.batches]),
+            rate_steps=np.concatenate([piece.rate_steps for piece in pieces]),
+            rates=np.concatenate([piece.rates for piece in pieces]),
+            batch_steps=np.concatenate([piece.batch_steps for piece in pieces]),
+            batches=np.concatenate([piece.batches for piece in pieces]),
         )
 
 
@@ -87,6 +93,7 @@ def drafts_of(
     notes += table.notes
     if not len(table.frame):
         raise ArgumentError(f"{table.file} has no rows.")
+    refuse_doubled(table)
     columns = recognise([str(column) for column in table.frame.columns], chosen, table.file)
     if columns.other_losses:
         notes.append(
@@ -97,8 +104,27 @@ def drafts_of(
     frame = table.frame.reset_index(drop=True)
     if not keys:
         return [_draft(table, frame, table.rows, columns, tokens_per_step, notes)]
+    frame = _with_numbers(frame, columns)
     groups = frame.groupby([frame[key].astype(str) for key in keys], sort=False, dropna=False).indices
+    within("curves", len(groups), table.file)
     return [_draft(table, frame.iloc[at], table.rows[at], columns, tokens_per_step, notes) for at in groups.values()]
+
+
+def _with_numbers(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Columns of text that hold nothing but numbers as numbers, at once: run by run it takes most of the time.
+
+    Others stay as they are, so that a message can name the run.
+    """
+    made = {}
+    for field in ("step", "loss", "learning_rate", "tokens", "batch", "peak"):
+        name = columns.get(field)
+        if name is None or pd.api.types.is_numeric_dtype(frame[name].dtype):
+            continue
+        text = frame[name].astype(str).str.strip()
+        values = np.asarray(pd.to_numeric(text, errors="coerce"), dtype=np.float64)
+        if not np.isnan(values[(frame[name].notna() & (text != "")).to_numpy()]).any():
+            made[name] = values
+    return frame.assign(**made)
 
 
 def _draft(
@@ -136,6 +162,7 @@ def _draft(
             "ln(loss), so it "
             f"must be positive. If the column is no loss, choose another with `columns` (--column)."
         )
+    require_usual(losses[kept], rows[kept], place, "loss")
     points = Points(rows[kept], steps[kept], losses[kept])
     rate_steps, rates = _logged(frame, rows, steps, columns, "learning_rate", place)
     batch_steps, batches = _logged(frame, rows, steps, columns, "batch", place)
@@ -171,7 +198,7 @@ def _steps(frame: pd.DataFrame, rows: Any, columns: Columns, place: str, tokens_
     require_finite(steps, rows, place, "step", "Every row needs one.")
     if name == columns.get("step"):
         return whole_numbers(steps, rows, place, "step")
-    return np.rint(steps / float(tokens_per_step or 1.0)).astype(np.int64)
+    return whole_numbers(np.rint(steps / float(tokens_per_step or 1.0)), rows, place, "step (tokens / tokens per step)")
 
 
 def _logs_something_else(table: LogTable, frame: pd.DataFrame, columns: Columns) -> Any:
@@ -199,10 +226,12 @@ def _logged(frame: pd.DataFrame, rows: Any, steps: Any, columns: Columns, field:
     shown = ~is_empty
     require_finite(values[shown], rows[shown], place, name, "Leave the cell empty where it is not known.")
     # A rate that a subtraction left a rounding error below 0 is 0.
-    values = np.where((values < 0) & (values > -1e-6 * np.nanmax(values, initial=0.0)), 0.0, values)
+    values = np.where((values < 0) & (values > -1e-6 * values[shown].max(initial=0.0)), 0.0, values)
     low = np.flatnonzero(values[shown] < 0)
     if len(low):
         raise ArgumentError(f"{place}, row {rows[shown][low[0]]}: {name!r} must not be negative.")
+    if values[shown].max(initial=0.0) > MOST or field == "batch":
+        require_usual(values[shown], rows[shown], place, repr(name))
     return steps[shown], values[shown]
 
 
@@ -213,12 +242,13 @@ def _size(frame: pd.DataFrame, rows: Any, columns: Columns, place: str) -> float
     values, is_empty = numbers(frame[name], rows, place)
     if is_empty.all():
         return None
-    size = float(values[~is_empty][0])
-    if not 0 < size < np.inf:
+    size = float(values[~is_empty][0]) * size_unit(name)
+    if not LEAST <= size <= MOST:
         raise ArgumentError(
-            f"{place}, row {rows[~is_empty][0]}: the size ({name!r}) must be positive, but is {size:g}."
+            f"{place}, row {rows[~is_empty][0]}: the size ({name!r}) must be positive, at most {MOST:g} parameters, "
+            f"but is {size / size_unit(name):g}."
         )
-    return size * size_unit(name)
+    return size
 
 
 def _check_unit(frame: pd.DataFrame, rows: Any, columns: Columns, place: str) -> None:
@@ -236,7 +266,7 @@ def _tokens_per_step(frame: pd.DataFrame, rows: Any, steps: Any, columns: Column
     logged, tokens = _logged(frame, rows, steps, columns, "tokens", place)
     if columns.get("step") is not None and len(logged) and np.any(logged > 0):
         ratio = tokens[logged > 0] / logged[logged > 0]
-        if np.all(np.abs(ratio - ratio[-1]) <= 0.01 * ratio[-1]):
+        if ratio[-1] > 0 and np.all(np.abs(ratio - ratio[-1]) <= 0.01 * ratio[-1]):
             return float(ratio[-1])
     _, batches = _logged(frame, rows, steps, columns, "batch", place)
     return float(batches[0]) if len(batches) and np.all(batches == batches[0]) and batches[0] > 0 else None

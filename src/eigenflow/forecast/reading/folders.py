@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.tables import TABLE_ENDINGS, LogTable, from_metrics, read_json_log, read_table
+from eigenflow.core.errors import ArgumentError, FileError
+from eigenflow.core.limits import within
+from eigenflow.core.reading import require_regular
+from eigenflow.core.writing import explain
+from eigenflow.forecast.reading.tables import TABLE_ENDINGS, LogTable, read_json_log, read_table
+from eigenflow.forecast.reading.trackers import read_events, read_mlflow
 
 __all__ = ["load_logs"]
 
@@ -16,22 +20,30 @@ def load_logs(path: Path) -> list[LogTable]:
     Raises:
         ArgumentError: If there is nothing that can be read.
     """
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or with a NUL
+        raise ArgumentError(f"{str(path)[:200]!r} is no path: {error}.") from None
+    if not is_there:
         raise ArgumentError(
             f"{path} does not exist. Give a table, a trainer_state.json, an event file or a folder of them."
         )
-    return [_load_file(path)] if path.is_file() else _load_folder(path)
+    try:
+        return _load_folder(path) if path.is_dir() else [_load_file(path)]
+    except PermissionError as error:
+        raise FileError(explain(path, error, "read")) from None
 
 
 def _load_file(path: Path) -> LogTable:
+    require_regular(path)
     if "tfevents" in path.name:
-        return _read_events(path)
+        return read_events(path)
     if path.name.lower().endswith(TABLE_ENDINGS):
         return read_table(path)
     if path.suffix.lower() == ".json":
         return read_json_log(path)
     if path.parent.name == "metrics":
-        return _mlflow_metrics([path])
+        return read_mlflow([path])
     raise ArgumentError(
         f"{path}: unknown kind of file. Readable are {', '.join(TABLE_ENDINGS)}, .json (trainer_state.json, rows, "
         f"metrics), TensorBoard's event files (tfevents) and folders of these."
@@ -47,13 +59,14 @@ def _load_folder(path: Path) -> list[LogTable]:
     if checkpoints:  # the last one holds the whole history
         return [read_json_log(checkpoints[-1])]
     if any(path.glob("*tfevents*")):
-        return [_read_events(path)]
+        return [read_events(path)]
     if (path / "metrics").is_dir():
-        return [_mlflow_metrics([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
+        return [read_mlflow([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
     inner = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLE_ENDINGS)]
     if inner:
         return [read_table(file) for file in inner]
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_log_folder(folder)]
+    within("curves", len(folders), f"{path}")
     if folders:
         return [table for folder in folders for table in _load_folder(folder)]
     raise ArgumentError(
@@ -80,53 +93,6 @@ def _run_folder(path: Path) -> LogTable:
     return LogTable(
         f"{path}/losses.jsonl", frame, np.arange(1, len(frame) + 1), is_sparse=True, name=path.resolve().name
     )
-
-
-def _read_events(path: Path) -> LogTable:
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.util.tensor_util import make_ndarray
-    except ModuleNotFoundError:
-        raise ArgumentError(
-            f"{path}: event files are read by TensorBoard, which is not installed. Install it with: "
-            f"pip install -c constraints.txt 'eigenflow[logs]'"
-        ) from None
-
-    # Restarts are stitched, and reported, with those of all other formats.
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0}, purge_orphaned_data=False)
-    events.Reload()
-    tags = events.Tags()
-    metrics = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
-    for tag in tags["tensors"]:  # TensorFlow 2 writes its scalars as tensors
-        pairs = [(e.step, make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)]
-        if pairs and all(value.size == 1 for _, value in pairs):
-            metrics[tag] = [(step, float(value.item())) for step, value in pairs]
-    if not metrics:
-        raise ArgumentError(f"{path} holds no scalars.")
-    folder = path if path.is_dir() else path.parent
-    return from_metrics(str(path), folder.resolve().name, metrics)
-
-
-def _mlflow_metrics(files: list[Path]) -> LogTable:
-    """MLflow's own store: one file a metric, lines of `timestamp value step`."""
-    metrics: dict[str, list[tuple[float, float]]] = {}
-    for file in files:
-        pairs = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                _, value, step = line.split()[:3]
-                pairs.append((float(step), float(value)))
-            except ValueError:
-                raise ArgumentError(
-                    f"{file}, row {number}: a line must be `timestamp value step`, but is {line!r}."
-                ) from None
-        parts = file.parts
-        key = "/".join(parts[len(parts) - 1 - parts[::-1].index("metrics") + 1 :])
-        metrics[key] = pairs
-    folder = files[0].parent
-    while folder.name != "metrics":
-        folder = folder.parent
-    return from_metrics(str(folder), folder.resolve().parent.name, metrics)
 
 
 def _number(name: str) -> int:

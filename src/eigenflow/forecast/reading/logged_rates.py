@@ -87,10 +87,12 @@ def _without_rounding(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, An
         (d for d in range(2, 12) if np.allclose(rates, np.round(rates, d), rtol=0, atol=1e-3 * 10.0**-d)), 12
     )
     quantum = 10.0**-decimals
+    if quantum < COARSE * rates.max():
+        return steps, rates
     levels = np.rint(rates / quantum).astype(np.int64)
     starts = np.flatnonzero(np.diff(levels, prepend=-1))
     is_stairs = len(starts) >= 4 and np.mean(np.abs(np.diff(levels[starts])) == 1) > 0.8
-    if quantum < COARSE * rates.max() or not is_stairs:
+    if not is_stairs:
         return steps, rates
     ends = np.append(starts[1:], len(levels)) - 1
     turn = np.diff(levels[starts])

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import within
+from eigenflow.forecast.checks import check_kind, check_usual, check_whole
 from eigenflow.forecast.curves import Curve, CurveSet, Origin
 from eigenflow.forecast.reading.assembly import Draft, attach_schedules
 from eigenflow.forecast.reading.cleaning import refuse_divergence, remove_spikes, require_points, stitch
@@ -15,7 +17,7 @@ from eigenflow.forecast.reading.columns import size_unit
 from eigenflow.forecast.reading.drafts import drafts_of
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.schedule_tables import read_schedules
-from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.tables import LogTable, from_frame
 from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
 from eigenflow.forecast.schedules import Schedule
 
@@ -63,17 +65,24 @@ def read_curves(
         ArgumentError: If a column, a schedule or a value is missing or contradicts another; names file and row.
         NonFiniteError: If a loss is NaN or infinite, or a run diverges; names file and row.
     """
-    if unit not in NATS:
+    if not isinstance(unit, str) or unit not in NATS:
         raise ArgumentError(f"`unit` must be 'nats' or 'bits', but is {unit!r}.")
+    left_out = _names(exclude)
+    if warmup is not None:
+        check_whole("warmup", warmup)
+    if tokens_per_step is not None:
+        check_usual("tokens_per_step", tokens_per_step)
+    if columns is not None:
+        check_kind("columns", columns, Mapping, "a dict of quantity and column, such as {'loss': 'val_loss'}")
     notes: list[str] = []
     tables = _load(source)
     drafts: list[Draft] = []
     for table in tables:
         drafts += drafts_of(table, columns, tokens_per_step, notes)
-    drafts = _join_pieces([draft for draft in drafts if draft.name not in set(exclude)])
+    drafts = _join_pieces([draft for draft in drafts if draft.name not in left_out])
     if not drafts:
         raise ArgumentError(
-            f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {list(exclude)})."
+            f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {sorted(left_out)})."
         )
     cleaned = [_clean(draft, keep_spikes) for draft in drafts]
     if check_units:
@@ -105,25 +114,40 @@ def read_curves(
 
 
 def _load(source: Source | Sequence[Source]) -> list[LogTable]:
+    if not isinstance(source, str | Path | pd.DataFrame | list | tuple):
+        raise ArgumentError(
+            f"`source` must be a file, a folder, a frame, or a list of these, but is of kind {type(source).__name__}."
+        )
     sources = [source] if isinstance(source, str | Path | pd.DataFrame) else list(source)
     if not sources:
         raise ArgumentError("`source` is empty: give at least one file, folder or frame.")
     tables: list[LogTable] = []
     for one in sources:
         if isinstance(one, pd.DataFrame):
-            tables.append(LogTable("the frame", one.reset_index(drop=True), np.arange(1, len(one) + 1)))
+            tables.append(from_frame(one, "the frame"))
         else:
+            check_kind("source", one, (str, Path), "a file, a folder, a frame, or a list of these")
             tables += load_logs(Path(one))
     return tables
 
 
+def _names(exclude: Iterable[str]) -> set[str]:
+    """Names to leave out. One text would be taken letter by letter."""
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise ArgumentError(f"`exclude` must be a list of names, but is {exclude!r}. Write [{exclude!r}].")
+    found = list(exclude)
+    for name in found:
+        check_kind("exclude", name, str, "a list of names")
+    return set(found)
+
+
 def _join_pieces(drafts: list[Draft]) -> list[Draft]:
     """Curves of one name and size from several files are pieces of one run, in the order of the files."""
-    joined: dict[tuple[str, float | None], Draft] = {}
+    pieces: dict[tuple[str, float | None], list[Draft]] = {}
     for draft in drafts:
-        key = (draft.name, draft.size)
-        joined[key] = joined[key].followed_by(draft) if key in joined else draft
-    return list(joined.values())
+        pieces.setdefault((draft.name, draft.size), []).append(draft)
+    within("curves", len(pieces), drafts[0].file if drafts else "")
+    return [one[0].followed_by(one[1:]) if len(one) > 1 else one[0] for one in pieces.values()]
 
 
 def _clean(draft: Draft, keep_spikes: bool) -> Draft:

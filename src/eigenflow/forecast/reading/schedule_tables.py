@@ -1,6 +1,5 @@
 """Tables of schedules: one named schedule a row, a rate a step, or the JSON form of `Schedule.to_dict`."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,14 @@ import numpy as np
 import pandas as pd
 
 from eigenflow.core.errors import ArgumentError, EigenflowError
-from eigenflow.forecast.reading.cells import numbers, require_finite, whole_numbers
+from eigenflow.core.limits import within
+from eigenflow.core.reading import read_json
+from eigenflow.forecast import schedule_kinds as kinds
+from eigenflow.forecast.checks import check_kind, check_number, check_whole
+from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
-from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.tables import LogTable, from_frame, refuse_doubled
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["read_schedules"]
@@ -60,10 +63,13 @@ def read_schedules(
     if isinstance(source, Schedule):
         return {"schedule": source}
     if isinstance(source, Mapping):
-        return dict(source)
+        for name, schedule in source.items():
+            check_kind(f"schedules[{name!r}]", schedule, Schedule, "a `Schedule`, such as `Schedule.cosine(...)`")
+        return {str(name): schedule for name, schedule in source.items()}
     if isinstance(source, pd.DataFrame):
-        table = LogTable("the frame of schedules", source.reset_index(drop=True), np.arange(1, len(source) + 1))
+        table = from_frame(source, "the frame of schedules")
     else:
+        check_kind("schedules", source, (str, Path), "a file, a frame, a `Schedule`, or a dict of them by name")
         path = Path(source)
         if path.suffix == ".json" and path.exists():
             found = _from_json(path)
@@ -72,6 +78,7 @@ def read_schedules(
         table = load_logs(path)[0]
     if not len(table.frame):
         raise ArgumentError(f"{table.file} has no rows. {NO_TABLE}")
+    refuse_doubled(table)
     columns = {str(column).strip().lower(): str(column) for column in table.frame.columns}
     step, rate = (next((columns[n] for n in names if n in columns), None) for names in (STEP_NAMES, RATE_NAMES))
     if step and rate:
@@ -80,21 +87,20 @@ def read_schedules(
 
 
 def _from_json(path: Path) -> dict[str, Schedule] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArgumentError(f"{path} is not JSON: {error}.") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         return None
     forms = {"schedule": content} if "kind" in content else content
     if not all(isinstance(form, dict) and "kind" in form for form in forms.values()):
         return None
-    made = {}
+    made, steps = {}, 0
     for name, form in forms.items():
         try:
             made[str(name)] = Schedule.from_dict(form)
-        except (EigenflowError, TypeError, KeyError) as error:
+        except EigenflowError as error:
             raise ArgumentError(f"{path}, schedule {name!r}: {error}") from None
+        steps += made[str(name)].total
+        within("total_steps", steps, f"{path}")
     return made
 
 
@@ -104,13 +110,16 @@ def _from_long(
     name = next((columns[n] for n in FIELDS["curve"] if n in columns), None)
     names = table.frame[name].astype(str) if name else pd.Series("schedule", index=table.frame.index)
     made = {}
-    for curve in names.unique():
+    groups = names.groupby(names, sort=False).indices
+    within("curves", len(groups), table.file)
+    total = 0
+    for curve, at in groups.items():
         place = f"{table.file}, schedule {curve!r}" if name else table.file
-        at = np.flatnonzero(names == curve)
         rows, part = table.rows[at], table.frame.iloc[at]
         (steps, _), (rates, _) = numbers(part[step], rows, table.file), numbers(part[rate], rows, table.file)
         require_finite(steps, rows, table.file, "step", "Every row needs one.")
         require_finite(rates, rows, table.file, "learning rate", "Every row needs one.")
+        require_usual(rates, rows, table.file, "learning rate")
         updates = whole_numbers(steps, rows, table.file, "step")
         back = np.flatnonzero(np.diff(updates) <= 0)
         if len(back):
@@ -119,6 +128,8 @@ def _from_long(
                 "Steps of a "
                 f"schedule must increase; sort them and remove the doubles."
             )
+        total += int(updates[-1])
+        within("total_steps", total, table.file)
         made[str(curve)] = _from_rates(updates, rates, place, notes)
     return made
 
@@ -130,6 +141,7 @@ def _from_rates(updates: Any, rates: Any, place: str, notes: list[str]) -> Sched
             if updates[0] == 1:
                 notes.append(f"{place}: its steps count from 1; row s is taken as update s - 1")
             return Schedule.table(rates)
+        kinds.check_updates(int(updates[-1]), "steps")
         schedule, assumed = schedule_from_log(updates, rates, total=max(int(updates[-1]), 1))
     except EigenflowError as error:
         raise ArgumentError(f"{place}: {error}") from None
@@ -146,6 +158,7 @@ def _from_named(table: LogTable, columns: Mapping[str, str]) -> dict[str, Schedu
             f"{', '.join(map(repr, table.frame.columns))}. {NO_TABLE}"
         )
     made: dict[str, Schedule] = {}
+    total = 0
     for position, row in enumerate(table.frame.itertuples(index=False)):
         cells = dict(zip(table.frame.columns, row, strict=True))
         values = {field: cells[column] for field, column in found.items() if column and not _is_empty(cells[column])}
@@ -159,6 +172,8 @@ def _from_named(table: LogTable, columns: Mapping[str, str]) -> dict[str, Schedu
             made[name] = _named(values)
         except EigenflowError as error:
             raise ArgumentError(f"{place} ({name!r}): {error}") from None
+        total += made[name].total
+        within("total_steps", total, place)
     return made
 
 
@@ -180,7 +195,8 @@ def _wsd(values: Mapping[str, Any], common: dict[str, Any]) -> Schedule:
     if "change" in values:
         start = _whole(values, "change")
     else:
-        start = round(common["total"] * (1 - _number(values, "decay_fraction")))
+        share = check_number("decay_fraction", _number(values, "decay_fraction"), 0.0, 1.0)
+        start = round(common["total"] * (1 - share))
     return Schedule.wsd(**common, decay_start=start, end=_number(values, "end", 0.0), decay=values["shape"])
 
 
@@ -203,7 +219,7 @@ def _multi_step(values: Mapping[str, Any], common: dict[str, Any]) -> Schedule:
             else str(cell).replace(";", " ").strip("[]").replace(",", " ").split()
         )
         lists[field] = [_as_number(part, field) for part in parts]
-    return Schedule.multi_step(**common, changes=[int(c) for c in lists["changes"]], factors=lists["factors"])
+    return Schedule.multi_step(**common, **lists)
 
 
 Family = Callable[[Mapping[str, Any], dict[str, Any]], Schedule]
@@ -233,9 +249,10 @@ def _is_empty(cell: Any) -> bool:
 
 def _as_number(cell: Any, field: str) -> float:
     try:
-        return float(cell)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"`{field}` must be a number, but is {cell!r}.") from None
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"`{field}` must be a number, but is {str(cell)[:60]!r}.") from None
+    return check_number(field, number)
 
 
 def _number(values: Mapping[str, Any], field: str, default: float | int | None = None) -> float | int:
@@ -247,7 +264,4 @@ def _number(values: Mapping[str, Any], field: str, default: float | int | None =
 
 
 def _whole(values: Mapping[str, Any], field: str, default: int | None = None) -> int:
-    number = _number(values, field, default)
-    if number != round(number):
-        raise ArgumentError(f"`{FIELDS[field][0]}` must be a whole number of updates, but is {number!r}.")
-    return int(number)
+    return check_whole(FIELDS[field][0], _number(values, field, default))

@@ -1,7 +1,11 @@
 """Checks over the curves of a set: one unit of loss, one unit of steps, and which points are shared."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import blake2b
+from itertools import combinations
 
 import numpy as np
 
@@ -13,6 +17,8 @@ __all__ = ["refuse_mixed_units", "shared_history"]
 
 BITS = float(np.log(1 / np.log(2)))
 MIN_COMMON = 5
+# Curves of one size of which every pair is compared; of more, each with so many.
+FEW, PARTNERS = 64, 8
 
 
 def refuse_mixed_units(drafts: Sequence[Draft]) -> None:
@@ -27,35 +33,66 @@ def refuse_mixed_units(drafts: Sequence[Draft]) -> None:
     """
     for draft in drafts:
         _refuse_jump(draft)
-    for index, first in enumerate(drafts):
-        for second in drafts[index + 1 :]:
-            if first.size == second.size:
-                _refuse_losses(first, second)
-                _refuse_steps(first, second)
+    by_size: dict[float | None, list[Draft]] = {}
+    for draft in drafts:
+        by_size.setdefault(draft.size, []).append(draft)
+    for group in by_size.values():
+        for first, second in _pairs(group):
+            _refuse_losses(first, second)
+        _refuse_steps(group)
 
 
 def shared_history(curves: Sequence[Curve]) -> list[Curve]:
     """Mark the points that a curve shares with one before it: the same losses at the same first steps."""
     made: list[Curve] = []
+    starts = Counter(_start(curve) for curve in curves)
+    # Of every beginning of a curve that may be shared: the first curve that has it.
+    owners: dict[object, str] = {}
     for curve in curves:
-        shared, name = curve.branch, ""
-        for other in made:
-            if other.size != curve.size:
-                continue
-            length = _same_start(other, curve)
-            if length >= MIN_COMMON and int(curve.steps[length - 1]) > shared:
-                shared, name = int(curve.steps[length - 1]), other.name
-        if name:
+        if len(curve) < MIN_COMMON or starts[_start(curve)] == 1:
+            made.append(curve)
+            continue
+        beginnings = _beginnings(curve)
+        length = bisect_left(range(len(beginnings)), True, key=lambda k: beginnings[k] not in owners)
+        if length >= MIN_COMMON and int(curve.steps[length - 1]) > curve.branch:
+            shared, name = int(curve.steps[length - 1]), owners[beginnings[length - 1]]
             line = f"its points up to step {shared} are those of {name!r}: the runs share their history"
             curve = replace(curve, branch=shared, changes=(*curve.changes, line))
+        for beginning in beginnings:
+            owners.setdefault(beginning, curve.name)
         made.append(curve)
     return made
 
 
-def _same_start(first: Curve, second: Curve) -> int:
-    count = min(len(first), len(second))
-    same = (first.steps[:count] == second.steps[:count]) & (first.losses[:count] == second.losses[:count])
-    return count if same.all() else int(np.argmin(same))
+def _start(curve: Curve) -> object:
+    return curve.size, curve.steps[:MIN_COMMON].tobytes(), curve.losses[:MIN_COMMON].tobytes()
+
+
+def _beginnings(curve: Curve) -> list[bytes]:
+    """A digest of the first point, of the first two, and so on; one length from the next."""
+    digest = blake2b(repr(curve.size).encode(), digest_size=16)
+    found = []
+    for step, loss in zip(curve.steps, curve.losses, strict=True):
+        digest.update(step.tobytes() + loss.tobytes())
+        found.append(digest.digest())
+    return found
+
+
+def _pairs(group: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
+    """All pairs of a few curves; of many, each with the few whose losses are the nearest to 1.443 times its own.
+
+    If units are mixed, a curve has such a partner among those.
+    """
+    if len(group) <= FEW:
+        yield from combinations(group, 2)
+        return
+    levels = np.array([np.median(np.log(draft.points.losses)) for draft in group])
+    order = np.argsort(levels, kind="stable")
+    wanted = np.searchsorted(levels[order], levels + BITS)
+    for draft, at in zip(group, wanted, strict=True):
+        for other in order[max(at - PARTNERS // 2, 0) : at + PARTNERS // 2]:
+            if group[other] is not draft:
+                yield draft, group[other]
 
 
 def _refuse_losses(first: Draft, second: Draft) -> None:
@@ -76,26 +113,30 @@ def _refuse_losses(first: Draft, second: Draft) -> None:
         )
 
 
-def _refuse_steps(first: Draft, second: Draft) -> None:
-    spacing = [float(np.median(np.diff(draft.points.steps))) for draft in (first, second)]
-    long, short = (first, second) if spacing[0] > spacing[1] else (second, first)
-    factor = max(spacing) / max(min(spacing), 1.0)
-    if factor >= 1000 and long.points.steps[-1] >= 1000 * short.points.steps[-1]:
+def _refuse_steps(group: Sequence[Draft]) -> None:
+    spacing = np.array([float(np.median(np.diff(draft.points.steps))) for draft in group])
+    last = np.array([float(draft.points.steps[-1]) for draft in group])
+    order = np.argsort(spacing, kind="stable")
+    # Of all curves up to one in this order, the one that ends first.
+    earliest = np.minimum.accumulate(last[order])
+    for k in range(len(group)):
+        shorter = int(np.searchsorted(np.maximum(spacing[order], 1.0), spacing[k] / 1000, side="right"))
+        if shorter == 0 or last[k] < 1000 * earliest[shorter - 1]:
+            continue
+        long, short = group[k], group[order[int(np.argmin(last[order][:shorter]))]]
         raise ArgumentError(
             f"{long.place} counts steps up to {long.points.steps[-1]} (row {long.points.rows[-1]}), {short.place} up "
-            "to "
-            f"{short.points.steps[-1]}: the units of the steps are mixed; the first look like tokens. Divide them by "
-            "the "
-            f"tokens per update, or, if they are right, pass `check_units=False` (--no-check-units)."
+            f"to {short.points.steps[-1]}: the units of the steps are mixed; the first look like tokens. Divide them "
+            f"by the tokens per update, or, if they are right, pass `check_units=False` (--no-check-units)."
         )
 
 
 def _refuse_jump(draft: Draft) -> None:
     change = np.diff(np.log(draft.points.losses))
-    for at, size in enumerate(change):
+    for at in np.flatnonzero(np.abs(np.abs(change) - BITS) < 0.03):
+        size = change[at]
         near = np.concatenate([change[max(at - 5, 0) : at], change[at + 1 : at + 6]])
-        is_factor = abs(abs(size) - BITS) < 0.03
-        if is_factor and at >= MIN_COMMON and len(near) >= MIN_COMMON and np.abs(near).max() < 0.15 * BITS:
+        if at >= MIN_COMMON and len(near) >= MIN_COMMON and np.abs(near).max() < 0.15 * BITS:
             before, after = draft.points.losses[at], draft.points.losses[at + 1]
             raise ArgumentError(
                 f"{draft.place}, row {draft.points.rows[at + 1]}: the loss jumps from {before:.4g} to {after:.4g} "
