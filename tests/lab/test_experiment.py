@@ -21,7 +21,7 @@ from eigenflow.core.errors import NonFiniteError, RunFolderError
 from eigenflow.lab import load_config, run_experiment
 from eigenflow.lab.models import build_model
 from eigenflow.lab.tasks import load_task
-from eigenflow.store import RunFolderWarning
+from eigenflow.store import RunFolderWarning, accept_run
 from reference import dense_jacobian as oracle
 
 SMALL = [
@@ -209,6 +209,7 @@ def test_a_folder_of_an_earlier_version_is_resumed(tmp_path):
     header = json.loads(path.read_text())
     del header["config"]["model"]["residual"], header["config"]["model"]["centred"]
     path.write_text(json.dumps(header))
+    accept_run(tmp_path / "run")
     assert run_experiment(config, tmp_path / "run", resume=True).status == "complete"
     with pytest.raises(RunFolderError, match="another configuration"):
         run_experiment(small("train.steps=60", "model.centred=true"), tmp_path / "run", resume=True)

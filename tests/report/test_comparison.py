@@ -11,7 +11,7 @@ import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
-from eigenflow.store import RunWriter
+from eigenflow.store import RunWriter, accept_run
 from report.recorded import Page
 from synthetic_run import power_law_modes, write_run
 
@@ -82,12 +82,14 @@ def test_a_changed_probe_set_is_marked(folder, tmp_path):
     header["probe"]["checksum"] = "xyz"
     header["config"]["train"]["optimizer"] = "adam"
     (tmp_path / "other/run.json").write_text(json.dumps(header))
+    accept_run(tmp_path / "other")
     found = compare([ef.open_run(folder / "a/still"), ef.open_run(tmp_path / "other")])
     assert any("probe sets differ (checksum)" in caution for caution in found.cautions)
     assert any("optimizers differ (adam, sgd)" in caution for caution in found.cautions)
     assert found.differences == {"train.optimizer": ["sgd", "adam"]}
 
 
+@pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
 def test_runs_of_older_schemas_are_compared_as_far_as_they_go(tmp_path):
     """Schema 1 gives a lower bound of the distance, a tracked run of schema 2 none at all."""
     for name in ("schema-1", "schema-2-tracked"):
@@ -116,7 +118,7 @@ def test_comparison_is_plain_json(both):
 
 
 def test_page_holds_the_plane_and_every_verdict(both, tmp_path):
-    page = Page(write_comparison(both, tmp_path / "new" / "page.html").read_text())
+    page = Page(write_comparison(both, tmp_path / "page.html").read_text())
     assert set(page.traces("plane")) >= {"growing"}
     verdicts = [
         attributes["class"] for tag, attributes in page.elements if tag == "span" and "verdict" in str(attributes)

@@ -136,7 +136,8 @@ def test_update_of_length_zero_is_measured_at_the_next_one(tmp_path):
     assert ef.open_run(tmp_path / "run").measured_steps == (1,)
 
 
-@pytest.mark.parametrize("name", ["schema-1", "schema-2", "schema-3"])
+@pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
+@pytest.mark.parametrize("name", ["schema-1", "schema-2", "schema-3", "schema-4"])
 def test_run_of_an_older_version_goes_on_with_what_it_has(tmp_path, name):
     """The folder holds 18 updates of `make()`; the last nine are made again by this version."""
     packed = Path(__file__).parent.parent / "store" / "folders" / f"{name}.tar.xz"

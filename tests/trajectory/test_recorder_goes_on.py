@@ -313,19 +313,19 @@ def test_refused_call_may_be_repeated_or_passed_over(tmp_path):
 
 
 def test_failed_write_of_a_row_is_told_and_made_up_for(tmp_path, monkeypatch):
-    from eigenflow.store import losses as module
+    from eigenflow.store.loss_file import LossFile
 
     model, inputs, targets, probe = make()
     recorder = ef.Recorder(tmp_path / "run", probe, [5])
-    original, is_full = module._write_lines, [True]
+    original, is_full = LossFile._write, [True]
 
-    def write(file, lines):
+    def write(file, content):
         if is_full[0]:
             raise OSError(28, "No space left on device")
-        original(file, lines)
+        original(file, content)
 
-    monkeypatch.setattr(module, "_write_lines", write)
-    with pytest.warns(RecordGapWarning, match="could not be written yet.*No space left"):
+    monkeypatch.setattr(LossFile, "_write", write)
+    with pytest.warns(RecordGapWarning, match="could not be written yet.*the disk is full"):
         recorder.step(0, loss=update(model, inputs, targets), learning_rate=RATE)
     is_full[0] = False
     recorder.step(1, loss=update(model, inputs, targets), learning_rate=RATE)

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
 
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.grid import log_steps
@@ -18,6 +18,7 @@ from eigenflow.lab.trainer import Trainer
 from eigenflow.store import Run, open_run
 from eigenflow.tangent import Probe
 from eigenflow.trajectory import Recorder
+from eigenflow.trajectory.header import pack_state, read_state
 
 __all__ = ["ExperimentCost", "estimate_cost", "run_experiment"]
 
@@ -126,7 +127,7 @@ def run_experiment(
             if was_measured:
                 measured += 1
                 recorder.flush()
-                _save_checkpoint(trainer, out, update.step + 1)
+                recorder.write_file(CHECKPOINT, pack_state(update.step + 1, trainer.state()))
             if progress is not None:
                 progress(update.step + 1, config.train.steps, measured)
     return open_run(out)
@@ -144,31 +145,39 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
     return trainer, probe, [int(s) for s in log_steps(config.train.steps, count=config.measure.count)]
 
 
-def _save_checkpoint(trainer: Trainer, out: Path, step: int) -> None:
-    temporary = out / (CHECKPOINT + ".tmp")
-    save_file({**trainer.state(), "step": torch.tensor(step)}, str(temporary))
-    temporary.replace(out / CHECKPOINT)
-
-
 def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> int:
     run = open_run(out)
-    if not _is_same(run.header.get("config"), config):
+    changed = _differences(run.header.get("config"), config)
+    if changed:
         raise RunFolderError(
-            f"`{out}` holds a run of another configuration, so it cannot be resumed with this one. "
-            f"Use the configuration in its run.json, or another folder."
+            f"`{out}` holds a run of another configuration, so it cannot be resumed with this one: {changed}. "
+            f"Give the configuration of the run (it stands in run.json under `config`), or another folder."
         )
-    path = out / CHECKPOINT
-    if not path.is_file():
+    found = read_state(run, CHECKPOINT)
+    if found is None:
         return 0
-    state = load_file(str(path))
-    step = int(state.pop("step"))
-    trainer.load_state(state)
+    step, state = found
+    try:
+        trainer.load_state(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RunFolderError(
+            f"`{out / CHECKPOINT}` does not hold this network ({error}). Restore it from a backup, or use another "
+            f"folder."
+        ) from None
     return step
 
 
-def _is_same(stored: object, config: ExperimentConfig) -> bool:
-    """Whether a folder's configuration is this one; keys that its version did not have yet take their defaults."""
+def _differences(stored: object, config: ExperimentConfig) -> str:
+    """Keys that differ, with both values; keys that the folder's version did not have yet take their defaults."""
     try:
-        return ExperimentConfig.model_validate(stored) == config
+        there, here = (_flat(one.model_dump()) for one in (ExperimentConfig.model_validate(stored), config))
     except ValidationError:
-        return False
+        return "its run.json holds none that this version knows"
+    return ", ".join(f"{key} is {there[key]!r} there and {here[key]!r} here" for key in here if there[key] != here[key])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,5 +1,6 @@
 """The run folder: recorded so that a kill loses nothing committed, read while it grows. No torch."""
 
+from eigenflow.store.accepting import accept_run as accept_run
 from eigenflow.store.run import Run as Run
 from eigenflow.store.run import open_run as open_run
 from eigenflow.store.schema import SCHEMA_VERSION as SCHEMA_VERSION

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eigenflow.store.chunks import present_indices
-from eigenflow.store.losses import ends_in_mid_line
+from eigenflow.store.loss_scan import ends_in_mid_line
 from eigenflow.store.manifest import Manifest
 from eigenflow.store.schema import LOSSES, MEASUREMENTS
 

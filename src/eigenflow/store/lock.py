@@ -6,12 +6,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from eigenflow.core.errors import RunFolderError
+from eigenflow.core.errors import FileError, RunFolderError
+from eigenflow.store.folder import explain_link, in_words
 from eigenflow.store.schema import LOCK
 
 __all__ = ["acquire_lock", "is_locked"]
 
 _PATIENCE_S = 0.1
+# Neither follow a link nor wait for a pipe.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def acquire_lock(folder: Path) -> FileLock:
@@ -24,17 +27,26 @@ def acquire_lock(folder: Path) -> FileLock:
         The lock, to be released by its holder, from whatever thread.
 
     Raises:
-        RunFolderError: If another writer, in this process or another, holds it.
+        RunFolderError: If another writer, in this process or another, holds it, or the lock file is a link.
+        FileError: If the system refuses.
     """
+    if (folder / LOCK).is_symlink():
+        raise RunFolderError(explain_link(folder / LOCK))
     lock = FileLock(folder / LOCK, thread_local=False)
-    try:
-        # A reader that asks `is_locked` holds the lock for microseconds, so one refusal is not enough.
-        lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 5)
-    except Timeout:
-        raise RunFolderError(
-            f"Run folder `{folder}` is in use by another writer, and there can be only one. "
-            f"Wait until that run ends or stop it, or record into another path."
-        ) from None
+    with in_words(folder / LOCK):
+        try:
+            # A reader that asks `is_locked` holds the lock for microseconds, so one refusal is not enough.
+            lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 5)
+        except NotImplementedError:
+            raise FileError(
+                f"`{folder / LOCK}` cannot be locked, as the file system knows no locks. Record into a path on another "
+                f"disk."
+            ) from None
+        except Timeout:
+            raise RunFolderError(
+                f"Run folder `{folder}` is in use by another writer, and there can be only one. "
+                f"Wait until that run ends or stop it, or record into another path."
+            ) from None
     return lock
 
 
@@ -44,7 +56,7 @@ def is_locked(folder: Path) -> bool:
     Where the file system knows no locks, the answer is no.
     """
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | _NO_LINK)
     except OSError:
         return False
     try:

@@ -12,18 +12,18 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.store.folder import parse_strict, to_json
-from eigenflow.store.schema import LOSS, STEP
+from eigenflow.store.checksums import LossBlock
+from eigenflow.store.folder import to_json
+from eigenflow.store.loss_file import LossFile
+from eigenflow.store.schema import STEP, is_step
 
-__all__ = ["LossLog", "LossScan", "ends_in_mid_line", "has_no_loss", "scan_losses"]
+__all__ = ["LossLog"]
 
 _BUFFERED_S = 0.5
 
@@ -49,12 +49,11 @@ class LossLog:
             last_step: Step of the last row in them, None if there is none.
         """
         self.last_step = last_step
-        self._file = FileIO(path, "ab")
-        self._file.truncate(size)
-        self._lines: list[str] = []
+        self._file = LossFile(path, size)
+        self._lines = self._file.lines
         self._written_at = -_BUFFERED_S
         # For a writer that was never closed: runs when it is collected and when Python exits.
-        self._last_flush = weakref.finalize(self, _flush_and_close, self._file, self._lines, os.getpid())
+        self._last_flush = weakref.finalize(self, _flush_and_close, self._file, os.getpid())
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row.
@@ -82,9 +81,23 @@ class LossLog:
     def flush(self) -> None:
         """Hand all waiting lines to the operating system, where a kill does not reach them."""
         self._written_at = time.monotonic()
-        if self._lines:
-            _write_lines(self._file, self._lines)
-            self._lines.clear()
+        self._file.flush()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are rows that no commit covers."""
+        return bool(self._lines) or self._file.stretch().size > 0
+
+    def stretch(self) -> LossBlock:
+        """What was written since the last commit, safe from a power cut."""
+        stretch = self._file.stretch()
+        if stretch.size:
+            self._file.sync()
+        return stretch
+
+    def committed(self, stretch: LossBlock) -> None:
+        """Go on behind a stretch whose sum now stands in `run.json`."""
+        self._file.committed(stretch)
 
     def close(self) -> None:
         """Write what waits and close the file, whatever happens."""
@@ -94,123 +107,30 @@ class LossLog:
         finally:
             self._file.close()
 
+    def remove_tail(self) -> None:
+        """When `run.json` covers the whole log, no other file needs to."""
+        self._file.remove_tail()
+
 
 def _step_of(row: Mapping[str, Any]) -> int:
     try:
-        return operator.index(row[STEP])
+        step = operator.index(row[STEP])
+        if is_step(step):
+            return step
+        came = f"has {step}"
     except KeyError:
         came = f"has only {sorted(row)}"
     except TypeError:
         came = f"has {row[STEP]!r}"
     raise ArgumentError(
-        f"A logged row must have a whole number under `{STEP}`, but {came}. "
+        f"A logged row must have a whole number >= 0 under `{STEP}`, but {came}. "
         f"Count the updates from 0 and pass that count."
     )
 
 
-def _write_lines(file: FileIO, lines: list[str]) -> None:
-    """Append lines, or nothing: a full disk must not leave half a line before the next."""
-    content = memoryview(("\n".join(lines) + "\n").encode())
-    size = os.fstat(file.fileno()).st_size
+def _flush_and_close(file: LossFile, owner: int) -> None:
     try:
-        while content:
-            content = content[file.write(content) :]
-    except BaseException:
-        os.ftruncate(file.fileno(), size)
-        raise
-
-
-def _flush_and_close(file: FileIO, lines: list[str], owner: int) -> None:
-    if lines and os.getpid() == owner:
-        _write_lines(file, lines)
-    file.close()
-
-
-@dataclass(frozen=True)
-class LossScan:
-    """What a loss log holds.
-
-    Attributes:
-        rows: The readable rows, in the order logged.
-        offsets: Of each row, the byte at which its line begins; and the end of the last whole line.
-        broken_lines: Numbers, from 1, of whole lines that are no JSON object with a step.
-        has_partial_line: Whether the file ends in the middle of a line, as a kill may leave it.
-    """
-
-    rows: list[dict[str, Any]]
-    offsets: list[int]
-    broken_lines: list[int]
-    has_partial_line: bool
-
-    def cut(self, start: int) -> tuple[list[dict[str, Any]], int]:
-        """Keep what comes before a step.
-
-        Args:
-            start: The first step to drop.
-
-        Returns:
-            The kept rows and the size in bytes to which the file must be cut.
-        """
-        for index, row in enumerate(self.rows):
-            if row[STEP] >= start:
-                return self.rows[:index], self.offsets[index]
-        return self.rows, self.offsets[-1]
-
-
-def scan_losses(path: Path) -> LossScan:
-    """Read a loss log, live or not. A missing file is an empty log."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
-    *lines, partial = content.split(b"\n")
-    rows, offsets, broken_lines = [], [], []
-    begin = 0
-    for number, (line, row) in enumerate(zip(lines, _parse_lines(lines), strict=True), start=1):
-        if row is None:
-            broken_lines.append(number)
-        else:
-            rows.append(row)
-            offsets.append(begin)
-        begin += len(line) + 1
-    return LossScan(rows, [*offsets, begin], broken_lines, bool(partial))
-
-
-def _parse_lines(lines: list[bytes]) -> list[dict[str, Any] | None]:
-    try:
-        # One call of the parser is several times faster than one a line.
-        rows = parse_strict(b"[" + b",".join(lines) + b"]")
-    except ValueError:
-        return [_parse_line(line) for line in lines]
-    if len(rows) == len(lines) and all(_is_row(row) for row in rows):
-        return rows
-    return [_parse_line(line) for line in lines]
-
-
-def _parse_line(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = parse_strict(line)
-    except ValueError:
-        return None
-    return row if _is_row(row) else None
-
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and type(row.get(STEP)) is int
-
-
-def has_no_loss(row: Mapping[str, Any]) -> bool:
-    """Whether a row says that its loss was not finite."""
-    return LOSS in row and row[LOSS] is None
-
-
-def ends_in_mid_line(path: Path) -> bool:
-    """Whether the last line of a log was not written to its end. Costs one byte of reading."""
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) == 0:
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False
+        if os.getpid() == owner:
+            file.flush()
+    finally:
+        file.close()

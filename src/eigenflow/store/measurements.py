@@ -19,16 +19,15 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError, ShapeError
 from eigenflow.store.chunks import delete_chunks_from
-from eigenflow.store.folder import read_json, remove_leftovers, write_json
-from eigenflow.store.schema import STEP, Variable
+from eigenflow.store.folder import in_words, read_json, remove_leftovers, write_json
+from eigenflow.store.layout import COORDINATES, GROUP_METADATA, Layout, StoredArray, checksum_of_step, read_layout
+from eigenflow.store.schema import STEP, Variable, is_variable_name
 
 __all__ = ["MeasurementWriter"]
 
 _FIRST_CAPACITY = 16
-_GROUP_METADATA = "zarr.json"
-_COORDINATES = "coordinates"
 _STEP = Variable((), np.array(0), "update", "completed updates of the network")
 
 
@@ -40,6 +39,8 @@ class MeasurementWriter:
         self._path = path
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._constants: dict[str, Variable] = {}
+        self._layout: Layout | None = None
+        self._layout_sum: str | None = None
         self._is_sealed = False
 
     @property
@@ -50,20 +51,28 @@ class MeasurementWriter:
     def reopen(self, names: tuple[str, ...], count: int) -> None:
         """Go on with a group of which the first `count` measurements are committed.
 
-        All that lies behind them is deleted; with a count of 0, the group.
+        All that lies behind them is deleted; with a count of 0, the group. Nothing in it may be a link.
+
+        Raises:
+            RunFolderError: If the group is not as eigenflow writes it; nothing is changed then.
+            FileError: If the system refuses.
         """
-        if count == 0:
-            if self._path.exists():
-                shutil.rmtree(self._path)
-            return
-        self._unseal()
-        group = zarr.open_group(self._path, mode="r+", use_consolidated=False)
-        for name in constant_names(group):
-            self._constants[name] = _as_variable(stored_array(group, name))
-        for name in names:
-            array = self._arrays[name] = stored_array(group, name)
-            delete_chunks_from(self._path / name, count)
-            self._resize(array, count)
+        with in_words(self._path):
+            if count == 0:
+                self._delete()
+                return
+            layout = self._layout = read_layout(self._path, names, count)
+            self._constants = {name: _as_variable(array) for name, array in layout.constants.items()}
+            self._unseal()
+            group = zarr.open_group(self._path, mode="r+", zarr_format=3, use_consolidated=False)
+            for name in names:
+                array = self._arrays[name] = _stored_array(group, name)
+                delete_chunks_from(self._path / name, count)
+                self._resize(array, count)
+
+    def _delete(self) -> None:
+        if self._path.exists():
+            shutil.rmtree(self._path)
 
     def check(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
         """Refuse what cannot be written behind the measurements that are there.
@@ -89,22 +98,41 @@ class MeasurementWriter:
         step: int,
         variables: Mapping[str, Variable],
         constants: Mapping[str, Variable],
-    ) -> None:
-        """Write one checked measurement at a place along `step`, over whatever lies there uncommitted."""
-        if not self._arrays:
-            self._create(variables, constants)
-        if self._is_sealed:
-            self._unseal()
-        values = {STEP: np.array(step)} | {name: variable.values for name, variable in variables.items()}
-        for name, array in self._arrays.items():
-            if array.shape[0] <= index:
-                self._resize(array, max(2 * array.shape[0], index + 1, _FIRST_CAPACITY))
-            array[index] = values[name]
+    ) -> tuple[str, str]:
+        """Write one checked measurement at a place along `step`, over whatever lies there uncommitted.
+
+        Returns:
+            The sums of the layout and of this measurement.
+        """
+        with in_words(self._path):
+            if not self._arrays:
+                self._create(variables, constants)
+            if self._is_sealed:
+                self._unseal()
+            values = {STEP: np.array(step)} | {name: variable.values for name, variable in variables.items()}
+            for name, array in self._arrays.items():
+                if array.shape[0] <= index:
+                    self._resize(array, max(2 * array.shape[0], index + 1, _FIRST_CAPACITY))
+                array[index] = values[name]
+            return self._sums(index)
+
+    def _sums(self, index: int) -> tuple[str, str]:
+        if self._layout is None:
+            self._layout = read_layout(self._path, self.names, 0)
+        if self._layout_sum is None:
+            self._layout_sum = self._layout.checksum()
+        chunks = {name: array.read_chunk(index) for name, array in self._layout.growing.items()}
+        return self._layout_sum, checksum_of_step(chunks)
 
     def seal(self, count: int) -> None:
         """Cut the arrays to `count` measurements and gather their metadata, for other readers."""
         if not self._arrays or self._is_sealed:
             return
+        with in_words(self._path):
+            self._seal(count)
+        self._is_sealed = True
+
+    def _seal(self, count: int) -> None:
         for name, array in self._arrays.items():
             delete_chunks_from(self._path / name, count)
             self._resize(array, count)
@@ -112,11 +140,10 @@ class MeasurementWriter:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
             zarr.consolidate_metadata(str(self._path))
-        self._is_sealed = True
 
     def _unseal(self) -> None:
         # The gathered metadata would go stale, and zarr would believe it.
-        path = self._path / _GROUP_METADATA
+        path = self._path / GROUP_METADATA
         metadata = read_json(path)
         if metadata.pop("consolidated_metadata", None) is not None:
             write_json(path, metadata)
@@ -124,9 +151,9 @@ class MeasurementWriter:
 
     def _create(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
         # With nothing committed, whatever is there was left by a kill while it was made.
-        if self._path.exists():
-            shutil.rmtree(self._path)
-        attributes = {_COORDINATES: " ".join(constants)} if constants else {}
+        self._delete()
+        self._layout = self._layout_sum = None
+        attributes = {COORDINATES: " ".join(constants)} if constants else {}
         group = zarr.create_group(self._path, zarr_format=3, attributes=attributes)
         for name, constant in constants.items():
             _make_array(group, name, constant, length=None)[...] = constant.values
@@ -152,7 +179,7 @@ class MeasurementWriter:
             )
         for name, variable in variables.items():
             array = self._arrays[name]
-            _check_alike(name, variable, array_dims(array)[1:], array.shape[1:], array.dtype)
+            _check_alike(name, variable, _array_dims(array)[1:], array.shape[1:], array.dtype)
 
     def _check_same_constants(self, constants: Mapping[str, Variable]) -> None:
         for name, constant in constants.items():
@@ -170,27 +197,22 @@ class MeasurementWriter:
                 )
 
 
-def array_dims(array: zarr.Array[Any]) -> tuple[str, ...]:
+def _array_dims(array: zarr.Array[Any]) -> tuple[str, ...]:
     """Names of the axes of a stored array, `step` among them."""
     return tuple(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
 
 
-def stored_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def _stored_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """Get an array by name, without listing the group: a kill may leave odd files in it."""
     array = group[name]
     if isinstance(array, zarr.Array):
         return array
-    raise ValueError(f"'{name}' is no array")
+    raise RunFolderError(f"`{group.store_path}`: '{name}' is no array. Restore it from a backup.")
 
 
-def constant_names(group: zarr.Group) -> list[str]:
-    """Names of the constants of a run, which xarray takes as coordinates by the same attribute."""
-    return str(group.attrs.get(_COORDINATES, "")).split()
-
-
-def _as_variable(array: zarr.Array[Any]) -> Variable:
-    units, long_name = (str(array.attrs[key]) for key in ("units", "long_name"))
-    return Variable(array_dims(array), np.asarray(array[...]), units, long_name)
+def _as_variable(array: StoredArray) -> Variable:
+    units, long_name = (str(array.attributes.get(key, "")) for key in ("units", "long_name"))
+    return Variable(array.dims, array.unpack(array.read_chunk()), units, long_name)
 
 
 def _make_array(group: zarr.Group, name: str, variable: Variable, *, length: int | None) -> zarr.Array[Any]:
@@ -260,7 +282,7 @@ def _check_first(variables: Mapping[str, Variable], constants: Mapping[str, Vari
     axes = {dim for variable in everything.values() for dim in variable.dims}
     for name, variable in everything.items():
         is_own_axis = name in constants and variable.dims == (name,)
-        if not (name.isidentifier() and name.isascii()) or name == STEP or (name in axes and not is_own_axis):
+        if not is_variable_name(name) or name == STEP or (name in axes and not is_own_axis):
             raise ArgumentError(
                 f"A variable cannot be named '{name}': names are ASCII identifiers, not `{STEP}`, and the "
                 f"name of an axis only for a constant along it. Rename the variable."

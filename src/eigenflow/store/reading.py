@@ -1,18 +1,16 @@
 """Reading the committed part of `measurements.zarr` into memory, also while it is being written."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from eigenflow.core.errors import RunFolderError
+from eigenflow.store.layout import Layout, StoredArray, checksum_of_step, read_layout
 from eigenflow.store.manifest import Manifest
-from eigenflow.store.measurements import array_dims, constant_names, stored_array
 from eigenflow.store.schema import MEASUREMENTS, STEP
 
-__all__ = ["load_measurements", "select_dims"]
+__all__ = ["check_not_resumed", "load_measurements", "select_dims"]
 
 
 def load_measurements(folder: Path, manifest: Manifest, positions: list[int]) -> xr.Dataset:
@@ -27,50 +25,77 @@ def load_measurements(folder: Path, manifest: Manifest, positions: list[int]) ->
         All variables over `step`, and the constants of the run as coordinates.
 
     Raises:
-        RunFolderError: If a file cannot be decoded, or the run was resumed from an earlier step
-            since `manifest` was read.
+        RunFolderError: If a file is not as eigenflow writes it, was changed since, or the run was resumed from an
+            earlier step since `manifest` was read.
+        LimitError: If the arrays would take more memory than `record_bytes` allows.
+        FileError: If the system refuses.
     """
     if not positions:
         return xr.Dataset(coords={STEP: np.zeros(0, dtype=np.int64)})
     try:
         dataset = _load(folder, manifest, positions)
-    except Exception as error:
-        _check_not_resumed(folder, manifest)
-        raise RunFolderError(
-            f"`{folder / MEASUREMENTS}` cannot be read ({type(error).__name__}: {error}). A file in it was "
-            f"changed or damaged after it was written: restore it from a backup, or resume the run from "
-            f"an earlier step to measure again."
-        ) from error
-    _check_not_resumed(folder, manifest)
+    except RunFolderError:
+        check_not_resumed(folder, manifest)
+        raise
+    check_not_resumed(folder, manifest)
     return dataset
 
 
 def _load(folder: Path, manifest: Manifest, positions: list[int]) -> xr.Dataset:
-    group = zarr.open_group(folder / MEASUREMENTS, mode="r", use_consolidated=False)
-    is_whole = len(positions) == positions[-1] + 1
-    selection = slice(0, len(positions)) if is_whole else np.asarray(positions)
-    variables: dict[str, xr.Variable] = {}
-    constants: dict[str, xr.Variable] = {}
-    for name in manifest.measured_variables:
-        array = stored_array(group, name)
-        values = array.oindex[(selection,) + (slice(None),) * (array.ndim - 1)]
-        variables[name] = _as_xarray(array, values)
-    for name in constant_names(group):
-        array = stored_array(group, name)
-        constants[name] = _as_xarray(array, array[...])
-    stored = variables[STEP].values.tolist()
+    layout = read_layout(folder / MEASUREMENTS, manifest.measured_variables, len(manifest.measured_steps))
+    constants = {name: array.unpack(array.read_chunk()) for name, array in layout.constants.items()}
+    if manifest.checksums is not None and layout.checksum() != manifest.checksums.layout:
+        raise RunFolderError(_explain_changed(folder, "a `zarr.json`, or a constant of the run,"))
+    values = dict[str, np.ndarray]()
+    for place, index in enumerate(positions):
+        chunks = read_step(folder, manifest, layout, index)
+        for name, array in layout.growing.items():
+            value = array.unpack(chunks[name], index)
+            if name not in values:  # no memory is taken for a shape that the first chunk does not have
+                values[name] = np.empty((len(positions), *value.shape), value.dtype.newbyteorder("="))
+            values[name][place] = value
+    stored = values[STEP].tolist()
     expected = [manifest.measured_steps[index] for index in positions]
     if stored != expected:
-        raise ValueError(f"the arrays hold steps {stored}, run.json says {expected}")
-    coords = {STEP: variables.pop(STEP), **constants}
-    return xr.Dataset(variables, coords=coords)
+        raise RunFolderError(_explain_changed(folder, f"`{STEP}` (it holds {stored}, but `run.json` says {expected})"))
+    variables = {name: _as_xarray(array, values[name]) for name, array in layout.growing.items()}
+    coords = {name: _as_xarray(layout.constants[name], value) for name, value in constants.items()}
+    try:
+        return xr.Dataset(variables, coords={STEP: variables.pop(STEP), **coords})
+    except ValueError as error:
+        raise RunFolderError(_explain_changed(folder, f"the axes of an array ({error})")) from None
 
 
-def _as_xarray(array: zarr.Array[Any], values: Any) -> xr.Variable:
-    return xr.Variable(array_dims(array), np.asarray(values), attrs=array.attrs.asdict())
+def read_step(folder: Path, manifest: Manifest, layout: Layout, index: int) -> dict[str, bytes]:
+    """The packed values of one measurement, by name of the array.
+
+    Raises:
+        RunFolderError: If one was changed after it was written.
+    """
+    chunks = {name: array.read_chunk(index) for name, array in layout.growing.items()}
+    sums = manifest.checksums
+    if sums is not None and checksum_of_step(chunks) != sums.measurements[index]:
+        raise RunFolderError(_explain_changed(folder, f"the measurement of step {manifest.measured_steps[index]}"))
+    return chunks
 
 
-def _check_not_resumed(folder: Path, manifest: Manifest) -> None:
+def _as_xarray(array: StoredArray, values: np.ndarray) -> xr.Variable:
+    return xr.Variable(array.dims, values, attrs=dict(array.attributes))
+
+
+def _explain_changed(folder: Path, what: str) -> str:
+    return (
+        f"`{folder / MEASUREMENTS}`: {what} was changed or damaged after it was written. Restore it from a backup, or "
+        f"resume the run from an earlier step to measure again."
+    )
+
+
+def check_not_resumed(folder: Path, manifest: Manifest) -> None:
+    """Refuse what may be of two records.
+
+    Raises:
+        RunFolderError: If the run was resumed since `manifest` was read.
+    """
     if len(Manifest.read(folder).resumes) != len(manifest.resumes):
         raise RunFolderError(
             f"Run `{folder}` was resumed while it was open here, and may hold other measurements now. Open it again."

@@ -9,32 +9,33 @@ from warnings import warn
 import pandas as pd
 import xarray as xr
 
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import RunFolderError
 from eigenflow.core.writing import write_whole
-from eigenflow.store.folder import read_json, to_json, write_json
+from eigenflow.store.checksums import canonical, digest
+from eigenflow.store.folder import as_folder, in_words, read_json, to_json, write_json
 from eigenflow.store.inspection import find_half_written, intact_positions
 from eigenflow.store.lock import is_locked
-from eigenflow.store.losses import LossScan, has_no_loss, scan_losses
+from eigenflow.store.loss_scan import LossScan, has_no_loss, scan_losses
 from eigenflow.store.manifest import Manifest
-from eigenflow.store.reading import load_measurements, select_dims
+from eigenflow.store.reading import check_not_resumed, load_measurements, select_dims
 from eigenflow.store.schema import (
-    HEADER,
-    LOCK,
+    CHECKED_SINCE,
     LOSS,
-    LOSSES,
-    MEASUREMENTS,
     REASON,
     STEP,
     SUMMARY,
     Gap,
     RunFolderWarning,
     Status,
+    require_foreign,
 )
 from eigenflow.store.spans import Spans, has_unsaid_updates, spans, why_no_updates
+from eigenflow.store.verifying import read_checked
 
 __all__ = ["Run", "open_run"]
 
 _SHELL_DIMS = {"shell", "shell_from", "edge"}
+_CHECKSUM = "checksum"
 
 
 def open_run(path: str | Path) -> "Run":
@@ -49,17 +50,21 @@ def open_run(path: str | Path) -> "Run":
     Raises:
         RunFolderError: If the folder is missing, is no run, is damaged, or was written by a newer
             eigenflow.
+        FileError: If the system refuses.
 
     Warns:
-        RunFolderWarning: If a kill left a measurement or a loss row half-written. It is left out.
+        RunFolderWarning: If a kill left a measurement or a loss row half-written. It is left out. Later, when losses or
+            measurements are read: if some were changed or lost, and are left out; or if the folder has no checksums.
     """
-    folder = Path(path)
+    folder = as_folder(path)
     is_held = is_locked(folder)
     manifest = Manifest.read(folder)
     # A writer may have come between the two.
     is_held = is_held or is_locked(folder)
     if not is_held:
-        for found in find_half_written(folder, manifest):
+        with in_words(folder, "read"):
+            half_written = find_half_written(folder, manifest)
+        for found in half_written:
             warn(found, RunFolderWarning, stacklevel=2)
     return Run(folder, manifest, is_held=is_held)
 
@@ -76,6 +81,7 @@ class Run:
         self._path = path
         self._manifest = manifest
         self._is_held = is_held
+        self._has_told = False
 
     def __repr__(self) -> str:
         return f"Run({str(self._path)!r}, status={self.status!r}, measured={len(self._manifest.measured_steps)})"
@@ -133,9 +139,27 @@ class Run:
         """Steps of the measurements: completed updates of the measured networks."""
         return tuple(self._manifest.measured_steps[index] for index in self._positions)
 
+    @property
+    def has_checksums(self) -> bool:
+        """Whether changed bytes would be noticed; not in folders of an earlier eigenflow (see `accept_run`)."""
+        return self._manifest.checksums is not None
+
+    def _tell_unchecked(self) -> None:
+        if self.has_checksums or self._has_told:
+            return
+        self._has_told = True
+        warn(
+            f"Run `{self._path}` is of schema version {self._manifest.schema_version}, which has no checksums: if its "
+            f"files were changed since, that cannot be noticed. `eigenflow.store.accept_run` takes them as they are "
+            f"now and adds checksums.",
+            RunFolderWarning,
+            stacklevel=4,
+        )
+
     @cached_property
     def _positions(self) -> list[int]:
-        positions = intact_positions(self._path, self._manifest)
+        with in_words(self._path, "read"):
+            positions = intact_positions(self._path, self._manifest)
         lost = len(self._manifest.measured_steps) - len(positions)
         if lost:
             message = f"Run `{self._path}`: {lost} measurements have lost files and are left out."
@@ -144,19 +168,22 @@ class Run:
 
     @cached_property
     def _scan(self) -> LossScan:
-        return scan_losses(self._path / LOSSES)
+        is_ended = self._manifest.status != "running"
+        scan = scan_losses(self._path, self._manifest.checksums, is_ended=is_ended, is_held=self._is_held)
+        if scan.problems and self._is_held:
+            check_not_resumed(self._path, self._manifest)
+        self._tell_unchecked()
+        for problem in scan.problems:
+            warn(f"Run `{self._path}`: {problem}.", RunFolderWarning, stacklevel=4)
+        return scan
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """The logged rows, with a column for each key that any row has; `step` always. NaN where a loss is missing."""
+        """The logged rows, with a column for each key that any row has; `step` always. NaN where a loss is missing.
+
+        Rows that cannot be read, or were changed since, are left out with a warning.
+        """
         scan = self._scan
-        if scan.broken_lines:
-            warn(
-                f"Run `{self._path}`: {len(scan.broken_lines)} lines of `{LOSSES}` cannot be read "
-                f"and are left out, the first is line {scan.broken_lines[0]}.",
-                RunFolderWarning,
-                stacklevel=3,
-            )
         frame = pd.DataFrame(scan.rows) if scan.rows else pd.DataFrame({STEP: pd.Series(dtype="int64")})
         # A column that is null in every row has no numbers to tell its type by.
         is_untold = bool(scan.rows) and all(has_no_loss(row) for row in scan.rows)
@@ -165,6 +192,7 @@ class Run:
     @cached_property
     def measurements(self) -> xr.Dataset:
         """All committed measurements, in memory; the constants of the run are coordinates."""
+        self._tell_unchecked()
         return load_measurements(self._path, self._manifest, self._positions)
 
     @property
@@ -179,11 +207,27 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What was found about the run, as it stands in `summary.json` now; None before."""
+        """What was found about the run, as it stands in `summary.json` now; None before, or if it was changed."""
+        path = self._path / SUMMARY
         try:
-            return read_json(self._path / SUMMARY)
+            summary = read_json(path)
         except FileNotFoundError:
             return None
+        except RunFolderError as error:
+            warn(f"{error} It is left out; `eigenflow analyse` makes it anew.", RunFolderWarning, stacklevel=2)
+            return None
+        stored = summary.pop(_CHECKSUM, None)
+        if stored is None and self._manifest.schema_version < CHECKED_SINCE:
+            return summary
+        if stored != digest(canonical(summary)):
+            warn(
+                f"`{path}` has no checksum, or not its own: it was changed, or is of an earlier eigenflow. It is left "
+                f"out; `eigenflow analyse` makes it anew.",
+                RunFolderWarning,
+                stacklevel=2,
+            )
+            return None
+        return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace `summary.json`, as a whole.
@@ -194,8 +238,21 @@ class Run:
         Raises:
             NonFiniteError: If a number is NaN or infinite; names its key path.
             ArgumentError: If a value cannot be held by JSON; names its key path.
+            FileError: If the system refuses.
         """
-        write_json(self._path / SUMMARY, to_json(summary, "summary"))
+        content = to_json(summary, "summary")
+        content.pop(_CHECKSUM, None)
+        write_json(self._path / SUMMARY, {**content, _CHECKSUM: digest(canonical(content))})
+
+    def read_file(self, name: str) -> bytes | None:
+        """Read a file that the recorder keeps in the folder, None if there is none.
+
+        Raises:
+            RunFolderError: If it was changed or deleted since it was written.
+            FileError: If the system refuses.
+        """
+        require_foreign(name)
+        return read_checked(self._path, name, self._manifest.checksums)
 
     def write_text(self, name: str, text: str) -> Path:
         """Replace a text file in the run folder, such as `report.html`, as a whole.
@@ -210,12 +267,7 @@ class Run:
         Raises:
             ArgumentError: If `name` is a path, or a file of the run itself.
         """
-        taken = (HEADER, LOSSES, MEASUREMENTS, SUMMARY, LOCK)
-        if name in (*taken, "", ".", "..") or Path(name).name != name:
-            raise ArgumentError(
-                f"`name` must be a plain file name and none of {taken}, but is {name!r}. "
-                f"To write elsewhere, write the text yourself."
-            )
+        require_foreign(name)
         return write_whole(self._path / name, text)
 
 

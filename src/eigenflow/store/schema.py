@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Shaped
 from eigenflow.core.errors import ArgumentError, ShapeError
 
 __all__ = [
+    "CHECKED_SINCE",
     "HEADER",
     "LOCK",
     "LOSS",
@@ -21,12 +23,16 @@ __all__ = [
     "STATUSES",
     "STEP",
     "SUMMARY",
+    "TAIL",
     "Gap",
     "GapKind",
     "RecordGapWarning",
     "RunFolderWarning",
     "Status",
     "Variable",
+    "is_step",
+    "is_variable_name",
+    "require_foreign",
 ]
 
 # 2: runs through k tracked modes (`cut`, `tail_...`), and the test side's one-step change (`holdout_...`).
@@ -34,7 +40,10 @@ __all__ = [
 #    Also how the eigenbasis moves: `coupling`, `frame_overlap`, `shell_overlap`, `initial_...`, `sample_energy`.
 # 4: gaps (`gaps` in the header, rows without a loss, the status that tells of them), `first_step`; what moving
 #    buffers do is a term of the budget (`buffers`, `buffers_transfer`, `buffers_norm`); `updates`, how far they go.
-SCHEMA_VERSION = 4
+# 5: sums of all files (`checksums`), so that a changed or lost byte is noticed; `accepted`.
+SCHEMA_VERSION = 5
+# The first version with checksums.
+CHECKED_SINCE = 5
 
 HEADER = "run.json"
 LOSSES = "losses.jsonl"
@@ -42,6 +51,8 @@ MEASUREMENTS = "measurements.zarr"
 SUMMARY = "summary.json"
 REPORT = "report.html"
 LOCK = ".lock"
+# Beside a loss log that grows: the sum of what was written since `run.json`.
+TAIL = "losses.sum"
 
 STEP = "step"
 LOSS = "loss"
@@ -50,8 +61,34 @@ REASON = "reason"
 Status = Literal["running", "complete", "complete with gaps", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("running", "complete", "complete with gaps", "failed", "interrupted")
 
+_LONGEST_NAME = 200
+
 GapKind = Literal["measurement", "loss", "updates"]
 GAP_KINDS: tuple[GapKind, ...] = ("measurement", "loss", "updates")
+
+
+def is_variable_name(name: str) -> bool:
+    """Whether a variable may have this name; a path never is one."""
+    return name.isidentifier() and name.isascii() and len(name) <= _LONGEST_NAME
+
+
+def is_step(value: Any) -> bool:
+    """Whether a value of a file counts updates."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def require_foreign(name: str) -> None:
+    """Refuse a name that is a path, or that of a file of the run itself.
+
+    Raises:
+        ArgumentError: In these cases.
+    """
+    taken = (HEADER, LOSSES, MEASUREMENTS, SUMMARY, LOCK, TAIL)
+    if name in (*taken, "", ".", "..") or Path(name).name != name:
+        raise ArgumentError(
+            f"`name` must be a plain file name and none of {taken}, but is {name!r}. "
+            f"To write elsewhere, write the text yourself."
+        )
 
 
 class RunFolderWarning(UserWarning):
@@ -93,7 +130,7 @@ class Gap:
         """Whether an entry of a header is one that `to_dict` wrote."""
         return (
             isinstance(entry, dict)
-            and all(type(entry.get(key)) is int for key in ("step", "through"))
+            and all(is_step(entry.get(key)) for key in ("step", "through"))
             and entry.get("kind") in GAP_KINDS
             and isinstance(entry.get("reason"), str)
         )

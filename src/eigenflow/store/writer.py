@@ -10,10 +10,14 @@ from warnings import warn
 from filelock import FileLock
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.store.folder import is_leftover, remove_leftovers
+from eigenflow.core.writing import write_whole
+from eigenflow.store.accepting import with_sums
+from eigenflow.store.checksums import Checksums, digest
+from eigenflow.store.folder import as_folder, in_words, is_leftover, refuse_links, remove_leftovers
 from eigenflow.store.inspection import find_half_written
 from eigenflow.store.lock import acquire_lock
-from eigenflow.store.losses import LossLog, LossScan, has_no_loss, scan_losses
+from eigenflow.store.loss_scan import LossScan, has_no_loss, scan_losses
+from eigenflow.store.losses import LossLog
 from eigenflow.store.manifest import Manifest
 from eigenflow.store.measurements import MeasurementWriter
 from eigenflow.store.schema import (
@@ -27,7 +31,9 @@ from eigenflow.store.schema import (
     RunFolderWarning,
     Status,
     Variable,
+    require_foreign,
 )
+from eigenflow.store.verifying import require_sound_files, require_sound_measurements
 
 __all__ = ["RunWriter", "claim_folder"]
 
@@ -57,6 +63,8 @@ class RunWriter:
         self._measurements = measurements
         self._lacks_losses = lacks_losses
         self._is_open = True
+        # Whether `run.json` still allows a file that was replaced.
+        self._is_behind = False
 
     @classmethod
     def create(cls, path: str | Path, *, header: Mapping[str, Any]) -> "RunWriter":
@@ -71,20 +79,22 @@ class RunWriter:
             RunFolderError: If the folder is not empty, or another writer is in it.
             ArgumentError: If the header has a reserved key or a value that JSON cannot hold.
             NonFiniteError: If a number in the header is NaN or infinite.
+            FileError: If the system refuses: a full or read-only disk, a missing permission.
         """
-        folder = Path(path)
+        folder = as_folder(path)
         manifest = Manifest.new(header)
-        _check_empty(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(folder)
-        try:
+        with in_words(folder):
             _check_empty(folder)
-            remove_leftovers(folder)
-            manifest.write(folder)
-            losses = LossLog(folder / LOSSES)
-        except BaseException:
-            lock.release()
-            raise
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = acquire_lock(folder)
+            try:
+                _check_empty(folder)
+                remove_leftovers(folder)
+                manifest.write(folder)
+                losses = LossLog(folder / LOSSES)
+            except BaseException:
+                lock.release()
+                raise
         measurements = MeasurementWriter(folder / MEASUREMENTS)
         return cls(folder, lock=lock, manifest=manifest, losses=losses, measurements=measurements)
 
@@ -106,30 +116,43 @@ class RunWriter:
             note: What else to say of the updates that are missing, if any are.
 
         Raises:
-            RunFolderError: If the folder is no run, another writer is in it, `start` is negative, or the probe set is
-                another.
+            RunFolderError: If the folder is no run, another writer is in it, `start` is negative, the probe set is
+                another, something in the folder is a link, or what the run would go on from was changed since.
+            FileError: If the system refuses.
         """
-        folder = Path(path)
+        folder = as_folder(path)
         Manifest.read(folder)  # before a lock file is made: the folder may be no run
-        lock = acquire_lock(folder)
-        try:
-            return cls._resume_locked(folder, operator.index(start), header, lock, note)
-        except BaseException:
-            lock.release()
-            raise
+        with in_words(folder):
+            lock = acquire_lock(folder)
+            try:
+                refuse_links(folder)
+                return cls._resume_locked(folder, operator.index(start), header, lock, note)
+            except BaseException:
+                lock.release()
+                raise
 
     @classmethod
     def _resume_locked(
         cls, folder: Path, start: int, header: Mapping[str, Any] | None, lock: FileLock, note: str
     ) -> "RunWriter":
         stored = Manifest.read(folder)
-        scan = scan_losses(folder / LOSSES)
+        is_ended = stored.status != "running"
+        scan = scan_losses(folder, stored.checksums, is_ended=is_ended, is_held=False)
         _check_same_probe(folder, stored, header)
         gap = _unrecorded(folder, start, scan, stored, note)
-        for found in find_half_written(folder, stored):
+        rows, size = scan.cut(start)
+        size = _sound_size(folder, scan, size, start)
+        for found in [*find_half_written(folder, stored), *(f"Run `{folder}`: {one}." for one in scan.problems)]:
             warn(found, RunFolderWarning, stacklevel=3)
+        if stored.checksums is None:
+            stored = _upgraded(folder, stored)
+        require_sound_files(folder, stored)
+        require_sound_measurements(folder, stored, sum(step < start for step in stored.measured_steps))
         remove_leftovers(folder)
         manifest = stored.resumed(start, header)
+        assert manifest.checksums is not None and stored.checksums is not None
+        blocks = scan.blocks(size, stored.checksums.losses)
+        manifest = manifest.changed(checksums=manifest.checksums.changed(losses=blocks))
         if gap is not None:
             manifest = manifest.changed(gaps=(*manifest.gaps, gap))
             warn(f"Run `{folder}`: {gap.reason}.", RecordGapWarning, stacklevel=3)
@@ -137,7 +160,6 @@ class RunWriter:
         manifest.write(folder)
         measurements = MeasurementWriter(folder / MEASUREMENTS)
         measurements.reopen(manifest.measured_variables, len(manifest.measured_steps))
-        rows, size = scan.cut(start)
         losses = LossLog(folder / LOSSES, size=size, last_step=rows[-1][STEP] if rows else None)
         return cls(
             folder,
@@ -228,14 +250,41 @@ class RunWriter:
             )
         self._measurements.check(variables, constants)
         self._losses.flush()
-        self._measurements.write(len(steps), measured, variables, constants)
-        self._commit(measured_steps=(*steps, measured), measured_variables=self._measurements.names)
+        layout, sum_ = self._measurements.write(len(steps), measured, variables, constants)
+        sums = self._checksums
+        self._commit(
+            measured_steps=(*steps, measured),
+            measured_variables=self._measurements.names,
+            checksums=sums.changed(layout=layout, measurements=(*sums.measurements, sum_)),
+        )
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace a file of the recorder in the folder, as a whole; a kill leaves the old one or the new.
+
+        Its sum stands in `run.json`: `Run.read_file` refuses a changed one, and `resume` refuses to go on from it.
+
+        Args:
+            name: Plain file name, none of the files that hold the run itself.
+            content: All of it.
+
+        Raises:
+            ArgumentError: If `name` is a path, or a file of the run itself.
+            FileError: If the system refuses; what was there stays.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        require_foreign(name)
+        before, new = self._checksums.files.get(name, (None,)), digest(content)
+        # Until the new file is in place, either is right.
+        self._commit(checksums=self._checksums.with_file(name, dict.fromkeys([*before, new])))
+        write_whole(self._path / name, content)
+        self._manifest = self._manifest.changed(checksums=self._checksums.with_file(name, [new]))
+        self._is_behind = True
 
     def add_gap(self, gap: Gap) -> None:
         """Say that something is missing; when this returns, a kill does not lose it."""
         if not self._is_open:
             self._refuse_closed()
-        self._losses.flush()
         self._commit(gaps=(*self._manifest.gaps, gap))
 
     def begin_at(self, step: SupportsIndex) -> None:
@@ -261,7 +310,6 @@ class RunWriter:
             )
         if status == "complete" and self.has_gaps:
             status = "complete with gaps"
-        self._losses.flush()
         self._measurements.seal(len(self.measured_steps))
         self._commit(status=status)
 
@@ -271,7 +319,12 @@ class RunWriter:
             return
         self._is_open = False
         try:
-            self._losses.close()
+            try:
+                if self._is_behind or self._losses.has_more:
+                    self._commit()
+            finally:
+                self._losses.close()
+            self._losses.remove_tail()
             self._measurements.seal(len(self.measured_steps))
         finally:
             self._lock.release()
@@ -293,10 +346,21 @@ class RunWriter:
         finally:
             self.close()
 
-    def _commit(self, **changes: Any) -> None:
-        manifest = self._manifest.changed(**changes)
+    @property
+    def _checksums(self) -> Checksums:
+        assert self._manifest.checksums is not None
+        return self._manifest.checksums
+
+    def _commit(self, *, checksums: Checksums | None = None, **changes: Any) -> None:
+        """Write `run.json`; what was logged is on the disk before, and covered by its sums after."""
+        self._losses.flush()
+        sums, stretch = checksums or self._checksums, self._losses.stretch()
+        if stretch.size:
+            sums = sums.changed(losses=(*sums.losses, stretch))
+        manifest = self._manifest.changed(checksums=sums, **changes)
         manifest.write(self._path)
-        self._manifest = manifest
+        self._manifest, self._is_behind = manifest, False
+        self._losses.committed(stretch)
 
     def _refuse_closed(self) -> None:
         raise RunFolderError(f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run.")
@@ -307,10 +371,12 @@ def claim_folder(path: str | Path) -> Path:
 
     Raises:
         RunFolderError: If something is in it already; nothing is overwritten.
+        FileError: If the system refuses.
     """
-    folder = Path(path)
-    _check_empty(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = as_folder(path)
+    with in_words(folder):
+        _check_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -346,6 +412,31 @@ def _check_same_probe(folder: Path, stored: Manifest, header: Mapping[str, Any] 
 def _probe_checksum(header: Mapping[str, Any]) -> Any:
     probe = header.get("probe")
     return probe.get("checksum") if isinstance(probe, Mapping) else None
+
+
+def _sound_size(folder: Path, scan: LossScan, size: int, start: int) -> int:
+    """Bytes of the log to keep; refuses to go on behind rows that were changed. A log that was cut off has none."""
+    if size <= scan.sound_bytes:
+        return size
+    kept = [row[STEP] for row, begin in zip(scan.rows, scan.offsets, strict=False) if begin < scan.sound_bytes]
+    last = kept[-1] + 1 if kept else 0
+    if scan.is_cut or start <= last:
+        return scan.sound_bytes
+    raise RunFolderError(
+        f"Run `{folder}` cannot go on, as rows before that point were changed: {'; '.join(scan.problems)}. Restore "
+        f"`{LOSSES}` from a backup, resume from {last} completed updates or before, or take the "
+        f"folder as it is: `eigenflow.store.accept_run({str(folder)!r})`."
+    )
+
+
+def _upgraded(folder: Path, stored: Manifest) -> Manifest:
+    warn(
+        f"Run `{folder}` is of schema version {stored.schema_version}, which has no checksums: if its files were "
+        f"changed before, that cannot be noticed. From now on it has them.",
+        RunFolderWarning,
+        stacklevel=4,
+    )
+    return with_sums(folder, stored, "resumed")
 
 
 def _unrecorded(folder: Path, start: int, scan: LossScan, stored: Manifest, note: str) -> Gap | None:

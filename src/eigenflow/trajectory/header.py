@@ -9,15 +9,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 import eigenflow
 from eigenflow.core.errors import RunFolderError
-from eigenflow.store import open_run
+from eigenflow.store import Run, RunWriter, open_run
 from eigenflow.trajectory.rows import end_of_record
 
-__all__ = ["ORIGIN", "TRACKER", "Restored", "cut_rows", "require_same_operator", "restore", "run_header", "save_states"]
+__all__ = [
+    "ORIGIN",
+    "TRACKER",
+    "Restored",
+    "cut_rows",
+    "pack_state",
+    "read_state",
+    "require_resumable",
+    "restore",
+    "run_header",
+    "save_states",
+]
 
 # What a tracker carries from one measurement to the next, so that a resumed run goes on with the same labels.
 TRACKER = "tracker.safetensors"
@@ -53,13 +65,16 @@ def run_header(
     }
 
 
-def require_same_operator(path: str | Path, header: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run by measuring another operator.
+def require_resumable(path: str | Path, header: Mapping[str, Any]) -> None:
+    """Refuse, before anything is dropped, to go on by measuring another operator or from changed files.
 
     Raises:
-        RunFolderError: If one record would hold both J J^T and J P^(-1) J^T, or those of two optimizers.
+        RunFolderError: If one record would hold both J J^T and J P^(-1) J^T, or those of two optimizers; or if a file
+            of the method's state was changed or deleted.
     """
     stored = open_run(path)
+    for name in (TRACKER, ORIGIN):
+        read_state(stored, name)
     before, now = stored.header.get("preconditioner"), header["preconditioner"]
     if stored.measured_steps and before != now:
         raise RunFolderError(
@@ -79,18 +94,44 @@ def restore(folder: Path, next_step: int) -> Restored:
     if len(run.measured_steps):
         edges = run.measurements["edge"].values
         names = frozenset(str(name) for name in run.measurements.data_vars)
-    states = [load_file(str(path)) for path in (folder / TRACKER, folder / ORIGIN) if path.is_file()]
+    found = [read_state(run, name) for name in (TRACKER, ORIGIN)]
     # Later modes than the state that the run goes on from would be a look ahead.
-    states = [state for state in states if int(state.pop("step")) < next_step]
+    states = [state for step, state in filter(None, found) if step < next_step]
     return time + max(0, next_step - end) * length, edges, names, states
 
 
-def save_states(folder: Path, step: int, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+def save_states(writer: RunWriter, step: int, states: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Replace the files of a method's state, each as a whole."""
     for name, state in states.items():
-        temporary = folder / (name + ".tmp")
-        save_file({**state, "step": torch.tensor(step)}, str(temporary))
-        temporary.replace(folder / name)
+        writer.write_file(name, pack_state(step, state))
+
+
+def pack_state(step: int, state: Mapping[str, Tensor]) -> bytes:
+    """Tensors and the step that they are of, as a safetensors file."""
+    return save({**state, "step": torch.tensor(step)})
+
+
+def read_state(run: Run, name: str) -> tuple[int, dict[str, Tensor]] | None:
+    """What `pack_state` made, from a file of a run folder; None if there is none.
+
+    Raises:
+        RunFolderError: If it was changed or deleted since it was written, or is no such file.
+    """
+    content = run.read_file(name)
+    if content is None:
+        return None
+    try:
+        state = load(content)
+        step = state.pop("step")
+        if step.dtype != torch.int64 or step.numel() != 1:
+            raise ValueError("its `step` is no whole number")
+        return int(step), state
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise RunFolderError(
+            f"`{run.path / name}` is damaged or was not written by eigenflow ({type(error).__name__}: {error}). "
+            f"Restore it from a backup, or delete it and take the folder as it is: "
+            f"`eigenflow.store.accept_run({str(run.path)!r})`."
+        ) from None
 
 
 def cut_rows(state: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

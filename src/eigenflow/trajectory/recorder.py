@@ -19,7 +19,7 @@ from eigenflow.trajectory.header import (
     TRACKER,
     Restored,
     cut_rows,
-    require_same_operator,
+    require_resumable,
     restore,
     run_header,
     save_states,
@@ -221,6 +221,17 @@ class Recorder:
         """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
         self._write(lambda writer: writer.flush())
 
+    def write_file(self, name: str, content: bytes) -> None:
+        """Keep a file of your own in the run folder, such as a checkpoint: replaced as a whole, with a checksum.
+
+        `Run.read_file` reads it, and refuses one that was changed since; so does a recorder that goes on with the run.
+
+        Args:
+            name: Plain file name, none of the files that hold the run itself.
+            content: All of it.
+        """
+        self._write(lambda writer: writer.write_file(name, content))
+
     def close(self, status: Status = "complete") -> None:
         """Write what is pending, mark the run, and release the folder. Safe to call twice.
 
@@ -399,13 +410,13 @@ class Recorder:
             files[ORIGIN] = self.method.origin()
         # Rows are put together by all processes, before the first one writes.
         files = {name: cut_rows(state, self.probe.space.whole) for name, state in files.items()}
-        self._write(lambda writer: save_states(writer.path, step, files))
+        self._write(lambda writer: save_states(writer, step, files))
 
     def _open(self, path: str | Path, header: dict[str, Any], resume_from: int | None) -> None:
         if resume_from is None:
             self._writer = RunWriter.create(path, header=header)
             return
-        require_same_operator(path, header)
+        require_resumable(path, header)
         self._writer = RunWriter.resume(path, start=resume_from, header=header, note=MISSING_TIME)
 
     def _write(self, work: Callable[[RunWriter], None]) -> None:
