@@ -13,9 +13,11 @@ from pathlib import Path
 
 from eigenflow.core.errors import ArgumentError, FileError
 
-__all__ = ["TEMPORARY_PREFIX", "check_free", "explain", "write_whole"]
+__all__ = ["FORMAT", "TEMPORARY_PREFIX", "check_free", "explain", "write_whole"]
 
 TEMPORARY_PREFIX = ".tmp-"
+# Of every JSON object of results, printed or in a file; raised when a key changes its meaning or goes away.
+FORMAT = 1
 
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space, or choose a path on another disk",
@@ -26,7 +28,7 @@ _REASONS = {
     errno.EPERM: "permission is missing. Change it, or choose another path",
     errno.EISDIR: "it is a folder. Give the name of a file",
     errno.ENOTDIR: "a part of its path is a file, not a folder. Choose another path",
-    errno.ENOENT: "its folder does not exist. Make it first, or choose another path",
+    errno.ENOENT: "its folder does not exist. Make it first (mkdir -p), or choose another path",
     errno.ENAMETOOLONG: "its name is too long for the system. Choose a shorter one",
     errno.ELOOP: "its path is a loop of links. Choose another path",
     errno.EIO: "the disk reports an error. Check it, and choose a path on another disk",
@@ -68,8 +70,11 @@ def check_free(
             )
         if not target.parent.is_dir():
             raise ArgumentError(
-                f"`{option}` is '{target}', but there is no folder '{target.parent}'. Make it, or give another path."
+                f"`{option}` is '{target}', but there is no folder '{target.parent}'. Make it (mkdir -p "
+                f"'{target.parent}'), or give another path."
             )
+        if target.exists() and not target.is_file():
+            raise ArgumentError(f"`{option}` must be a plain file, but '{target}' is a device. Give another path.")
         if any(_is_same(target, Path(one)) for one in inputs):
             raise ArgumentError(
                 f"`{option}` must not be a file that is read, but '{target}' is one, and would be lost. "
@@ -111,7 +116,8 @@ def write_whole(path: str | Path, content: bytes | str, *, replace: bool = True)
         FileError: If the system refuses; nothing is left behind, and what was there stays.
     """
     target = Path(path)
-    data = content.encode() if isinstance(content, str) else content
+    # Halves of characters, as in names of files that are no text, have no UTF-8.
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     # A name of its own length, as one that is built from a long name may be too long.
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     try:
@@ -140,6 +146,8 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 def _put_in_place(temporary: Path, target: Path, *, replace: bool) -> None:
+    if os.path.lexists(target) and not (target.is_symlink() or target.is_file() or target.is_dir()):
+        raise OSError(errno.EPERM, "a device is never replaced")
     if not replace:
         try:
             os.link(temporary, target)  # the only way that never replaces, whoever comes in between

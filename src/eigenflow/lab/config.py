@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from eigenflow.core.config import Section, read_config
+from eigenflow.core.config import FolderName, Section, read_config
 from eigenflow.core.errors import ConfigError
 
 __all__ = ["ExperimentConfig", "load_config", "shipped_configs"]
@@ -87,7 +87,7 @@ class MeasureConfig(Section):
 class ExperimentConfig(Section):
     """One experiment, all its seeds included."""
 
-    name: str = "digits"
+    name: FolderName = "digits"
     task: TaskConfig = Field(default_factory=lambda: TaskConfig.model_validate({}))
     model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
