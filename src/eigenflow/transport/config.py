@@ -1,15 +1,17 @@
 """A transport problem as a TOML file, checked key by key."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
-from pydantic import Field, model_validator
+from numpy.typing import ArrayLike
+from pydantic import AfterValidator, Field, model_validator
 
-from eigenflow.core.config import Section, read_config
+from eigenflow.core.config import FolderName, Section, read_config
 from eigenflow.core.errors import ConfigError
-from eigenflow.transport.initial import CellMasses, Initial
+from eigenflow.transport.cell_table import read_cells
+from eigenflow.transport.initial import Initial
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.problem import TransportProblem
 from eigenflow.transport.sources import GivenSource, KernelSource, LogNormalKernel, SgdNoise, Source
@@ -17,13 +19,34 @@ from eigenflow.transport.sources import GivenSource, KernelSource, LogNormalKern
 __all__ = ["SolveConfig", "load_solve_config"]
 
 
+# No quantity of a problem is further from 1, in whatever unit: products of a few of them are still numbers.
+FARTHEST = 1e100
+# ln of the largest density that is allowed, amplitude included.
+LARGEST_LOG = 600.0
+
+
+def _between(low: float, high: float) -> AfterValidator:
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"must be a number between {low:g} and {high:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+Signed = Annotated[float, _between(-FARTHEST, FARTHEST)]
+Positive = Annotated[float, _between(1 / FARTHEST, FARTHEST)]
+NotNegative = Annotated[float, _between(0, FARTHEST)]
+Exponent = Annotated[float, _between(-100, 100)]
+
+
 class DriftConfig(Section):
     """v = -c (1 + t / t0)^-decay lambda^b."""
 
-    c: float = 0.5
-    b: float = 2.0
-    decay: float = 0.0
-    t0: float = Field(1.0, gt=0)
+    c: Signed = 0.5
+    b: Exponent = 2.0
+    decay: Exponent = 0.0
+    t0: Positive = 1.0
 
     def build(self) -> PowerDrift:
         if self.decay == 0.0 or self.c == 0.0:
@@ -31,7 +54,7 @@ class DriftConfig(Section):
         c, p, t0 = self.c, self.decay, self.t0
 
         def strength(t):
-            return c * (1.0 + np.asarray(t) / t0) ** -p
+            return c * _falling(t, p, t0)
 
         def integral(t):
             growth = np.log1p(np.asarray(t) / t0)
@@ -47,10 +70,10 @@ class InitialConfig(Section):
     """
 
     form: Literal["power", "table"] = "power"
-    exponent: float = -0.5
-    amplitude: float = Field(1.0, gt=0)
-    lower: float = Field(1e-5, ge=0)
-    upper: float = Field(10.0, gt=0)
+    exponent: Exponent = -0.5
+    amplitude: Positive = 1.0
+    lower: NotNegative = 1e-5
+    upper: Positive = 10.0
     table: Path | None = None
 
     @model_validator(mode="after")
@@ -61,12 +84,8 @@ class InitialConfig(Section):
 
     def build(self, folder: Path) -> Initial:
         if self.table is not None:
-            return _read_cells(folder / self.table)
-
-        def density(lam):
-            return self.amplitude * lam**self.exponent * np.exp(-self.lower / lam - (lam / self.upper) ** 2)
-
-        return density
+            return read_cells(folder / self.table)
+        return _density(self)
 
 
 class SourceConfig(Section):
@@ -78,41 +97,39 @@ class SourceConfig(Section):
     """
 
     form: Literal["none", "jumps", "noise", "given"] = "none"
-    rate: float = Field(0.5, ge=0)
-    width: float = Field(0.5, gt=0)
-    learning_rate: float = Field(0.01, gt=0)
-    batch_size: float = Field(32.0, ge=1)
-    label_noise: float = Field(0.0, ge=0)
-    amplitude: float = Field(1.0, ge=0)
-    exponent: float = -1.0
-    lower: float = Field(1e-5, ge=0)
-    upper: float = Field(10.0, gt=0)
-    decay: float = 0.0
-    t0: float = Field(1.0, gt=0)
+    rate: NotNegative = 0.5
+    width: Positive = 0.5
+    learning_rate: Positive = 0.01
+    batch_size: Annotated[float, _between(1, FARTHEST)] = 32.0
+    label_noise: NotNegative = 0.0
+    amplitude: NotNegative = 1.0
+    exponent: Exponent = -1.0
+    lower: NotNegative = 1e-5
+    upper: Positive = 10.0
+    decay: Exponent = 0.0
+    t0: Positive = 1.0
 
     def build(self) -> Source | None:
-        def shape(lam):
-            return self.amplitude * lam**self.exponent * np.exp(-self.lower / lam - (lam / self.upper) ** 2)
-
+        shape = _density(self)
         if self.form == "jumps":
             return KernelSource(self.rate, LogNormalKernel(self.width))
         if self.form == "noise":
             return SgdNoise(self.learning_rate, self.batch_size, shape, self.label_noise)
         if self.form == "given":
-            return GivenSource(lambda lam, t: shape(lam) * (1.0 + t / self.t0) ** -self.decay)
+            return GivenSource(lambda lam, t: shape(lam) * _falling(t, self.decay, self.t0))
         return None
 
 
 class TimesConfig(Section):
     """Output times, log-spaced."""
 
-    first: float = Field(1e-3, gt=0)
-    last: float = Field(1e4, gt=0)
+    first: Positive = 1e-3
+    last: Positive = 1e4
     count: int = Field(50, ge=1, le=10_000)
 
     @model_validator(mode="after")
     def _in_order(self) -> "TimesConfig":
-        if self.count > 1 and self.last <= self.first:
+        if self.count > 1 and self.last <= self.first * (1 + 1e-12 * self.count):
             raise ValueError(f"last must be later than first = {self.first}")
         return self
 
@@ -130,14 +147,40 @@ class SolverConfig(Section):
 class SolveConfig(Section):
     """One transport problem with its output times."""
 
-    name: str = "transport"
-    dissipation: float = Field(2.0, ge=0, description="Factor of lambda: 2 for energies, 1 for amplitudes.")
-    domain: tuple[float, float] = (1e-6, 1e2)
+    name: FolderName = "transport"
+    dissipation: NotNegative = Field(2.0, description="Factor of lambda: 2 for energies, 1 for amplitudes.")
+    domain: tuple[Positive, Positive] = (1e-6, 1e2)
     drift: DriftConfig = Field(default_factory=lambda: DriftConfig.model_validate({}))
     initial: InitialConfig = Field(default_factory=lambda: InitialConfig.model_validate({}))
     source: SourceConfig = Field(default_factory=lambda: SourceConfig.model_validate({}))
     times: TimesConfig = Field(default_factory=lambda: TimesConfig.model_validate({}))
     solver: SolverConfig = Field(default_factory=lambda: SolverConfig.model_validate({}))
+
+    @model_validator(mode="after")
+    def _is_finite(self) -> "SolveConfig":
+        """Products of settings, each of which is allowed."""
+        logs = np.log(np.array(self.domain))
+        shapes = [("initial", self.initial)] if self.initial.form == "power" else []
+        shapes += [("source", self.source)] if self.source.form in ("noise", "given") else []
+        for name, shape in shapes:
+            # Without the falling factors, which are 1 at most; of the density per ln(lambda) too.
+            highest = max(float(np.max((shape.exponent + k) * logs)) for k in (0.0, 1.0))
+            if highest + np.log(max(shape.amplitude, 1 / FARTHEST)) > LARGEST_LOG:
+                raise ValueError(
+                    f"{name}: amplitude lambda^exponent must stay below 1e260 in the domain {list(self.domain)}, but "
+                    f"exponent = {shape.exponent:g} and amplitude = {shape.amplitude:g} do not. Measure masses or "
+                    f"eigenvalues in another unit"
+                )
+        for name, decay, t0 in (
+            ("drift", self.drift.decay, self.drift.t0),
+            ("source", self.source.decay, self.source.t0),
+        ):
+            if -decay * np.log1p(self.times.last / t0) > LARGEST_LOG:
+                raise ValueError(
+                    f"{name}: (1 + t / t0)^-decay must stay below 1e260, but decay = {decay:g} and t0 = {t0:g} do not "
+                    f"let it until times.last = {self.times.last:g}"
+                )
+        return self
 
     def problem(self, folder: Path = Path()) -> TransportProblem:
         """Build the problem; files named in the configuration are looked up from `folder`."""
@@ -150,6 +193,23 @@ class SolveConfig(Section):
         )
 
 
+def _density(shape: InitialConfig | SourceConfig) -> Callable[[np.ndarray], np.ndarray]:
+    """The density amplitude lambda^exponent exp(-lower / lambda - (lambda / upper)^2)."""
+
+    def density(lam: np.ndarray) -> np.ndarray:
+        # Far out the cut-offs overflow, and nothing is left: that is their meaning.
+        with np.errstate(over="ignore", under="ignore"):
+            kept = np.exp(-shape.lower / lam - (lam / shape.upper) ** 2)
+            return shape.amplitude * lam**shape.exponent * kept
+
+    return density
+
+
+def _falling(times: ArrayLike, decay: float, t0: float) -> np.ndarray:
+    with np.errstate(under="ignore"):
+        return (1.0 + np.asarray(times) / t0) ** -decay
+
+
 def load_solve_config(path: str | Path, overrides: list[str] | None = None) -> SolveConfig:
     """Read a problem from a TOML file and apply `section.key=value` changes.
 
@@ -160,17 +220,3 @@ def load_solve_config(path: str | Path, overrides: list[str] | None = None) -> S
     if not path.is_file():
         raise ConfigError(f"`CONFIG` must be a TOML file, but there is no file '{path}'. See examples/transport.toml.")
     return read_config(path, SolveConfig, overrides)
-
-
-def _read_cells(path: Path) -> CellMasses:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"`initial.table`: '{path}' cannot be read: {error}.") from None
-    missing = {"low", "high", "mass"} - set(table.columns)
-    if missing:
-        raise ConfigError(f"`initial.table`: '{path}' lacks the column(s) {', '.join(sorted(missing))}.")
-    if not np.allclose(table["low"][1:], table["high"][:-1], rtol=1e-9):
-        raise ConfigError(f"`initial.table`: in '{path}' a cell's `low` differs from the `high` of the one before.")
-    edges = np.concatenate([table["low"].to_numpy(), table["high"].to_numpy()[-1:]])
-    return CellMasses(edges, table["mass"].to_numpy())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.core.errors import ArgumentError, ShapeError
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.limits import metered, within
 from eigenflow.transport.initial import CellMasses
 from eigenflow.transport.methods.catalogue import Method, choose
 from eigenflow.transport.methods.exact import ExactJump
@@ -76,8 +77,10 @@ def solve(
 
     Raises:
         ArgumentError: If an argument is out of its range, naming it.
+        LimitError: If the solve would take more memory or work than `eigenflow.core.limits` allows.
     """
-    return _solve(problem, _checked_times(times), _checked_cells(cells), method, progress, {})
+    with metered():
+        return _solve(problem, _checked_times(times), _checked_cells(cells), method, progress, {})
 
 
 def solve_batch(
@@ -106,7 +109,8 @@ def solve_batch(
     shared: dict = {}
     solutions = []
     for index, problem in enumerate(problems):
-        solutions.append(_solve(problem, output, count, method, None, shared))
+        with metered():
+            solutions.append(_solve(problem, output, count, method, None, shared))
         tell(progress, index + 1, len(problems))
     return solutions
 
@@ -120,10 +124,27 @@ def _solve(
     shared: dict,
 ) -> TransportSolution:
     name, chosen, reason = choose(problem, method)
+    within("cells", cells * len(output), f"`cells` = {cells:,} at {len(output):,} `times`")
     ends = (float(np.log(problem.domain[0])), float(np.log(problem.domain[1])))
     log_edges = np.linspace(*ends, cells + 1)
     edges = np.exp(log_edges)
     edges[[0, -1]] = problem.domain
+    # What overflows is checked below; far outside of the domain it is harmless.
+    with np.errstate(over="ignore"):
+        return _evolved(problem, output, ends, log_edges, edges, progress, shared, (name, chosen, reason))
+
+
+def _evolved(
+    problem: TransportProblem,
+    output: Float[np.ndarray, " time"],
+    ends: tuple[float, float],
+    log_edges: Float[np.ndarray, " edge"],
+    edges: Float[np.ndarray, " edge"],
+    progress: Progress | None,
+    shared: dict,
+    choice: tuple[str, Method, str],
+) -> TransportSolution:
+    name, chosen, reason = choice
     flow = None
     if isinstance(problem.drift, PowerDrift):
         flow = make_flow(problem.drift, problem.dissipation, float(output[-1]))
@@ -138,6 +159,7 @@ def _solve(
     else:
         evolved = chosen.run(problem, output, log_edges, progress, shared)
     total = evolved.mass.sum(axis=1)
+    _refuse_not_finite(evolved, total)
     budget = _close_budget(evolved, total)
     return TransportSolution(
         problem=problem,
@@ -154,6 +176,17 @@ def _solve(
         method=name,
         reason=reason,
     )
+
+
+def _refuse_not_finite(evolved: Evolved, total: Float[np.ndarray, " time"]) -> None:
+    books = (evolved.dissipated, evolved.outflow_below, evolved.outflow_above, evolved.source, evolved.error)
+    wrong = ~np.isfinite([total, *books]).all(axis=0)
+    if wrong.any() or not np.isfinite(evolved.initial):
+        first = int(np.argmax(wrong))
+        raise NonFiniteError(
+            f"The solution is not finite from output time {first + 1} of {len(total)} on: masses or rates grow beyond "
+            f"what doubles hold. Ask for earlier times, narrow `domain`, or lower the drift or the source."
+        )
 
 
 def _checked_times(times: Values) -> Float[np.ndarray, " time"]:
@@ -206,7 +239,7 @@ def _judge(name: str, budget: Budget, evolved: Evolved, has_cells: bool, asked: 
             f"The solution is inaccurate:{failure} Budget residual {residual:.1e}, estimated error {error:.1e}, "
             f"initial mass {budget.initial:.1e}. {_ADVICE[name]}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return SolveStatus.INACCURATE
     if budget.outflow.max() > OUTFLOW_TOLERANCE * scale:

@@ -47,7 +47,7 @@ class Arrivals:
         return result
 
     def _chunk(self, x: Array, times: Array) -> Array:
-        span = times - self.entry_times(x, times)
+        span = self.spans(x, times)
         # Seen from the arrival, what matters may have happened on any scale of time.
         fastest = float((span * self._rate(np.exp(x))).max(initial=0.0))
         depth = int(np.clip(np.ceil(np.log2(max(fastest, 1.0))) + 2, 2, 60))
@@ -64,7 +64,10 @@ class Arrivals:
         half = 0.5 * np.diff(panels)
         back = (panels[:-1, None] + half[:, None] * (1.0 + NODES)).ravel()
         moments = np.maximum(times[:, None] - span[:, None] * back, 0.0)
-        passed = self._flow.accumulated(moments) - self._flow.accumulated(times)[:, None]
+        if self._flow.table is None:  # late times would cancel
+            passed = -self._flow.c * span[:, None] * back
+        else:
+            passed = self._flow.accumulated(moments) - self._flow.accumulated(times)[:, None]
         b = self._flow.b
         origin = np.clip(x[:, None] - fall(x[:, None], passed, b)[0], *self._ends)
         rate = (self._rate(np.exp(origin)) * span[:, None]).reshape(len(x), -1, len(NODES))
@@ -77,15 +80,15 @@ class Arrivals:
         values = np.stack([density * np.exp(-exponent), -density * np.expm1(-exponent)])
         return (values @ WEIGHTS * half).sum(axis=-1), (tails(values) * half).max(axis=(0, 1))
 
-    def entry_times(self, x: Array, times: Array) -> Array:
-        """Give when each path last came in through an end of the domain, or 0."""
+    def spans(self, x: Array, times: Array) -> Array:
+        """Give for how long each path has been in the domain: since it came in through an end, or since t = 0."""
         flow, (low, high) = self._flow, self._ends
         least, most = (accumulated_for_fall(x, x - end, flow.b) for end in (high, low))
         now = flow.accumulated(times)
         if flow.table is None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 back = np.where(flow.c > 0, -least, most) / abs(flow.c)
-            return np.clip(times - np.nan_to_num(back, nan=np.inf), 0.0, times)
+            return np.clip(np.nan_to_num(back, nan=np.inf, posinf=np.inf), 0.0, times)
         corners = np.concatenate([[0.0], flow.turning_times, [flow.horizon]])
         entered, is_open = np.zeros(len(x)), np.ones(len(x), dtype=bool)
         for begin, end in zip(corners[-2::-1], corners[:0:-1], strict=True):
@@ -94,7 +97,7 @@ class Arrivals:
             if is_out.any():
                 entered[is_out] = self._crossing(is_out, begin, np.minimum(end, times), now, least, most)
             is_open &= ~is_out
-        return entered
+        return times - entered
 
     def _crossing(self, chosen: np.ndarray, begin: float, end: Array, now: Array, least: Array, most: Array) -> Array:
         low, high = np.full(int(chosen.sum()), begin), end[chosen]

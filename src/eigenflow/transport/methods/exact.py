@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import spend
 from eigenflow.transport.initial import (
     CellMasses,
     DepartureMesh,
@@ -33,6 +34,7 @@ Array = Float[np.ndarray, "..."]
 # Closed forms are good to a few roundings, quadratures of the exponent to this, relative.
 _ROUNDING = 1e-14
 _QUADRATURE = 1e-12
+_PIECES_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,11 @@ class ExactJump:
         if num < len(times):
             fine = refine(mesh.edges, union.longest)
             pieces = DepartureMesh(fine, mesh.density, mesh.rougher, mesh.mass, mesh.error)
-            parts.append(_jump_density(flow, pieces, times[num:], edges, union.rule, union.longest))
+            # A few times at once, as each has pieces of its own.
+            at_once = max(1, _PIECES_AT_ONCE // (len(fine) + len(edges)))
+            for begin in range(num, len(times), at_once):
+                some = times[begin : begin + at_once]
+                parts.append(_jump_density(flow, pieces, some, edges, union.rule, union.longest))
         mass, dissipated, error = (np.concatenate(part) for part in zip(*parts, strict=True))
         left = leaving_density(flow, mesh, times, ends, (low, high), shared.rule)
         return _combine(flow, mesh.mass, mesh.error, (mass, dissipated, error), left)
@@ -154,6 +160,7 @@ def _jump_density(
 ) -> tuple[Array, Array, Array]:
     left, right, row, cell = _union_pieces(flow, mesh, times, edges, longest)
     x, weights = rule.place(left, right)
+    spend(3 * x.size)
     exponent = flow.exponent(x, times[row][:, None])
     density = mesh.density(x)
     carried = density * weights

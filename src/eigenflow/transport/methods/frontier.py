@@ -34,7 +34,9 @@ def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, f
     if start is not None:
         is_some = (start > low) & (start <= high) & (high > low)
         inside = np.where(is_some, start, low)
-        now = np.exp(inside - fall(inside, flow.accumulated(times), flow.b)[0])
+        # Paths that have left the domain may be anywhere; they are not chosen.
+        with np.errstate(over="ignore", invalid="ignore"):
+            now = np.exp(inside - fall(inside, flow.accumulated(times), flow.b)[0])
         return np.where(is_some, now, np.where((start <= low) & (high > low), 0.0, np.inf))
     result = np.full(len(times), np.inf)
     is_left = high > low

@@ -12,12 +12,14 @@ from eigenflow.transport.methods.outcome import Evolved
 from eigenflow.transport.motion.flow import Dissipation, rate_of
 from eigenflow.transport.sources import KernelSource, SgdNoise
 
-__all__ = ["BOOKS", "Transport", "augmented", "dissipation_matrix", "source_matrix", "unpacked"]
+__all__ = ["BOOKS", "MATRICES", "Transport", "augmented", "dissipation_matrix", "source_matrix", "unpacked"]
 
 Array = Float[np.ndarray, "..."]
 
 # Rows behind the cells: dissipated, outflow below, outflow above, source, and the constant 1.
 BOOKS = 5
+# Of the size of the generator, that are held at once while it is made.
+MATRICES = 12
 
 
 class Transport:

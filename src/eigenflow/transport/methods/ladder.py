@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import within
 from eigenflow.transport.methods.cells import CellGrid
 from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import (
     BOOKS,
+    MATRICES,
     Transport,
     augmented,
     dissipation_matrix,
@@ -73,6 +75,7 @@ class Ladder:
         cells = len(log_edges) - 1
         parts = max(1, int(np.ceil((log_edges[1] - log_edges[0]) / self.longest_cell - 1e-9)), -(-_FEWEST // cells))
         known = {} if shared is None else shared
+        within("entries", MATRICES * (cells * parts) ** 2, f"The method 'ladder' on {cells * parts:,} cells")
 
         def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
             key = (problem.drift, problem.dissipation, problem.source, problem.domain, len(start), self.order)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import spend, within
 from eigenflow.transport.methods.cells import CellGrid
 from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import (
@@ -37,7 +38,11 @@ Array = Float[np.ndarray, "..."]
 
 # Times the initial mass: what has grown to this will not come back.
 _EXPLODED = 1e9
+# Held at once, those of LSODA included.
+_MATRICES = 10
 _HUGE = 1e100
+# Of a slope, in units of `spend`: the call, and products of matrix entries a unit.
+_CALL, _PRODUCTS = 1500.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Lines:
 
         def followed(t: float, state: np.ndarray) -> np.ndarray:
             nonlocal passed
+            spend(_CALL + state.size**2 / _PRODUCTS)
             done = int(np.searchsorted(times, t, side="right"))
             if done > passed:
                 passed = done
@@ -132,6 +138,7 @@ def _padded(states: Array, start: Array, count: int) -> Array:
 def _equations(problem: TransportProblem, grid: CellGrid) -> tuple[Callable, Callable | None]:
     """Give the slope of masses and books, and its Jacobian if that is known."""
     source, count = problem.source, grid.count
+    within("entries", _MATRICES * count**2, f"The method 'lines' on {count:,} cells")
     gained, constant = np.zeros((count, count)), np.zeros(count)
     if isinstance(source, SgdNoise | KernelSource):
         gained, constant = source_matrix(grid, source)

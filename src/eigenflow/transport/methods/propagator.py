@@ -5,12 +5,20 @@ from math import factorial
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.limits import spend, within
+
 __all__ = ["Propagator"]
 
 # The first step s is so short that a Taylor series of this degree serves up to it: with |A| s <= 1/8 its
 # rest is 1/8^8 / 9! = 2e-13 of the exponent.
 _FIRST = 1.0 / 8.0
 _TERMS = 8
+# More doublings than this have no meaning in floats, and would not be counted in whole numbers.
+_MOST_STEPS = 2.0**62
+# Held at once beside the powers, and products of entries in a unit of `spend`.
+_MATRICES, _PRODUCTS = 12, 500.0
+_FAST = "The fastest rate of drift, dissipation and source together"
 _INVERSE = [1.0 / factorial(index) for index in range(_TERMS + 1)]
 
 
@@ -37,6 +45,8 @@ class Propagator:
             # Rounding must not leave a negative diagonal.
             np.fill_diagonal(self._generator, np.maximum(np.diag(self._generator), 0.0))
         size = float(np.abs(self._generator).sum(axis=0).max(initial=0.0))
+        if not np.isfinite(size):
+            raise NonFiniteError(f"{_FAST} is not finite. Narrow `domain`, or lower `c` or the rates of the source.")
         self.step = _FIRST / size if size > 0 else np.inf
         self._powers: list[np.ndarray] = []
 
@@ -46,6 +56,7 @@ class Propagator:
         """Carry one state on by each of the durations."""
         if np.isinf(self.step):
             return np.repeat(state[:, None], len(durations), axis=1)
+        self._check(float(np.max(durations, initial=0.0)))
         steps = np.floor(durations / self.step * (1 + 1e-14))
         result = self._series(np.maximum(durations - steps * self.step, 0.0), state)
         level, whole = 0, steps.astype(np.int64)
@@ -61,6 +72,7 @@ class Propagator:
         """Carry one state on; one product where the duration is the first step times a power of two."""
         if np.isinf(self.step):
             return state
+        self._check(duration)
         whole = int(duration / self.step * (1 + 1e-14))
         rest = max(duration - whole * self.step, 0.0) if whole else duration
         if rest > 0:
@@ -70,8 +82,19 @@ class Propagator:
                 state = self._power(level) @ state
         return state
 
+    def _check(self, duration: float) -> None:
+        count, states = duration / self.step, len(self._generator)
+        if count >= _MOST_STEPS:
+            raise ArgumentError(
+                f"{_FAST} times the last of `times` is {count * _FIRST:.1e}, but at most {_MOST_STEPS * _FIRST:.1e} is "
+                f"allowed. Ask for earlier times, or narrow `domain`, whose upper end is the fastest."
+            )
+        levels = max(1, int(count).bit_length())
+        within("entries", (levels + _MATRICES) * states**2, f"Exponentials of {states:,} cells on {levels} levels")
+
     def _power(self, level: int) -> np.ndarray:
         while len(self._powers) <= level:
+            spend(len(self._generator) ** 3 / _PRODUCTS)
             self._powers.append(self._powers[-1] @ self._powers[-1] if self._powers else self._first())
         return self._powers[level]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from eigenflow.core.limits import spend
 from eigenflow.transport.initial import refine
 from eigenflow.transport.motion.paths import panel_rule
 from eigenflow.transport.motion.stepping import ClosedPaths, IntegratedPaths
@@ -87,6 +88,7 @@ def make_remap(
     num_cells = len(edges) - 1
     left, right, step, source, arrival = _pieces(paths.departures(edges, start, end), edges)
     x, weights, basis = _nodes(left, right, edges, source, num_nodes)
+    spend(4 * x.size)
     known = np.where(arrival < 0, -1, np.where(arrival >= num_cells, 1, 0))
     each = np.tile(step, num_nodes)
     exponent, side = paths.follow(x.ravel(), start[each], end[each], np.tile(known, num_nodes))

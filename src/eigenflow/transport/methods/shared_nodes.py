@@ -9,6 +9,7 @@ depends on the number of cells.
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.limits import spend
 from eigenflow.transport.initial import DepartureMesh
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
 from eigenflow.transport.motion.flow import Flow
@@ -54,13 +55,16 @@ def carry(
     x, weights = rule.place(mesh.edges[:-1], mesh.edges[1:])
     carried = mesh.density(x) * weights
     rougher = None if mesh.rougher is None else mesh.rougher(x) * weights
-    exponent = flow.exponents(x.ravel(), times).reshape(len(times), *x.shape)
+    spend(2 * len(times) * (x.size + len(edges)))
     parts = []
-    step = max(1, _CHUNK // x.size)
+    step = max(1, _CHUNK // (x.size + len(edges)))
+    # With c(t) all times share one quadrature, and so one table.
+    table = None if flow.is_closed else flow.exponents(x.ravel(), times)
     for begin in range(0, len(times), step):
         rows = slice(begin, begin + step)
         points = _departures(flow, mesh, times[rows], edges, (stay[0][rows], stay[1][rows]))
-        parts.append(_cells(mesh.edges, carried, rougher, exponent[rows], points, rule))
+        exponent = flow.exponents(x.ravel(), times[rows]) if table is None else table[rows]
+        parts.append(_cells(mesh.edges, carried, rougher, exponent.reshape(-1, *x.shape), points, rule))
     mass, dissipated, error = (np.concatenate(part) for part in zip(*parts, strict=True))
     return mass, dissipated, error
 

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import within
 from eigenflow.transport.methods.cells import CellGrid
 from eigenflow.transport.methods.estimate import with_estimate
-from eigenflow.transport.methods.generator import source_matrix
+from eigenflow.transport.methods.generator import MATRICES, source_matrix
 from eigenflow.transport.methods.outcome import Evolved, Progress, tell
 from eigenflow.transport.methods.propagator import Propagator
 from eigenflow.transport.methods.remap import coefficients, make_remap
@@ -33,6 +34,7 @@ SourceStep = Callable[[Array, float, float], tuple[Array, float]]
 _NODES = 3
 # Jumps prepared at once.
 _CHUNK = 128
+_CELLS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def _stepped(
     rows, kept = np.repeat(masses[None], len(times), axis=0), np.zeros((len(times), 4))
     books = np.zeros(4)
     row, taken, now = int(np.count_nonzero(times == 0)), 0, 0.0
-    for begin in range(0, len(plan.starts), _CHUNK):
-        chunk = slice(begin, begin + _CHUNK)
+    at_once = max(1, min(_CHUNK, _CELLS_AT_ONCE // grid.count))
+    for begin in range(0, len(plan.starts), at_once):
+        chunk = slice(begin, begin + at_once)
         starts, stops = np.array(plan.starts[chunk]), np.array(plan.ends[chunk])
         remap = make_remap(paths, log_edges, starts, stops, _NODES)
         for index, is_last in enumerate(plan.is_last[chunk]):
@@ -172,6 +175,7 @@ def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tup
 
         return fed, growth, np.inf
     if isinstance(source, KernelSource):
+        within("entries", MATRICES * grid.count**2, f"The method 'positive' on {grid.count:,} cells")
         key = ("strang", source, problem.domain, grid.count)
         if key not in shared:
             matrix = source_matrix(grid, source)[0]

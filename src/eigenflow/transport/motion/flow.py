@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.limits import within
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.motion.inverse_integral import Inverse
 from eigenflow.transport.motion.path_quadrature import (
@@ -85,6 +86,11 @@ class Flow:
         return float(self.drift.c)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether exponents of many modes at many times need no quadrature in time."""
+        return self.table is None or self._is_separable or (not callable(self.dissipation) and self.dissipation == 0)
+
+    @property
     def turning_times(self) -> Float[np.ndarray, " turn"]:
         """Times in the horizon at which the drift changes direction."""
         return np.zeros(0) if self.table is None else self.table.turning_times
@@ -151,6 +157,7 @@ class Flow:
                 return np.multiply.outer(self._scaled_time(times), self.dissipation * np.exp(log_start))
         if times[-1] == 0:
             return np.zeros((len(times), len(log_start)))
+        within("entries", len(times) * len(log_start), "The exponents of all modes at all `times`")
         left, right = self._panels_for(log_start, self._breaks(0.0, float(times[-1]), times[times > 0]))
         panels = along_time(self.accumulated, left, right, self._rate_along(log_start))
         total = np.concatenate([np.zeros((len(log_start), 1)), np.cumsum(panels, axis=1)], axis=1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.limits import spend, within
 from eigenflow.transport.motion.paths import fall, panel_rule
 
 __all__ = ["along_ending", "along_path", "along_time", "along_time_until", "time_panels"]
@@ -43,6 +44,7 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
     span = np.abs(flat_d) * max(1.0, abs(a))
     doublings = np.ceil(np.log2(np.maximum(span, 1.0))).astype(int)
     value = np.zeros(flat_x.shape)
+    spend(len(_NODES) * float(np.sum(2.0**doublings)))
     for doubling in np.unique(doublings):
         members = np.flatnonzero(doublings == doubling)
         x, d = flat_x[members], flat_d[members]
@@ -92,6 +94,8 @@ def along_time(accumulated: Function, left: Array, right: Array, function: Funct
     levels = accumulated((left[:, None] + half[:, None] * (1.0 + _NODES)).ravel())
     weights = (half[:, None] * _WEIGHTS).ravel()
     probe = function(levels[:1])
+    within("entries", probe.size * len(left), "The quadrature of the drift's time dependence")
+    spend(probe.size * len(levels))
     step = max(1, _CHUNK // max(1, probe.size) // len(_NODES)) * len(_NODES)
     parts = []
     for begin in range(0, len(levels), step):
@@ -149,6 +153,7 @@ def along_ending(
     inner = np.broadcast_to(knots, (len(end), len(knots)))
     points = np.sort(np.clip(np.concatenate([graded, inner, last], axis=1), start, last), axis=1)
     half = 0.5 * np.diff(points, axis=1)[:, :, None]
+    spend(half.size * len(_NODES))
     times = (points[:, :-1, None] + half * (1.0 + _NODES)).reshape(len(end), -1)
     with np.errstate(over="ignore"):
         values = rate(np.exp(position(times))).reshape(*half.shape[:2], len(_NODES))

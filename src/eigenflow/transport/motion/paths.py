@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.limits import spend
+
 __all__ = ["Values", "accumulated_for_fall", "exp_ratio", "fall", "log1p_ratio", "panel_rule"]
 
 Array = Float[np.ndarray, "..."]
@@ -21,6 +23,8 @@ Values = float | int | np.ndarray | Sequence
 
 # Beyond this w, log1p(w) = log(w) + 1/w to all digits, and w itself may overflow.
 _LARGE = 1e8
+# A call of numpy on few numbers, in units of `spend`.
+_CALL = 100.0
 
 
 def log1p_ratio(w: Array) -> Array:
@@ -50,6 +54,7 @@ def fall(log_start: Array, accumulated: Array, b: float) -> tuple[Array, Array]:
     a = b - 1.0
     with np.errstate(all="ignore"):
         speed = accumulated * np.exp(a * log_start)
+        spend(_CALL + speed.size)
         if a == 0:
             return speed, np.ones_like(speed)
         w = a * speed

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import spend
 
 __all__ = ["Traced", "trace"]
 
@@ -28,6 +29,8 @@ _TOLERANCE = 1e-11
 _NEAR_KNOT = 1e-8
 _ON_KNOT = 2e-14
 _MAX_ROUNDS = 20_000
+# Of a step, in units of `spend`.
+_EVALUATIONS = 20
 # The first step moves a mode by at most this many e-folds.
 _FIRST_MOVE = 0.3
 
@@ -129,6 +132,7 @@ def trace(
             state.keep(~is_done)
         if not len(state.index):
             return Traced(final_x, spent, side)
+        spend(_EVALUATIONS * len(state.index))
         _advance(field, rate, state)
     raise ArgumentError(
         f"`drift` is too rough or too stiff to be followed: {len(state.index)} paths are not through after "

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.limits import spend
 
 __all__ = ["called", "refuse_negative"]
 
@@ -22,6 +23,7 @@ def called(name: str, function: Callable, *arguments: Array) -> Array:
     arguments = tuple(np.broadcast_arrays(*arguments))
     shape = arguments[0].shape
     flat = [np.ravel(argument) for argument in arguments]
+    spend(len(flat[0]))
     with np.errstate(under="ignore"):
         values = np.asarray(function(*flat), dtype=np.float64)
     if values.shape not in ((), flat[0].shape):

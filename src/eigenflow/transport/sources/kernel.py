@@ -17,6 +17,7 @@ __all__ = ["KernelSource", "LogNormalKernel"]
 Array = Float[np.ndarray, "..."]
 
 CONSERVED = 1e-6
+NARROWEST, WIDEST = 1e-9, 1e4
 _TARGET_NODES = 6
 _SPLITS = 4
 
@@ -35,9 +36,10 @@ class LogNormalKernel:
     width: float | int
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.width) and self.width > 0):
+        if not NARROWEST <= self.width <= WIDEST:
             raise ArgumentError(
-                f"`width` must be positive and finite, but is {self.width}. It is a standard deviation in ln(lambda)."
+                f"`width` must be positive, in [{NARROWEST:g}, {WIDEST:g}], but is {self.width}. It is a standard "
+                f"deviation in ln(lambda): a narrower kernel moves nothing, a wider one is even over any domain."
             )
 
 
