@@ -51,7 +51,7 @@ def record_and_analyse(folder, **options):
 
 def test_file_is_in_the_run_folder_or_where_it_was_asked_for(analysis, tmp_path):
     assert write_report(analysis) == analysis.run.path / "report.html"
-    wanted = tmp_path / "new" / "page.html"
+    wanted = tmp_path / "page.html"
     assert write_report(analysis, wanted) == wanted
     assert wanted.stat().st_size < 6e6  # plotly.js takes 4.8 MB
 

@@ -1,17 +1,29 @@
 """`eigenflow analyse RUN`: every conclusion from a run, written to its summary.json."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+from eigenflow.cli.writing import Force, check_outputs, check_own_file
+from eigenflow.core.writing import write_whole
+
+if TYPE_CHECKING:
+    from eigenflow.store import Run
 
 __all__ = ["analyse"]
+
+NAME = "summary.json"
 
 
 def analyse(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Write the summary here, not into the run folder.", metavar="FILE")
+    ] = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Analyse RUN: verdicts, drift law, budget, scored forecasts; writes RUN/summary.json.
@@ -22,11 +34,14 @@ def analyse(
     from eigenflow.store import open_run
 
     opened = open_run(run)
+    check_outputs({"--out": out_file}, inputs=[run], replace=force)
+    if out_file is None:
+        check_own_file(opened.path / NAME)
     with err.status("Analysing, a few seconds ..."):
         analysis = analyse_run(opened)
         previous = opened.summary or {}
         summary = analysis.summary(**{k: v for k, v in previous.get("timings", {}).items() if k != "analyse_s"})
-        opened.write_summary(summary)
+        _write(opened, summary, out_file, force)
     if as_json:
         print_json(summary)
         return
@@ -35,4 +50,14 @@ def analyse(
         out.print(scores_table(analysis.forecasts))
     for problem in analysis.problems:
         err.print(f"not computed: {problem}", markup=False)
-    out.print(f"Summary: {opened.path / 'summary.json'}", markup=False, soft_wrap=True)
+    out.print(f"Summary: {out_file or opened.path / NAME}", markup=False, soft_wrap=True)
+
+
+def _write(run: "Run", summary: dict[str, Any], out_file: Path | None, force: bool) -> None:
+    if out_file is None:
+        run.write_summary(summary)
+        return
+    from eigenflow.store.folder import to_json
+
+    text = json.dumps(to_json(summary, "summary"), indent=2, allow_nan=False, ensure_ascii=False)
+    write_whole(out_file, text + "\n", replace=force)

@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from eigenflow.cli.console import COLOURS, METHODS, err, number, out, print_json
+from eigenflow.cli.writing import Force, check_outputs
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.report.comparison import Comparison
@@ -21,6 +23,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write a page with the lazy-rich plane.", metavar="FILE")
     ] = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Put runs side by side: what differs, where they lie between lazy and rich, verdicts, and forecasts.
@@ -30,15 +33,16 @@ def compare(
     from eigenflow.report.comparison import compare as compare_runs
     from eigenflow.store import open_run
 
+    check_outputs({"--html": html}, inputs=runs, replace=force)
     opened = [open_run(run) for run in runs]
     with err.status(f"Analysing {len(opened)} runs, a few seconds each ...") as status:
         found = compare_runs(opened, progress=lambda name: status.update(f"Analysing {escape(name)} ..."))
     if html is not None:
         from eigenflow.report.comparison_page import write_comparison
 
-        write_comparison(found, html)
+        write_comparison(found, html, replace=force)
     if as_json:
-        print_json(found.to_dict())
+        print_json({"format": FORMAT} | found.to_dict())
         return
     _print(found)
     if html is not None:

@@ -2,12 +2,16 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
+
+from eigenflow.core.text import clean
 
 if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
     from eigenflow.forecast import RestForecast
@@ -27,8 +31,18 @@ __all__ = [
 ]
 
 WIDE = 120
-out = Console()
-err = Console(stderr=True)
+
+
+class _Console(Console):
+    """A terminal that names from strangers' files cannot steer: what they hold is dropped, rich's own colours stay."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(clean(segment.text, lines=True), segment.style)
+
+
+out = _Console()
+err = _Console(stderr=True)
 
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 METHODS = {"lazy": "lazy limit, v = 0", "transport": "transport, b = 1", "power_law": "power law in time"}

@@ -6,12 +6,19 @@ from typing import Annotated
 import typer
 
 from eigenflow.cli.console import err, out, print_json
+from eigenflow.cli.writing import Force, check_outputs, check_own_file
+from eigenflow.core.errors import ArgumentError
 
 __all__ = ["report"]
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the report of one run here, not into the run folder.", metavar="FILE"),
+    ] = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the written paths as a JSON list.")] = False,
 ) -> None:
     """Write RUN/report.html: one file with every picture, that opens without a network.
@@ -21,11 +28,17 @@ def report(
     from eigenflow.report import analyse, write_report
     from eigenflow.store import open_run
 
+    if out_file is not None and len(runs) > 1:
+        raise ArgumentError(f"`--out` takes one report, but {len(runs)} runs are given. Report them one by one.")
     opened = [open_run(run) for run in runs]  # a wrong folder is noticed before any work
+    check_outputs({"--out": out_file}, inputs=runs, replace=force)
+    if out_file is None:
+        for run in opened:
+            check_own_file(run.path / "report.html")
     written = []
     for run in opened:
         with err.status(f"Reporting {run.path}, a few seconds ..."):
-            written.append(str(write_report(analyse(run))))
+            written.append(str(write_report(analyse(run), out_file, replace=force)))
     if as_json:
         print_json(written)
         return

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.report.picture_file import picture_text
 from eigenflow.theory import Claim, Verdict
 
 __all__ = ["plot_claims", "plot_estimates"]
@@ -39,7 +40,13 @@ def plot_claims(runs: Mapping[str, Sequence[Claim]], *, ax: Axes, only_assertion
         for line, key in enumerate(keys):
             _cell(ax, column, line, found.get(key))
     ax.set(xlim=(0, len(runs)), ylim=(len(keys), 0))
-    ax.set_xticks([c + 0.5 for c in range(len(runs))], list(runs), rotation=35, ha="left", rotation_mode="anchor")
+    ax.set_xticks(
+        [c + 0.5 for c in range(len(runs))],
+        [picture_text(name) for name in runs],
+        rotation=35,
+        ha="left",
+        rotation_mode="anchor",
+    )
     ax.set_yticks([line + 0.5 for line in range(len(keys))], keys)
     for label in ax.get_yticklabels():
         label.set_fontweight("bold" if "." not in label.get_text() else "normal")
@@ -100,7 +107,7 @@ def plot_estimates(runs: Mapping[str, Sequence[Claim]], key: str, *, ax: Axes, l
             left if low is None else low, right if high is None else high, color="#dcebdd", zorder=0, linewidth=0
         )
         ax.set_xlim(left, right)
-    ax.set_yticks(range(len(runs)), list(runs))
+    ax.set_yticks(range(len(runs)), [picture_text(name) for name in runs])
     ax.set(ylim=(len(runs) - 0.5, -0.5), title=fill(f"{key}: {next(iter(found.values())).statement}", 46))
     ax.grid(axis="x", alpha=0.3)
     return ax

@@ -6,6 +6,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from eigenflow.core.writing import write_whole
 from eigenflow.report.comparison import Comparison
 from eigenflow.report.figures import METHODS
 from eigenflow.report.html import figure_spec
@@ -16,12 +17,13 @@ from eigenflow.report.words import band_text, interval_text, number
 __all__ = ["write_comparison"]
 
 
-def write_comparison(comparison: Comparison, path: Path) -> Path:
+def write_comparison(comparison: Comparison, path: Path, *, replace: bool = True) -> Path:
     """Write a comparison: differences, the lazy-rich plane, verdicts, scores.
 
     Args:
         comparison: As from `compare`.
-        path: The file to write; its folder is made if missing.
+        path: The file to write, in a folder that exists.
+        replace: Whether an existing file may be replaced.
 
     Returns:
         The path.
@@ -41,9 +43,7 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
         methods={name: found[0] for name, found in METHODS.items()},
         plotly=Markup(get_plotlyjs()),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write_whole(path, text, replace=replace)
 
 
 def _plane(comparison: Comparison) -> Picture:

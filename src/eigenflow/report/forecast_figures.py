@@ -14,6 +14,7 @@ from eigenflow.forecast.fit import Fit, Forecast
 from eigenflow.forecast.identification import RISE, Profile
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.study import Study
+from eigenflow.report.picture_file import picture_text
 
 __all__ = [
     "bounds_text",
@@ -60,11 +61,11 @@ def plot_forecast(
         The same `ax`.
     """
     ax.fill_between(forecast.steps, forecast.lower, forecast.upper, color=colour, alpha=0.2, linewidth=0)
-    ax.plot(forecast.steps, forecast.loss, color=colour, linewidth=1.4, label=label)
+    ax.plot(forecast.steps, forecast.loss, color=colour, linewidth=1.4, label=picture_text(label))
     if measured is not None and len(measured):
         ax.plot(measured["step"], measured["loss"], ".", color=MEASURED, markersize=2.5, label="measured", zorder=1)
     ax.set_xlabel("completed updates")
-    ax.set_ylabel(f"loss [{unit}]")
+    ax.set_ylabel(f"loss [{picture_text(unit)}]")
     ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -85,7 +86,7 @@ def plot_residuals(fit: Fit, curves: CurveSet, *, ax: Axes) -> Axes:
     ax.axhline(0.0, color="#66717d", linewidth=0.8)
     for index, (name, size, residual) in enumerate(zip(fit.curves, fit.sizes, fit.residuals, strict=True)):
         label = name if size is None else f"{name} ({format_size(size)})"
-        shown = label if index < MOST_NAMED else None
+        shown = picture_text(label) if index < MOST_NAMED else None
         share = np.linspace(0.0, 1.0, len(residual))
         ax.plot(share, 100 * residual, linewidth=0.9, color=COLOURS[index % len(COLOURS)], label=shown)
     ax.set_xlabel("share of the fitted points, first to last")
@@ -109,7 +110,7 @@ def plot_schedules(schedules: Mapping[str, Schedule], *, ax: Axes) -> Axes:
         blocks = schedule.blocks_within(1e-3)
         steps = np.append(blocks.edges[:-1], blocks.edges[-1])
         rates = np.append(blocks.rates, blocks.rates[-1])
-        shown = name if index < MOST_NAMED else None
+        shown = picture_text(name) if index < MOST_NAMED else None
         ax.step(steps, rates, where="post", linewidth=1.2, color=COLOURS[index % len(COLOURS)], label=shown)
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("update")
@@ -226,11 +227,11 @@ def fit_figure(study: Study) -> Figure:
     for index, curve in enumerate(study.curves):
         colour = COLOURS[index % len(COLOURS)]
         found = study.predict_at(curve)
-        shown = curve.label if index < MOST_NAMED else None
+        shown = picture_text(curve.label) if index < MOST_NAMED else None
         top.plot(curve.steps, curve.losses, ".", color=colour, markersize=2.5, label=shown)
         top.plot(found.steps, found.loss, color=colour, linewidth=1.0)
     top.set_xlabel("completed updates")
-    top.set_ylabel(f"loss [{study.curves.loss_unit}]")
+    top.set_ylabel(f"loss [{picture_text(study.curves.loss_unit)}]")
     top.set_title(f"Measured (dots) and {study.laws[0]} (lines)", loc="left", fontsize=10)
     top.legend(frameon=False, fontsize=8)
     for ax, one in zip(below, study.fits, strict=True):
@@ -263,7 +264,7 @@ def forecast_figure(
         plot_forecast(Forecast(steps, loss, lower, upper), ax=ax, measured=measured, unit=study.curves.loss_unit)
         late = steps >= LATE * steps[-1]  # the first fall would hide the fan
         ax.set_ylim(lower[late].min() - 0.1 * np.ptp(loss[late]), upper[late].max() + 0.1 * np.ptp(loss[late]))
-        ax.set_title(name, loc="left", fontsize=9)
+        ax.set_title(picture_text(name), loc="left", fontsize=9)
     plot_schedules({name: schedules[name] for name in names}, ax=figure.add_subplot(grid[lines, :]))
     told = "" if size is None else f", {format_size(size)} parameters"
     figure.suptitle(f"Forecasts of {study.laws[0]} with 90 % intervals{told}", x=0.01, ha="left", fontsize=11)

@@ -1,7 +1,6 @@
 """Forecasts as one self-contained HTML file, in the look of a run's report: no script, nothing that is loaded."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import eigenflow
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
 from eigenflow.forecast.fit import Fit
 from eigenflow.forecast.identification import Profile
@@ -31,9 +30,10 @@ from eigenflow.report.forecast_figures import (
     schedules_figure,
 )
 from eigenflow.report.numbers import interval_text, number
+from eigenflow.report.picture_file import picture_bytes
 from eigenflow.report.scaling_figures import plan_figure
 
-__all__ = ["ForecastPage", "check_free", "write_forecast_page"]
+__all__ = ["ForecastPage", "write_forecast_page"]
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,6 @@ class ForecastPage:
     plan: tuple[Allocation, ScalingFit] | None = None
 
 
-def check_free(path: Path, *, replace: bool) -> None:
-    """Refuse a file that exists already, unless it is to be replaced, and a folder that does not exist.
-
-    Raises:
-        ArgumentError: With the next step.
-    """
-    if path.is_dir():
-        raise ArgumentError(f"'{path}' is a folder. Give the name of a file in it, such as '{path / 'forecast.html'}'.")
-    if not path.parent.is_dir():
-        raise ArgumentError(f"There is no folder '{path.parent}' to write '{path.name}' into. Make it first.")
-    if path.exists() and not replace:
-        raise ArgumentError(f"'{path}' exists already. Give another name, or say that it may be replaced (--force).")
-
-
 def write_forecast_page(page: ForecastPage, path: Path, *, replace: bool = False) -> Path:
     """Write the page.
 
@@ -88,14 +74,11 @@ def write_forecast_page(page: ForecastPage, path: Path, *, replace: bool = False
         replace: Whether an existing file may be replaced.
 
     Raises:
-        ArgumentError: As `check_free`.
+        ArgumentError: If the file exists and must not be replaced, or its folder does not exist.
+        FileError: If the system refuses.
     """
-    check_free(path, replace=replace)
-    text = _render(page)
-    waiting = path.with_name(path.name + ".part")
-    waiting.write_text(text, encoding="utf-8")
-    waiting.replace(path)
-    return path
+    check_free(path, option="path", replace=replace)
+    return write_whole(path, _render(page), replace=replace)
 
 
 def _render(page: ForecastPage) -> str:
@@ -212,11 +195,10 @@ def _pictures(page: ForecastPage) -> dict[str, _Picture]:
 
 
 def _svg(figure: Figure) -> str:
-    target = io.BytesIO()
     # Ids and dates that differ from call to call would make equal pages unequal.
     with mpl.rc_context({"svg.hashsalt": "eigenflow"}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    return base64.b64encode(target.getvalue()).decode("ascii")
+        drawn = picture_bytes(figure, "svg", metadata={"Date": None})
+    return base64.b64encode(drawn).decode("ascii")
 
 
 def _last(forecasts: pd.DataFrame) -> list[dict[str, Any]]:

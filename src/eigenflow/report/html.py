@@ -13,6 +13,7 @@ import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from eigenflow.core.writing import write_whole
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import band_text, flattened, headlines, interval_text, method_name, number, statement
@@ -25,12 +26,13 @@ _HIDDEN = {"measured_steps", "measured_variables"}
 _TITLES = {"config": "Configuration", "probe": "Probe set", "versions": "Versions", "machine": "Machine"}
 
 
-def write_report(analysis: Analysis, path: Path | None = None, **timings: float) -> Path:
+def write_report(analysis: Analysis, path: Path | None = None, *, replace: bool = True, **timings: float) -> Path:
     """Write the report of an analysed run: figures, verdicts, forecasts with scores, configuration.
 
     Args:
         analysis: As from `analyse`.
-        path: The file to write; its folder is made if missing. By default `report.html` in the run folder.
+        path: The file to write, in a folder that exists. By default `report.html` in the run folder.
+        replace: Whether an existing file may be replaced; the run folder's own report always may.
         timings: Seconds by name, shown beside those of the analysis itself.
 
     Returns:
@@ -39,9 +41,7 @@ def write_report(analysis: Analysis, path: Path | None = None, **timings: float)
     text = _render(analysis, timings)
     if path is None:
         return analysis.run.write_text(NAME, text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write_whole(path, text, replace=replace)
 
 
 def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from eigenflow.report.canvas import ACCENT, INK, MUTED, WARM, log_axis, new_figure, positive
+from eigenflow.report.picture_file import plotly_text
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, LossPredictions
 
 __all__ = ["limits_figure", "plane_figure"]
@@ -24,7 +25,8 @@ def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
     """
     figure = new_figure("Lazy to rich: where the runs go", height=500)
     drawn, shares = [np.array([LAZY, RICH])], []
-    for number, (name, place) in enumerate(places.items()):
+    for number, (run, place) in enumerate(places.items()):
+        name = plotly_text(run)
         is_drawn = (place.distance > LEAST_DISTANCE) & (place.flux_share > 0)
         x, y = place.distance[is_drawn], place.flux_share[is_drawn]
         drawn.append(x)

@@ -8,6 +8,7 @@ import numpy as np
 
 import eigenflow
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.writing import FORMAT
 from eigenflow.forecast import RestForecast, forecast_rest
 from eigenflow.shells import ShellBudget
 from eigenflow.store import Run
@@ -44,6 +45,7 @@ class Analysis:
     def summary(self, **timings: float) -> dict[str, Any]:
         """The machine-readable summary; `timings` in seconds are put beside the analysis's own."""
         return {
+            "format": FORMAT,
             "schema_version": 1,
             "eigenflow": eigenflow.__version__,
             "status": self.run.status,

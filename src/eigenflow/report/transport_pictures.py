@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from eigenflow.report.picture_file import picture_text
 from eigenflow.transport import TransportSolution
 
 __all__ = ["plot_budget", "plot_density", "plot_loss", "plot_slope", "transport_figure"]
@@ -104,7 +105,7 @@ def transport_figure(solution: TransportSolution, title: str) -> Figure:
     axes = figure.subplots(2, 2)
     for plot, ax in zip((plot_density, plot_loss, plot_slope, plot_budget), axes.flat, strict=True):
         plot(solution, ax=ax)
-    figure.suptitle(title)
+    figure.suptitle(picture_text(title))
     return figure
 
 

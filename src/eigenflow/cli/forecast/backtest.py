@@ -9,6 +9,7 @@ from rich.table import Table
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,9 +62,8 @@ def backtest(
         rows = [{key: _plain(value) for key, value in row.items()} for row in scores.to_dict("records")]
         told = None if choice is None else asdict(choice)
         priors = PRIORS if "transport" in wanted else None
-        print_json(
-            {"rows": rows, "recommendation": told, "reason": reason, "priors": priors, "problems": found.problems}
-        )
+        result = {"format": FORMAT, "rows": rows, "recommendation": told, "reason": reason}
+        print_json(result | {"priors": priors, "problems": found.problems})
         return
     out.print(_table(scores))
     if "transport" in wanted:

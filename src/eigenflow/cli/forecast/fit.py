@@ -11,6 +11,7 @@ from rich.table import Table
 
 from eigenflow.cli.console import err, number, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.forecast.curves import CurveSet
@@ -32,6 +33,7 @@ def fit(
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 4,
     seed: options.Seed = 0,
     picture: options.Picture = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit loss laws to CURVES and write them to a file from which `predict` and `score` work.
@@ -58,16 +60,18 @@ def fit(
             prior=None if prior == "none" else prior,
             progress=status.update,
         )
-    path = save_study(study, out_file)
+    path = save_study(study, out_file, replace=force)
     if picture is not None:
         from eigenflow.report.forecast_figures import fit_figure
+        from eigenflow.report.picture_file import write_picture
 
-        fit_figure(study).savefig(picture, dpi=110)
+        write_picture(fit_figure(study), picture, replace=force)
     if as_json:
         hidden = {"theta", "covariance", "prior_sd", "curves"}
         fits = [form["fit"] for form in study_to_dict(study)["fits"]]
         print_json(
             {
+                "format": FORMAT,
                 "out": str(path),
                 "cpu_s": process_time() - begun,
                 "curves": len(known),

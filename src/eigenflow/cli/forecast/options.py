@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eigenflow.cli.console import err
+from eigenflow.cli.writing import Force, check_outputs
 from eigenflow.core.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Curves",
     "Exclude",
     "FitFile",
+    "Force",
     "KeepSpikes",
     "Names",
     "Picture",
@@ -31,6 +33,7 @@ __all__ = [
     "Tokens",
     "Unit",
     "Warmup",
+    "check_outputs",
     "parse_size",
     "reads_curves",
     "show_notes",
@@ -84,6 +87,9 @@ def reads_curves(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def reader(**given: Any) -> None:
+        if "force" in given:  # of a command that writes: its files are checked before any work
+            outputs = {"--out": given.get("out_file"), "--picture": given.get("picture")}
+            check_outputs(outputs, inputs=[*given["curves"], given["schedules"]], replace=given["force"])
         known = _read(**{name: given.pop(name) for name in reading})
         command(known=known, **given)
 

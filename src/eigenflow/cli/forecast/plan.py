@@ -12,6 +12,7 @@ from rich.table import Table
 from eigenflow.cli.console import err, number, out, print_json
 from eigenflow.cli.forecast import options
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.forecast.scaling.allocation import Allocation
@@ -40,6 +41,7 @@ def plan(
         bool, typer.Option("--backtest", help="Score the laws: fit the lower compute, predict the upper.")
     ] = False,
     picture: options.Picture = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit a scaling law to a TABLE of finished runs and print the best size and tokens for each budget.
@@ -54,15 +56,17 @@ def plan(
     from eigenflow.forecast.scaling.backtest import backtest_table, fit_named
     from eigenflow.forecast.scaling.table import read_scaling_table
 
+    options.check_outputs({"--picture": picture}, inputs=[table], replace=force)
     known = read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where))
     fit = fit_named(known, law)
     budgets = sorted(flops or [float(known.flops.max()) * factor for factor in BUDGETS_AHEAD])
     found = allocate(fit, np.array(budgets))
     scores = backtest_table(known) if backtest else []
     if picture is not None:
+        from eigenflow.report.picture_file import write_picture
         from eigenflow.report.scaling_figures import plan_figure
 
-        plan_figure(found, fit).savefig(picture, dpi=110)
+        write_picture(plan_figure(found, fit), picture, replace=force)
     if as_json:
         print_json(_as_dict(known, fit, found, scores))
         return
@@ -136,6 +140,7 @@ def _as_dict(
 
     ahead = predict_losses(fit, found.size, found.tokens)
     return {
+        "format": FORMAT,
         "source": known.source,
         "runs": len(known),
         "law": fit.law.name,

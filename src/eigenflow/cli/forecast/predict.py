@@ -8,6 +8,7 @@ import typer
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.writing import FORMAT, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ def predict(
     law: Annotated[str | None, typer.Option(help="Law, if several were fitted. Default: the first.")] = None,
     names: options.Names = None,
     picture: options.Picture = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Forecast the loss of every schedule in a table, from a fit; lower and upper enclose 90 %.
@@ -43,6 +45,8 @@ def predict(
     from eigenflow.forecast.study_file import load_study
 
     begun = process_time()
+    outputs = {"--out": out_file, "--picture": picture}
+    options.check_outputs(outputs, inputs=[fit, schedules], replace=force)
     study = load_study(fit)
     wanted = chosen_schedules(schedules, names)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
@@ -50,17 +54,18 @@ def predict(
         kind = "a fitted size" if chosen in study.curves.sizes else "not a fitted size: extrapolated"
         err.print(f"size: {format_size(chosen)} parameters ({kind})", markup=False, highlight=False)
     table = forecast_table(study, wanted, chosen, law, every)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out_file, index=False, float_format="%.7g")
+    write_whole(out_file, table.to_csv(index=False, float_format="%.7g"), replace=force)
     if picture is not None:
         from eigenflow.report.forecast_figures import forecast_figure
+        from eigenflow.report.picture_file import write_picture
 
-        forecast_figure(study, table, wanted, size=chosen).savefig(picture, dpi=110)
+        write_picture(forecast_figure(study, table, wanted, size=chosen), picture, replace=force)
     last = table.groupby("curve", sort=False).tail(1)
     if as_json:
         rows = last.to_dict("records")
         name = law or study.laws[0]
-        print_json({"out": str(out_file), "law": name, "size": chosen, "cpu_s": process_time() - begun, "final": rows})
+        told = {"format": FORMAT, "out": str(out_file), "law": name, "size": chosen}
+        print_json(told | {"cpu_s": process_time() - begun, "final": rows})
         return
     for row in last.to_dict("records"):
         interval = f"[{row['lower']:.4f}, {row['upper']:.4f}]"

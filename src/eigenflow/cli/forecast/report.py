@@ -10,6 +10,7 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 from eigenflow.cli.forecast.backtest import held_out
 from eigenflow.cli.forecast.predict import chosen_schedules, forecast_table
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def report(
         Path | None, typer.Option(help="Table of finished runs, as for `plan`: best size by budget.", metavar="TABLE")
     ] = None,
     seed: options.Seed = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Write a fit as a page: curves, parameters and what the curves know of them, forecasts, scores of every law.
@@ -51,9 +52,9 @@ def report(
     """
     from eigenflow.forecast.identification import profiles
     from eigenflow.forecast.study_file import load_study
-    from eigenflow.report.forecast_page import ForecastPage, check_free, write_forecast_page
+    from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 
-    check_free(out_file, replace=force)
+    options.check_outputs({"--out": out_file}, inputs=[fit, schedules, plan], replace=force)
     study = load_study(fit)
     wanted = {} if schedules is None else chosen_schedules(schedules, names)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit)) if wanted else None
@@ -71,7 +72,8 @@ def report(
     if as_json:
         open_ones = [one.name for one in found if not one.is_identified]
         law = None if choice is None else choice.law
-        print_json({"out": str(out_file), "not_identified": open_ones, "recommended": law, "problems": list(problems)})
+        told = {"format": FORMAT, "out": str(out_file), "not_identified": open_ones, "recommended": law}
+        print_json(told | {"problems": list(problems)})
         return
     out.print(f"written to {out_file}", markup=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ import typer
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.writing import FORMAT, write_whole
 
 __all__ = ["schedule"]
 
@@ -25,6 +26,7 @@ def schedule(
     ] = None,
     picture: options.Picture = None,
     seed: options.Seed = 0,
+    force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Design a non-increasing schedule on a fitted law, with the predicted gain over cosine and WSD at their best.
@@ -34,6 +36,7 @@ def schedule(
     from eigenflow.forecast.design import design_schedule, fit_final_loss
     from eigenflow.forecast.study_file import load_study
 
+    options.check_outputs({"--out": out_file, "--picture": picture}, inputs=[fit], replace=force)
     study = load_study(fit)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
     fitted = study.fit_for(law, chosen).fit
@@ -44,22 +47,23 @@ def schedule(
         )
     if out_file is not None:
         rows = (f"{step},{rate:.8g}" for step, rate in enumerate(design.schedule.rates))
-        out_file.write_text("step,lr\n" + "\n".join(rows) + "\n", encoding="utf-8")
+        write_whole(out_file, "step,lr\n" + "\n".join(rows) + "\n", replace=force)
     if picture is not None:
         from matplotlib.figure import Figure
 
+        from eigenflow.report.picture_file import write_picture
         from eigenflow.report.scaling_figures import plot_designed_schedule
 
         figure = Figure(figsize=(7, 4), layout="constrained")
         plot_designed_schedule(design, ax=figure.subplots())
-        figure.savefig(picture, dpi=110)
+        write_picture(figure, picture, replace=force)
     rivals = {
         rival.name: {"setting": rival.setting, "gain": rival.gain, "interval": [rival.gain_lower, rival.gain_upper]}
         for rival in design.rivals
     }
     if as_json:
         summary = {"loss": design.loss, "status": design.status.value, "agreeing_starts": design.agreeing_starts}
-        print_json(summary | {"rivals": rivals, "schedule": design.schedule.to_dict()})
+        print_json({"format": FORMAT} | summary | {"rivals": rivals, "schedule": design.schedule.to_dict()})
         return
     out.print(f"predicted final loss {design.loss[0]:.4f}; {design.status.value}", markup=False)
     for name, rival in rivals.items():

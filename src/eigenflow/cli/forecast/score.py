@@ -10,6 +10,7 @@ from rich.table import Table
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.forecast.curves import CurveSet
@@ -40,7 +41,7 @@ def score(
     rows = score_study(study, known, law)
     means = {name: _means([row for row in rows if row.law == name]) for name in dict.fromkeys(row.law for row in rows)}
     if as_json:
-        print_json({"rows": [asdict(row) for row in rows], "means": means})
+        print_json({"format": FORMAT, "rows": [asdict(row) for row in rows], "means": means})
         return
     for name, mean in means.items():
         out.print(_table(name, [row for row in rows if row.law == name]))
