@@ -52,7 +52,8 @@ def make_inputs(folder: Path) -> None:
     """Curves with schedules, a fit of them, finished runs, two run folders, and a transport problem with its table."""
     csv_of(pd.concat([rows("cosine"), rows("two_stage")]), folder)
     schedules_csv(folder)
-    done = eigenflow("forecast", "fit", "curves.csv", "--schedules", "schedules.csv", "--starts", 1, cwd=folder)
+    words = ["forecast", "fit", "curves.csv", "--schedules", "schedules.csv", "--law", "power_time", "--starts", 1]
+    done = eigenflow(*words, cwd=folder)
     assert done.code == 0, done
     size = np.repeat(np.geomspace(1e8, 3e9, 6), 4)
     tokens = size * np.tile([5.0, 15.0, 45.0, 135.0], 6)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # To add a reader: an entry in one of these, or a module of its own, named here.
-MODULES = ("fuzz.forecast_readers",)
+MODULES = ("fuzz.forecast_readers", "fuzz.solve_readers")
 
 OUTCOMES = ("right", "refused", "foreign", "warning", "hang", "memory")
 FAULTS = ("foreign", "warning", "hang", "memory")

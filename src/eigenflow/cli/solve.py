@@ -1,5 +1,6 @@
 """`eigenflow solve CONFIG`: the transport equation alone."""
 
+import errno
 import os
 from pathlib import Path
 from time import perf_counter
@@ -9,8 +10,8 @@ import typer
 
 from eigenflow.cli.console import err, number, out, print_json
 from eigenflow.cli.writing import Force, check_outputs
-from eigenflow.core.errors import RunFolderError
-from eigenflow.core.writing import FORMAT, check_free, write_whole
+from eigenflow.core.errors import FileError, RunFolderError
+from eigenflow.core.writing import FORMAT, check_free, explain, write_whole
 
 if TYPE_CHECKING:
     from eigenflow.transport import TransportSolution
@@ -68,6 +69,8 @@ def _check_folder(folder: Path, inputs: list[Path | None], *, replace: bool) -> 
     """Refuse a folder that cannot take the results, before the work; it is made only when there are some."""
     if not os.path.lexists(folder):
         nearest = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+        if not nearest.is_dir():
+            raise FileError(explain(folder, NotADirectoryError(errno.ENOTDIR, "")))
         check_free(nearest / FILES[0], replace=True)  # of the folder in which it will be made
         return
     if not folder.is_dir():
