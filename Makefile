@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt tools/make_venv.sh
 
 run: $(STAMP)  ## Main job: train on handwritten digits, measure, analyse, forecast, report (OUT=folder)
 	$(BIN)/eigenflow run --out "$(OUT)"
+	@echo 'To use the `eigenflow` command in this shell: source $(BIN)/activate'
 
 test: $(STAMP)  ## The test suite (seven minutes on two cores), and the reading side without torch
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal

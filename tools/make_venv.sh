@@ -25,5 +25,5 @@ fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 "$venv/bin/python" -m pip install --quiet "pip>=25.1"
 echo "Installing into $venv (the CPU build of PyTorch alone is about 200 MB) ..."
-"$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[measure,logs]" --group dev
+"$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[measure,lab,logs]" --group dev
 "$venv/bin/python" -c 'import eigenflow; print(f"eigenflow {eigenflow.__version__} is ready in '"$venv"'")'

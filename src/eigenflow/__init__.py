@@ -9,6 +9,8 @@ PyTorch; only what measures a network (`Probe`, `Recorder`) does.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eigenflow.core.extras import EXTRAS, remedy
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -84,10 +86,10 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        if error.name in {"torch", "safetensors"}:
+        if error.name in EXTRAS:
             raise ModuleNotFoundError(
                 f"`eigenflow.{name}` measures networks and needs {error.name}, which is not installed. "
-                f"Install it with: pip install -c constraints.txt 'eigenflow[measure]'",
+                f"{remedy(error.name)}",
                 name=error.name,
             ) from None
         raise

@@ -224,7 +224,9 @@ class TestRejects:
         assert {p: p.read_bytes() for p in full_batch.path.rglob("*") if p.is_file()} == before
 
     def test_resume_with_another_configuration(self, full_batch):
-        with pytest.raises(RunFolderError, match="another configuration"):
+        with pytest.raises(
+            RunFolderError, match=r"another configuration.*train\.learning_rate is \S+ there and 0\.3 here"
+        ):
             run_experiment(small("train.learning_rate=0.3"), full_batch.path, resume=True)
 
     def test_divergence_is_told_and_the_record_kept(self, tmp_path):

@@ -17,6 +17,7 @@ from eigenflow.cli.report import report
 from eigenflow.cli.run import run
 from eigenflow.cli.solve import solve
 from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError, NonFiniteError
+from eigenflow.core.extras import EXTRAS, remedy
 from eigenflow.core.limits import limits, parse_limits
 from eigenflow.core.writing import explain
 
@@ -70,13 +71,9 @@ def main() -> None:
     except EigenflowError as error:
         fail(error, code=1)
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "safetensors"}:
+        if error.name not in EXTRAS:
             raise
-        fail(
-            f"This command measures networks and needs {error.name}. Install it: pip install -c constraints.txt "
-            f"'eigenflow[measure]'",
-            code=1,
-        )
+        fail(f"This needs {error.name}, which is not installed. {remedy(error.name)}", code=1)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -13,11 +13,14 @@ from rich.table import Table
 
 import eigenflow
 from eigenflow.cli.console import out, print_json
+from eigenflow.core.extras import remedy
 
 __all__ = ["doctor", "examine"]
 
-NEEDED = ("numpy", "scipy", "pandas", "xarray", "zarr", "pydantic", "plotly", "matplotlib", "scikit-learn")
+NEEDED = ("numpy", "scipy", "pandas", "xarray", "zarr", "pydantic", "plotly", "matplotlib")
 MEASURING = ("torch", "safetensors")
+WHAT_FOR = {"lab": "`eigenflow run`", "logs": "Parquet and TensorBoard logs"}
+OPTIONAL = {"scikit-learn": "lab", "pyarrow": "logs", "tensorboard": "logs"}
 
 
 def doctor(
@@ -46,13 +49,16 @@ def doctor(
 
 def examine() -> dict[str, Any]:
     """Collect versions, machine facts and advice."""
-    versions = {"python": sys.version.split()[0], **{name: _version(name) for name in (*NEEDED, *MEASURING)}}
+    versions = {"python": sys.version.split()[0], **{name: _version(name) for name in (*NEEDED, *MEASURING, *OPTIONAL)}}
     advice = []
     missing = [name for name in NEEDED + MEASURING if versions[name] is None]
     if missing:
-        advice.append(
-            f"Missing: {', '.join(missing)}. Install with: pip install -c constraints.txt 'eigenflow[measure]'"
-        )
+        advice.append(f"Missing: {', '.join(missing)}. {remedy('torch')}")
+    advice += [
+        f"{name} is not installed; what needs it: {WHAT_FOR[extra]}. pip install 'eigenflow[{extra}]'"
+        for name, extra in OPTIONAL.items()
+        if versions[name] is None
+    ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     machine: dict[str, Any] = {

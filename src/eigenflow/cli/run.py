@@ -1,21 +1,15 @@
 """`eigenflow run [CONFIG]`: the main job, from training to report."""
 
+import shlex
 import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+from eigenflow.cli.progress import training_progress
 
 __all__ = ["run"]
 
@@ -54,14 +48,13 @@ def run(
         if as_json:
             print_json({"config": settings.model_dump(), "cost": asdict(cost)})
         return
-    with _progress() as bar:
-        task = bar.add_task("Training and measuring", total=settings.train.steps, measured=0)
-
-        def show(done: int, total: int, measured: int) -> None:
-            if done % 50 == 0 or done == total:
-                bar.update(task, completed=done, measured=measured)
-
-        recorded = run_experiment(settings, folder, resume=resume, progress=show)
+    try:
+        with training_progress(settings.train.steps) as show:
+            recorded = run_experiment(settings, folder, resume=resume, progress=show)
+    except KeyboardInterrupt:
+        again = _again(config, changes, folder)
+        err.print(f"Interrupted. What was recorded stays; go on with: {again}", markup=False, soft_wrap=True)
+        raise
     train_s = perf_counter() - begin
     with err.status("Analysing and writing the report ..."):
         analysis = analyse(recorded)
@@ -77,17 +70,10 @@ def run(
     out.print(f"Summary: {recorded.path / 'summary.json'}\nReport:  {page}", markup=False, soft_wrap=True)
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, {task.fields[measured]} measured"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=err,
-    )
+def _again(config: str | None, changes: list[str] | None, folder: Path) -> str:
+    """The command line that resumes this one."""
+    given = [*([config] if config else []), *(word for change in changes or [] for word in ("--set", change))]
+    return shlex.join(["eigenflow", "run", *given, "--out", str(folder), "--resume"])
 
 
 def _peak_bytes() -> int:

@@ -1,6 +1,7 @@
 """Checks of what the user passes to a probe, each with the remedy in its message."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,24 @@ from eigenflow.tangent.failures import model_error
 from eigenflow.tangent.network import Network, Parameters
 from eigenflow.tangent.samples import Inputs, checked_inputs, named_tensors, require_samples
 
-__all__ = ["checked_outputs", "checked_pair"]
+__all__ = ["checked_outputs", "checked_pair", "modes_there_are"]
+
+
+def modes_there_are(modes: int, size: int) -> int:
+    """How many modes to take if `modes` are asked for: all, and a warning, where M has fewer.
+
+    Raises:
+        ArgumentError: If it is no positive whole number.
+    """
+    if isinstance(modes, bool) or not isinstance(modes, int | np.integer) or modes < 1:
+        raise ArgumentError(f"`modes` must be a positive whole number or None, but is {modes!r}. None takes all.")
+    if modes > size:
+        warnings.warn(
+            f"`modes` is {modes}, but M has {size} rows (samples * outputs of the probe set): all {size} are taken.",
+            UserWarning,
+            stacklevel=6,  # the line that measures, or makes the recorder
+        )
+    return min(int(modes), size)
 
 
 def checked_pair(inputs: Any, targets: Tensor, names: tuple[str, str], dtype: torch.dtype) -> tuple[Inputs, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker, RowSpace
 from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
-from eigenflow.tangent.checks import checked_outputs, checked_pair
+from eigenflow.tangent.checks import checked_outputs, checked_pair, modes_there_are
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
 from eigenflow.tangent.evaluation import undisturbed
@@ -205,6 +205,7 @@ class Probe:
 
         Args:
             modes: How many eigenpairs to keep, largest first; None keeps all, or as many as the tracker follows.
+                Where M has fewer, all are kept, with a warning.
             drift: Whether to compute the exact Mdot, and from it the eigenvalues' rates and couplings.
             direction: dtheta/dt by parameter name, along which M moves. None: minus the gradient of the
                 probe loss, which is gradient flow.
@@ -350,7 +351,10 @@ def _checked_modes(modes: int | None, tracker: ModeTracker | None, size: int) ->
                 f"`modes` must be left out or be the tracker's, {tracker.modes}, but is {modes}. The tracker follows "
                 f"a fixed number of modes."
             )
-        modes = tracker.modes
-    if modes is not None and not 1 <= modes <= size:
-        raise ArgumentError(f"`modes` must lie in [1, {size}] (samples * outputs of the probe set), but is {modes}.")
-    return modes
+        if tracker.modes > size:
+            raise ArgumentError(
+                f"`tracker` must follow at most {size} modes (samples * outputs of the probe set), but follows "
+                f"{tracker.modes}. Make it with ModeTracker({size}) or fewer."
+            )
+        return tracker.modes
+    return None if modes is None else modes_there_are(modes, size)

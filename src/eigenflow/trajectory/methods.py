@@ -16,6 +16,7 @@ from eigenflow.core.grid import shell_edges, shell_index
 from eigenflow.linalg import ModeTracker
 from eigenflow.store import Variable
 from eigenflow.tangent import Probe, TangentPoint
+from eigenflow.tangent.checks import modes_there_are
 from eigenflow.tangent.cost import require_memory
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.frame_variables import DEFAULT_COUPLINGS, frame_variables
@@ -252,7 +253,7 @@ def make_method(
         name: "dense", "tracked", or "auto": tracked if `modes` is given and M has more than 4000 rows, or its rows are
             spread over processes.
         probe: What is measured.
-        modes: How many of the largest modes; None: all.
+        modes: How many of the largest modes; None: all. Where M has fewer, all are taken, with a warning.
         tail: For "tracked".
         tolerance: For "tracked".
         product_dtype: For "tracked".
@@ -263,8 +264,7 @@ def make_method(
             without `modes`, or "dense" for a `ShardedProbe`.
     """
     _require_types(modes=modes, couplings=couplings, tail=tail, product_dtype=product_dtype)
-    if modes is not None and not 1 <= modes <= probe.size:
-        raise ArgumentError(f"`modes` must lie in [1, {probe.size}] (samples * outputs), but is {modes}.")
+    modes = None if modes is None else modes_there_are(modes, probe.size)
     if name not in ("auto", "dense", "tracked"):
         raise ArgumentError(f"`method` must be 'auto', 'dense' or 'tracked', but is {name!r}.")
     stored = probe.size if modes is None else modes
