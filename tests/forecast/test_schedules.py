@@ -148,7 +148,7 @@ def test_a_rise_at_the_start_of_a_table_is_its_warmup():
     ("make", "error", "message"),
     [
         (lambda: Schedule.table([]), ArgumentError, "between 1 and"),
-        (lambda: Schedule.table([1e-3, float("nan")]), NonFiniteError, "update 1 has nan"),
+        (lambda: Schedule.table([1e-3, float("nan")]), NonFiniteError, "value 1 is nan"),
         (lambda: Schedule.table([1e-3, -1e-3]), ArgumentError, "must not be negative.*update 1"),
         (lambda: Schedule.table([0.0, 0.0]), ArgumentError, "some must be positive"),
         (lambda: Schedule.table([[1e-3]]), ShapeError, r"one axis.*\(1, 1\)"),

@@ -20,7 +20,7 @@ def joint():
 
 
 def test_a_stored_study_forecasts_the_same_to_the_last_bit(joint, tmp_path):
-    again = load_study(save_study(joint, tmp_path / "deep" / "fit.json"))
+    again = load_study(save_study(joint, tmp_path / "fit.json"))
     for law in joint.laws:
         for size in (25e6, 4e8):
             for schedule in SCHEDULES.values():
@@ -45,6 +45,7 @@ def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint
     content = json.loads(save_study(joint, tmp_path / "fit.json").read_text())
     for one in content["fits"]:
         del one["own"]
+    del content["sha256"]
     (tmp_path / "old.json").write_text(json.dumps(content))
     old = load_study(tmp_path / "old.json").fit_for("transport", 25e6)
     average = replace(transport, own=()).predict(schedule, steps, 25e6)

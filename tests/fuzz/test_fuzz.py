@@ -2,10 +2,24 @@
 
 import pytest
 
-from fuzz.registry import input_of, run
+from fuzz.registry import input_of, readers, run
 from fuzz.worker import Worker
 
-SEED = 7
+SEED, COUNT = 7, 60
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker() as one:
+        yield one
+
+
+@pytest.mark.parametrize("reader", sorted(readers()))
+def test_broken_files_give_values_or_are_refused(reader, worker):
+    report = run(reader, COUNT, SEED, worker=worker)
+    assert not report.faults, f"python -m fuzz.run --reader {reader} --seed {SEED} --show INDEX: {report.faults}"
+    assert report.counts.total() == COUNT
+    assert report.counts["refused"], "Inputs are hardly broken."
 
 
 def test_an_input_can_be_made_again():

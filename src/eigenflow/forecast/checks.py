@@ -1,6 +1,7 @@
 """Arguments and cells of files, checked where they enter: kinds, whole numbers, and what nobody means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "check_number",
     "check_usual",
     "check_whole",
+    "within_numbers",
 ]
 
 # Losses, rates, sizes and batches outside of these are slips, and would overflow in products.
@@ -67,17 +69,37 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], words: s
         raise ArgumentError(f"`{name}` must be {words}, but is {_shown(value)} ({type(value).__name__}).")
 
 
-def as_numbers(name: str, values: Any) -> Float[np.ndarray, " value"]:
-    """Give finite numbers along one axis, or say which is none."""
+@contextmanager
+def within_numbers(what: str) -> Iterator[None]:
+    """Refuse a result that leaves the range of numbers, instead of going on with infinity or NaN.
+
+    Args:
+        what: Is computed, for the message: "The forecast".
+
+    Raises:
+        NonFiniteError: At the first overflow, division by zero or undefined value inside.
+    """
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            yield
+    except FloatingPointError as error:
+        raise NonFiniteError(
+            f"{what} leaves the range of numbers ({error}). The law is far outside of what it was fitted to: look at "
+            f"the schedule, the size and the fit's parameters."
+        ) from None
+
+
+def as_numbers(name: str, values: Any, *, finite: bool = True) -> Float[np.ndarray, " value"]:
+    """Give numbers along one axis, or say which is none, or not finite."""
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"`{name}` must be a list of numbers: {error}.") from None
     if array.ndim != 1:
-        raise ShapeError(f"`{name}` must have one axis, one value per update, but has shape {array.shape}.")
+        raise ShapeError(f"`{name}` must have one axis, a value each, but has shape {array.shape}.")
     wrong = np.flatnonzero(~np.isfinite(array))
-    if len(wrong):
-        raise NonFiniteError(f"`{name}` must be finite, but update {wrong[0]} has {array[wrong[0]]}.")
+    if finite and len(wrong):
+        raise NonFiniteError(f"`{name}` must be finite, but value {wrong[0]} is {array[wrong[0]]}.")
     return array
 
 

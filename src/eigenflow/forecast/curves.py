@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.grid import first_steps
 from eigenflow.core.rounding import WHOLE
+from eigenflow.forecast.checks import LEAST, MOST, as_numbers, check_kind, check_number, check_whole
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["Curve", "CurveSet", "Origin"]
@@ -64,7 +65,10 @@ class Curve:
     changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        steps, losses = np.array(self.steps), np.array(self.losses, dtype=np.float64)
+        check_kind("name", self.name, str, "the name of the run, a text")
+        check_kind("schedule", self.schedule, Schedule, "a `Schedule`, such as `Schedule.cosine(...)`")
+        losses = as_numbers("losses", self.losses, finite=False)
+        steps = np.array(self.steps) if len(losses) else np.zeros(0)
         if steps.shape != losses.shape or steps.ndim != 1 or len(steps) == 0:
             raise ShapeError(
                 f"Curve {self.name!r}: `steps` and `losses` must be equally long and not empty, but have shapes "
@@ -92,10 +96,10 @@ class Curve:
                 f"Curve {self.name!r} goes to step {steps[-1]}, but its schedule has {self.schedule.total} updates. "
                 f"Give the rates of every update, or cut the curve."
             )
-        if self.size is not None and not 0 < self.size < np.inf:
-            raise ArgumentError(
-                f"Curve {self.name!r}: `size` must be a positive number of parameters, but is {self.size}."
-            )
+        for name in ("size", "tokens_per_step"):
+            if getattr(self, name) is not None:
+                _check_positive(f"Curve {self.name!r}: `{name}`", getattr(self, name))
+        check_whole("branch", self.branch)
         for name, values in (("steps", steps.astype(np.int64)), ("losses", losses)):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
@@ -127,6 +131,7 @@ class Curve:
         Args:
             share: In (0, 1); the house's cuts are 0.1, 0.25 and 0.5.
         """
+        check_number("share", share)
         if not 0 < share < 1:
             raise ArgumentError(f"`share` must lie in (0, 1), but is {share}.")
         step = first_steps(share, int(self.steps[-1]))
@@ -195,7 +200,11 @@ class CurveSet:
     loss_unit: str = "nats"
 
     def __post_init__(self) -> None:
+        if isinstance(self.curves, str) or not isinstance(self.curves, Iterable):
+            raise ArgumentError(f"`curves` must be a list of `Curve`, but is {str(self.curves)[:60]!r}.")
         object.__setattr__(self, "curves", tuple(self.curves))
+        for curve in self.curves:
+            check_kind("curves", curve, Curve, "a list of `Curve`")
         counts = Counter((curve.name, curve.size) for curve in self.curves)
         doubles = sorted({str(name) for (name, _), count in counts.items() if count > 1})
         if doubles:
@@ -215,6 +224,8 @@ class CurveSet:
     def __getitem__(self, key: str) -> Curve: ...
     def __getitem__(self, key: int | str) -> Curve:
         if isinstance(key, int):
+            if not -len(self) <= key < len(self):
+                raise ArgumentError(f"There are {len(self)} curves, counted from 0, but `key` is {key}.")
             return self.curves[key]
         found = [curve for curve in self.curves if curve.name == key]
         if len(found) != 1:
@@ -244,6 +255,8 @@ class CurveSet:
         self, *, names: Iterable[str] | None = None, role: str | Iterable[str] | None = None, size: float | None = None
     ) -> "CurveSet":
         """The curves that have one of the names, one of the roles, and the size (in parameters), where given."""
+        if isinstance(names, str):
+            raise ArgumentError(f"`names` must be a list of names, but is {names!r}. Write [{names!r}].")
         wanted_names = None if names is None else set(names)
         wanted_roles = None if role is None else {role} if isinstance(role, str) else set(role)
         kept = [
@@ -270,6 +283,12 @@ class CurveSet:
     def to_frame(self) -> pd.DataFrame:
         """All points in one table; columns as in `Curve.to_frame`."""
         return pd.concat([curve.to_frame() for curve in self.curves], ignore_index=True)
+
+
+def _check_positive(what: str, value: object) -> None:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not LEAST <= value <= MOST:  # type: ignore[operator]
+        raise ArgumentError(f"{what} must be a positive number, {LEAST:g} to {MOST:g}, but is {str(value)[:60]}.")
 
 
 def _gentler_slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:

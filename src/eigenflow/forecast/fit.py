@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.checks import check_kind, check_number, check_whole, within_numbers
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated
@@ -151,6 +152,9 @@ class Fit:
         Raises:
             ArgumentError: If the fit has several sizes and none is given, or knows nothing of the one given.
         """
+        check_kind(
+            "schedule", schedule, Schedule, "a `Schedule`, such as `Schedule.cosine(...)` or `Schedule.table(rates)`"
+        )
         known = {one for one in self.sizes if one is not None}
         if size is None and len(known) > 1:
             raise ArgumentError(
@@ -159,15 +163,18 @@ class Fit:
         steps = forecast_steps(schedule.total, schedule.warmup, every, first)
         if self.intervals is not None:
             return self.intervals.predict(schedule, steps, self._checked_size(size))
-        nodes = forecast_nodes(schedule.rates, steps)
-        log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
-        variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
-        half = NINETY * np.sqrt(np.interp(steps, nodes, variance))
-        loss = np.exp(interpolated(nodes, log_loss, steps))
-        return Forecast(steps, loss, loss * np.exp(-half), loss * np.exp(half))
+        with within_numbers("The forecast"):
+            nodes = forecast_nodes(schedule.rates, steps)
+            log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
+            variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
+            half = NINETY * np.sqrt(np.interp(steps, nodes, variance))
+            loss = np.exp(interpolated(nodes, log_loss, steps))
+            return Forecast(steps, loss, loss * np.exp(-half), loss * np.exp(half))
 
     def draws(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "draw parameter"]:
         """Draw parameters from the Gaussian around the optimum."""
+        check_whole("count", count, 1, what="number of draws")
+        check_kind("rng", rng, np.random.Generator, "a generator, such as `np.random.default_rng(0)`")
         return rng.multivariate_normal(self.theta, self.covariance, size=count, method="eigh")
 
     def at(self, theta: Theta) -> "Fit":
@@ -178,6 +185,7 @@ class Fit:
         known = sorted({one for one in self.sizes if one is not None})
         if size is None:
             return known[0] if len(known) == 1 else None
+        check_number("size", size)
         if self.covariates.reference_size is None:
             raise ArgumentError(
                 f"`size` is {size:g}, but the fitted curves have no size. Give them one, or leave `size` out."

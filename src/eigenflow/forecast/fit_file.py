@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.covariates import Covariates, Slope
 from eigenflow.forecast.fit import Certificate, Fit, FitStatus
 from eigenflow.forecast.laws.protocol import Law
-from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.laws.transport import TransportLaw
+from eigenflow.forecast.study_form import FitForm, covariates_of
 
-__all__ = ["fit_from_dict", "fit_to_dict"]
+__all__ = ["fit_from_form", "fit_to_dict"]
 
 SCHEMA = 1
 
@@ -41,38 +39,25 @@ def fit_to_dict(fit: Fit) -> dict[str, Any]:
     }
 
 
-def fit_from_dict(form: dict[str, Any]) -> Fit:
-    """Make a fit again from `fit_to_dict`; predictions are the same to the last bit."""
-    if form.get("schema") != SCHEMA:
-        raise ArgumentError(
-            f"A fit must have schema {SCHEMA}, but has {form.get('schema')!r}. Fit again with this version."
-        )
-    law = _law(form["law"], form["settings"])
-    slopes = tuple(Slope(int(parameter), kind) for parameter, kind in form["slopes"])
-    curves = form["curves"]
+def fit_from_form(form: FitForm) -> Fit:
+    """Make a fit again from the checked form of `fit_to_dict`; predictions are the same to the last bit."""
+    covariates = covariates_of(form)
     return Fit(
-        law=law,
-        covariates=Covariates(law, slopes, form["reference_size"], form["reference_rate"]),
-        theta=np.array(form["theta"]),
-        covariance=np.array(form["covariance"]),
-        prior_sd=np.array([np.inf if sd is None else sd for sd in form["prior_sd"]]),
-        noise=form["noise"],
-        status=FitStatus[form["status"]],
-        certificate=Certificate(**form["certificate"]),
-        curves=tuple(curve["name"] for curve in curves),
-        sizes=tuple(curve["size"] for curve in curves),
-        residuals=tuple(np.array(curve["residuals"]) for curve in curves),
-        jacobians=tuple(np.array(curve["jacobian"]) for curve in curves),
-        prior=form["prior"],
+        law=covariates.law,
+        covariates=covariates,
+        theta=np.array(form.theta),
+        covariance=np.array(form.covariance),
+        prior_sd=np.array([np.inf if sd is None else sd for sd in form.prior_sd]),
+        noise=form.noise,
+        status=FitStatus[form.status],
+        certificate=Certificate(**form.certificate.model_dump()),
+        curves=tuple(curve.name for curve in form.curves),
+        sizes=tuple(curve.size for curve in form.curves),
+        residuals=tuple(np.array(curve.residuals) for curve in form.curves),
+        jacobians=tuple(np.array(curve.jacobian).reshape(-1, covariates.count) for curve in form.curves),
+        prior=form.prior,
     )
 
 
 def _settings(law: Law) -> dict[str, Any]:
     return {"reference": law.reference, "feedback": law.feedback} if isinstance(law, TransportLaw) else {}
-
-
-def _law(name: str, settings: dict[str, Any]) -> Law:
-    if name != TransportLaw.name:
-        return law_named(name)
-    # Earlier files hold the tolerance of a coarser rule, which is no part of a fit.
-    return TransportLaw(settings["reference"], settings["feedback"])

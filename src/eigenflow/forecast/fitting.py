@@ -1,13 +1,14 @@
 """Fit a loss law to curves: joint, robust, with a prior, from several starts."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.checks import check_kind, check_number, check_whole
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fit import Certificate, Fit, FitStatus
@@ -16,11 +17,12 @@ from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.objective import FitSettings, FittedCurve, Objective, observation_weights
 from eigenflow.forecast.priors import Prior, learned_prior, priors_for
 
-__all__ = ["build_objective", "curvature", "fit_law", "observed_history"]
+__all__ = ["build_objective", "checked_curves", "curvature", "fit_law", "observed_history"]
 
 # Starts whose cost is this close (in units of half a squared standard deviation) have found the same optimum.
 SAME_COST = 0.05
 EVALUATIONS = 150
+MOST_STARTS = 10_000
 # Logarithm of the odds at which a fit leaves the first prior for another one.
 CLEARLY = 6.0
 # The noise is measured after a first fit; a second one follows where it was off by more than this factor.
@@ -58,9 +60,10 @@ def fit_law(
         ArgumentError: If there are too few points, or unknown names.
     """
     begun = time.process_time()
-    chosen = law_named(law) if isinstance(law, str) else law
-    known = list(curves)
+    known = list(checked_curves(curves))
+    chosen = law if isinstance(law, Law) and not isinstance(law, str) else law_named(law)
     _check_enough(known, chosen)
+    _check_options(prior, starts, seed, settings, fixed)
     given = settings or FitSettings()
     found: list[tuple[float, Objective, Any, Prior | None]] = []
     for candidate in _candidates(chosen, prior):
@@ -77,6 +80,27 @@ def fit_law(
     agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
     certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
     return _finished(objective, result, certificate, known, candidate, set(_held(objective.covariates, fixed)))
+
+
+def checked_curves(curves: Iterable[Curve]) -> tuple[Curve, ...]:
+    """Give the curves of an argument, or say what came instead."""
+    how = "a `CurveSet` or a list of `Curve`; read a file first: `read_curves(path)`"
+    if isinstance(curves, str | bytes | Mapping) or not isinstance(curves, Iterable):
+        raise ArgumentError(f"`curves` must be {how}, but is of kind {type(curves).__name__}.")
+    found = tuple(curves)
+    for curve in found:
+        check_kind("curves", curve, Curve, how)
+    return found
+
+
+def _check_options(
+    prior: object, starts: object, seed: object, settings: object, fixed: dict[str, float] | None
+) -> None:
+    check_kind("prior", prior, (str, Prior, type(None)), "'learned', the name of a prior, a `Prior`, or None")
+    check_whole("starts", starts, 1, MOST_STARTS, "number of starts")
+    check_whole("seed", seed, what="number")
+    check_kind("settings", settings, (FitSettings, type(None)), "a `FitSettings`")
+    check_kind("fixed", {} if fixed is None else fixed, Mapping, "a dict of parameter and value")
 
 
 def observed_history(curve: Curve) -> History:
@@ -145,6 +169,10 @@ def _held(covariates: Covariates, fixed: dict[str, float] | None) -> dict[int, f
             raise ArgumentError(f"`fixed` names {name!r}, which is no parameter. There are: {covariates.names}.")
         k = covariates.names.index(name)
         own = covariates.law.parameters
+        if k < len(own):
+            check_number(f"fixed[{name!r}]", value, own[k].lower, own[k].upper)
+        else:
+            check_number(f"fixed[{name!r}]", value)
         held[k] = float(own[k].to_theta(value)) if k < len(own) else float(value)
     return held
 

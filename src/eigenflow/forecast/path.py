@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import PchipInterpolator
 
-from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.checks import check_whole
 from eigenflow.forecast.laws.rate_path import NOISE_POWER, RatePath, rate_path
 
 __all__ = ["forecast_nodes", "forecast_steps", "interpolated"]
@@ -28,9 +28,8 @@ Steps = Int[np.ndarray, " step"]
 
 def forecast_steps(total: int, warmup: int, every: int, first: int | None) -> Steps:
     """The steps of a forecast: multiples of `every` from `first` (None: the end of warm-up) on, and the last one."""
-    if every < 1:
-        raise ArgumentError(f"`every` must be at least 1 step, but is {every}.")
-    begin = max(warmup if first is None else first, 1)
+    check_whole("every", every, 1, what="number of steps")
+    begin = max(warmup if first is None else check_whole("first", first, 0, total), 1)
     steps = np.arange(-(-begin // every) * every, total + 1, every)
     return steps if len(steps) and steps[-1] == total else np.append(steps, total)
 

@@ -1,7 +1,7 @@
 """Which law to use: the one that forecast best what it had not seen, if it is better by more than chance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,16 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.backtest import BacktestCase
 
-__all__ = ["Recommendation", "recommend", "stack_weights"]
+__all__ = ["LEAST_HELD", "Recommendation", "recommend", "stack_weights"]
+
+# Intervals that should hold 90 % and hold less than this are spoken of.
+LEAST_HELD = 0.8
+_WORDS = {
+    "winkler": "interval score (Winkler's: width of the 90 % interval in nats, and 20 times what lies outside)",
+    "mae": "mean absolute error in nats",
+    "mae_after_branch": "mean absolute error, in nats, from where a curve is its own",
+    "width": "width of the 90 % interval in nats",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,9 @@ class Recommendation:
         interval: 90 % interval of that ratio, curves resampled.
         cases: Number of held-out curves that all laws forecast.
         reason: In one sentence.
+        coverage: By what was hidden: share of the points inside the chosen law's 90 % intervals, mean over curves.
+        cautions: Where these intervals held too little, one sentence each. The law is the best of those compared; its
+            intervals are not to be believed there.
     """
 
     law: str
@@ -36,6 +48,8 @@ class Recommendation:
     interval: tuple[float, float]
     cases: int
     reason: str
+    coverage: dict[str, float] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
     @property
     def is_clear(self) -> bool:
@@ -77,13 +91,30 @@ def recommend(
     advantage = float(np.exp(difference.mean()))
     verdict = "clearly" if lower > 1.0 else "not clearly"
     reason = (
-        f"{best} has the smallest held-out {score} on {len(table)} curves, {verdict} ahead of {second} "
-        f"(ratio {advantage:.2f}, 90 % interval {lower:.2f} to {upper:.2f})"
+        f"{best} has the smallest {_WORDS[score]} on {len(table)} held-out curves (geometric mean {np.exp(ranking[best]):.3g}), "
+        f"{verdict} ahead of {second} (ratio {advantage:.2f}, 90 % interval {lower:.2f} to {upper:.2f})"
     )
+    coverage = _coverage(scores, str(best))
     return Recommendation(
         str(best), score, {str(law): float(np.exp(value)) for law, value in ranking.items()}, advantage,
-        (float(lower), float(upper)), len(table), reason,
+        (float(lower), float(upper)), len(table), reason, coverage, _cautions(str(best), coverage, scores),
     )  # fmt: skip
+
+
+def _coverage(scores: pd.DataFrame, law: str) -> dict[str, float]:
+    own = scores[scores["law"] == law]
+    return {str(name): float(part["coverage"].mean()) for name, part in own.groupby("protocol", sort=False)}
+
+
+def _cautions(law: str, coverage: Mapping[str, float], scores: pd.DataFrame) -> tuple[str, ...]:
+    """A sentence for each kind of forecast whose intervals held less than `LEAST_HELD` of what was hidden."""
+    counts = scores[scores["law"] == law].groupby("protocol")["curve"].count()
+    return tuple(
+        f"{law}'s 90 % intervals held {held:.0%} of the points hidden by '{name}' ({counts[name]} curves): for forecasts "
+        f"of this kind they are too narrow on these curves, and its forecasts miss by more than they say"
+        for name, held in coverage.items()
+        if held < LEAST_HELD
+    )
 
 
 def stack_weights(cases: Mapping[str, Sequence[BacktestCase]]) -> dict[str, float]:

@@ -9,10 +9,11 @@ import numpy as np
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.backtest import ALTERNATIVES
 from eigenflow.forecast.calibration import shipped_calibration
+from eigenflow.forecast.checks import check_kind, check_number, within_numbers
 from eigenflow.forecast.curves import Curve, CurveSet, format_size
 from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit, Forecast
-from eigenflow.forecast.fitting import fit_law
+from eigenflow.forecast.fitting import checked_curves, fit_law
 from eigenflow.forecast.intervals import predict_interval
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.laws.registry import LAWS, law_named
@@ -51,6 +52,10 @@ class StudyFit:
 
     def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
         """Forecast at given steps, with the calibrated 90 % interval."""
+        with within_numbers("The forecast"):
+            return self._predict(schedule, steps, size)
+
+    def _predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
         nodes = forecast_nodes(schedule.rates, steps)
         kind = own_kind(self.curves.curves, size)
         found = predict_interval(
@@ -103,7 +108,7 @@ class Study:
             size: In parameters; None where the study has one size, or none.
         """
         name = self.laws[0] if law is None else law
-        if name not in self.laws:
+        if not isinstance(name, str) or name not in self.laws:
             raise ArgumentError(f"Law {name!r} was not fitted. There are: {', '.join(self.laws)}. Fit again with it.")
         fits = [one for one in self.fits if one.fit.law.name == name]
         if not self.is_per_size:
@@ -124,6 +129,8 @@ class Study:
             ArgumentError: If there are several and none was chosen, or the one given is far beyond all.
         """
         known = [one for one in self.curves.sizes if one is not None]
+        if size is not None:
+            check_number("size", size)
         if size is None and len(known) > 1:
             raise ArgumentError(
                 f"`size` is missing: the fit has sizes {self._listed_sizes()}. Choose one, or a new one."
@@ -158,12 +165,16 @@ class Study:
             every: Spacing of the forecast's steps; the last step is always there.
             first: First step; None: the end of warm-up.
         """
+        check_kind(
+            "schedule", schedule, Schedule, "a `Schedule`, such as `Schedule.cosine(...)` or `Schedule.table(rates)`"
+        )
         steps = forecast_steps(schedule.total, schedule.warmup, every, first)
         chosen = self.checked_size(size)
         return self.fit_for(law, chosen).predict(schedule, steps, chosen)
 
     def predict_at(self, curve: Curve, *, law: str | None = None) -> Forecast:
         """Forecast a curve at its own steps, from its schedule and size alone (step 0 counts as the first update)."""
+        check_kind("curve", curve, Curve, "a `Curve`; a schedule is forecast by `predict`")
         size = self.checked_size(curve.size)
         steps = np.unique(np.maximum(curve.steps, 1))
         found = self.fit_for(law, size).predict(curve.schedule, steps, size)
@@ -203,7 +214,7 @@ def fit_with_intervals(
     Raises:
         ArgumentError: If there are too few points, or unknown names.
     """
-    known = tuple(curves)
+    known = checked_curves(curves)
     fit = fit_law(known, law, prior=prior, starts=starts, seed=seed, settings=settings, fixed=fixed)
     group = curves if isinstance(curves, CurveSet) else CurveSet(known)
     chosen = fit.prior if prior == "learned" else prior
@@ -237,9 +248,15 @@ def fit_study(
     Raises:
         ArgumentError: If a law is unknown, or there are too few points.
     """
+    check_kind("curves", curves, CurveSet, "a `CurveSet`, as from `read_curves`")
+    checked_curves(curves)
+    check_kind("laws", laws, (list, tuple), "a list of names, such as ['transport']")
+    for name in laws:
+        if name != "all":
+            law_named(name)
     names = tuple(LAWS) if "all" in laws else tuple(dict.fromkeys(laws))
-    for name in names:
-        law_named(name)
+    if not names:
+        raise ArgumentError("`laws` must name a law, but is empty. Leave it out for 'transport'.")
     fits = []
     for group in curves.per_size().values() if per_size else [curves]:
         others = _alternatives(group)
@@ -317,6 +334,9 @@ def score_study(study: Study, curves: CurveSet, laws: Sequence[str] | None = Non
         curves: What was measured. A curve counts as fitted if one of its name and size was.
         laws: Names; None: all of the study.
     """
+    check_kind("study", study, Study, "a `Study`, as from `fit_study` or `load_study`")
+    check_kind("curves", curves, CurveSet, "a `CurveSet`, as from `read_curves`")
+    check_kind("laws", laws or (), (list, tuple), "a list of names")
     fitted = {(curve.name, curve.size) for curve in study.curves}
     rows = []
     for law in laws or study.laws:

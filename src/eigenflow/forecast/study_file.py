@@ -4,38 +4,45 @@ The file holds the fitted curves too (thinned where they are dense), so a foreca
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import eigenflow
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import ArgumentError, EigenflowError, FileError, LimitError
+from eigenflow.core.reading import read_json
+from eigenflow.core.writing import write_whole
+from eigenflow.forecast.checks import check_kind
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit
-from eigenflow.forecast.fit_file import fit_from_dict, fit_to_dict
+from eigenflow.forecast.fit_file import fit_from_form, fit_to_dict
 from eigenflow.forecast.schedules import Schedule
 from eigenflow.forecast.study import Study, StudyFit
+from eigenflow.forecast.study_form import CurveForm, GroupForm, StudyForm, checked_study
 
-__all__ = ["load_study", "read_fit", "save_study", "study_from_dict", "study_to_dict", "write_fit"]
+__all__ = ["load_study", "read_fit", "save_study", "study_to_dict", "write_fit"]
 
 FORMAT = "eigenflow forecast"
 VERSION = 1
 STORED_POINTS = 500
 
 
-def save_study(study: Study, path: str | Path) -> Path:
-    """Write a study; an existing file is replaced in one step."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    waiting = target.with_name(target.name + ".part")
-    text = json.dumps(study_to_dict(study), allow_nan=False, default=lambda value: value.item())  # numpy scalars
-    waiting.write_text(text + "\n", encoding="utf-8")
-    waiting.replace(target)
-    return target
+def save_study(study: Study, path: str | Path, *, replace: bool = True) -> Path:
+    """Write a study, in a folder that exists; an existing file is replaced as a whole.
+
+    Raises:
+        ArgumentError: If the file exists and must not be replaced.
+        FileError: If the system refuses.
+    """
+    plain = json.dumps(study_to_dict(study), allow_nan=False, default=lambda value: value.item())  # numpy scalars
+    content = json.loads(plain)
+    text = json.dumps({**content, "sha256": _checksum(content)})
+    return write_whole(path, text + "\n", replace=replace)
 
 
 def load_study(path: str | Path) -> Study:
@@ -44,28 +51,43 @@ def load_study(path: str | Path) -> Study:
     Raises:
         ArgumentError: If the file is missing, is none of ours, or was written by a newer eigenflow.
     """
+    check_kind("path", path, (str, Path), "the path of a file of fits")
     source = Path(path)
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArgumentError(
-            f"{source} cannot be read: {error.strerror}. Make it with `eigenflow forecast fit`."
-        ) from None
-    except ValueError as error:
-        raise ArgumentError(f"{source} is not JSON: {error}. Make it with `eigenflow forecast fit`.") from None
+        content = read_json(source)
+    except LimitError:
+        raise
+    except (ArgumentError, FileError) as error:
+        raise type(error)(f"{error} Make it with `eigenflow forecast fit`.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArgumentError(
             f"{source} is not a fit of eigenflow. Make one with `eigenflow forecast fit CURVES --out FILE`."
         )
-    if content.get("version", 0) > VERSION:
+    version = content.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise ArgumentError(f"{source} is damaged: its version is {str(version)[:40]!r}. Fit again.")
+    if version > VERSION:
         raise ArgumentError(
-            f"{source} has version {content['version']}, newer than {VERSION}, which this eigenflow reads. Update "
-            "eigenflow."
+            f"{source} has version {version}, newer than {VERSION}, which this eigenflow reads. Update eigenflow."
+        )
+    # Files that were written before there was a checksum have none.
+    if "sha256" in content and content["sha256"] != _checksum(content):
+        raise ArgumentError(
+            f"{source} was changed after it was written: its checksum is another one. Fit again, or, if you changed it "
+            f"on purpose, remove its key `sha256`."
         )
     try:
-        return study_from_dict(content)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise ArgumentError(f"{source} is damaged ({error!r}). Fit again.") from None
+        return _study_of(*checked_study(content, f"{source}"))
+    except EigenflowError as error:
+        if str(error).startswith(f"{source}"):
+            raise
+        raise ArgumentError(f"{source} is damaged: {error}") from None
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of all values but itself, however they are spaced and ordered."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_fit(fit: Fit, path: str | Path) -> Path:
@@ -116,27 +138,24 @@ def study_to_dict(study: Study) -> dict[str, Any]:
     }
 
 
-def study_from_dict(content: Mapping[str, Any]) -> Study:
-    """Make a study again from `study_to_dict`; forecasts are the same to the last bit."""
+def _study_of(form: StudyForm, schedules: Sequence[Schedule]) -> Study:
+    """Make a study again; forecasts are the same to the last bit."""
     curves = CurveSet(
-        tuple(_curve_from_dict(form) for form in content["curves"]),
-        tuple(content["notes"]),
-        float(content["size_unit"]),
-        content["loss_unit"],
+        tuple(_curve_of(curve, schedule) for curve, schedule in zip(form.curves, schedules, strict=True)),
+        tuple(form.notes),
+        form.size_unit,
+        form.loss_unit,
     )
-    fits = tuple(_fit_from_dict(form, curves) for form in content["fits"])
-    return Study(curves, fits, tuple(content["laws"]), bool(content["per_size"]))
-
-
-def _fit_from_dict(form: Mapping[str, Any], curves: CurveSet) -> StudyFit:
-    fit = fit_from_dict(form["fit"])
     by_key = {(curve.name, curve.size): curve for curve in curves}
+    fits = tuple(_group_of(group, curves, by_key) for group in form.fits)
+    return Study(curves, fits, tuple(form.laws), form.per_size)
+
+
+def _group_of(form: GroupForm, curves: CurveSet, by_key: Mapping[tuple[str, float | None], Curve]) -> StudyFit:
+    fit = fit_from_form(form.fit)
     own = tuple(by_key[key] for key in zip(fit.curves, fit.sizes, strict=True))
-    others = tuple(fit_from_dict(other) for other in form["alternatives"])
-    # Files of version 1 that were written before studies had backtests of their own.
-    backtests = tuple(
-        OwnError(one["kind"], np.asarray(one["errors"]), np.asarray(one["spread"])) for one in form.get("own", [])
-    )
+    others = tuple(fit_from_form(other) for other in form.alternatives)
+    backtests = tuple(OwnError(one.kind, np.array(one.errors), np.array(one.spread)) for one in form.own)
     return StudyFit(fit, replace(curves, curves=own), others, backtests)
 
 
@@ -156,15 +175,15 @@ def _curve_to_dict(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _curve_from_dict(form: Mapping[str, Any]) -> Curve:
+def _curve_of(form: CurveForm, schedule: Schedule) -> Curve:
     return Curve(
-        form["name"],
-        np.asarray(form["steps"], dtype=np.int64),
-        np.asarray(form["losses"]),
-        Schedule.from_dict(form["schedule"]),
-        size=form["size"],
-        tokens_per_step=form["tokens_per_step"],
-        role=form["role"],
-        branch=form["branch"],
-        changes=tuple(form["changes"]),
+        form.name,
+        np.array(form.steps, dtype=np.int64),
+        np.array(form.losses),
+        schedule,
+        size=form.size,
+        tokens_per_step=form.tokens_per_step,
+        role=form.role,
+        branch=form.branch,
+        changes=tuple(form.changes),
     )

@@ -16,6 +16,6 @@ def law_named(name: str) -> Law:
     Raises:
         ArgumentError: If there is none of this name.
     """
-    if name not in LAWS:
+    if not isinstance(name, str) or name not in LAWS:
         raise ArgumentError(f"Unknown law {name!r}. Available: {', '.join(repr(n) for n in LAWS)}.")
     return LAWS[name]

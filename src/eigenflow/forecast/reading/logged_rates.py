@@ -41,6 +41,9 @@ def schedule_from_log(
     """
     if rates.max() <= 0:
         raise ArgumentError("All logged learning rates are 0, so time does not advance. Pass `schedules`.")
+    if rates.min() < 0:
+        at = int(rates.argmin())
+        raise ArgumentError(f"Learning rates must not be negative, but step {steps[at]} has {rates[at]:g}.")
     notes: list[str] = []
     given_steps, given_rates = steps, rates
     steps, rates = _without_rounding(steps.astype(np.float64), rates, notes)
@@ -83,9 +86,7 @@ def _ramp(steps: Float[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"]
 
 def _without_rounding(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, Any]:
     """Where coarse rounding makes stairs, one entry at the middle of each stair."""
-    decimals = next(
-        (d for d in range(2, 12) if np.allclose(rates, np.round(rates, d), rtol=0, atol=1e-3 * 10.0**-d)), 12
-    )
+    decimals = next((d for d in range(2, 12) if np.abs(rates - np.round(rates, d)).max() <= 1e-3 * 10.0**-d), 12)
     quantum = 10.0**-decimals
     if quantum < COARSE * rates.max():
         return steps, rates

@@ -1,5 +1,6 @@
 """Parquet tables, read piece by piece, so that what they claim and what they unpack to stays within the limits."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _read(path: Path, pa: Any, pq: Any) -> pd.DataFrame:
     doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if doubled:
         raise ArgumentError(f"{path}: two columns are called {doubled[0]!r}. Rename or remove one.")
-    # A column of text stays as it is stored, each text once: unpacked it may be a million times as large.
+    # A column of text is read as it is stored, each text once, until it is known how large it is unpacked.
     texts = [field.name for field in schema if _is_text(field.type, pa)]
     file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
     kept = [field.name for field in schema if _is_text(field.type, pa) or _is_plain(field.type, pa)]
@@ -53,7 +54,7 @@ def _read(path: Path, pa: Any, pq: Any) -> pd.DataFrame:
     within("table_cells", file.metadata.num_rows * len(kept), f"{path}, with {len(kept):,} columns,")
     pieces, rows, size = [], 0, 0
     for piece in file.iter_batches(batch_size=_PIECE, columns=kept, use_threads=False):
-        rows, size = rows + piece.num_rows, size + piece.nbytes
+        rows, size = rows + piece.num_rows, size + _unpacked(piece, pa)
         within("rows", rows, f"{path}")
         within("file_bytes", size, f"{path}, unpacked,")
         pieces.append(piece)
@@ -61,6 +62,16 @@ def _read(path: Path, pa: Any, pq: Any) -> pd.DataFrame:
     # Notes that pandas left in the file name an index; without them it is a column, as one without a name need not be.
     frame = table.to_pandas(ignore_metadata=True, use_threads=False)
     return frame[[name for name in frame.columns if not str(name).startswith("__index_level_")]]
+
+
+def _unpacked(piece: Any, pa: Any) -> int:
+    """Bytes of a piece with every text written out."""
+    compute: Any = import_module("pyarrow.compute")  # its functions are made when it is loaded
+    size = piece.nbytes
+    for column in piece.columns:
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type, pa):
+            size += compute.sum(compute.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    return size
 
 
 def _is_text(kind: Any, pa: Any) -> bool:

@@ -135,7 +135,7 @@ def from_metrics(
         pd.DataFrame({"step": [s for s, _ in pairs], key: pd.Series([_said(v) for _, v in pairs], dtype=object)})
         for key, pairs in metrics.items()
     ]
-    frame = pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
+    frame = _joined(parts) if parts else pd.DataFrame()
     return LogTable(file, frame, np.arange(1, len(frame) + 1), is_sparse=True, name=name, notes=notes)
 
 
@@ -222,6 +222,14 @@ def _tracker_form(table: LogTable) -> LogTable:
     return LogTable(table.file, table.frame, table.rows, table.is_sparse or bool(is_history), table.name, table.notes)
 
 
+def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables below each other; what a part has no column for is empty."""
+    frame = pd.concat(parts, ignore_index=True)
+    holes: dict[str, Any] = {name: frame[name].isna() for name in frame.columns}
+    filled = {name: frame[name].astype(object).mask(hole, "") for name, hole in holes.items() if hole.any()}
+    return frame.assign(**filled)
+
+
 def _long_metrics(table: LogTable, columns: Mapping[str, str]) -> LogTable:
     """Rows of `run, metric, value, step`: each metric becomes a column that is filled in its own rows."""
     key = columns.get("key") or columns["metric"]
@@ -246,12 +254,10 @@ def _wandb_page(table: LogTable, pages: Sequence[re.Match[str]]) -> LogTable:
     if not wanted:
         raise ArgumentError(f"{table.file}: no column is `RUN - METRIC`, though some look like exports of W&B.")
     parts = [
-        table.frame[[step, *metrics.values()]]
-        .set_axis([step, *metrics], axis=1)
-        .assign(run=run)
+        table.frame[[step, *metrics.values()]].set_axis([step, *metrics], axis=1).assign(run=run)
         for run, metrics in wanted.items()
     ]
     within("table_cells", len(parts) * len(table.frame) * len({m for one in wanted.values() for m in one}), table.file)
-    frame = pd.concat(parts, ignore_index=True).fillna("")
+    frame = _joined(parts)
     rows = np.tile(table.rows, len(parts))
     return LogTable(table.file, frame, rows, is_sparse=True, name=table.name, notes=table.notes)

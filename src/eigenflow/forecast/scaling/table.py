@@ -10,6 +10,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.forecast.checks import as_numbers, check_kind
+from eigenflow.forecast.reading.cells import numbers, require_usual
+from eigenflow.forecast.reading.parquet import read_parquet
+from eigenflow.forecast.reading.tables import from_frame, read_delimited, refuse_doubled
 from eigenflow.forecast.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
 
 __all__ = ["ScalingTable", "make_table", "read_scaling_table"]
@@ -22,6 +26,8 @@ RECOGNISED = {
     "unique_tokens": ("unique_tokens", "U"),
 }
 MIN_ROWS = 3
+# What a cell without a value says; such a row is refused as one that did not finish.
+_EMPTY = ("", "nan", "-nan", "na", "n/a", "#n/a", "null", "none", "<na>")
 # Sizes of one table spread over at most about four decades; a factor of a million is millions beside units.
 UNIT_GAP = 3e4
 # C = 6 N D holds within a factor of 2 to 3 for small models; a larger one is another unit or another count.
@@ -92,7 +98,7 @@ def make_table(
     columns = {"size": size, "tokens": tokens, "loss": loss}
     if unique_tokens is not None:
         columns["unique_tokens"] = unique_tokens
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    arrays = {name: as_numbers(name, values, finite=False) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ArgumentError(f"{source}: columns must have one length, but have {lengths}. Drop incomplete runs.")
@@ -124,19 +130,21 @@ def read_scaling_table(
     Raises:
         ArgumentError: If the file or a column is missing, or a row is not allowed; the message names file and row.
     """
+    check_kind("path", path, (str, Path), "a CSV or Parquet file")
+    for name, given in (("columns", columns), ("where", where)):
+        check_kind(name, {} if given is None else given, Mapping, "a dict, such as {'loss': 'val_loss'}")
     path = Path(path)
-    if not path.is_file():
-        raise ArgumentError(f"`path` must be a CSV or Parquet file, but there is no file '{path}'.")
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    frame = _frame(path)
     frame.index = frame.index + 2  # as an editor counts: the header is row 1
     frame = _keep(frame, where or {}, path)
     named = {role: _column(frame, role, (columns or {}).get(role), path) for role in RECOGNISED}
     missing = [role for role in ("size", "loss") if named[role] is None]
     missing += [] if named["tokens"] or named["flops"] else ["tokens or flops"]
     if missing:
+        first = next(iter(frame.columns), "NAME")
         raise ArgumentError(
-            f"{path}: found no column for {', '.join(missing)}. It has {', '.join(map(str, frame.columns))}; "
-            f"map one, for example columns={{'size': '{frame.columns[0]}'}} (--column size={frame.columns[0]})."
+            f"{path}: found no column for {', '.join(missing)}. It has {', '.join(map(str, frame.columns)) or 'none'}; "
+            f"map one, for example columns={{'size': '{first}'}} (--column size={first})."
         )
     values: dict[str, Any] = {
         role: None if name is None else _numbers(frame, name, path) for role, name in named.items()
@@ -150,13 +158,33 @@ def read_scaling_table(
     return make_table(size, tokens, loss, values["unique_tokens"], source=str(path), rows=rows)
 
 
+def _frame(path: Path) -> pd.DataFrame:
+    try:
+        is_there = path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a NUL
+        is_there = False
+    if not is_there and not path.exists():
+        raise ArgumentError(f"`path` must be a CSV or Parquet file, but there is no file '{path}'.")
+    if path.suffix.lower() == ".parquet":
+        table = from_frame(read_parquet(path), str(path))
+        refuse_doubled(table)
+        return table.frame
+    frame = read_delimited(path)
+    # As pandas does by itself: blank lines are none, and a cell says in many ways that it is empty.
+    is_blank = (frame.isna() | (frame == "")).all(axis=1)
+    return frame.loc[~is_blank]
+
+
 def _numbers(frame: pd.DataFrame, column: str, path: Path) -> Any:
-    values = np.asarray(pd.to_numeric(frame[column], errors="coerce"), dtype=np.float64)
-    bad = np.flatnonzero(np.isnan(values) & np.asarray(frame[column].notna()))
-    if len(bad):
-        raise ArgumentError(
-            f"{path}, row {frame.index[bad[0]]}: `{column}` holds {frame[column].iloc[bad[0]]!r}, which is no number."
-        )
+    rows = frame.index.to_numpy()
+    if pd.api.types.is_numeric_dtype(frame[column].dtype):
+        values, _ = numbers(frame[column], rows, f"{path}")
+    else:
+        text = frame[column].astype(str).str.strip()
+        is_empty = frame[column].isna() | text.str.lower().isin(_EMPTY)
+        values, _ = numbers(text.where(~is_empty, ""), rows, f"{path}")
+    finite = np.isfinite(values)
+    require_usual(values[finite], rows[finite], f"{path}", f"value of `{column}`")
     return values
 
 
@@ -166,9 +194,11 @@ def _rows(rows: np.ndarray | None, values: np.ndarray) -> np.ndarray:
 
 def _keep(frame: pd.DataFrame, where: Mapping[str, str], path: Path) -> pd.DataFrame:
     for column, value in where.items():
-        if column not in frame:
-            raise ArgumentError(f"{path}: `where` names no column '{column}'. It has {', '.join(frame.columns)}.")
-        kept = frame[frame[column].astype(str) == str(value)]
+        if column not in frame.columns:
+            raise ArgumentError(
+                f"{path}: `where` names no column '{column}'. It has {', '.join(map(str, frame.columns))}."
+            )
+        kept = frame[_says(frame[column], value)]
         if kept.empty:
             known = ", ".join(sorted(map(str, frame[column].unique()))[:12])
             raise ArgumentError(f"{path}: no row has {column} = {value}. The column holds {known}.")
@@ -176,12 +206,24 @@ def _keep(frame: pd.DataFrame, where: Mapping[str, str], path: Path) -> pd.DataF
     return frame
 
 
+def _says(cells: Any, value: str) -> Any:
+    """Where cells are this text, or this number however it is written."""
+    same = (cells.astype(str) == str(value)).to_numpy()
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return same
+    return same | (np.asarray(pd.to_numeric(cells.astype(str), errors="coerce"), dtype=np.float64) == number)
+
+
 def _column(frame: pd.DataFrame, role: str, asked: str | None, path: Path) -> str | None:
     if asked is not None:
-        if asked not in frame:
-            raise ArgumentError(f"{path}: `columns` maps {role} to '{asked}'. It has {', '.join(frame.columns)}.")
+        if asked not in frame.columns:
+            raise ArgumentError(
+                f"{path}: `columns` maps {role} to '{asked}'. It has {', '.join(map(str, frame.columns))}."
+            )
         return asked
-    return next((name for name in RECOGNISED[role] if name in frame), None)
+    return next((name for name in RECOGNISED[role] if name in frame.columns), None)
 
 
 def _check_column(name: str, values: np.ndarray, source: str, rows: np.ndarray) -> None:
@@ -191,6 +233,7 @@ def _check_column(name: str, values: np.ndarray, source: str, rows: np.ndarray) 
             f"{source}, row {rows[bad[0]]}: `{name}` is {values[bad[0]]} ({len(bad)} such rows). "
             f"Leave out runs that diverged or did not finish."
         )
+    require_usual(values, rows, source, f"value of `{name}`")
     bad = np.flatnonzero(values <= 0)
     if len(bad):
         raise ArgumentError(
