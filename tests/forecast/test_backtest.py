@@ -95,7 +95,8 @@ def test_the_true_law_is_recommended(found):
     held = scores[scores.protocol == LeaveOneSchedule().name]
     choice = recommend(held, np.random.default_rng(0), score="mae")
     assert choice.law == "momentum" and choice.is_clear and choice.cases == 4
-    assert "momentum has the smallest held-out mae on 4 curves, clearly ahead of" in choice.reason
+    assert "momentum has the smallest mean absolute error in nats on 4 held-out curves" in choice.reason
+    assert ", clearly ahead of" in choice.reason
     assert list(choice.ranking) == sorted(choice.ranking, key=choice.ranking.__getitem__)
 
 

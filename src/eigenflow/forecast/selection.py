@@ -91,8 +91,9 @@ def recommend(
     advantage = float(np.exp(difference.mean()))
     verdict = "clearly" if lower > 1.0 else "not clearly"
     reason = (
-        f"{best} has the smallest {_WORDS[score]} on {len(table)} held-out curves (geometric mean {np.exp(ranking[best]):.3g}), "
-        f"{verdict} ahead of {second} (ratio {advantage:.2f}, 90 % interval {lower:.2f} to {upper:.2f})"
+        f"{best} has the smallest {_WORDS[score]} on {len(table)} held-out curves (geometric mean "
+        f"{np.exp(logs[best].mean()):.3g}), {verdict} ahead of {second} (ratio {advantage:.2f}, 90 % interval "
+        f"{lower:.2f} to {upper:.2f})"
     )
     coverage = _coverage(scores, str(best))
     return Recommendation(
@@ -103,15 +104,15 @@ def recommend(
 
 def _coverage(scores: pd.DataFrame, law: str) -> dict[str, float]:
     own = scores[scores["law"] == law]
-    return {str(name): float(part["coverage"].mean()) for name, part in own.groupby("protocol", sort=False)}
+    return {name: float(np.mean(own["coverage"][own["protocol"] == name])) for name in dict.fromkeys(own["protocol"])}
 
 
 def _cautions(law: str, coverage: Mapping[str, float], scores: pd.DataFrame) -> tuple[str, ...]:
     """A sentence for each kind of forecast whose intervals held less than `LEAST_HELD` of what was hidden."""
     counts = scores[scores["law"] == law].groupby("protocol")["curve"].count()
     return tuple(
-        f"{law}'s 90 % intervals held {held:.0%} of the points hidden by '{name}' ({counts[name]} curves): for forecasts "
-        f"of this kind they are too narrow on these curves, and its forecasts miss by more than they say"
+        f"{law}'s 90 % intervals held {100 * held:.0f} % of the points hidden by '{name}' ({counts[name]} curves): for "
+        f"forecasts of this kind they are too narrow on these curves, and its forecasts miss by more than they say"
         for name, held in coverage.items()
         if held < LEAST_HELD
     )

@@ -92,7 +92,7 @@ def _render(page: ForecastPage) -> str:
     environment.filters |= {"number": number, "interval": interval_text}
     return environment.get_template("forecast.html.j2").render(
         title=f"Forecasts from {Path(page.source).name}",
-        source=page.source,
+        source=Path(page.source).name,
         statement=_statement(page.study),
         headlines=_headlines(page),
         sections=_sections(page),
@@ -101,6 +101,7 @@ def _render(page: ForecastPage) -> str:
         parameters=_parameters(page),
         scores=[] if page.scores is None else _score_rows(page.scores),
         reason="" if page.recommendation is None else page.recommendation.reason,
+        cautions=() if page.recommendation is None else page.recommendation.cautions,
         allocation=_allocation(page),
         plan_statement=_plan_statement(page),
         notes=[*page.study.curves.notes, *page.problems],
@@ -153,6 +154,7 @@ def _headlines(page: ForecastPage) -> list[tuple[str, str]]:
         found.append(("Identified", f"{told}." if open_ones else "The curves alone bound every parameter."))
     if page.recommendation is not None:
         found.append(("Law", page.recommendation.reason))
+        found += [("Caution", caution) for caution in page.recommendation.cautions]
     return found
 
 

@@ -58,7 +58,7 @@ def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
     page = environment.get_template("report.html.j2")
     return page.render(
         title=str(name or run.path.resolve().name),
-        path=str(run.path.resolve()),
+        path=run.path.resolve().name,  # its whole path would tell whoever the page is sent to where it lay
         statement=statement(run),
         headlines=headlines(analysis),
         analysis=analysis,

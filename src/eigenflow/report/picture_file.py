@@ -46,6 +46,8 @@ def picture_bytes(figure: "Figure", kind: str, **more: Any) -> bytes:
 def picture_text(name: str) -> str:
     """A name as matplotlib shall show it: on one line, not as a formula, and never hidden from a legend."""
     shown = _short(name).replace("$", r"\$")
+    if not shown.strip():
+        return "(no name)"
     return f" {shown}" if shown.startswith("_") else shown
 
 

@@ -69,6 +69,8 @@ def backtest(
     if "transport" in wanted:
         out.print(f"priors: {PRIORS}", markup=False, soft_wrap=True)
     out.print(f"recommended: {reason}" if choice else f"no recommendation: {reason}", markup=False, soft_wrap=True)
+    for caution in () if choice is None else choice.cautions:
+        out.print(f"caution: {caution}", markup=False, soft_wrap=True)
 
 
 def held_out(
