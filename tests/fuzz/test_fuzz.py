@@ -5,7 +5,7 @@ import pytest
 from fuzz.registry import input_of, readers, run
 from fuzz.worker import Worker
 
-SEED, COUNT = 7, 60
+SEED, COUNT = 7, 40
 
 
 @pytest.fixture(scope="module")
