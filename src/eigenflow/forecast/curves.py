@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.grid import first_steps
 from eigenflow.core.rounding import WHOLE
-from eigenflow.forecast.checks import LEAST, MOST, as_numbers, check_kind, check_number, check_whole
+from eigenflow.forecast.checks import LEAST, MOST, as_numbers
 from eigenflow.forecast.schedules import Schedule
 
 __all__ = ["Curve", "CurveSet", "Origin"]

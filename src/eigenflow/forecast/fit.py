@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.checks import check_kind, check_number, check_whole, within_numbers
+from eigenflow.forecast.checks import within_numbers
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.path import forecast_nodes, forecast_steps, interpolated

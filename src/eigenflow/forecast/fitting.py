@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.checks import check_kind, check_number, check_whole
 from eigenflow.forecast.covariates import Covariates
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fit import Certificate, Fit, FitStatus

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import PchipInterpolator
 
-from eigenflow.forecast.checks import check_whole
+from eigenflow.core.checks import check_whole
 from eigenflow.forecast.laws.rate_path import NOISE_POWER, RatePath, rate_path
 
 __all__ = ["forecast_nodes", "forecast_steps", "interpolated"]

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_choice, check_number, check_whole
 from eigenflow.core.errors import ArgumentError, LimitError, ShapeError
 from eigenflow.core.limits import current_limits
-from eigenflow.forecast.checks import MOST, check_choice, check_number, check_usual, check_whole
+from eigenflow.forecast.checks import MOST, check_usual
 
 __all__ = [
     "Decay",

@@ -17,10 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from eigenflow.core.checks import check_choice, check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast import schedule_kinds as kinds
-from eigenflow.forecast.checks import LEAST, MOST, as_numbers, check_choice, check_kind, check_number, check_whole
+from eigenflow.forecast.checks import LEAST, MOST, as_numbers
 from eigenflow.forecast.schedule_kinds import Decay
 
 __all__ = ["Blocks", "Schedule"]

@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from eigenflow.core.checks import check_kind, check_number
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.backtest import ALTERNATIVES
 from eigenflow.forecast.calibration import shipped_calibration
-from eigenflow.forecast.checks import check_kind, check_number, within_numbers
+from eigenflow.forecast.checks import within_numbers
 from eigenflow.forecast.curves import Curve, CurveSet, format_size
 from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit, Forecast

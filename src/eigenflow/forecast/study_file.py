@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import eigenflow
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, EigenflowError, FileError, LimitError
 from eigenflow.core.reading import read_json
 from eigenflow.core.writing import write_whole
-from eigenflow.forecast.checks import check_kind
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.error_scale import OwnError
 from eigenflow.forecast.fit import Fit

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eigenflow.core.checks import MOST_WHOLE
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.limits import within
-from eigenflow.forecast.checks import LEAST, MOST, MOST_WHOLE
+from eigenflow.forecast.checks import LEAST, MOST
 from eigenflow.forecast.covariates import Covariates, Slope
 from eigenflow.forecast.error_scale import COMPONENTS
 from eigenflow.forecast.fit import FitStatus

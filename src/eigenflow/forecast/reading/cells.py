@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from eigenflow.core.checks import MOST_WHOLE
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.forecast.checks import LEAST, MOST, MOST_WHOLE
+from eigenflow.forecast.checks import LEAST, MOST
 
 __all__ = ["numbers", "require_finite", "require_usual", "whole_numbers"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.forecast.checks import check_kind, check_usual, check_whole
+from eigenflow.forecast.checks import check_usual
 from eigenflow.forecast.curves import Curve, CurveSet, Origin
 from eigenflow.forecast.reading.assembly import Draft, attach_schedules
 from eigenflow.forecast.reading.cleaning import refuse_divergence, remove_spikes, require_points, stitch

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.limits import within
 from eigenflow.core.reading import read_json
 from eigenflow.forecast import schedule_kinds as kinds
-from eigenflow.forecast.checks import check_kind, check_number, check_whole
 from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.logged_rates import schedule_from_log

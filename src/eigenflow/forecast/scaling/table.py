@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.forecast.checks import as_numbers, check_kind
+from eigenflow.forecast.checks import as_numbers
 from eigenflow.forecast.reading.cells import numbers, require_usual
 from eigenflow.forecast.reading.parquet import read_parquet
 from eigenflow.forecast.reading.tables import from_frame, read_delimited, refuse_doubled
