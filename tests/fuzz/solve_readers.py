@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eigenflow.core.limits import limits
 from eigenflow.transport import solve
 from eigenflow.transport.config import load_solve_config
 from eigenflow.transport.dataset import solution_dataset
@@ -34,6 +35,8 @@ times.count = 3
 solver.cells = {cells}
 solver.method = "{method}"
 """
+# A few seconds, so that many inputs are cheap.
+WORK = 20_000_000
 KINDS = [
     # source, method, c, b, decaying, from a table
     ("none", "auto", 0.5, 2.0, False, False),
@@ -78,7 +81,8 @@ def _configs() -> Sequence[Sample]:
 def _solved(path: Path) -> None:
     settings = load_solve_config(path)
     problem = settings.problem(path.parent)
-    found = solve(problem, settings.times.build(), cells=settings.solver.cells, method=settings.solver.method)
+    with limits(work=WORK):
+        found = solve(problem, settings.times.build(), cells=settings.solver.cells, method=settings.solver.method)
     assert np.all(np.isfinite(found.mass)) and np.all(np.isfinite(found.budget.residual))
     solution_dataset(found)
 

@@ -83,6 +83,7 @@ class TransportProblem:
 
 def _check_domain(domain: tuple, b: float) -> None:
     is_pair = isinstance(domain, tuple) and len(domain) == 2
+    is_pair = is_pair and all(isinstance(end, int | float | np.number) for end in domain)
     if not is_pair or not np.all(np.isfinite(domain)) or not 0 < domain[0] < domain[1]:
         raise ArgumentError(
             f"`domain` must be two positive finite eigenvalues, the lower one first, but is {domain!r}. "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.limits import metered, within
 from eigenflow.transport.initial import CellMasses
@@ -79,6 +80,7 @@ def solve(
         ArgumentError: If an argument is out of its range, naming it.
         LimitError: If the solve would take more memory or work than `eigenflow.core.limits` allows.
     """
+    check_kind("problem", problem, TransportProblem, "a TransportProblem")
     with metered():
         return _solve(problem, _checked_times(times), _checked_cells(cells), method, progress, {})
 
@@ -190,7 +192,10 @@ def _refuse_not_finite(evolved: Evolved, total: Float[np.ndarray, " time"]) -> N
 
 
 def _checked_times(times: Values) -> Float[np.ndarray, " time"]:
-    output = np.atleast_1d(np.array(times, dtype=np.float64))
+    try:
+        output = np.atleast_1d(np.array(times, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise ArgumentError(f"`times` must be numbers, but is {times!r}. Pass np.geomspace(1e-3, 1e4, 50).") from None
     if output.ndim != 1 or not len(output):
         raise ShapeError(
             f"`times` must be one-dimensional and not empty, but has shape {output.shape}. "

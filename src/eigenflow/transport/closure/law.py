@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
@@ -135,6 +136,7 @@ def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
     Raises:
         ArgumentError: If fewer than 6 measured times have 3 shells of at least 3 moving eigenvalues.
     """
+    check_kind("budget", budget, (ShellBudget, Velocities), "a budget, as from `shell_budget(run)`, or `Velocities`")
     velocities = budget if isinstance(budget, Velocities) else shell_velocities(budget)
     data = Scaled.of(velocities)
     rng = np.random.default_rng(seed)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Evolved", "Progress", "tell"]
+from eigenflow.core.errors import NonFiniteError
+
+__all__ = ["Evolved", "Progress", "still_finite", "tell"]
 
 # Takes the number of output times that are done, and of all.
 Progress = Callable[[int, int], object]
@@ -41,3 +43,18 @@ def tell(progress: Progress | None, done: int, total: int) -> None:
     """Call the user's progress function, if there is one."""
     if progress is not None:
         progress(done, total)
+
+
+def still_finite(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Give values back, or refuse them.
+
+    Raises:
+        NonFiniteError: If masses have grown beyond what doubles hold.
+    """
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            "Masses grow beyond what doubles hold before the last of `times`. Ask for earlier times, narrow `domain`, "
+            "or lower the source: that of gradient noise grows for ever where (eta / 2m) times the integral of "
+            "lambda nu is above 1."
+        )
+    return values

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.core.limits import spend, within
+from eigenflow.transport.methods.outcome import still_finite
 
 __all__ = ["Propagator"]
 
@@ -64,7 +65,8 @@ class Propagator:
             chosen = np.flatnonzero((whole >> level) & 1)
             power = self._power(level)
             if len(chosen):
-                result[:, chosen] = power @ result[:, chosen]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    result[:, chosen] = still_finite(power @ result[:, chosen])
             level += 1
         return result
 
@@ -79,7 +81,8 @@ class Propagator:
             state = self._series(np.array([rest]), state)[:, 0]
         for level in range(whole.bit_length()):
             if (whole >> level) & 1:
-                state = self._power(level) @ state
+                with np.errstate(over="ignore", invalid="ignore"):
+                    state = still_finite(self._power(level) @ state)
         return state
 
     def _check(self, duration: float) -> None:
@@ -95,7 +98,9 @@ class Propagator:
     def _power(self, level: int) -> np.ndarray:
         while len(self._powers) <= level:
             spend(len(self._generator) ** 3 / _PRODUCTS)
-            self._powers.append(self._powers[-1] @ self._powers[-1] if self._powers else self._first())
+            with np.errstate(over="ignore", invalid="ignore"):
+                power = self._powers[-1] @ self._powers[-1] if self._powers else self._first()
+            self._powers.append(still_finite(power))
         return self._powers[level]
 
     def _first(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from eigenflow.core.limits import within
 from eigenflow.transport.methods.cells import CellGrid
 from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import MATRICES, source_matrix
-from eigenflow.transport.methods.outcome import Evolved, Progress, tell
+from eigenflow.transport.methods.outcome import Evolved, Progress, still_finite, tell
 from eigenflow.transport.methods.propagator import Propagator
 from eigenflow.transport.methods.remap import coefficients, make_remap
 from eigenflow.transport.motion.stepping import make_paths
@@ -152,7 +152,9 @@ def _stepped(
                 row += 1
                 tell(progress, row, len(times))
                 continue
-            masses, gained = gain(masses, now, plan.spans[taken])
+            with np.errstate(over="ignore", invalid="ignore"):
+                masses, gained = gain(masses, now, plan.spans[taken])
+            still_finite(masses)
             books[3] += gained
             now += plan.spans[taken]
             taken += 1

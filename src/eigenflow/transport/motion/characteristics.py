@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.motion.flow import Dissipation, Flow, make_flow
@@ -117,7 +118,10 @@ class Characteristics:
 
 def check_dissipation(dissipation: Dissipation) -> None:
     """Refuse a negative or NaN factor."""
-    if not callable(dissipation) and not (np.isfinite(dissipation) and dissipation >= 0):
+    if callable(dissipation):
+        return
+    check_kind("dissipation", dissipation, (int, float, np.number), "a factor >= 0, or a function of eigenvalues")
+    if not (np.isfinite(dissipation) and dissipation >= 0):
         raise ArgumentError(
             f"`dissipation` must be a finite factor >= 0 or a function, but is {dissipation}. "
             f"Use 2.0 for energies, 1.0 for amplitudes."

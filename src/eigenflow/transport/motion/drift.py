@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.motion.paths import Values
 from eigenflow.transport.motion.time_integral import evaluate, integrate_strength
@@ -33,6 +34,9 @@ class PowerDrift:
     integral: Callable | None = None
 
     def __post_init__(self) -> None:
+        check_kind("b", self.b, (int, float, np.number), "a number, the exponent of v = -c lambda^b")
+        if not callable(self.c):
+            check_kind("c", self.c, (int, float, np.number), "a number, or a function of time")
         if not np.isfinite(self.b):
             raise NonFiniteError(
                 f"`b` must be a finite number, but is {self.b}. It is the exponent of v = -c lambda^b."
