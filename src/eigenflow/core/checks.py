@@ -7,7 +7,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 
-__all__ = ["MOST_WHOLE", "check_choice", "check_kind", "check_number", "check_whole"]
+__all__ = ["MOST_WHOLE", "check_choice", "check_kind", "check_number", "check_whole", "real_array"]
 
 # Up to here every whole number is exact in double precision.
 MOST_WHOLE = 2**53
@@ -47,6 +47,18 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], words: s
     """Refuse an argument of a wrong kind; `words` say what it must be, and how to make one."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ArgumentError(f"`{name}` must be {words}, but is {_shown(value)} ({type(value).__name__}).")
+
+
+def real_array(name: str, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Give real numbers as an array in double precision, whatever its shape; refuse texts, complex and ragged ones."""
+    try:
+        found = np.asarray(values)
+        is_real = found.dtype.kind in "iufb"
+        if is_real or found.dtype.kind == "O":
+            return np.array(found, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ArgumentError(f"`{name}` must be real numbers, but is {_shown(values)}.")
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from eigenflow.core.checks import check_whole
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import within
 from eigenflow.core.rounding import WHOLE
 
 __all__ = [
@@ -37,11 +39,13 @@ def log_steps(total: int, *, count: int = 60) -> Int[np.ndarray, " count"]:
         0, the untouched network; the last is `total - 1`, from which the last update is made.
 
     Raises:
-        ArgumentError: If `total` or `count` is below 1.
+        ArgumentError: If `total` or `count` is no whole number, or below 1.
+        LimitError: If `count` is above the limit `steps`.
     """
-    for name, value in (("total", total), ("count", count)):
-        if value < 1:
-            raise ArgumentError(f"`{name}` must be at least 1, but is {value}.")
+    total = check_whole("total", total, 1, what="number of updates")
+    # More measurements than updates are all updates.
+    count = min(check_whole("count", count, 1, what="number of measurements"), total)
+    within("steps", count, "`count`")
     last = total - 1
     if count == 1 or last == 0:
         return np.zeros(1, dtype=np.int64)
@@ -97,7 +101,7 @@ def coarsen_edges(edges: Float[np.ndarray, " edges"], shells_per_decade: int) ->
     Raises:
         ArgumentError: If `shells_per_decade` does not divide 16.
     """
-    if shells_per_decade < 1 or STORED_SHELLS_PER_DECADE % shells_per_decade:
+    if shells_per_decade not in (1, 2, 4, 8, 16) or STORED_SHELLS_PER_DECADE % shells_per_decade:
         raise ArgumentError(
             f"`shells_per_decade` must be 1, 2, 4, 8 or 16, but is {shells_per_decade}. "
             f"Runs store {STORED_SHELLS_PER_DECADE} shells a decade, and whole shells are merged."

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from eigenflow.core.checks import check_number, check_whole
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg.certificate import certified_pairs
 from eigenflow.linalg.identity import ModeIdentity, continue_modes, first_identity
@@ -279,10 +280,9 @@ def _remaining(first: float, now: float, spent: int) -> float:
 
 
 def _check(modes: int, guards: int | None, tolerance: float, depth: int, scouts: int) -> None:
-    if modes < 1:
-        raise ArgumentError(f"`modes` must be at least 1, but is {modes}.")
-    if not tolerance > 0:
+    check_whole("modes", modes, 1, what="number of modes")
+    if not check_number("tolerance", tolerance) > 0:
         raise ArgumentError(f"`tolerance` must be a relative accuracy > 0, for example 1e-5, but is {tolerance}.")
     for name, value in (("guards", guards), ("depth", depth), ("scouts", scouts)):
-        if value is not None and value < 0:
-            raise ArgumentError(f"`{name}` must be >= 0, but is {value}.")
+        if value is not None:
+            check_whole(name, value, what="number of vectors")

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.grid import coarsen_edges
 from eigenflow.store import Run
@@ -156,6 +157,7 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         RunFolderError: If the run holds no measurement, or measurements that do not increase in time.
         ArgumentError: If `shells_per_decade` does not divide 16.
     """
+    check_kind("run", run, Run, "a run, as from `open_run(path)`")
     if not run.measured_steps:
         raise RunFolderError(
             f"Run `{run.path}` holds no measurement, so it has no shells. Was it cut off before the first one? "

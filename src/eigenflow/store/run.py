@@ -1,5 +1,6 @@
 """A run folder, read: the same for a run that ended, was killed, or is being written."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from warnings import warn
 import pandas as pd
 import xarray as xr
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.writing import write_whole
 from eigenflow.store.checksums import canonical, digest
@@ -240,6 +242,7 @@ class Run:
             ArgumentError: If a value cannot be held by JSON; names its key path.
             FileError: If the system refuses.
         """
+        check_kind("summary", summary, Mapping, "a mapping")
         content = to_json(summary, "summary")
         content.pop(_CHECKSUM, None)
         write_json(self._path / SUMMARY, {**content, _CHECKSUM: digest(canonical(content))})
@@ -267,6 +270,8 @@ class Run:
         Raises:
             ArgumentError: If `name` is a path, or a file of the run itself.
         """
+        check_kind("name", name, str, "a plain file name")
+        check_kind("text", text, str, "a text")
         require_foreign(name)
         return write_whole(self._path / name, text)
 

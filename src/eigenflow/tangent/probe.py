@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker, RowSpace
 from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
@@ -94,6 +95,8 @@ class Probe:
         self.loss.require_usable(outputs.reshape(len(outputs), -1), self.targets)
         self.holdout = None
         if holdout is not None:
+            if not isinstance(holdout, tuple | list) or len(holdout) != 2:
+                raise ArgumentError("`holdout` must be a pair: holdout=(test_inputs, test_targets).")
             names = ("holdout[0]", "holdout[1]")
             holdout_inputs, holdout_targets = checked_pair(*holdout, names, dtype)
             outputs = checked_outputs(self.network, parameters, rest, holdout_inputs, check_determinism=False)
@@ -146,7 +149,7 @@ class Probe:
             preconditioner: Makes M the operator J P^(-1) J^T of a preconditioned optimizer: Adam, AdamW, RMSprop or SGD
                 with momentum after a step, or the diagonal of P^(-1) by parameter name. Measure with `measure(at=...)`.
         """
-        parameters, rest = self.state() if state is None else state
+        parameters, rest = self.state() if state is None else _checked_state(state)
         parameters = self.network.settled(parameters, rest, self.inputs)
         return TangentPoint(
             self.network,
@@ -242,6 +245,7 @@ class Probe:
         self.loss.require_memory(
             self.samples, self.outputs, self.network.dtype.itemsize, self.memory_budget or physical_bytes(), drift=drift
         )
+        check_kind("at", at, (TangentPoint, type(None)), "an instant, as from `probe.at()`")
         point = self.at() if at is None else at
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         along = _checked_direction(direction, point) if drift else None
@@ -330,9 +334,20 @@ def _require_same_dtype(network: Network, inputs: Any, targets: Tensor) -> None:
             )
 
 
+def _checked_state(state: Any) -> tuple[Parameters, Parameters]:
+    is_pair = isinstance(state, tuple | list) and len(state) == 2 and all(isinstance(one, Mapping) for one in state)
+    if not is_pair:
+        raise ArgumentError(
+            f"`state` must come from `probe.state()`, which gives two mappings, but is a {type(state).__name__}. For a "
+            f"`state_dict`: model.load_state_dict(...), then probe.at()."
+        )
+    return state[0], state[1]
+
+
 def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoint) -> dict[str, Tensor]:
     if direction is None:
         return point.descent()
+    check_kind("direction", direction, Mapping, "a mapping from the names of parameters to tensors")
     direction = {plain_name(name): tensor for name, tensor in direction.items()}
     for name, parameter in point.parameters.items():
         if name not in direction or direction[name].shape != parameter.shape:
@@ -346,6 +361,7 @@ def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoi
 
 def _checked_modes(modes: int | None, tracker: ModeTracker | None, size: int) -> int | None:
     if tracker is not None:
+        check_kind("tracker", tracker, ModeTracker, "a ModeTracker, such as ModeTracker(64)")
         if modes is not None and modes != tracker.modes:
             raise ArgumentError(
                 f"`modes` must be left out or be the tracker's, {tracker.modes}, but is {modes}. The tracker follows "

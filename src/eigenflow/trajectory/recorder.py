@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
 from eigenflow.store import Gap, RunWriter, Status, Variable
 from eigenflow.store.schema import GapKind
@@ -114,6 +115,11 @@ class Recorder:
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
+        check_kind("probe", probe, (Probe, ShardedProbe), "a Probe, such as Probe(model, inputs, targets)")
+        check_kind("path", path, (str, Path), "the path of a folder, new or empty")
+        check_kind("config", config, (Mapping, type(None)), "a mapping of what describes the run")
+        if resume_from is not None:
+            check_whole("resume_from", resume_from)
         require_whole(probe)
         if on_error not in ("skip", "raise"):
             raise ArgumentError(f"`on_error` must be 'skip' or 'raise', but is {on_error!r}.")
@@ -266,7 +272,7 @@ class Recorder:
 
     def _agreed_loss(self, loss: float | Tensor, step: int) -> tuple[float, NonFiniteError | None]:
         """The first process's loss, or NaN if that of another one is not finite; and the error that says so."""
-        own = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        own = self.processes.each(lambda: _as_number(loss))
         recorded = self.processes.first(lambda: own)
         try:
             self.processes.each(lambda: _require_finite(own, step))
@@ -285,6 +291,7 @@ class Recorder:
         extra: Mapping[str, Any],
     ) -> LoggedUpdate:
         """What was said of an update, or why it cannot be true."""
+        check_whole("step", step, what="number of the update")
         if isinstance(updates, bool) or not isinstance(updates, int) or updates < 1:
             raise ArgumentError(
                 f"`updates` must be a whole number >= 1, but is {updates!r}. It counts those since the last call."
@@ -438,6 +445,16 @@ class Recorder:
         self.time, self._edges, self._stored, states = self.processes.first(found)
         for state in states:
             self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
+
+
+def _as_number(loss: Any) -> float:
+    try:
+        return float(loss.detach() if isinstance(loss, Tensor) else loss)
+    except (TypeError, ValueError, RuntimeError):
+        came = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor | np.ndarray) else repr(loss)
+        raise ArgumentError(
+            f"`loss` must be one number or a tensor of one entry, but is {came}. Pass the mean over the batch."
+        ) from None
 
 
 def _require_finite(loss: float, step: int) -> None:

@@ -6,6 +6,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError
 
 __all__ = ["Schedule"]
@@ -22,6 +23,7 @@ class Schedule:
     """
 
     def __init__(self, steps: Iterable[SupportsIndex]):
+        check_kind("schedule", steps, Iterable, "steps to measure, such as eigenflow.log_steps(total, count=60)")
         found = np.asarray(list(steps))
         if found.size == 0 or found.dtype.kind not in "iu" or found.min() < 0:
             raise ArgumentError(

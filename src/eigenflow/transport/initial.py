@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.checks import real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport.motion.paths import Values, panel_rule
 from eigenflow.transport.reconstruction import parabolas
@@ -23,7 +24,7 @@ _MAX_PANELS = 20_000
 
 
 def _vector(name: str, values: Values) -> Float[np.ndarray, " entry"]:
-    array = np.array(values, dtype=np.float64)
+    array = real_array(name, values)
     if array.ndim != 1:
         raise ShapeError(f"`{name}` must be one-dimensional, but has shape {array.shape}. Pass one row.")
     if not np.all(np.isfinite(array)):
@@ -187,7 +188,7 @@ def _checked_density(initial: Callable) -> Callable[[Array], Array]:
     def density(x: Array) -> Array:
         eigenvalues = np.exp(x.ravel())
         with np.errstate(under="ignore"):
-            values = np.asarray(initial(eigenvalues), dtype=np.float64)
+            values = real_array("initial", initial(eigenvalues))
         if values.shape == eigenvalues.shape and math.isfinite(values.sum()) and values.min(initial=0.0) >= 0:
             return (values * eigenvalues).reshape(x.shape)
         if values.shape not in ((), eigenvalues.shape):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.core.checks import check_kind
+from eigenflow.core.checks import check_kind, real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.limits import metered, within
 from eigenflow.transport.initial import CellMasses
@@ -192,10 +192,7 @@ def _refuse_not_finite(evolved: Evolved, total: Float[np.ndarray, " time"]) -> N
 
 
 def _checked_times(times: Values) -> Float[np.ndarray, " time"]:
-    try:
-        output = np.atleast_1d(np.array(times, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise ArgumentError(f"`times` must be numbers, but is {times!r}. Pass np.geomspace(1e-3, 1e4, 50).") from None
+    output = np.atleast_1d(real_array("times", times))
     if output.ndim != 1 or not len(output):
         raise ShapeError(
             f"`times` must be one-dimensional and not empty, but has shape {output.shape}. "

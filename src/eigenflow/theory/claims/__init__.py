@@ -6,6 +6,7 @@ A module for each claim. Every band stands in `bands.py`; the verdict follows fr
 
 from collections.abc import Callable
 
+from eigenflow.core.checks import check_kind
 from eigenflow.store import Run
 from eigenflow.theory.claims.bands import BANDS as BANDS
 from eigenflow.theory.claims.coarse_graining import coarse_graining
@@ -47,6 +48,7 @@ def claims(run: Run, *, seed: int = 0) -> list[Claim]:
     Raises:
         RunFolderError: If the run holds no measurement.
     """
+    check_kind("run", run, Run, "a run, as from `open_run(path)`")
     return judge_all(Evidence(run, seed))
 
 
