@@ -5,10 +5,10 @@ import pytest
 from scipy.integrate import quad
 
 import eigenflow as ef
-from eigenflow.core.errors import ArgumentError, ConfigError, LimitError, NonFiniteError
+from eigenflow.core.errors import ArgumentError, ConfigError, FileError, LimitError, NonFiniteError
 from eigenflow.transport import GivenSource, KernelSource, LogNormalKernel, SgdNoise
 from eigenflow.transport.cell_table import read_cells
-from eigenflow.transport.config import SolveConfig
+from eigenflow.transport.config import SolveConfig, load_solve_config
 from eigenflow.transport.methods.propagator import Propagator
 
 DOMAIN = (1e-2, 1.0)
@@ -155,3 +155,13 @@ def test_tables_of_cells_are_refused_with_their_row(tmp_path, text, message):
     (tmp_path / "cells.csv").write_bytes(text)
     with pytest.raises(ConfigError, match=message):
         read_cells(tmp_path / "cells.csv")
+
+
+@pytest.mark.rejects
+def test_paths_that_the_system_refuses(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / ("n" * 300), tmp_path / "loop" / "a"):
+        with pytest.raises((FileError, ConfigError), match=r"cannot be read|no file"):
+            load_solve_config(path)
+        with pytest.raises((FileError, ConfigError), match="cannot be read"):
+            read_cells(path)

@@ -30,7 +30,11 @@ def read_cells(path: Path) -> CellMasses:
         FileError: If it cannot be read.
     """
     what = f"`initial.table`: '{clean(str(path))}'"
-    if "\0" in str(path) or not path.is_file():
+    try:
+        is_there = "\0" not in str(path) and path.is_file()
+    except OSError as error:  # a name that is too long, a loop of links
+        raise FileError(explain(clean(str(path)), error, "read")) from None
+    if not is_there:
         raise ConfigError(
             f"{what} cannot be read: there is no such file. Paths are looked up from the config's folder."
         )

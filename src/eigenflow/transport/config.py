@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from pydantic import AfterValidator, Field, model_validator
 
 from eigenflow.core.config import FolderName, Section, read_config
-from eigenflow.core.errors import ConfigError
+from eigenflow.core.errors import ConfigError, FileError
+from eigenflow.core.writing import explain
 from eigenflow.transport.cell_table import read_cells
 from eigenflow.transport.initial import Initial
 from eigenflow.transport.motion.drift import PowerDrift
@@ -215,8 +216,13 @@ def load_solve_config(path: str | Path, overrides: list[str] | None = None) -> S
 
     Raises:
         ConfigError: If the file is missing or no TOML, or a key or value is not allowed.
+        FileError: If the file cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # a name that is too long, a loop of links
+        raise FileError(explain(path, error, "read")) from None
+    if not is_there:
         raise ConfigError(f"`CONFIG` must be a TOML file, but there is no file '{path}'. See examples/transport.toml.")
     return read_config(path, SolveConfig, overrides)
