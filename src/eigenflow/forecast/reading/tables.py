@@ -63,7 +63,7 @@ def read_delimited(path: Path, separator: str = ",") -> pd.DataFrame:
     Raises:
         ArgumentError: If it is no such table; LimitError if it is too large.
     """
-    text = read_text(path)
+    text = read_text(path).rstrip("\r\n")  # blank lines at the end may be many
     rows, columns = text.count("\n") + 1, text.partition("\n")[0].count(separator) + 1
     within("rows", rows, f"{path}")
     within("table_cells", rows * columns, f"{path}, with {columns:,} columns,")
