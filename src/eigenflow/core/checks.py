@@ -14,7 +14,7 @@ MOST_WHOLE = 2**53
 _NUMBER = (int, float, np.integer, np.floating)
 
 
-def check_number(name: str, value: Any, low: float = -1e300, high: float = 1e300) -> float:
+def check_number(name: str, value: Any, low: float = -1e30, high: float = 1e30) -> float:
     """Give a finite number within bounds, or say what came."""
     if not isinstance(value, _NUMBER) or isinstance(value, bool | np.bool_):
         raise ArgumentError(f"`{name}` must be a number, but is {_shown(value)}.")

@@ -43,7 +43,7 @@ class Limits:
     record_bytes: int = 16 * 2**30
     cells: int = 20_000_000
     entries: int = 150_000_000
-    work: int = 150_000_000
+    work: int = 1_000_000_000
     config_bytes: int = 200_000
 
 
