@@ -96,3 +96,23 @@ def test_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
     done = program("run", "--set", "train.steps=50", "--out", "my run", cwd=tmp_path)
     assert done.code == 130
     assert "go on with: eigenflow run --set train.steps=50 --out 'my run' --resume" in done.stderr
+
+
+def test_warnings_are_a_line_for_people(tmp_path, monkeypatch):
+    """A run folder of an old schema is opened with a warning: no file and line of our source."""
+    import warnings
+
+    from eigenflow import store
+
+    real = store.open_run
+
+    def warned(path):
+        warnings.warn(f"Run `{path}` is old.", store.RunFolderWarning, stacklevel=2)
+        return real(path)
+
+    record_run(tmp_path / "run")
+    monkeypatch.setattr(store, "open_run", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = program("claims", "run", cwd=tmp_path)
+    assert done.code == 0 and "warning: Run `run` is old.\n" in done.stderr and ".py" not in done.stderr

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from eigenflow.cli.analyse import analyse
 from eigenflow.cli.claims import claims
 from eigenflow.cli.compare import compare
-from eigenflow.cli.console import be_quiet, fail
+from eigenflow.cli.console import be_quiet, err, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.report import report
@@ -60,10 +61,17 @@ def settings(
     context.with_resource(limits(**parse_limits(limit or [])))
 
 
+def _tell_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """One line for a person, without the place in our source."""
+    err.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Run the program: exit 0 for success, 1 for a failed run, 2 for wrong usage."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell_warning
+            app()
     except NonFiniteError as error:  # on the command line: training diverged
         fail(error, code=1)
     except (ConfigError, ArgumentError) as error:
