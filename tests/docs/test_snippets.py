@@ -41,13 +41,19 @@ def root(tmp_path):
 
 
 PYTHON = [page.name for page in PAGES if blocks(page, "python")]
+# Two processes, and what takes as long again: `make test-slow`.
+SLOW = {"large_probes.md", "plan.md"}
+
+
+def marked(names: list[str]) -> list:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
 def test_blocks_are_found():
     assert {"README.md", "forecast.md", "leading_modes.md", "large_probes.md", "transport.md"} <= set(PYTHON)
 
 
-@pytest.mark.parametrize("name", PYTHON)
+@pytest.mark.parametrize("name", marked(PYTHON))
 def test_python_blocks_run_as_printed(name, root):
     """Those of one page one after the other, each page anew; every block of the README by itself."""
     (page,) = (page for page in PAGES if page.name == name)
@@ -81,7 +87,7 @@ def run_on_two_processes(code: str, root: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", [page.name for page in PAGES if commands(page)])
+@pytest.mark.parametrize("name", marked([page.name for page in PAGES if commands(page)]))
 @pytest.mark.parametrize("is_long", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_commands_run_as_printed(name, is_long, root):
     """In the page's order. `cd` is obeyed; a page that supposes runs gets small ones."""

@@ -184,7 +184,7 @@ def check_kill(folder, seed, whole):
     assert done <= 400
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_killed_at_a_random_moment_the_run_opens_and_resumes(tmp_path, seed, full_batch):
     check_kill(tmp_path / "run", seed, full_batch)
 

@@ -228,10 +228,10 @@ def test_dead_and_small_operators():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"modes": 0}, r"`modes` must be at least 1.*is 0"),
+        ({"modes": 0}, r"`modes` must be a whole number of modes in \[1, .*is 0"),
         ({"modes": 2, "tolerance": -1.0}, r"`tolerance`.*is -1\.0"),
-        ({"modes": 2, "guards": -1}, r"`guards` must be >= 0.*is -1"),
-        ({"modes": 2, "depth": -2}, r"`depth` must be >= 0.*is -2"),
+        ({"modes": 2, "guards": -1}, r"`guards` must be a whole number of vectors in \[0, .*is -1"),
+        ({"modes": 2, "depth": -2}, r"`depth` must be a whole number of vectors in \[0, .*is -2"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):

@@ -323,8 +323,7 @@ def test_progress_is_told():
     [
         ({"modes": 3, "method": "lanczos"}, r"`method` must be one of 'auto', 'dense', 'products'.*'lanczos'"),
         ({"method": "products"}, r"`method='products'`.*`modes`"),
-        ({"modes": 0, "method": "products"}, r"`modes` must lie in \[1, 60\].*is 0"),
-        ({"modes": 61, "method": "products"}, r"`modes` must lie in \[1, 60\].*is 61"),
+        ({"modes": 0, "method": "products"}, r"`modes` must be a positive whole number or None, but is 0"),
         ({"modes": 3, "method": "products", "tolerance": 0.0}, r"`tolerance`"),
         ({"modes": 3, "tracker": ModeTracker(4)}, r"`modes`.*tracker's, 4.*is 3"),
         ({"method": "dense", "tracker": ModeTracker(4)}, r"`tracker` works by products"),

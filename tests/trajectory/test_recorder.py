@@ -270,11 +270,6 @@ class TestProbeRejects:
         with pytest.raises(NonFiniteError, match="`model` returns NaN"):
             ef.Probe(model, *samples())
 
-    @pytest.mark.parametrize("modes", [0, 13])
-    def test_modes_out_of_range(self, modes):
-        with pytest.raises(ArgumentError, match=r"`modes` must lie in \[1, 12\]"):
-            ef.Probe(tanh_net(), *samples()).measure(modes=modes)
-
     def test_unknown_loss(self):
         with pytest.raises(ArgumentError, match=r"`loss`.*'mse'.*'huber'"):
             ef.Probe(tanh_net(), *samples(), loss="huber")

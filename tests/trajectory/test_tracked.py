@@ -271,11 +271,6 @@ class TestRejects:
         with pytest.raises(ArgumentError, match="`method` must be 'auto', 'dense' or 'tracked', but is 'fast'"):
             ef.Recorder(tmp_path / "run", probe, [0], method="fast")
 
-    def test_modes_out_of_range(self, tmp_path):
-        *_, probe = make()
-        with pytest.raises(ArgumentError, match=r"`modes` must lie in \[1, 80\]"):
-            ef.Recorder(tmp_path / "run", probe, [0], method="tracked", modes=81)
-
     @pytest.mark.parametrize("name", ["steps", "probes"])
     def test_tail(self, name):
         with pytest.raises(ArgumentError, match=f"`tail.{name}` must be at least 1"):
