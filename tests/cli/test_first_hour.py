@@ -76,7 +76,7 @@ def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch):
     """A run of 100 steps of a second each, resumed at step 40."""
     text, now = io.StringIO(), [0.0]
     monkeypatch.setattr(progress, "err", Console(file=text, width=120))
-    plain = progress.PlainProgress(clock=lambda: now[0])
+    plain = progress.PlainProgress(lambda done, measured, total: done / total, clock=lambda: now[0])
     for done in range(41, 101):
         now[0] += 1.0
         plain.show(done, 100, done // 10)

@@ -6,7 +6,6 @@ from time import monotonic
 
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -18,22 +17,28 @@ from eigenflow.cli.console import err
 __all__ = ["PlainProgress", "training_progress"]
 
 Show = Callable[[int, int, int], None]
+Share = Callable[[int, int, int], float]
 # Seconds between lines in a file.
 EVERY_S = 10.0
 
 
 @contextmanager
-def training_progress(total: int) -> Iterator[Show]:
-    """Yield what to call as show(done, total, measured) after every update."""
+def training_progress(share: Share) -> Iterator[Show]:
+    """Yield what to call as show(done, total, measured) after every update.
+
+    Args:
+        share: How much of the work is done, from 0 to 1, after so many updates and measurements, of so many updates.
+    """
     if not err.is_terminal:
-        yield PlainProgress().show
+        yield PlainProgress(share).show
         return
     with _bar() as bar:
-        task = bar.add_task("Training and measuring", total=total, measured=0)
+        task = bar.add_task("Training and measuring", total=1.0, told="")
 
         def show(done: int, total: int, measured: int) -> None:
             if done % 50 == 0 or done == total:
-                bar.update(task, completed=done, measured=measured)
+                told = f"{done}/{total} steps, {measured} measured"
+                bar.update(task, completed=share(done, measured, total), told=told)
 
         yield show
 
@@ -41,22 +46,23 @@ def training_progress(total: int) -> Iterator[Show]:
 class PlainProgress:
     """Lines on stderr, at most one in a while, and one at the end."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic):
-        """`clock` gives seconds."""
-        self._clock = clock
+    def __init__(self, share: Share, clock: Callable[[], float] = monotonic):
+        """`share` as for `training_progress`; `clock` gives seconds."""
+        self._share, self._clock = share, clock
         self._begin = self._told = clock()
-        self._first: int | None = None
+        self._first: float | None = None
 
     def show(self, done: int, total: int, measured: int) -> None:
         """Say how far it is, if it is time to."""
+        share = self._share(done, measured, total)
         if self._first is None:
-            self._first = done - 1  # a resumed run does not begin at 0
+            self._first = self._share(done - 1, 0, total)  # a resumed run does not begin at 0
         now = self._clock()
         if done < total and now - self._told < EVERY_S:
             return
         self._told = now
         spent = now - self._begin
-        left = spent * (total - done) / max(1, done - self._first)
+        left = spent * max(0.0, 1.0 - share) / max(1e-9, share - self._first)
         err.print(
             f"step {done} of {total}, {measured} measured, {spent:.0f} s, about {left:.0f} s left",
             markup=False,
@@ -68,8 +74,7 @@ def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, {task.fields[measured]} measured"),
+        TextColumn("{task.fields[told]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -49,7 +49,7 @@ def run(
             print_json({"config": settings.model_dump(), "cost": asdict(cost)})
         return
     try:
-        with training_progress(settings.train.steps) as show:
+        with training_progress(cost.share_done) as show:
             recorded = run_experiment(settings, folder, resume=resume, progress=show)
     except KeyboardInterrupt:
         again = _again(config, changes, folder)
