@@ -47,7 +47,8 @@ class Limits:
     config_bytes: int = 200_000
 
 
-_current: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  frozen
+_USUAL = Limits()
+_current: ContextVar[Limits] = ContextVar("limits", default=_USUAL)
 
 
 def current_limits() -> Limits:

@@ -11,7 +11,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,6 @@ from eigenflow.core.writing import explain
 __all__ = ["parse_json", "read_bytes", "read_json", "read_text", "require_regular"]
 
 _CHUNK = 2**20
-_UNPACK: dict[str, Callable[[Path], IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -62,7 +61,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         if path.suffix.lower() == ".zip":
             return _read_zip(path)
-        with _UNPACK.get(path.suffix.lower(), Path.open)(path, "rb") as file:  # type: ignore[call-arg]
+        with _opened(path) as file:
             return _bounded(file, path)
     except (gzip.BadGzipFile, lzma.LZMAError, zlib.error, zipfile.BadZipFile, EOFError) as error:
         raise _damaged(path, error) from None
@@ -127,7 +126,20 @@ def _depth(text: str) -> int:
     return int(np.cumsum(opens.astype(np.int64) - closes).max(initial=0))
 
 
-def _bounded(file: IO[bytes], path: Path) -> bytes:
+def _opened(path: Path) -> BufferedIOBase:
+    """A file, unpacked while it is read where its ending says that it is packed."""
+    match path.suffix.lower():
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".bz2":
+            return bz2.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case _:
+            return path.open("rb")
+
+
+def _bounded(file: BufferedIOBase | IO[bytes], path: Path) -> bytes:
     parts, size = [], 0
     while part := file.read(_CHUNK):
         size += len(part)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.core.checks import check_number
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.checks import check_number, real_array
+from eigenflow.core.errors import NonFiniteError, ShapeError
 
 __all__ = [
     "LEAST",
@@ -49,10 +49,7 @@ def within_numbers(what: str) -> Iterator[None]:
 
 def as_numbers(name: str, values: Any, *, finite: bool = True) -> Float[np.ndarray, " value"]:
     """Give numbers along one axis, or say which is none, or not finite."""
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ArgumentError(f"`{name}` must be a list of numbers: {error}.") from None
+    array = real_array(name, values)
     if array.ndim != 1:
         raise ShapeError(f"`{name}` must have one axis, a value each, but has shape {array.shape}.")
     wrong = np.flatnonzero(~np.isfinite(array))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -286,9 +286,9 @@ class CurveSet:
         return pd.concat([curve.to_frame() for curve in self.curves], ignore_index=True)
 
 
-def _check_positive(what: str, value: object) -> None:
+def _check_positive(what: str, value: Any) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not LEAST <= value <= MOST:  # type: ignore[operator]
+    if not is_number or not LEAST <= value <= MOST:
         raise ArgumentError(f"{what} must be a positive number, {LEAST:g} to {MOST:g}, but is {str(value)[:60]}.")
 
 

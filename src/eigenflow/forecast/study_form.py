@@ -43,6 +43,12 @@ Derivative = Annotated[float, Field(ge=-MOST_VARIANCE, le=MOST_VARIANCE)]
 Variance = Annotated[float, Field(ge=0, le=MOST_VARIANCE)]
 
 
+def _known_status(name: str) -> str:
+    if name not in FitStatus.__members__:
+        raise ValueError(f"must be one of {', '.join(FitStatus.__members__)}")
+    return name
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -80,7 +86,7 @@ class FitForm(_Form):
     schema_: Annotated[Literal[1], Field(alias="schema")]
     law: LawName
     settings: SettingsForm
-    status: Literal[*(status.name for status in FitStatus)]  # type: ignore[valid-type]
+    status: Annotated[str, AfterValidator(_known_status)]
     certificate: CertificateForm
     prior: str | None
     noise: Annotated[float, Field(gt=0, le=MOST_RESIDUAL)]
