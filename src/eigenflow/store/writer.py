@@ -11,15 +11,15 @@ from filelock import FileLock
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.core.writing import write_whole
-from eigenflow.store.accepting import with_sums
 from eigenflow.store.checksums import Checksums, digest
 from eigenflow.store.folder import as_folder, in_words, is_leftover, refuse_links, remove_leftovers
 from eigenflow.store.inspection import find_half_written
 from eigenflow.store.lock import acquire_lock
-from eigenflow.store.loss_scan import LossScan, has_no_loss, scan_losses
+from eigenflow.store.loss_scan import has_no_loss, scan_losses
 from eigenflow.store.losses import LossLog
 from eigenflow.store.manifest import Manifest
 from eigenflow.store.measurements import MeasurementWriter
+from eigenflow.store.resuming import check_same_probe, sound_size, unrecorded, upgraded
 from eigenflow.store.schema import (
     LOCK,
     LOSSES,
@@ -138,14 +138,14 @@ class RunWriter:
         stored = Manifest.read(folder)
         is_ended = stored.status != "running"
         scan = scan_losses(folder, stored.checksums, is_ended=is_ended, is_held=False)
-        _check_same_probe(folder, stored, header)
-        gap = _unrecorded(folder, start, scan, stored, note)
+        check_same_probe(folder, stored, header)
+        gap = unrecorded(folder, start, scan, stored, note)
         rows, size = scan.cut(start)
-        size = _sound_size(folder, scan, size, start)
+        size = sound_size(folder, scan, size, start)
         for found in [*find_half_written(folder, stored), *(f"Run `{folder}`: {one}." for one in scan.problems)]:
             warn(found, RunFolderWarning, stacklevel=3)
         if stored.checksums is None:
-            stored = _upgraded(folder, stored)
+            stored = upgraded(folder, stored)
         require_sound_files(folder, stored)
         require_sound_measurements(folder, stored, sum(step < start for step in stored.measured_steps))
         remove_leftovers(folder)
@@ -397,65 +397,3 @@ def _check_empty(folder: Path) -> None:
 def _shorten(names: Iterable[str], most: int = 4) -> str:
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _check_same_probe(folder: Path, stored: Manifest, header: Mapping[str, Any] | None) -> None:
-    checksums = [_probe_checksum(one) for one in (stored.header, header or {})]
-    if None not in checksums and checksums[0] != checksums[1]:
-        raise RunFolderError(
-            f"Run `{folder}` was measured on another probe set: its checksum is {checksums[0]!r}, "
-            f"the one given has {checksums[1]!r}. Resume with the same inputs and targets, "
-            f"or record into another path."
-        )
-
-
-def _probe_checksum(header: Mapping[str, Any]) -> Any:
-    probe = header.get("probe")
-    return probe.get("checksum") if isinstance(probe, Mapping) else None
-
-
-def _sound_size(folder: Path, scan: LossScan, size: int, start: int) -> int:
-    """Bytes of the log to keep; refuses to go on behind rows that were changed. A log that was cut off has none."""
-    if size <= scan.sound_bytes:
-        return size
-    kept = [row[STEP] for row, begin in zip(scan.rows, scan.offsets, strict=False) if begin < scan.sound_bytes]
-    last = kept[-1] + 1 if kept else 0
-    if scan.is_cut or start <= last:
-        return scan.sound_bytes
-    raise RunFolderError(
-        f"Run `{folder}` cannot go on, as rows before that point were changed: {'; '.join(scan.problems)}. Restore "
-        f"`{LOSSES}` from a backup, resume from {last} completed updates or before, or take the "
-        f"folder as it is: `eigenflow.store.accept_run({str(folder)!r})`."
-    )
-
-
-def _upgraded(folder: Path, stored: Manifest) -> Manifest:
-    warn(
-        f"Run `{folder}` is of schema version {stored.schema_version}, which has no checksums: if its files were "
-        f"changed before, that cannot be noticed. From now on it has them.",
-        RunFolderWarning,
-        stacklevel=4,
-    )
-    return with_sums(folder, stored, "resumed")
-
-
-def _unrecorded(folder: Path, start: int, scan: LossScan, stored: Manifest, note: str) -> Gap | None:
-    """The updates between the end of the record and `start`; None if there are none.
-
-    Logged rows tell how far the run came; a run that logs nothing is known by its measurements.
-    """
-    known = [row[STEP] for row in scan.rows] or list(stored.measured_steps)
-    spacing = known[-1] - known[-2] if len(known) > 1 and scan.rows else 1
-    end = known[-1] + max(1, spacing) if known else stored.first_step
-    if start < 0:
-        raise RunFolderError(
-            f"Run `{folder}` cannot go on from {start} completed updates: its record reaches up to {end}. Give the "
-            f"number of updates that the network has seen, 0 or more."
-        )
-    if start <= end:
-        return None
-    reason = (
-        f"the record reaches up to {end} completed updates and goes on from {start}: of the updates between nothing is "
-        f"known. Call `flush` before a checkpoint is saved" + (f"; {note}" if note else "")
-    )
-    return Gap(end, start - 1, "updates", reason)
