@@ -1,46 +1,23 @@
 """`eigenflow forecast` as a user runs it: fit, predict, score; files, JSON, exit codes. Without torch."""
 
-import contextlib
-import io
 import json
 import re
-import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from eigenflow.cli import main
+from cli.program import eigenflow as program
 from eigenflow.forecast import Schedule, load_study
 from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def eigenflow(*words, cwd, code=0):
-    """Run the program in this process (starting one costs a second), with its exit code and what it printed."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-    ):
-        # Tests share a folder, and the names of files in it.
-        force = ["--force"] if words[0] in ("fit", "predict") and len(words) > 1 else []
-        patch.setattr(sys, "argv", ["eigenflow", "forecast", *map(str, words), *force])
-        patch.setenv("COLUMNS", "160")
-        patch.setenv("NO_COLOR", "1")
-        with pytest.raises(SystemExit) as left:
-            main()
-    done = Done(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
-    assert done.returncode == code, done
+    """A command of the group, in this process, with its exit code and what it printed."""
+    # Tests share a folder, and the names of files in it.
+    force = ["--force"] if words[0] in ("fit", "predict") and len(words) > 1 else []
+    done = program("forecast", *words, *force, cwd=cwd)
+    assert done.code == code, done
     return done
 
 
