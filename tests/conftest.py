@@ -33,6 +33,14 @@ else:
     # One thread a worker: two workers share two cores, and results do not depend on the machine's size.
     torch.set_num_threads(1)
 
+    # torch starts every process with another seed, so a test that forgets its own would differ from run to run.
+    SEED = int(os.environ.get("EIGENFLOW_TEST_SEED", "0"))
+    torch.manual_seed(SEED)
+
+    @pytest.fixture(autouse=True)
+    def _torch_is_seeded():
+        torch.manual_seed(SEED)
+
 
 def pytest_collection_modifyitems(items):
     for item in items:

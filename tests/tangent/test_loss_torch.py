@@ -277,6 +277,7 @@ def test_subclass_that_computes_otherwise_is_a_function():
     torch.testing.assert_close(three.eigenvalues, 3 * one.eigenvalues, rtol=1e-12, atol=1e-14)
 
 
+torch.manual_seed(3)
 NETWORK = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, CLASSES)).double()
 INPUTS = draw(COUNT, 3, seed=9)
 
