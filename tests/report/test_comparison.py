@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +11,9 @@ from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from eigenflow.store import RunWriter, accept_run
 from report.recorded import Page
+from store.packed import unpack
 from synthetic_run import power_law_modes, write_run
 
-FOLDERS = Path(__file__).parents[1] / "store" / "folders"
 END = 99.9  # the last of 1000 steps of 0.1 begins here
 
 
@@ -92,10 +90,7 @@ def test_a_changed_probe_set_is_marked(folder, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
 def test_runs_of_older_schemas_are_compared_as_far_as_they_go(tmp_path):
     """Schema 1 gives a lower bound of the distance, a tracked run of schema 2 none at all."""
-    for name in ("schema-1", "schema-2-tracked"):
-        with tarfile.open(FOLDERS / f"{name}.tar.xz") as packed:
-            packed.extractall(tmp_path, filter="data")
-    found = compare([ef.open_run(tmp_path / name) for name in ("schema-1", "schema-2-tracked")])
+    found = compare([ef.open_run(unpack(name, tmp_path)) for name in ("schema-1", "schema-2-tracked")])
     first, tracked = found.runs
     assert first.place.is_lower_bound and first.place.regime in ("between", "rich") and tracked.place is None
     assert any("lower bounds: schema-1" in caution for caution in found.cautions)

@@ -4,18 +4,16 @@ import json
 import os
 import shutil
 import stat
-import tarfile
 import warnings
-from pathlib import Path
 
 import pytest
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store import RecordGapWarning, RunFolderWarning, RunWriter, accept_run, open_run
 from store.checks import assert_complete, assert_exact
+from store.packed import unpack
 from store.recording import HEADER, constants, record, row_at, variables_at
 
-FOLDERS = Path(__file__).parent / "folders"
 ORIGIN = "origin.safetensors"
 
 
@@ -213,9 +211,7 @@ def test_summary_that_was_changed_is_left_out(folder):
 
 @pytest.mark.parametrize("name", ["schema-1", "schema-2", "schema-3", "schema-4"])
 def test_folder_without_sums_says_so_once_and_can_be_given_them(tmp_path, name):
-    with tarfile.open(FOLDERS / f"{name}.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
-    folder = tmp_path / name
+    folder = unpack(name, tmp_path)
     run = open_run(folder)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -232,9 +228,7 @@ def test_folder_without_sums_says_so_once_and_can_be_given_them(tmp_path, name):
 
 
 def test_folder_without_sums_has_them_when_it_goes_on(tmp_path):
-    with tarfile.open(FOLDERS / "schema-4.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
-    folder = tmp_path / "schema-4"
+    folder = unpack("schema-4", tmp_path)
     with pytest.warns(RunFolderWarning, match="has no checksums.*From now on"):
         RunWriter.resume(folder, start=9).close()
     run = open_run(folder)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from eigenflow.core.errors import RunFolderError
+from eigenflow.core.errors import FileError, RunFolderError
 from eigenflow.store import RunWriter, open_run
 from store import recording
 from store.checks import assert_complete, assert_exact
@@ -108,7 +108,7 @@ def test_reader_changes_no_file(tmp_path, is_live):
         assert run.summary is None
         assert tree(folder) == before
         if os.geteuid() != 0:  # root may write anywhere
-            with pytest.raises(PermissionError):
+            with pytest.raises(FileError, match="permission is missing"):
                 run.write_summary({})
     finally:
         for path in paths:

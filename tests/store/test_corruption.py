@@ -4,16 +4,15 @@ Judged against what the undamaged folder holds. Folders of schema versions witho
 a right one, and say so whenever they are read.
 """
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from eigenflow.store import RunWriter, accept_run
 from store.corruption import try_corruptions
+from store.packed import unpack
 from store.recording import HEADER, record
 
-FOLDERS = Path(__file__).parent / "folders"
 OLD = ("schema-1", "schema-2", "schema-2-tracked", "schema-3", "schema-3-tracked", "schema-4", "schema-4-tracked")
 
 
@@ -23,12 +22,6 @@ def make(path: Path) -> Path:
         for name in ("tracker.safetensors", "origin.safetensors"):
             writer.write_file(name, name.encode() * 20)
     return path
-
-
-def unpack(name: str, path: Path) -> Path:
-    with tarfile.open(FOLDERS / f"{name}.tar.xz") as packed:
-        packed.extractall(path, filter="data")
-    return path / name
 
 
 def test_sixty_corruptions_of_a_folder(tmp_path):

@@ -7,16 +7,14 @@ those of schema 3.
 """
 
 import json
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import eigenflow as ef
 from eigenflow.store import SCHEMA_VERSION
+from store.packed import unpack
 
-FOLDERS = Path(__file__).parent / "folders"
 NAMES = ("schema-1", "schema-2", "schema-2-tracked", "schema-3", "schema-3-tracked", "schema-4", "schema-4-tracked")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
@@ -24,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.R
 
 @pytest.fixture(params=NAMES)
 def folder(request, tmp_path):
-    with tarfile.open(FOLDERS / f"{request.param}.tar.xz") as packed:
-        packed.extractall(tmp_path, filter="data")
-    return tmp_path / request.param
+    return unpack(request.param, tmp_path)
 
 
 def test_folder_is_of_an_older_schema_and_opens(folder):

@@ -1,8 +1,6 @@
 """The recorder: what it writes is what was measured, a resumed run equals an uninterrupted one."""
 
 import json
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError, RunFolderError, ShapeError
 from eigenflow.trajectory import measure_step
 from problems import samples, tanh_net
+from store.packed import unpack
 
 STEPS = 12
 
@@ -140,10 +139,7 @@ def test_update_of_length_zero_is_measured_at_the_next_one(tmp_path):
 @pytest.mark.parametrize("name", ["schema-1", "schema-2", "schema-3", "schema-4"])
 def test_run_of_an_older_version_goes_on_with_what_it_has(tmp_path, name):
     """The folder holds 18 updates of `make()`; the last nine are made again by this version."""
-    packed = Path(__file__).parent.parent / "store" / "folders" / f"{name}.tar.xz"
-    with tarfile.open(packed) as archive:
-        archive.extractall(tmp_path, filter="data")
-    old = ef.open_run(tmp_path / name).measurements.load()
+    old = ef.open_run(unpack(name, tmp_path)).measurements.load()
     model, inputs, targets, probe = make()
     for _ in descend(model, inputs, targets, 0, 9):
         pass
