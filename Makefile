@@ -12,7 +12,7 @@ READING := tests/core tests/store/test_corruption.py tests/shells tests/theory/c
   tests/forecast/test_backtest.py tests/report/test_forecast_page.py tests/report/test_html.py tests/test_imports.py \
   tests/transport/test_solve_known.py
 ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \
-  tests/transport/test_solve_known.py tests/transport/closure
+  tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slow check bench bench-long bench-data bench-peers clean

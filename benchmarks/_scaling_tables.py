@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eigenflow.forecast.scaling.table import ScalingTable, make_table
+from eigenflow.scaling.table import ScalingTable, make_table
 
 __all__ = ["SHARED", "all_tables", "splits"]
 

@@ -2,7 +2,8 @@
 
 Networks of the same seeds learn the same digits with full batches and with smaller ones, for the same time. What
 answers the question is `turned`, the share of a shell's directions that leaves for a distant shell by the next
-measurement; see `eigenflow.theory.batch_sweep`. The expected and the observed energy that batches add stand beside it.
+measurement; see `eigenflow.theory.coupling.batch_sweep`. The expected and the observed energy that batches add stand
+beside it.
 
 Run:  python benchmarks/batch_sweep.py runs/sweep            (about three minutes; runs that are there are not repeated)
 """
@@ -15,8 +16,8 @@ import numpy as np
 from _machine import write
 from eigenflow.lab import load_config, run_experiment
 from eigenflow.store import Run, open_run
-from eigenflow.theory.batch_noise import batch_noise
-from eigenflow.theory.batch_sweep import MEASURES, batch_sweep
+from eigenflow.theory.coupling.batch_noise import batch_noise
+from eigenflow.theory.coupling.batch_sweep import MEASURES, batch_sweep
 
 SETTINGS = [
     "task.samples=40",

@@ -20,13 +20,14 @@ from time import process_time
 import numpy as np
 
 from _machine import write
+from eigenflow.closure import closure_residual, forward_test, residual_order
 from eigenflow.core.grid import log_steps
-from eigenflow.transport.closure import closure_residual, forward_test, residual_order
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from particles import drifting_run
 from transport.closure.test_residual import LAW, ensemble
+
+from particles import drifting_run
 
 WIDTHS = (1, 2, 4, 8, 16)
 COUNTS = (1_000, 2_000, 8_000, 32_000, 128_000)

@@ -24,16 +24,16 @@ import eigenflow.forecast as package
 from _forecast_sets import FOLDERS, NOT_LEARNED, SETS, repeats_of
 from _forecast_table import markdown
 from _machine import RESULTS, write
-from eigenflow.forecast.backtest import BacktestCase, Fitter, Refitter, backtest, pooled_fitter, score_case
-from eigenflow.forecast.bootstrap import bootstrap_intervals
-from eigenflow.forecast.calibration import SHIPPED, calibrate, leave_out, to_entry
-from eigenflow.forecast.fitting import fit_law
+from eigenflow.forecast.evaluation.backtests import BacktestCase, Fitter, Refitter, backtest, pooled_fitter, score_case
+from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, SplitProtocol, TwoSizes
+from eigenflow.forecast.evaluation.scores import score_forecast
+from eigenflow.forecast.fitting.pooled import history_of
+from eigenflow.forecast.fitting.search import fit_parameters
+from eigenflow.forecast.intervals.bootstrap import bootstrap_intervals
+from eigenflow.forecast.intervals.calibration import SHIPPED, calibrate, leave_out, to_entry
+from eigenflow.forecast.intervals.noise import noise_floor, repeat_spread
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.noise import noise_floor, repeat_spread
-from eigenflow.forecast.pooled import history_of
-from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, SplitProtocol, TwoSizes
-from eigenflow.forecast.scores import score_forecast
 
 PROTOCOLS: dict[str, tuple[SplitProtocol, ...]] = {
     "rest": (RestOfRun(0.1), RestOfRun(0.25), RestOfRun(0.5)),
@@ -63,14 +63,14 @@ def fitters(hides: str) -> dict[str, Fitter]:
 def transport_fitters() -> dict[str, Fitter]:
     """The transport law with its priors, and its lazy limit: noise relaxes at fixed rates, time is the sum of rates."""
     return {
-        "transport": lambda curves: fit_law(curves, "transport", starts=2),
-        "lazy": lambda curves: fit_law(curves, "transport", starts=2, fixed={"alpha": 1.0, "p": 1.0}),
+        "transport": lambda curves: fit_parameters(curves, "transport", starts=2),
+        "lazy": lambda curves: fit_parameters(curves, "transport", starts=2, fixed={"alpha": 1.0, "p": 1.0}),
     }
 
 
 def refitters() -> dict[str, Refitter]:
     """The transport law again for the backtests within a study: one start, the prior that the fit chose."""
-    return {"transport": lambda fit, curves: fit_law(curves, "transport", starts=1, prior=fit.prior)}
+    return {"transport": lambda fit, curves: fit_parameters(curves, "transport", starts=1, prior=fit.prior)}
 
 
 def run(

@@ -30,11 +30,11 @@ from scipy.optimize import minimize
 from _machine import RESULTS, write
 from _scaling_tables import SHARED, all_tables, splits
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.scaling.fit import fit_approach3, fit_scaling
-from eigenflow.forecast.scaling.prediction import predict_losses
-from eigenflow.forecast.scaling.priors import LEARNED, ScalingPriors
-from eigenflow.forecast.scaling.sweep import fit_sweep
-from eigenflow.forecast.scaling.table import ScalingTable
+from eigenflow.scaling.fit import fit_approach3, fit_scaling
+from eigenflow.scaling.prediction import predict_losses
+from eigenflow.scaling.priors import LEARNED, ScalingPriors
+from eigenflow.scaling.sweep import fit_sweep
+from eigenflow.scaling.table import ScalingTable
 from learn_scaling_priors import MIN_FITTED, MIN_SCORED, calibrate, errors_of, group_parameters, priors_without
 
 # What a user of the published laws would draw: parameters and scatter, normal, the same everywhere.

@@ -1,6 +1,6 @@
-"""What do many runs have in common? Learns the priors that `forecast/priors.json` ships.
+"""What do many runs have in common? Learns the priors that `forecast/fitting/priors.json` ships.
 
-Run:  python benchmarks/learn_priors.py DATA --out src/eigenflow/forecast/priors.json
+Run:  python benchmarks/learn_priors.py DATA --out src/eigenflow/forecast/fitting/priors.json
       python benchmarks/learn_priors.py DATA --without multipowerlaw --out other.json
 
 DATA is a folder of sets of loss curves with their READMEs (benchmarks/README.md). Empirical Bayes: parameters of a
@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from _run_families import RunFamily, run_families
-from eigenflow.forecast.covariates import size_coordinate
-from eigenflow.forecast.fitting import build_objective, curvature
+from eigenflow.forecast.fitting.covariates import size_coordinate
+from eigenflow.forecast.fitting.objective import FitSettings, Objective
+from eigenflow.forecast.fitting.priors import Prior
+from eigenflow.forecast.fitting.search import build_objective, curvature
 from eigenflow.forecast.laws import TransportLaw
-from eigenflow.forecast.objective import FitSettings, Objective
-from eigenflow.forecast.priors import Prior
 
 NAMES = tuple(p.name for p in TransportLaw.parameters)[1:]
 # A weak hyperprior, worth PSEUDO families: the middle and spread of language models, by eye.

@@ -1,4 +1,4 @@
-"""What do public scaling tables have in common? Makes the numbers of `forecast/scaling/priors.py`.
+"""What do public scaling tables have in common? Makes the numbers of `scaling/priors.py`.
 
 Every group of runs of every set is fitted with very wide priors; the means and spreads of its parameters over the
 sets, each set with one vote, are the learned priors. Then every set's upper part is predicted from its lower part with
@@ -16,11 +16,11 @@ import numpy as np
 
 from _machine import write
 from _scaling_tables import SHARED, all_tables, splits
-from eigenflow.forecast.scaling.fit import fit_scaling
-from eigenflow.forecast.scaling.laws import ALPHA, BETA, D0, GAMMA, NAMES, E
-from eigenflow.forecast.scaling.prediction import predict_losses
-from eigenflow.forecast.scaling.priors import LEARNED, ScalingPriors
-from eigenflow.forecast.scaling.table import ScalingTable
+from eigenflow.scaling.fit import fit_scaling
+from eigenflow.scaling.laws import ALPHA, BETA, D0, GAMMA, NAMES, E
+from eigenflow.scaling.prediction import predict_losses
+from eigenflow.scaling.priors import LEARNED, ScalingPriors
+from eigenflow.scaling.table import ScalingTable
 
 WIDE = {E: (-0.4, 0.5), ALPHA: (-1.1, 0.7), BETA: (-1.0, 0.8), GAMMA: (-0.5, 0.7), D0: (-3.5, 2.5)}
 # A spread over few sets is uncertain itself; none is believed below this.

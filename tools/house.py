@@ -1,11 +1,11 @@
-"""How this house is built, in numbers: rooms and files, longest functions, arrows between packages, and how far one walks.
+"""How this house is built, in numbers: rooms and files, longest functions, arrows between packages, ways through it.
 
     python tools/house.py                  the tables, from the source alone
     python tools/house.py --results        also the length of every result's repr and the three ways, traced
 
-A *room* is a package folder. A *way* is one use of the library from end to end. It is read as a newcomer reads it: each
-function once, in the order of its first call. `rooms` counts the folders entered, `returns` how often the walk comes back
-to one that it had left.
+A *room* is a package folder. A *way* is one use of the library from end to end. It is read as a newcomer reads it:
+each function once, in the order of its first call. `rooms` counts the folders entered, `returns` how often the walk
+comes back to one that it had left.
 """
 
 import argparse
@@ -19,7 +19,8 @@ SOURCE = ROOT / "src" / "eigenflow"
 LONG_FILE, LONG_FUNCTION = 400, 40
 # What points to a text that is not in this repository, or to one by a number that nobody can look up.
 LOOSE_CITATION = re.compile(
-    r"theory\.md,? (?:section |sections )?[0-9DS]|\btheory [0-9]\.[0-9]|\bsection [0-9]+(?:\.[0-9]+)? of theory|design\.md|\bD3'"
+    r"theory\.md,? (?:section |sections )?[0-9DS]|\btheory [0-9]\.[0-9]"
+    r"|\bsection [0-9]+(?:\.[0-9]+)? of theory|design\.md|\bD3'"
 )
 
 
@@ -68,10 +69,11 @@ def structure() -> None:
         files = sorted(package.rglob("*.py"))
         every = [(lines, name, path.name) for path in files for lines, name in functions(ast.parse(path.read_text()))]
         counts = [len(path.read_text().splitlines()) for path in files]
-        longest = max(every, default=(0, "", ""))
+        lines, name, file = max(every, default=(0, "", ""))
         rooms = len({path.parent for path in files})
-        row = (len(files), rooms, sum(counts), sum(n > LONG_FILE for n in counts), sum(n > LONG_FUNCTION for n, *_ in every))
-        print(f"{package.name:12} {row[0]:5} {row[1]:5} {row[2]:6} {row[3]:5} {row[4]:5}  {longest[0]} {longest[2]}:{longest[1]}")
+        long_files, long_functions = sum(n > LONG_FILE for n in counts), sum(n > LONG_FUNCTION for n, *_ in every)
+        row = f"{len(files):5} {rooms:5} {sum(counts):6} {long_files:5} {long_functions:5}"
+        print(f"{package.name:12} {row}  {lines} {file}:{name}")
     print("\narrows between packages (modules that import):")
     by_home: dict[str, list[str]] = {}
     for (home, target), count in sorted(arrows().items()):
@@ -86,14 +88,24 @@ def shadows() -> list[str]:
     found = []
     for path in SOURCE.rglob("*.py"):
         init = path.parent / "__init__.py"
-        if path.stem != "__init__" and init.exists() and re.search(rf"import {path.stem}( as {path.stem})?\b", init.read_text()):
+        if (
+            path.stem != "__init__"
+            and init.exists()
+            and re.search(rf"import {path.stem}( as {path.stem})?\b", init.read_text())
+        ):
             found.append(str(path.relative_to(SOURCE)))
     return sorted(found)
 
 
 def loose_citations() -> list[str]:
     found = []
-    for folder, pattern in (("src", "*.py"), ("tests", "*.py"), ("benchmarks", "*.py"), ("examples", "*.py"), ("docs", "*.md")):
+    for folder, pattern in (
+        ("src", "*.py"),
+        ("tests", "*.py"),
+        ("benchmarks", "*.py"),
+        ("examples", "*.py"),
+        ("docs", "*.md"),
+    ):
         for path in sorted((ROOT / folder).rglob(pattern)):
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in LOOSE_CITATION.finditer(line)]
@@ -109,7 +121,9 @@ def blocks() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", action="store_true", help="also make every result and walk the three ways (needs torch)")
+    parser.add_argument(
+        "--results", action="store_true", help="also make every result and walk the three ways (needs torch)"
+    )
     wanted = parser.parse_args()
     structure()
     loose = loose_citations()

@@ -69,7 +69,9 @@ def study(curves: Any) -> dict[str, Any]:
     from eigenflow.forecast.design import fit_final_loss
 
     found = ef.fit_study(curves)
-    design = ef.design_schedule(fit_final_loss(found.fits[0].fit, peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500)
+    design = ef.design_schedule(
+        fit_final_loss(found.fits[0].fit, peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500
+    )
     return {"study": found, "design": design}
 
 
@@ -77,9 +79,9 @@ def plan() -> dict[str, Any]:
     try:
         from eigenflow.scaling import allocate, fit_scaling, read_scaling_table
     except ImportError:  # the older house
-        from eigenflow.forecast.scaling.allocation import allocate  # type: ignore[no-redef]
-        from eigenflow.forecast.scaling.fit import fit_scaling  # type: ignore[no-redef]
-        from eigenflow.forecast.scaling.table import read_scaling_table  # type: ignore[no-redef]
+        from eigenflow.scaling.allocation import allocate  # type: ignore[no-redef]
+        from eigenflow.scaling.fit import fit_scaling  # type: ignore[no-redef]
+        from eigenflow.scaling.table import read_scaling_table  # type: ignore[no-redef]
     table = read_scaling_table(LOGS / "runs.csv")
     fit = fit_scaling(table)
     return {"table": table, "scaling fit": fit, "plan": allocate(fit, np.array([1e22]))}
@@ -95,7 +97,9 @@ def results() -> None:
         for name, value in every.items():
             text = repr(value)
             views = [view for view in ("_repr_html_", "to_dataframe", "to_dataset", "plot") if hasattr(value, view)]
-            print(f"  {name:12} {type(value).__name__:18} {len(text):7} {text.count(chr(10)) + 1:4}  {', '.join(views)}")
+            print(
+                f"  {name:12} {type(value).__name__:18} {len(text):7} {text.count(chr(10)) + 1:4}  {', '.join(views)}"
+            )
 
 
 def walk(action: Callable[[], Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Measure, model and forecast how learning flows through the spectrum of a network.
 
-    probe set + network -> Probe -> Recorder -> run folder -> shells -> transport -> theory -> report
+    probe set + network -> Probe -> Recorder -> run folder -> shells -> closure -> theory -> report
 
 Names are imported when they are first used, so that `import eigenflow` is fast and needs no
 PyTorch; only what measures a network (`Probe`, `Recorder`) does.
@@ -14,6 +14,7 @@ from eigenflow.core.extras import EXTRAS, remedy
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from eigenflow.closure import fit_closure as fit_closure
     from eigenflow.core.grid import log_steps as log_steps
     from eigenflow.core.limits import limits as limits
     from eigenflow.forecast import Schedule as Schedule
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from eigenflow.trajectory import Recorder as Recorder
     from eigenflow.transport import PowerDrift as PowerDrift
     from eigenflow.transport import TransportProblem as TransportProblem
-    from eigenflow.transport import fit_closure as fit_closure
     from eigenflow.transport import solve as solve
 
 _HOMES = {
@@ -44,7 +44,7 @@ _HOMES = {
     "TransportProblem": "eigenflow.transport",
     "claims": "eigenflow.theory",
     "design_schedule": "eigenflow.forecast.design",
-    "fit_closure": "eigenflow.transport",
+    "fit_closure": "eigenflow.closure",
     "fit_law": "eigenflow.forecast",
     "fit_study": "eigenflow.forecast",
     "limits": "eigenflow.core.limits",

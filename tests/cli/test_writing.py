@@ -65,8 +65,11 @@ def inputs(tmp_path_factory):
 def computed_once(inputs):
     """What is fitted, designed, analysed and drawn is tested elsewhere and takes seconds; here it is a stand-in."""
     from eigenflow import report
-    from eigenflow.forecast import Schedule, design, identification, load_study, study
-    from eigenflow.report import comparison, comparison_page, forecast_page, html, picture_file, summary
+    from eigenflow.forecast import Schedule, design, load_study
+    from eigenflow.forecast.fitting import identification
+    from eigenflow.forecast.study import study
+    from eigenflow.plots import file as picture_file
+    from eigenflow.report import comparison, comparison_page, forecast_page, html, summary
 
     def analysed(run):
         return SimpleNamespace(run=run, claims=[], forecasts=[], problems=[], summary=lambda **_: {"told": "x" * 1000})

@@ -3,8 +3,8 @@
 import numpy as np
 
 from eigenflow.forecast import Curve, CurveSet, Schedule
+from eigenflow.forecast.fitting.pooled import history_of
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.pooled import history_of
 
 TOTAL, PEAK = 4000, 1e-3
 TRUTH = {"momentum": [2.5, 0.35, 0.12, 0.5], "power_time": [2.5, 0.35, 0.5]}

@@ -7,11 +7,11 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import CurveSet
-from eigenflow.forecast.backtest import backtest, default_protocols, pooled_fitter, score_case
-from eigenflow.forecast.error_scale import Calibration
+from eigenflow.forecast.evaluation.backtests import backtest, default_protocols, pooled_fitter, score_case
+from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun
+from eigenflow.forecast.evaluation.selection import recommend, stack_weights
+from eigenflow.forecast.intervals.error_scale import Calibration
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun
-from eigenflow.forecast.selection import recommend, stack_weights
 from forecast.synthetic_curves import TOTAL, synthetic
 
 LAWS = {name: pooled_fitter(PUBLISHED_LAWS[name], starts=2) for name in ("power_steps", "power_time", "momentum")}

@@ -9,9 +9,9 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Curve, fit_study, load_study, write_fit
+from eigenflow.forecast.fitting.priors import learned_prior
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.transport import TransportLaw
-from eigenflow.forecast.priors import learned_prior
 from forecast.logs import SCHEDULES, study
 from forecast.synthetic_curves import correlated
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
-from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out
-from eigenflow.forecast.error_scale import COMPONENTS, Calibration, OwnError
+from eigenflow.forecast.intervals.calibration import HeldOut, calibrate, leave_out
+from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
 
 SIZE, NOISE = COMPONENTS.index("size"), COMPONENTS.index("noise")
 ONES = tuple(1.0 for _ in COMPONENTS)

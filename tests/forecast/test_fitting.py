@@ -7,8 +7,8 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Curve, CurveSet, FitStatus, fit_law, fit_study, read_fit, save_study, write_fit
+from eigenflow.forecast.fitting.priors import learned_prior, priors_for
 from eigenflow.forecast.laws import History
-from eigenflow.forecast.priors import learned_prior, priors_for
 from forecast.synthetic_runs import SCHEDULES, TOTAL, TRUTH, UNSEEN, curve, three, true_losses
 
 
@@ -59,7 +59,7 @@ def test_a_single_constant_rate_leaves_relaxation_to_the_prior():
 
 def test_sizes_are_fitted_jointly_and_extrapolated():
     """ln(L_inf), A and B move with phi(N) (`covariates`), so a third size follows exactly from two without noise."""
-    from eigenflow.forecast.covariates import size_coordinate
+    from eigenflow.forecast.fitting.covariates import size_coordinate
 
     rng = np.random.default_rng(5)
     reference = float(np.sqrt(25e6 * 100e6))

@@ -5,7 +5,7 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule, fit_law
-from eigenflow.forecast.identification import profiles, worth_of_runs
+from eigenflow.forecast.fitting.identification import profiles, worth_of_runs
 from forecast.synthetic_runs import SCHEDULES, TOTAL, WARMUP, curve, three
 
 PEAK = 3e-4

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.calibration import HeldOut, calibrate, leave_out, shipped_calibration
-from eigenflow.forecast.covariates import Covariates
-from eigenflow.forecast.error_scale import COMPONENTS, Calibration
-from eigenflow.forecast.fit import Fit
-from eigenflow.forecast.intervals import measure_spread, predict_interval, prior_conflict
+from eigenflow.forecast.fitting.covariates import Covariates
+from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.pooled import history_of, pooled_fit
+from eigenflow.forecast.fitting.priors import learned_prior
+from eigenflow.forecast.intervals.calibration import HeldOut, calibrate, leave_out, shipped_calibration
+from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration
+from eigenflow.forecast.intervals.model import measure_spread, predict_interval, prior_conflict
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.laws.transport import TransportLaw
-from eigenflow.forecast.pooled import history_of, pooled_fit
-from eigenflow.forecast.priors import learned_prior
 from forecast.synthetic_curves import SCHEDULES, TOTAL, synthetic
 from rounding import SEEDS, last_bits
 

@@ -9,8 +9,8 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.forecast import Curve, CurveSet, Schedule, fit_study, load_study, read_schedules, save_study
-from eigenflow.forecast.scaling.table import make_table, read_scaling_table
-from eigenflow.forecast.study import score_study
+from eigenflow.forecast.study.study import score_study
+from eigenflow.scaling.table import make_table, read_scaling_table
 from forecast.logs import SCHEDULES, rows, study
 
 pytestmark = pytest.mark.rejects

@@ -5,10 +5,10 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import CurveSet
+from eigenflow.forecast.evaluation.protocols import TwoSizes
+from eigenflow.forecast.fitting.pooled import history_of, pooled_fit
+from eigenflow.forecast.intervals.own_errors import kinds_of, own_errors, own_kind
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.own_errors import kinds_of, own_errors, own_kind
-from eigenflow.forecast.pooled import history_of, pooled_fit
-from eigenflow.forecast.protocols import TwoSizes
 from forecast.synthetic_curves import synthetic
 
 

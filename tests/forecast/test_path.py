@@ -5,8 +5,8 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule, fit_law
+from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps
 from eigenflow.forecast.laws import History
-from eigenflow.forecast.path import forecast_nodes, forecast_steps
 from forecast.summed_law import summed_over_updates
 from forecast.synthetic_runs import three
 

@@ -5,11 +5,11 @@ import pytest
 from scipy.optimize import curve_fit
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.bootstrap import bootstrap_intervals
+from eigenflow.forecast.fitting.pooled import FitStatus, history_of, pooled_fit
+from eigenflow.forecast.intervals.bootstrap import bootstrap_intervals
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.pooled import FitStatus, history_of, pooled_fit
 from forecast.synthetic_curves import SCHEDULES, TOTAL, TRUTH, synthetic
 
 

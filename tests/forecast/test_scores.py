@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.forecast.noise import correlation_length, noise_floor, repeat_spread
-from eigenflow.forecast.scores import coverage_by_curve, interval_score, score_forecast
+from eigenflow.forecast.evaluation.scores import coverage_by_curve, interval_score, score_forecast
+from eigenflow.forecast.intervals.noise import correlation_length, noise_floor, repeat_spread
 from forecast.synthetic_curves import correlated
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eigenflow.forecast.selection import recommend
+from eigenflow.forecast.evaluation.selection import recommend
 
 
 def table(coverage):

@@ -9,7 +9,7 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import fit_study, load_study, save_study
-from eigenflow.forecast.study import score_study
+from eigenflow.forecast.study.study import score_study
 from forecast.logs import SCHEDULES, study
 
 

@@ -10,7 +10,7 @@ from eigenflow.lab.exact import ScalarHeadNet
 from eigenflow.tangent import Probe
 from eigenflow.theory.claims.effective_time import effective_time
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.effective_time import error_clocks, operator_clocks
+from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
 from eigenflow.trajectory import Recorder
 

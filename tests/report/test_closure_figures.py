@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from eigenflow.closure import fit_drift_law, forward_test, mode_intervals, nonlocal_source, shell_velocities
 from eigenflow.core.grid import log_steps
-from eigenflow.report.closure_figures import forecast_cut_figure, forward_figure, interval_figure, source_figure
-from eigenflow.transport.closure import fit_law, forward_test, mode_intervals, nonlocal_source, shell_velocities
+from eigenflow.report.figures.closure import forecast_cut_figure, forward_figure, interval_figure, source_figure
 from particles import drifting_run
 
 
@@ -17,7 +17,7 @@ def run():
 def test_velocities_are_drawn_with_their_intervals_and_the_law(run):
     data, budget = run
     found = mode_intervals(data, budget.edges)
-    law = fit_law(shell_velocities(budget), "piecewise", draws=0)
+    law = fit_drift_law(shell_velocities(budget), "piecewise", draws=0)
     figure = interval_figure(found, law, [10, 20, 30])
     points = [trace for trace in figure.data if trace.mode == "markers"]
     assert len(points) == 3

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from eigenflow.report.coupling_figures import kato_figure, locality_figure, shift_figure
-from eigenflow.report.self_similarity_figures import (
+from eigenflow.report.figures.coupling import kato_figure, locality_figure, shift_figure
+from eigenflow.report.figures.self_similarity import (
     collapse_figure,
     exponents_figure,
     frontier_figure,
     loss_exponent_figure,
 )
-from eigenflow.theory.kato import kato_ratio
-from eigenflow.theory.locality import transfer_locality
-from eigenflow.theory.log_shift import log_shift
-from eigenflow.theory.loss_exponent import loss_exponents
-from eigenflow.theory.regularity import regularity
+from eigenflow.theory.coupling.kato import kato_ratio
+from eigenflow.theory.coupling.locality import transfer_locality
+from eigenflow.theory.coupling.log_shift import log_shift
+from eigenflow.theory.exponents.loss_exponent import loss_exponents
+from eigenflow.theory.exponents.regularity import regularity
 from eigenflow.theory.self_similarity import frontiers, shell_collapse
 from synthetic_run import budget_of, measure, riccati
 from theory.self_similarity.test_frontier import history

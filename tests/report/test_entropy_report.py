@@ -8,7 +8,7 @@ import pytest
 import eigenflow as ef
 from eigenflow.report import analyse, write_report
 from eigenflow.store import RunWriter, Variable
-from eigenflow.theory.observed import observe_until
+from eigenflow.theory.forecasts.observed import observe_until
 from report import recorded
 
 
@@ -65,7 +65,7 @@ def test_page_keeps_loss_and_energy_apart(analysis, tmp_path):
 
 
 def test_curvature_is_a_term_of_figures_and_summary(analysis, tmp_path):
-    from eigenflow.report.shell_figures import terms_figure
+    from eigenflow.report.figures.shells import terms_figure
 
     assert "curvature" in {trace.name for trace in terms_figure(analysis.budget).data}
     assert analysis.summary()["budget"]["median_shares"]["curvature"] > 0

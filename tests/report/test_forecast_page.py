@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import fit_study, profiles
-from eigenflow.forecast.backtest import backtest, pooled_fitter
-from eigenflow.forecast.identification import RISE, Profile
+from eigenflow.forecast.evaluation.backtests import backtest, pooled_fitter
+from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule
+from eigenflow.forecast.evaluation.selection import recommend
+from eigenflow.forecast.fitting.identification import RISE, Profile
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.forecast.protocols import LeaveOneSchedule
-from eigenflow.forecast.selection import recommend
-from eigenflow.report.forecast_figures import bounds_text, plot_allocation, plot_profile, profiles_figure
+from eigenflow.plots.forecast import bounds_text, plot_allocation, plot_profile, profiles_figure
 from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 from forecast.logs import SCHEDULES, study
 

@@ -6,11 +6,11 @@ import numpy as np
 import plotly.io
 import pytest
 
-from eigenflow.report.effective_time_figures import clocks_figure, index_figure
-from eigenflow.report.lazy_rich_figures import limits_figure, plane_figure
-from eigenflow.theory.effective_time import error_clocks, operator_clocks
+from eigenflow.report.figures.effective_time import clocks_figure, index_figure
+from eigenflow.report.figures.lazy_rich import limits_figure, plane_figure
+from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks
+from eigenflow.theory.effective_time.regular_variation import regular_variation
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
-from eigenflow.theory.regular_variation import regular_variation
 from report.recorded import numbers
 from synthetic_run import budget_of, measure, power_law_modes
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.report.phase_picture import plot_phase_diagram, plot_phase_diagrams
+from eigenflow.plots.phase import plot_phase_diagram, plot_phase_diagrams
 from eigenflow.transport import classify, phase_diagram
 
 B, P, S = np.linspace(0.25, 3.25, 31), np.linspace(-0.95, 2.05, 31), 0.6

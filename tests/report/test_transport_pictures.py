@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import eigenflow as ef
-from eigenflow.report.transport_pictures import plot_budget, plot_density, plot_loss, plot_slope, transport_figure
+from eigenflow.plots.transport import plot_budget, plot_density, plot_loss, plot_slope, transport_figure
 
 
 def solution(c=0.5, b=2.0, times=None, initial=lambda lam: lam**-0.5 * np.exp(-lam)):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import eigenflow as ef
-from eigenflow.tangent.sketch import sketched
+from eigenflow.tangent.loss.sketch import sketched
 from reference import dense_jacobian as oracle
 
 POSITIONS, TOKENS, COUNT = 4, 11, 3

@@ -7,8 +7,8 @@ from torch import nn
 import eigenflow as ef
 from eigenflow.core.errors import ModelError
 from eigenflow.tangent.audit import OPERATOR_TOLERANCE, audit, audit_rows
-from eigenflow.tangent.losses import SquaredLoss
-from eigenflow.tangent.rules import LinearRule
+from eigenflow.tangent.loss.base import SquaredLoss
+from eigenflow.tangent.rules.uses import LinearRule
 from problems import samples, tanh_net
 from reference.kernel_rates import Flow, assert_measured
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 import eigenflow as ef
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.elementary import ELEMENTARY, constant
-from eigenflow.tangent.evaluation import evaluation
+from eigenflow.tangent.model.elementary import ELEMENTARY, constant
+from eigenflow.tangent.model.evaluation import evaluation
 from reference.kernel_rates import Flow, assert_measured
 
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import eigenflow as ef
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.evaluation import evaluation
+from eigenflow.tangent.model.evaluation import evaluation
 from problems import samples, tanh_net
 from reference.kernel_rates import Flow, assert_measured
 

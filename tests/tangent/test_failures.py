@@ -8,7 +8,7 @@ from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ModelError
-from eigenflow.tangent.failures import explained, require_memory_left
+from eigenflow.tangent.model.failures import explained, require_memory_left
 from problems import samples, tanh_net
 from reference.kernel_rates import Flow, assert_measured
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.tangent import GeneralLoss, make_loss
-from eigenflow.tangent.curvature import BlockRoot, _polar
+from eigenflow.tangent.loss.curvature import BlockRoot, _polar
 
 SCRIPT = Path(__file__).parent / "loss_memory_peak.py"
 COUNT, CLASSES = 5, 4

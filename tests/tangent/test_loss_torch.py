@@ -15,7 +15,7 @@ from torch.nn import functional
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.tangent import CrossEntropyLoss, GeneralLoss, SquaredLoss, make_loss
-from eigenflow.tangent.pointwise import AbstractPointwiseLoss
+from eigenflow.tangent.loss.pointwise import AbstractPointwiseLoss
 
 pytestmark = pytest.mark.filterwarnings("ignore:size_average and reduce args will be deprecated:UserWarning")
 
@@ -449,7 +449,7 @@ class TestRejects:
 
     @pytest.mark.parametrize("options", [{"reduction": "median"}, {"defect": "hide"}])
     def test_options_of_pointwise_losses(self, options):
-        from eigenflow.tangent.pointwise import HuberLoss
+        from eigenflow.tangent.loss.pointwise import HuberLoss
 
         with pytest.raises(ArgumentError, match="must be"):
             HuberLoss(**options)

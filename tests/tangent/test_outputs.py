@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ModelError
-from eigenflow.tangent.outputs import chosen_output, name_output
+from eigenflow.tangent.model.outputs import chosen_output, name_output
 from problems import samples, tanh_net
 from reference.kernel_rates import Flow, assert_measured
 

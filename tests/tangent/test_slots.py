@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import eigenflow as ef
-from eigenflow.tangent.network import Network
-from eigenflow.tangent.slots import Slots, plain_name
+from eigenflow.tangent.model.network import Network
+from eigenflow.tangent.model.slots import Slots, plain_name
 from reference.kernel_rates import Flow, assert_measured
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.wrappers import unwrapped
+from eigenflow.tangent.model.wrappers import unwrapped
 from problems import samples, tanh_net
 from reference.kernel_rates import Flow, assert_measured
 

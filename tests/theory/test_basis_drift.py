@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import RunFolderError
-from eigenflow.theory.basis_drift import basis_drift
+from eigenflow.theory.modes.basis import basis_drift
 from synthetic_run import from_matrix, measure, power_law_modes
 
 LARGE, SMALL = 2.0, 2e-3

@@ -8,9 +8,9 @@ import pytest
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory.batch_noise import batch_noise, batch_variance
-from eigenflow.theory.batch_sweep import _ratios, batch_sweep
-from eigenflow.theory.turning import shell_turning
+from eigenflow.theory.coupling.batch_noise import batch_noise, batch_variance
+from eigenflow.theory.coupling.batch_sweep import _ratios, batch_sweep
+from eigenflow.theory.coupling.turning import shell_turning
 from synthetic_run import DatasetRun, from_matrix, measure
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from eigenflow.core.resampling import block_indices
-from eigenflow.theory.clock_bootstrap import draw_clocks
-from eigenflow.theory.effective_time import error_clocks, operator_clocks, solve_clock
+from eigenflow.theory.effective_time.bootstrap import draw_clocks
+from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks, solve_clock
 from theory.moving_modes import measured
 
 RATES = np.geomspace(3.0, 1e-3, 120)

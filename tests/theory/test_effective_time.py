@@ -6,7 +6,7 @@ from scipy.linalg import expm
 from scipy.optimize import brentq
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.effective_time import (
+from eigenflow.theory.effective_time.clocks import (
     error_clocks,
     loss_clock,
     operator_clocks,

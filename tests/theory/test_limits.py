@@ -5,8 +5,8 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.scores import score_curve
-from eigenflow.forecast import power_law_forecast
 from eigenflow.theory import lazy_forecast, transport_forecast
+from eigenflow.theory.forecasts.power_law import power_law_forecast
 from synthetic import scaling_run
 
 
@@ -22,7 +22,7 @@ def test_transport_forecasts_a_scaling_run_exactly(gamma):
 
 def test_with_the_true_gamma_the_loss_is_the_closed_form():
     """exp(-2 lambda int t^-gamma) per mode, against the sum written out in numpy."""
-    from eigenflow.theory.limits import _carried_loss
+    from eigenflow.theory.forecasts.limits import _carried_loss
 
     observed, first, energy = scaling_run(0.4)
     loss, modes = _carried_loss(observed, 0.4)

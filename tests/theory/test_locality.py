@@ -5,8 +5,8 @@ import pytest
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory.kato import kato_ratio
-from eigenflow.theory.locality import transfer_locality
+from eigenflow.theory.coupling.kato import kato_ratio
+from eigenflow.theory.coupling.locality import transfer_locality
 from synthetic_run import budget_of, from_matrix, from_modes, measure
 
 LOG_UNIFORM = 10.0 ** (-3.0 - (np.arange(256) + 0.5) / 64)  # 64 modes a decade over four decades

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.log_shift import log_shift
+from eigenflow.theory.coupling.log_shift import log_shift
 from problems import AlignedLinearNet
 from synthetic import drifting_budget
 from synthetic_run import budget_of, from_modes, measure

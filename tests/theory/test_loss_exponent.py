@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.exponents import exponents
-from eigenflow.theory.loss_exponent import loss_exponents
+from eigenflow.theory.exponents.loss_exponent import loss_exponents
 from synthetic_run import DatasetRun
 from theory.self_similarity.test_frontier import FAST, history
 

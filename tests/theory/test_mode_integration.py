@@ -6,7 +6,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory.mode_integration import integrate_modes, integration_errors
+from eigenflow.theory.modes.integration import integrate_modes, integration_errors
 from synthetic_run import from_matrix, from_modes, measure, riccati
 
 # Short enough for the flow, long enough for (kato - linear) / dt to keep nine digits.

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.regular_variation import RegularVariationStatus, ratio_index, regular_variation, seed_variation
+from eigenflow.theory.effective_time.regular_variation import (
+    RegularVariationStatus,
+    ratio_index,
+    regular_variation,
+    seed_variation,
+)
 
 RHO = 0.7
 TIMES = np.geomspace(1, 1e6, 601)[1:]

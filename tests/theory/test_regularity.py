@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory.power_spectrum import spectrum_power
-from eigenflow.theory.regularity import regularity
+from eigenflow.theory.exponents.power_spectrum import spectrum_power
+from eigenflow.theory.exponents.regularity import regularity
 from eigenflow.theory.self_similarity import frontiers
 from theory.self_similarity.test_frontier import history
 

@@ -7,8 +7,8 @@ from scipy.special import gammaincc
 from scipy.stats import truncnorm
 
 from eigenflow.core.errors import ArgumentError, RunFolderError
-from eigenflow.theory import spectrum
-from eigenflow.theory.spectrum import TailVerdict, fit_tail, spectrum_tails
+from eigenflow.theory.modes import heavy_tail
+from eigenflow.theory.modes.heavy_tail import TailVerdict, fit_tail, spectrum_tails
 from rounding import SEEDS, last_bits
 from synthetic_run import measure, power_law_modes
 
@@ -46,7 +46,7 @@ def test_power_law_of_the_rank_has_the_exponent_that_theory_says(nu):
 
 def test_exponent_scatters_as_the_likelihood_says():
     """(alpha - 1) / sqrt(n) for n draws, here all of 1000; the choice of the smallest value adds a little."""
-    found = [spectrum._power_law(np.sort(np.log(samples("power law", seed))))[0] for seed in range(60)]
+    found = [heavy_tail._power_law(np.sort(np.log(samples("power law", seed))))[0] for seed in range(60)]
     expected = 1.2 / np.sqrt(1000)
     assert np.mean(found) == pytest.approx(2.2, abs=3 * expected / np.sqrt(60))
     assert 0.6 * expected < np.std(found) < 1.6 * expected
@@ -85,7 +85,7 @@ def test_densities_are_normalised_and_the_likeliest():
     """Log-normal against scipy's truncated normal, cut-off against quadrature; both near their optimum."""
     tail = np.sort(np.log(samples("cut-off", 3) / 0.01))
     tail = tail[tail > 0]
-    own = spectrum._log_normal(tail)
+    own = heavy_tail._log_normal(tail)
     fitted = [
         truncnorm.logpdf(tail, -m / s, np.inf, loc=m, scale=s).sum()
         for m in np.linspace(-3, 3, 25)
@@ -93,7 +93,7 @@ def test_densities_are_normalised_and_the_likeliest():
     ]
     assert max(fitted) <= own.sum() + 1e-6
     assert own.sum() - max(fitted) < 2.0
-    cut = spectrum._cut_off(tail, 1.5)
+    cut = heavy_tail._cut_off(tail, 1.5)
     assert cut.sum() >= own.sum()
     # exp(-a y - z e^y) up to a constant: two parameters and a norm from three points, then it must integrate to one.
     y = np.array([tail[0], tail[len(tail) // 2], tail[-1]])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import eigenflow as ef
-from eigenflow.theory.mode_integration import integrate_modes
+from eigenflow.theory.modes.integration import integrate_modes
 from problems import samples, tanh_net
 
 

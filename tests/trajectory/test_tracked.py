@@ -161,8 +161,8 @@ def test_report_of_a_tracked_run_is_written_and_marks_the_cut(runs):
 
 def test_lazy_forecast_uses_the_tail(tmp_path):
     """Half the energy left is sum of masses exp(-2 lambda t): by quadrature of the tail, as with all modes."""
-    from eigenflow.theory.limits import lazy_forecast
-    from eigenflow.theory.observed import observe_until
+    from eigenflow.theory.forecasts.limits import lazy_forecast
+    from eigenflow.theory.forecasts.observed import observe_until
 
     found = []
     for options in ({}, {"method": "tracked", "modes": 6, "tolerance": 1e-9, "tail": TailSettings(30, 1)}):

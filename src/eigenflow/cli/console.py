@@ -14,8 +14,8 @@ from rich.table import Table
 from eigenflow.core.text import clean
 
 if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
-    from eigenflow.forecast import RestForecast
     from eigenflow.theory import Claim
+    from eigenflow.theory.forecasts.rest_of_run import RestForecast
 
 __all__ = [
     "COLOURS",

@@ -87,8 +87,8 @@ def _check_folder(folder: Path, inputs: list[Path | None], *, replace: bool) -> 
 
 
 def _contents(solution: "TransportSolution", name: str, config: str) -> dict[str, bytes]:
-    from eigenflow.report.picture_file import picture_bytes
-    from eigenflow.report.transport_pictures import transport_figure
+    from eigenflow.plots.file import picture_bytes
+    from eigenflow.plots.transport import transport_figure
     from eigenflow.transport.dataset import solution_dataset
 
     data = solution_dataset(solution)

@@ -14,7 +14,7 @@ from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.grid import first_steps
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.checks import LEAST, MOST, as_numbers
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["Curve", "CurveSet", "Origin"]
 

@@ -15,23 +15,23 @@ from matplotlib.figure import Figure
 import eigenflow
 from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
-from eigenflow.forecast.fit import Fit
-from eigenflow.forecast.identification import Profile
-from eigenflow.forecast.scaling.allocation import Allocation
-from eigenflow.forecast.scaling.fit import ScalingFit
-from eigenflow.forecast.schedules import Schedule
-from eigenflow.forecast.selection import Recommendation
-from eigenflow.forecast.study import Study
-from eigenflow.report.forecast_figures import (
+from eigenflow.forecast.evaluation.selection import Recommendation
+from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.identification import Profile
+from eigenflow.forecast.schedules.schedule import Schedule
+from eigenflow.forecast.study.study import Study
+from eigenflow.plots.file import picture_bytes
+from eigenflow.plots.forecast import (
     bounds_text,
     fit_figure,
     forecast_figure,
     profiles_figure,
     schedules_figure,
 )
+from eigenflow.plots.scaling import plan_figure
 from eigenflow.report.numbers import interval_text, number
-from eigenflow.report.picture_file import picture_bytes
-from eigenflow.report.scaling_figures import plan_figure
+from eigenflow.scaling.allocation import Allocation
+from eigenflow.scaling.fit import ScalingFit
 
 __all__ = ["ForecastPage", "write_forecast_page"]
 

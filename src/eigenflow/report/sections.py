@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.report import theory_sections
-from eigenflow.report.drift_figures import strength_figure, velocity_figure
-from eigenflow.report.figures import eigenvalue_figure, forecast_figure, loss_figure
-from eigenflow.report.shell_figures import energy_figure, flux_figure, populated, terms_figure, transfer_figure
+from eigenflow.report.figures.drift import strength_figure, velocity_figure
+from eigenflow.report.figures.run import eigenvalue_figure, forecast_figure, loss_figure
+from eigenflow.report.figures.shells import energy_figure, flux_figure, populated, terms_figure, transfer_figure
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import interval_text, number, short_energy_words
 from eigenflow.shells import ShellBudget

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 import eigenflow
+from eigenflow.closure import Closure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
-from eigenflow.forecast import RestForecast, forecast_rest
 from eigenflow.shells import ShellBudget
 from eigenflow.store import Run
 from eigenflow.theory import Claim, Evidence, judge_all
-from eigenflow.transport import Closure
+from eigenflow.theory.forecasts.rest_of_run import RestForecast, forecast_rest
 
 __all__ = ["Analysis", "analyse"]
 

@@ -4,21 +4,21 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from eigenflow.report.closure_figures import forward_figure, source_figure
-from eigenflow.report.coupling_figures import locality_figure, shift_figure
-from eigenflow.report.effective_time_figures import clocks_figure, index_figure
-from eigenflow.report.lazy_rich_figures import limits_figure
-from eigenflow.report.self_similarity_figures import collapse_figure, exponents_figure, frontier_figure
+from eigenflow.closure import nonlocal_source
+from eigenflow.report.figures.closure import forward_figure, source_figure
+from eigenflow.report.figures.coupling import locality_figure, shift_figure
+from eigenflow.report.figures.effective_time import clocks_figure, index_figure
+from eigenflow.report.figures.lazy_rich import limits_figure
+from eigenflow.report.figures.self_similarity import collapse_figure, exponents_figure, frontier_figure
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.self_similarity import resolved_from
-from eigenflow.theory.effective_time import Clocks, error_clocks, operator_clocks
+from eigenflow.theory.coupling.locality import transfer_locality
+from eigenflow.theory.coupling.log_shift import log_shift
+from eigenflow.theory.effective_time.clocks import Clocks, error_clocks, operator_clocks
+from eigenflow.theory.effective_time.regular_variation import regular_variation
+from eigenflow.theory.exponents.regularity import regularity
 from eigenflow.theory.lazy_rich import predict_from_start
-from eigenflow.theory.locality import transfer_locality
-from eigenflow.theory.log_shift import log_shift
-from eigenflow.theory.regular_variation import regular_variation
-from eigenflow.theory.regularity import regularity
 from eigenflow.theory.self_similarity import frontiers, shell_collapse
-from eigenflow.transport.closure import nonlocal_source
 
 __all__ = ["MAKERS"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eigenflow.report.figures import METHODS
+from eigenflow.report.figures.run import METHODS
 from eigenflow.report.numbers import band_text as band_text
 from eigenflow.report.numbers import interval_text as interval_text
 from eigenflow.report.numbers import number as number

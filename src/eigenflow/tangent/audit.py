@@ -22,7 +22,7 @@ from torch import Tensor
 from eigenflow.core.errors import EigenflowError
 from eigenflow.linalg import AbstractRowSpace, RowSpace
 from eigenflow.tangent.differences import STEPS, difference, path_length, sides
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.tape import Tape
 

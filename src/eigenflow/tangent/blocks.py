@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.linalg import matrix_product
-from eigenflow.tangent.rules import Factors
+from eigenflow.tangent.rules.uses import Factors
 
 __all__ = ["AbstractBlock", "GramBlock", "OuterBlock", "RowBlock", "TiedBlock", "TokenBlock", "make_block"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, NonFiniteError, ShapeError
-from eigenflow.tangent.failures import model_error
-from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.samples import Inputs, checked_inputs, named_tensors, require_samples
+from eigenflow.tangent.model.failures import model_error
+from eigenflow.tangent.model.network import Network, Parameters
+from eigenflow.tangent.model.samples import Inputs, checked_inputs, named_tensors, require_samples
 
 __all__ = ["checked_outputs", "checked_pair", "modes_there_are"]
 

@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.tangent.groups import find_groups, group_size
-from eigenflow.tangent.layers import Structure
-from eigenflow.tangent.network import Parameters
-from eigenflow.tangent.parts import outer_is_cheaper
+from eigenflow.tangent.model.network import Parameters
+from eigenflow.tangent.rules.groups import find_groups, group_size
+from eigenflow.tangent.rules.layers import Structure
+from eigenflow.tangent.rules.parts import outer_is_cheaper
 
 __all__ = ["DensePlan", "MeasureCost", "dense_cost", "physical_bytes", "plan_dense", "product_flops", "require_memory"]
 

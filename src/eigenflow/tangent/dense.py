@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eigenflow.tangent.explicit import FactorRows, full_rows, sample_rows
-from eigenflow.tangent.groups import Group, find_groups, first_axis, record_factors
-from eigenflow.tangent.layers import Spread, Structure
-from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
-from eigenflow.tangent.rules import Factors
-from eigenflow.tangent.samples import Inputs
+from eigenflow.tangent.model.network import Network, Parameters
+from eigenflow.tangent.model.samples import Inputs
+from eigenflow.tangent.rules.explicit import FactorRows, full_rows, sample_rows
+from eigenflow.tangent.rules.groups import Group, find_groups, first_axis, record_factors
+from eigenflow.tangent.rules.layers import Spread, Structure
+from eigenflow.tangent.rules.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
+from eigenflow.tangent.rules.uses import Factors
 from eigenflow.tangent.tape import batches
 
 __all__ = ["DenseTask", "dense_kernel", "dense_kernel_and_rate"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 
 if TYPE_CHECKING:
     from eigenflow.tangent.point import TangentPoint

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from eigenflow.tangent.cost import physical_bytes
-from eigenflow.tangent.groups import find_groups, first_axis, group_size, record_factors
-from eigenflow.tangent.network import Parameters
-from eigenflow.tangent.rules import Factors
+from eigenflow.tangent.model.network import Parameters
+from eigenflow.tangent.rules.groups import find_groups, first_axis, group_size, record_factors
+from eigenflow.tangent.rules.uses import Factors
 
 if TYPE_CHECKING:
     from eigenflow.tangent.point import TangentPoint

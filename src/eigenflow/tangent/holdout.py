@@ -24,7 +24,7 @@ from torch import Tensor
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.linalg.lanczos import lanczos
 from eigenflow.linalg.operator import RowSpace, SymmetricOperator
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from eigenflow.linalg import (
 )
 from eigenflow.tangent.audit import DIFFERENCES, Audit, allowed_error, audit, audit_rows
 from eigenflow.tangent.drift import ModeDrift, mode_drift
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.snapshot import Snapshot

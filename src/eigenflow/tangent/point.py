@@ -14,12 +14,12 @@ from eigenflow.tangent.cost import DensePlan, plan_dense
 from eigenflow.tangent.dense import DenseTask, dense_kernel, dense_kernel_and_rate
 from eigenflow.tangent.differences import difference, difference_step
 from eigenflow.tangent.factors import FactorSum, point_factors
-from eigenflow.tangent.failures import explained, in_our_words, require_memory_left
-from eigenflow.tangent.layers import Structure
-from eigenflow.tangent.losses import AbstractLoss
-from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.norms import PlainNorms
-from eigenflow.tangent.samples import Inputs
+from eigenflow.tangent.loss.base import AbstractLoss
+from eigenflow.tangent.model.failures import explained, in_our_words, require_memory_left
+from eigenflow.tangent.model.network import Network, Parameters
+from eigenflow.tangent.model.samples import Inputs
+from eigenflow.tangent.rules.layers import Structure
+from eigenflow.tangent.rules.norms import PlainNorms
 from eigenflow.tangent.tape import Tape, tape_kernel
 
 __all__ = ["TangentPoint"]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.tangent.slots import plain_name
+from eigenflow.tangent.model.slots import plain_name
 
 __all__ = ["checked_preconditioner", "inverse_preconditioner"]
 

@@ -15,20 +15,20 @@ from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
 from eigenflow.tangent.checks import checked_outputs, checked_pair, modes_there_are
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
-from eigenflow.tangent.evaluation import undisturbed
-from eigenflow.tangent.failures import in_our_words
-from eigenflow.tangent.groups import describe_structure
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
-from eigenflow.tangent.layers import Structure, find_structure
-from eigenflow.tangent.loss_names import LossLike, make_loss
+from eigenflow.tangent.loss.names import LossLike, make_loss
 from eigenflow.tangent.measuring import Attempt, attempt_dense, attempt_products, next_way
-from eigenflow.tangent.network import Network, Parameters
-from eigenflow.tangent.outputs import Output, described_output
+from eigenflow.tangent.model.evaluation import undisturbed
+from eigenflow.tangent.model.failures import in_our_words
+from eigenflow.tangent.model.network import Network, Parameters
+from eigenflow.tangent.model.outputs import Output, described_output
+from eigenflow.tangent.model.samples import named_tensors
+from eigenflow.tangent.model.slots import plain_name
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.preconditioner import checked_preconditioner
 from eigenflow.tangent.processes import OneProcess
-from eigenflow.tangent.samples import named_tensors
-from eigenflow.tangent.slots import plain_name
+from eigenflow.tangent.rules.groups import describe_structure
+from eigenflow.tangent.rules.layers import Structure, find_structure
 from eigenflow.tangent.snapshot import Snapshot
 
 __all__ = ["Probe"]

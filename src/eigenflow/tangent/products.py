@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eigenflow.linalg import RowSpace, SymmetricOperator
 from eigenflow.tangent.blocks import AbstractBlock, make_block
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 
 __all__ = ["CachedJacobian"]

@@ -24,15 +24,15 @@ from torch.func import jvp, vjp, vmap
 from eigenflow.core.errors import ArgumentError, ModelError, NonFiniteError
 from eigenflow.linalg import AbstractRowSpace, SymmetricOperator
 from eigenflow.tangent.audit import audit
-from eigenflow.tangent.loss_names import LossLike
+from eigenflow.tangent.loss.names import LossLike
 from eigenflow.tangent.measuring import audit_products
-from eigenflow.tangent.network import Parameters
-from eigenflow.tangent.norms import PlainNorms
+from eigenflow.tangent.model.network import Parameters
+from eigenflow.tangent.model.samples import named_tensors
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.probe import Probe
 from eigenflow.tangent.processes import ProcessGroup
 from eigenflow.tangent.products import CachedJacobian
-from eigenflow.tangent.samples import named_tensors
+from eigenflow.tangent.rules.norms import PlainNorms
 
 __all__ = ["ShardedJacobian", "ShardedProbe", "ShardedSpace"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from eigenflow.core.errors import ModelError
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 
 if TYPE_CHECKING:
     from eigenflow.tangent.point import TangentPoint

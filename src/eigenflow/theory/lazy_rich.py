@@ -17,7 +17,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
-from eigenflow.theory.effective_time import operator_clocks, power_integral
+from eigenflow.theory.effective_time.clocks import operator_clocks, power_integral
 
 __all__ = ["LAZY", "RICH", "LazyRich", "LossPredictions", "Regime", "lazy_rich", "predict_from_start"]
 

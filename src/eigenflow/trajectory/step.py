@@ -51,7 +51,7 @@ from torch import Tensor
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot, TangentPoint
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.lengths import UpdateLength, update_length
 

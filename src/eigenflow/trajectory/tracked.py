@@ -30,7 +30,7 @@ from eigenflow.linalg import (
 from eigenflow.linalg.lanczos import KrylovBasis
 from eigenflow.tangent import Probe
 from eigenflow.tangent.measuring import audited_jacobian
-from eigenflow.tangent.network import Parameters
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe

@@ -1,7 +1,5 @@
 """The transport-dissipation equation of eigenvalue spectra, and its solvers. No torch."""
 
-from typing import TYPE_CHECKING, Any
-
 from eigenflow.transport.initial import CellMasses as CellMasses
 from eigenflow.transport.initial import PointMasses as PointMasses
 from eigenflow.transport.inverse import Recovered as Recovered
@@ -34,16 +32,3 @@ from eigenflow.transport.sources import KernelSource as KernelSource
 from eigenflow.transport.sources import LogNormalKernel as LogNormalKernel
 from eigenflow.transport.sources import SgdNoise as SgdNoise
 from eigenflow.transport.sources import StateSource as StateSource
-
-if TYPE_CHECKING:
-    from eigenflow.transport.closure import Closure as Closure
-    from eigenflow.transport.closure import fit_closure as fit_closure
-
-
-def __getattr__(name: str) -> Any:
-    # The closure reads runs, and with them come xarray, pandas and zarr; who only solves needs none of them.
-    if name in {"Closure", "fit_closure"}:
-        from eigenflow.transport import closure
-
-        return getattr(closure, name)
-    raise AttributeError(f"module 'eigenflow.transport' has no attribute {name!r}")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eigenflow.forecast.laws import History, TransportLaw
-from eigenflow.forecast.laws.pde import PdeForm
 from eigenflow.transport import solve
+from forecast.laws.pde import PdeForm
 
 EDGES, RATES = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 10.0]), np.array([1.0, 0.6, 0.8, 0.3, 0.1])
 TIMES = np.array([1.7, 5.5, 10.0])

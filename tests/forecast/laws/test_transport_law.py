@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from eigenflow.forecast.laws import History, TransportLaw
 from eigenflow.forecast.laws.rate_path import Clock, rate_path
 from eigenflow.forecast.laws.relaxation import relaxed_area, relaxed_share
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 from forecast.summed_law import summed_over_updates
 
 SCHEDULES = {

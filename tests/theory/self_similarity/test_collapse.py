@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.self_similarity import collapse
+from eigenflow.theory.self_similarity.data_collapse import collapse
 from eigenflow.transport.selfsimilar import SelfSimilar
 from rounding import SEEDS, last_bits
 

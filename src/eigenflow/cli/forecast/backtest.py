@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from eigenflow.forecast.backtest import Backtest
     from eigenflow.forecast.curves import Curve, CurveSet
-    from eigenflow.forecast.fit import Fit
+    from eigenflow.forecast.evaluation.backtests import Backtest
+    from eigenflow.forecast.fitting.fit import Fit
 
 __all__ = ["PRIORS", "backtest", "held_out"]
 
@@ -44,8 +44,8 @@ def backtest(
     import numpy as np
 
     from eigenflow.core.errors import ArgumentError
+    from eigenflow.forecast.evaluation.selection import recommend
     from eigenflow.forecast.laws.registry import LAWS
-    from eigenflow.forecast.selection import recommend
 
     wanted = list(law or LAWS)
     with err.status("Backtest ...") as status:
@@ -77,20 +77,20 @@ def held_out(
     known: "CurveSet", laws: "Sequence[str]", seed: int, progress: "Callable[[str], None] | None" = None
 ) -> "Backtest":
     """Backtest laws: the transport law with its learned priors, the others from the curves alone."""
-    from eigenflow.forecast.backtest import backtest as run_backtest
-    from eigenflow.forecast.backtest import pooled_fitter
-    from eigenflow.forecast.fitting import fit_law
+    from eigenflow.forecast.evaluation.backtests import backtest as run_backtest
+    from eigenflow.forecast.evaluation.backtests import pooled_fitter
+    from eigenflow.forecast.fitting.search import fit_parameters
     from eigenflow.forecast.laws.registry import law_named
 
     fitters = {
-        name: (lambda part: fit_law(part, "transport", starts=2, seed=seed))
+        name: (lambda part: fit_parameters(part, "transport", starts=2, seed=seed))
         if name == "transport"
         else pooled_fitter(law_named(name), seed=seed, starts=2)
         for name in dict.fromkeys(laws)
     }
 
     def refit(fit: "Fit", part: "Sequence[Curve]") -> "Fit":
-        return fit_law(part, "transport", prior=fit.prior, starts=1, seed=seed)
+        return fit_parameters(part, "transport", prior=fit.prior, starts=1, seed=seed)
 
     return run_backtest(known, fitters, refitters={"transport": refit}, progress=progress)
 

@@ -15,8 +15,8 @@ from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.forecast.curves import CurveSet
-    from eigenflow.forecast.fit import Fit
-    from eigenflow.forecast.study import Study
+    from eigenflow.forecast.fitting.fit import Fit
+    from eigenflow.forecast.study.study import Study
 
 __all__ = ["fit"]
 
@@ -43,8 +43,8 @@ def fit(
 
     Example: `eigenflow forecast fit curves.csv --schedules schedules.csv --role fit --out fit.json`
     """
-    from eigenflow.forecast.study import fit_study
-    from eigenflow.forecast.study_file import save_study, study_to_dict
+    from eigenflow.forecast.study.file import save_study, study_to_dict
+    from eigenflow.forecast.study.study import fit_study
 
     listed = sorted({curve.role for curve in known if curve.role is not None})
     if len(listed) > 1:
@@ -62,8 +62,8 @@ def fit(
         )
     path = save_study(study, out_file, replace=force)
     if picture is not None:
-        from eigenflow.report.forecast_figures import fit_figure
-        from eigenflow.report.picture_file import write_picture
+        from eigenflow.plots.file import write_picture
+        from eigenflow.plots.forecast import fit_figure
 
         write_picture(fit_figure(study), picture, replace=force)
     if as_json:

@@ -15,10 +15,10 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
-    from eigenflow.forecast.scaling.allocation import Allocation
-    from eigenflow.forecast.scaling.backtest import TableScore
-    from eigenflow.forecast.scaling.fit import ScalingFit
-    from eigenflow.forecast.scaling.table import ScalingTable
+    from eigenflow.scaling.allocation import Allocation
+    from eigenflow.scaling.backtest import TableScore
+    from eigenflow.scaling.fit import ScalingFit
+    from eigenflow.scaling.table import ScalingTable
 
 __all__ = ["plan"]
 
@@ -52,9 +52,9 @@ def plan(
     """
     import numpy as np
 
-    from eigenflow.forecast.scaling.allocation import allocate
-    from eigenflow.forecast.scaling.backtest import backtest_table, fit_named
-    from eigenflow.forecast.scaling.table import read_scaling_table
+    from eigenflow.scaling.allocation import allocate
+    from eigenflow.scaling.backtest import backtest_table, fit_named
+    from eigenflow.scaling.table import read_scaling_table
 
     options.check_outputs({"--picture": picture}, inputs=[table], replace=force)
     known = read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where))
@@ -63,8 +63,8 @@ def plan(
     found = allocate(fit, np.array(budgets))
     scores = backtest_table(known) if backtest else []
     if picture is not None:
-        from eigenflow.report.picture_file import write_picture
-        from eigenflow.report.scaling_figures import plan_figure
+        from eigenflow.plots.file import write_picture
+        from eigenflow.plots.scaling import plan_figure
 
         write_picture(plan_figure(found, fit), picture, replace=force)
     if as_json:
@@ -102,7 +102,7 @@ def _show_fit(fit: "ScalingFit") -> None:
 
 def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
     from eigenflow.forecast.curves import format_size
-    from eigenflow.forecast.scaling.prediction import predict_losses
+    from eigenflow.scaling.prediction import predict_losses
 
     ahead = predict_losses(fit, found.size, found.tokens)
     table = Table(title="Compute-optimal runs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -136,7 +136,7 @@ def _score_table(scores: "list[TableScore]") -> Table:
 def _as_dict(
     known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "list[TableScore]"
 ) -> dict[str, Any]:
-    from eigenflow.forecast.scaling.prediction import predict_losses
+    from eigenflow.scaling.prediction import predict_losses
 
     ahead = predict_losses(fit, found.size, found.tokens)
     return {

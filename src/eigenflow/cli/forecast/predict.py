@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eigenflow.forecast import Schedule
-    from eigenflow.forecast.study import Study
+    from eigenflow.forecast.study.study import Study
 
 __all__ = ["chosen_schedules", "forecast_table", "predict"]
 
@@ -42,7 +42,7 @@ def predict(
     Example: `eigenflow forecast predict fit.json --schedules schedules.csv --size 400 --out p.csv`
     """
     from eigenflow.forecast.curves import format_size
-    from eigenflow.forecast.study_file import load_study
+    from eigenflow.forecast.study.file import load_study
 
     begun = process_time()
     outputs = {"--out": out_file, "--picture": picture}
@@ -56,8 +56,8 @@ def predict(
     table = forecast_table(study, wanted, chosen, law, every)
     write_whole(out_file, table.to_csv(index=False, float_format="%.7g"), replace=force)
     if picture is not None:
-        from eigenflow.report.forecast_figures import forecast_figure
-        from eigenflow.report.picture_file import write_picture
+        from eigenflow.plots.file import write_picture
+        from eigenflow.plots.forecast import forecast_figure
 
         write_picture(forecast_figure(study, table, wanted, size=chosen), picture, replace=force)
     last = table.groupby("curve", sort=False).tail(1)

@@ -15,10 +15,10 @@ from eigenflow.core.writing import FORMAT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eigenflow.forecast.scaling.allocation import Allocation
-    from eigenflow.forecast.scaling.fit import ScalingFit
-    from eigenflow.forecast.selection import Recommendation
-    from eigenflow.forecast.study import Study
+    from eigenflow.forecast.evaluation.selection import Recommendation
+    from eigenflow.forecast.study.study import Study
+    from eigenflow.scaling.allocation import Allocation
+    from eigenflow.scaling.fit import ScalingFit
 
 __all__ = ["report"]
 
@@ -50,8 +50,8 @@ def report(
 
     Example: `eigenflow forecast report fit.json --schedules schedules.csv --size 400 --backtest --out forecast.html`
     """
-    from eigenflow.forecast.identification import profiles
-    from eigenflow.forecast.study_file import load_study
+    from eigenflow.forecast.fitting.identification import profiles
+    from eigenflow.forecast.study.file import load_study
     from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 
     options.check_outputs({"--out": out_file}, inputs=[fit, schedules, plan], replace=force)
@@ -84,8 +84,8 @@ def _backtest(
     import numpy as np
 
     from eigenflow.core.errors import ArgumentError
+    from eigenflow.forecast.evaluation.selection import recommend
     from eigenflow.forecast.laws.registry import LAWS
-    from eigenflow.forecast.selection import recommend
 
     try:
         found = held_out(study.curves, list(LAWS), seed, progress)
@@ -98,9 +98,9 @@ def _backtest(
 def _plan(table: Path) -> "tuple[Allocation, ScalingFit]":
     import numpy as np
 
-    from eigenflow.forecast.scaling.allocation import allocate
-    from eigenflow.forecast.scaling.backtest import fit_named
-    from eigenflow.forecast.scaling.table import read_scaling_table
+    from eigenflow.scaling.allocation import allocate
+    from eigenflow.scaling.backtest import fit_named
+    from eigenflow.scaling.table import read_scaling_table
 
     fit = fit_named(read_scaling_table(table), "frontier")
     return allocate(fit, np.geomspace(fit.table.flops.min(), 100 * fit.table.flops.max(), 9)), fit

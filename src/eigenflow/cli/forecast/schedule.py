@@ -34,7 +34,7 @@ def schedule(
     Example: `eigenflow forecast schedule fit.json --steps 24000 --peak 3e-4 --warmup 2160 --out schedule.csv`
     """
     from eigenflow.forecast.design import design_schedule, fit_final_loss
-    from eigenflow.forecast.study_file import load_study
+    from eigenflow.forecast.study.file import load_study
 
     options.check_outputs({"--out": out_file, "--picture": picture}, inputs=[fit], replace=force)
     study = load_study(fit)
@@ -51,8 +51,8 @@ def schedule(
     if picture is not None:
         from matplotlib.figure import Figure
 
-        from eigenflow.report.picture_file import write_picture
-        from eigenflow.report.scaling_figures import plot_designed_schedule
+        from eigenflow.plots.file import write_picture
+        from eigenflow.plots.scaling import plot_designed_schedule
 
         figure = Figure(figsize=(7, 4), layout="constrained")
         plot_designed_schedule(design, ax=figure.subplots())

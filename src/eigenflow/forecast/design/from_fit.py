@@ -7,7 +7,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.design.final_loss import LawFinalLoss
-from eigenflow.forecast.fit import Fit
+from eigenflow.forecast.fitting.fit import Fit
 
 __all__ = ["fit_final_loss"]
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.design.final_loss import FinalLoss
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["DesignStatus", "DesignedSchedule", "Rival", "design_schedule"]
 

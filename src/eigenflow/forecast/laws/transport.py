@@ -12,7 +12,7 @@ alpha = 1 is the lazy limit (noise relaxes at fixed rates), alpha = 0 the self-s
 frontier, at a rate proportional to 1 / X).
 
 The equation itself has noise beside bias (`feedback=False`) and p = 1; then the law is the exact solution of a
-`TransportProblem`, see `laws/pde.py`. Beyond it go (and earn their place on held-out schedules, docs/forecast.md):
+`TransportProblem`, which the tests solve. Beyond it go (and earn their place on held-out schedules, docs/forecast.md):
 noise in proportion to the bias (`feedback=True`: gradient noise is proportional to the loss, (S1) of theory.md with E
 taken now, not then), and the clock exponent p (adaptive optimizers do not move in proportion to the rate).
 """

@@ -9,7 +9,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError, LimitError
 from eigenflow.core.limits import current_limits, within
 from eigenflow.forecast.reading.drafts import Draft
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["Draft", "attach_schedules"]
 

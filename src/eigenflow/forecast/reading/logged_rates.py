@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.rounding import WHOLE
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["schedule_from_log"]
 

@@ -20,7 +20,7 @@ from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.schedule_tables import read_schedules
 from eigenflow.forecast.reading.tables import LogTable, from_frame
 from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["read_curves"]
 

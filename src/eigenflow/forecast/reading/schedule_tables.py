@@ -11,12 +11,12 @@ from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.limits import within
 from eigenflow.core.reading import read_json
-from eigenflow.forecast import schedule_kinds as kinds
 from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
 from eigenflow.forecast.reading.tables import LogTable, from_frame, refuse_doubled
-from eigenflow.forecast.schedules import Schedule
+from eigenflow.forecast.schedules import kinds
+from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["read_schedules"]
 

@@ -8,6 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eigenflow.closure import (
+    closure_residual,
+    fit_drift_law,
+    nonlocal_source,
+    residual_order,
+    velocity_dispersion,
+)
 from eigenflow.core.errors import EigenflowError
 from eigenflow.core.resampling import block_interval
 from eigenflow.shells import shell_budget
@@ -15,13 +22,6 @@ from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_row, undecided
 from eigenflow.theory.verdicts import Claim
-from eigenflow.transport.closure import (
-    closure_residual,
-    fit_law,
-    nonlocal_source,
-    residual_order,
-    velocity_dispersion,
-)
 
 __all__ = ["closure_rows", "law_rows"]
 
@@ -108,7 +108,7 @@ def _source(evidence: Evidence, key: str, statement: str) -> Claim:
 
 
 def _closure(evidence: Evidence, key: str, statement: str) -> Claim:
-    law = fit_law(evidence.velocities, "free", draws=0)
+    law = fit_drift_law(evidence.velocities, "free", draws=0)
     drift, modes = law.drift(0.0), evidence.run.modes
     modes = modes if "eigenvalue" in modes and "coefficient" in modes else None
     found = {}

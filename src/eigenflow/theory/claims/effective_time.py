@@ -8,9 +8,9 @@ from eigenflow.core.resampling import block_interval
 from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, undecided
-from eigenflow.theory.clock_bootstrap import draw_clocks
-from eigenflow.theory.effective_time import Clocks, error_clocks, loss_clock, operator_clocks
-from eigenflow.theory.regular_variation import RegularVariationStatus, ratio_ranges, regular_variation
+from eigenflow.theory.effective_time.bootstrap import draw_clocks
+from eigenflow.theory.effective_time.clocks import Clocks, error_clocks, loss_clock, operator_clocks
+from eigenflow.theory.effective_time.regular_variation import RegularVariationStatus, ratio_ranges, regular_variation
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["effective_time"]

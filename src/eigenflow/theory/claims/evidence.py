@@ -6,9 +6,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from eigenflow.shells import ShellBudget, shell_budget
-from eigenflow.store import Run
-from eigenflow.transport.closure import (
+from eigenflow.closure import (
     Closure,
     FormComparison,
     ForwardTest,
@@ -19,6 +17,8 @@ from eigenflow.transport.closure import (
     rank_velocities,
     shell_velocities,
 )
+from eigenflow.shells import ShellBudget, shell_budget
+from eigenflow.store import Run
 
 __all__ = ["Evidence"]
 

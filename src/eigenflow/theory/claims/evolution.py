@@ -7,10 +7,10 @@ import xarray as xr
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.core.resampling import LEVEL, block_indices, block_interval
-from eigenflow.theory.basis_drift import basis_drift
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, undecided
-from eigenflow.theory.spectrum import spectrum_tails
+from eigenflow.theory.modes.basis import basis_drift
+from eigenflow.theory.modes.heavy_tail import spectrum_tails
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["evolution"]

@@ -7,7 +7,7 @@ import numpy as np
 from eigenflow.theory.claims.descent import curvature_note, why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_claim, make_row, undecided
-from eigenflow.theory.loss_exponent import LossExponent, loss_exponents
+from eigenflow.theory.exponents.loss_exponent import LossExponent, loss_exponents
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["exponents"]

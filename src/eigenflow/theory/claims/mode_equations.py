@@ -8,7 +8,7 @@ from eigenflow.core.resampling import block_interval
 from eigenflow.theory.claims.bands import BANDS
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
-from eigenflow.theory.mode_integration import integrate_modes
+from eigenflow.theory.modes.integration import integrate_modes
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["mode_equations"]

@@ -4,8 +4,8 @@ from eigenflow.core.errors import EigenflowError
 from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import make_row, undecided
-from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
-from eigenflow.theory.regularity import Regularity, regularity
+from eigenflow.theory.exponents.regularity import Regularity, regularity
+from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["regularity_row"]

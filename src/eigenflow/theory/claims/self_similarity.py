@@ -7,14 +7,15 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import block_interval
-from eigenflow.theory.batch_noise import batch_noise
 from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
-from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
-from eigenflow.theory.kato import kato_ratio
-from eigenflow.theory.locality import Locality, transfer_locality
-from eigenflow.theory.log_shift import EXPONENTS, log_shift
+from eigenflow.theory.coupling.batch_noise import batch_noise
+from eigenflow.theory.coupling.kato import kato_ratio
+from eigenflow.theory.coupling.locality import Locality, transfer_locality
+from eigenflow.theory.coupling.log_shift import EXPONENTS, log_shift
+from eigenflow.theory.coupling.turning import shell_turning
+from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity import (
     Frontier,
     amplitude_growth,
@@ -22,7 +23,6 @@ from eigenflow.theory.self_similarity import (
     frontiers,
     shell_collapse,
 )
-from eigenflow.theory.turning import shell_turning
 from eigenflow.theory.verdicts import Claim, Verdict
 
 __all__ = ["self_similarity"]

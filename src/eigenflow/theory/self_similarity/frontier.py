@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 from eigenflow.core.errors import RunFolderError
-from eigenflow.theory.initial_basis import why_initial_basis_is_unknown
+from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
 
 __all__ = ["COORDINATES", "Coordinate", "Frontier", "frontiers"]

@@ -1,0 +1,85 @@
+"""How results print themselves: a card of a title and named lines, as text and as HTML.
+
+A result names what matters in it with `_card`; arrays are never printed. Dataclasses take `repr=False`, or their own
+`__repr__` would come first.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+
+from eigenflow.core.text import clean
+
+__all__ = ["AbstractPrinted", "Card", "figure", "interval", "span"]
+
+LINES = 15
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a result says of itself.
+
+    Attributes:
+        title: Its kind, and how large it is.
+        rows: Names and what stands beside them; at most 14, the last ones give way to "... n more".
+    """
+
+    title: str
+    rows: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The rows that are printed, with names of strangers made harmless."""
+        rows = [(clean(name), clean(value)) for name, value in self.rows]
+        room = LINES - 1
+        return rows if len(rows) <= room else [*rows[: room - 1], ("...", f"{len(rows) - room + 1} more")]
+
+    def text(self) -> str:
+        """At most 15 lines of at most 110 characters."""
+        rows = self.shown()
+        width = max((len(name) for name, _ in rows), default=0)
+        lines = [clean(self.title), *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]
+        return "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 3] + "..." for line in lines)
+
+    def html(self) -> str:
+        """The same as a table, for notebooks; it loads nothing."""
+        cell = 'style="text-align:left;padding:1px 12px 1px 0;vertical-align:top"'
+        rows = "".join(
+            f"<tr><th {cell} scope='row'>{escape(name)}</th><td {cell}>{escape(value)}</td></tr>"
+            for name, value in self.shown()
+        )
+        return f"<div><strong>{escape(clean(self.title))}</strong><table>{rows}</table></div>"
+
+
+class AbstractPrinted:
+    """A result that prints itself as a card, in a terminal and in a notebook."""
+
+    @abstractmethod
+    def _card(self) -> Card:
+        """Title and lines; formatting of numbers by `figure`, `interval` and `span`."""
+
+    def __repr__(self) -> str:
+        return self._card().text()
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """A number as text; what is missing is a dash."""
+    return "-" if value is None or np.isnan(value) else f"{value:.{digits}g}"
+
+
+def interval(value: float | None, lower: float | None, upper: float | None, digits: int = 3) -> str:
+    """A value with its 90 % interval."""
+    return f"{figure(value, digits)} [{figure(lower, digits)}, {figure(upper, digits)}]"
+
+
+def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """First and last of something ordered."""
+    if len(values) == 0:
+        return "-"
+    return f"{figure(float(values[0]), digits)} to {figure(float(values[-1]), digits)}"

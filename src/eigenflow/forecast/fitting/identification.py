@@ -1,0 +1,201 @@
+"""Which parameters the data determine, and which further run would help most.
+
+The profile of a parameter is the best cost at each of its values, all others free: flat where the data (or a trade-off)
+leave it open. A candidate run is worth the variance that its points would take from a forecast that one wants to make.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import OptimizeResult
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.fitting.covariates import Covariates, Slope
+from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.objective import FitSettings, Objective
+from eigenflow.forecast.fitting.search import build_objective, curvature
+from eigenflow.forecast.laws.protocol import History
+from eigenflow.forecast.laws.registry import law_named
+from eigenflow.forecast.schedules.schedule import Schedule
+
+__all__ = ["CandidateRun", "Profile", "profiles", "worth_of_runs"]
+
+# Half of the 90 % quantile of chi-squared with one degree of freedom: the rise of the cost at the ends of the interval.
+RISE = 1.3528
+# How far a parameter is moved, in internal units: a factor of 20, or 2 for a signed one.
+REACH = {"log": 3.0, "linear": 2.0}
+# Where a parameter is held, in standard deviations (Laplace) from the optimum; beyond, by factors of two.
+STEPS = (0.8, 1.6, 2.4, 4.0, 8.0, 16.0, 32.0)
+EVALUATIONS = 40
+# Points of a candidate run that count, and its share of the run before which they do not.
+POINTS, FIRST_SHARE = 30, 0.05
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Profile likelihood of one parameter, without any prior.
+
+    Attributes:
+        name: Of the parameter.
+        values: Where it was held.
+        rise: Cost above the lowest one there, in units where 1.35 ends a 90 % interval.
+        lower: Lower end of that interval, None if the cost never rises so far below the optimum within reach.
+        upper: Upper end.
+        is_identified: Whether both ends exist: the data alone bound the parameter.
+    """
+
+    name: str
+    values: Float[np.ndarray, " value"]
+    rise: Float[np.ndarray, " value"]
+    lower: float | None
+    upper: float | None
+
+    @property
+    def is_identified(self) -> bool:
+        return self.lower is not None and self.upper is not None
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """What a run that was not made yet would do.
+
+    Attributes:
+        name: As given.
+        sd_before: Standard deviation of ln(loss) at the end of the wanted run, from parameters alone.
+        sd_after: The same once the candidate is known too.
+        share: Share of the variance that it removes.
+        helps: The parameter whose variance it cuts most, and by which share.
+    """
+
+    name: str
+    sd_before: float
+    sd_after: float
+    share: float
+    helps: tuple[str, float]
+
+
+def profiles(
+    fit: Fit, curves: Sequence[Curve], names: Sequence[str] | None = None, *, settings: FitSettings | None = None
+) -> list[Profile]:
+    """Profile parameters of a fit on its own curves, data alone (no prior).
+
+    Args:
+        fit: Of these curves.
+        curves: The same curves.
+        names: Of the law's parameters; None for all of them.
+        settings: As of the fit.
+    """
+    law = law_named(fit.law.name)
+    own = [parameter.name for parameter in law.parameters]
+    wanted = list(names) if names is not None else own
+    unknown = [name for name in wanted if name not in own]
+    if unknown:
+        raise ArgumentError(f"`names` holds {unknown[0]!r}, which is no parameter. There are: {', '.join(own)}.")
+    objective = build_objective(curves, law, None, settings or FitSettings()).with_noise(fit.noise)
+    start = np.zeros(objective.covariates.count)
+    start[: len(own)] = fit.theta[: len(own)]
+    for k, slope in enumerate(objective.covariates.slopes, len(own)):
+        start[k] = _slope_of(fit.covariates, fit.theta, slope)
+    best = objective.minimise(start, 4 * EVALUATIONS)
+    sd = np.sqrt(np.diag(np.linalg.inv(curvature(objective, best.x, {})[0])))
+    found = []
+    for name in wanted:
+        k = own.index(name)
+        parameter = law.parameters[k]
+        reach = REACH[parameter.scale]
+        offsets = [min(float(sd[k]) * step, reach) for step in STEPS]
+        offsets = sorted({*offsets, reach})[: 1 + sum(offset < reach for offset in offsets)]
+        grids = [_walk(objective, best, k, sign * np.array(offsets)) for sign in (-1.0, 1.0)]
+        theta = np.concatenate([grids[0][0][::-1], [best.x[k]], grids[1][0]])
+        cost = np.concatenate([grids[0][1][::-1], [best.cost], grids[1][1]])
+        rise = cost - cost.min()
+        lower, upper = _ends(theta, rise)
+        found.append(
+            Profile(
+                name,
+                np.asarray(parameter.to_value(theta)),
+                rise,
+                None if lower is None else float(parameter.to_value(lower)),
+                None if upper is None else float(parameter.to_value(upper)),
+            )
+        )
+    return found
+
+
+def worth_of_runs(
+    fit: Fit, candidates: Mapping[str, Schedule], wanted: Schedule, *, size: float | None = None
+) -> list[CandidateRun]:
+    """Rank runs that could be made by what they would tell about the end of another one, most useful first.
+
+    Expected information at the optimum (linear): a candidate counts as 30 points with the fit's noise.
+
+    Args:
+        fit: What is known.
+        candidates: Schedules that could be run.
+        wanted: The run whose last loss is to be forecast.
+        size: Of all these runs.
+    """
+    target = fit.log_prediction(History(np.array([wanted.total]), wanted.rates, wanted.batch), size)[1][0]
+    before = float(target @ fit.covariance @ target)
+    spread = np.diag(fit.covariance)
+    ranked = []
+    for name, schedule in candidates.items():
+        first = max(int(FIRST_SHARE * schedule.total), schedule.warmup, 1)
+        steps = np.unique(np.linspace(first, schedule.total, POINTS).astype(np.int64))
+        jacobian = fit.log_prediction(History(steps, schedule.rates, schedule.batch), size)[1]
+        # Woodbury: the covariance once these points are known.
+        gain = jacobian @ fit.covariance
+        inner = gain @ jacobian.T + fit.noise**2 * np.eye(len(steps))
+        after = fit.covariance - gain.T @ np.linalg.solve(inner, gain)
+        cut = 1.0 - np.diag(after) / np.where(spread > 0, spread, 1.0)
+        cut[spread == 0] = 0.0
+        most = int(np.argmax(cut))
+        left = max(float(target @ after @ target), 0.0)
+        share = 1.0 - left / before if before > 0 else 0.0
+        helps = (fit.covariates.names[most], float(cut[most]))
+        ranked.append(CandidateRun(name, float(np.sqrt(before)), float(np.sqrt(left)), share, helps))
+    return sorted(ranked, key=lambda run: -run.share)
+
+
+def _slope_of(covariates: Covariates, theta: Float[np.ndarray, " parameter"], slope: Slope) -> float:
+    if slope not in covariates.slopes:
+        return 0.0
+    return float(theta[len(covariates.law.parameters) + covariates.slopes.index(slope)])
+
+
+def _walk(
+    objective: Objective, best: OptimizeResult, k: int, offsets: Float[np.ndarray, " offset"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold parameter k further and further from the optimum; each fit starts where the last one ended."""
+    lower, upper = objective.bounds()
+    theta, values, costs = best.x, [], []
+    for value in best.x[k] + offsets:
+        if not lower[k] < value < upper[k]:
+            break
+        result = objective.minimise(theta, EVALUATIONS, fixed={k: float(value)})
+        theta = result.x
+        values.append(float(value))
+        costs.append(float(result.cost))
+        if costs[-1] > best.cost + 4 * RISE:
+            break
+    return np.array(values), np.array(costs)
+
+
+def _ends(theta: np.ndarray, rise: np.ndarray) -> tuple[float | None, float | None]:
+    """Where the rise crosses the level on either side of its lowest point."""
+    low = int(np.argmin(rise))
+    ends: list[float | None] = []
+    for side in (np.arange(low, -1, -1), np.arange(low, len(rise))):
+        above = np.flatnonzero(rise[side] > RISE)
+        if len(above) == 0:
+            ends.append(None)
+            continue
+        at, before = side[above[0]], side[above[0] - 1]
+        # The root of a rise is close to a straight line.
+        roots = np.sqrt(np.array([max(float(rise[before]), 0.0), RISE, float(rise[at])]))
+        share = (roots[1] - roots[0]) / (roots[2] - roots[0])
+        ends.append(float(theta[before] + share * (theta[at] - theta[before])))
+    return ends[0], ends[1]

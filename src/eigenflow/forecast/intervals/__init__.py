@@ -1,0 +1,1 @@
+"""How sure a forecast is: noise, parameters, other laws, own backtests, calibrated on curves that nobody had seen."""

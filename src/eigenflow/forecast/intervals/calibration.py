@@ -1,0 +1,172 @@
+"""Learning how variances add up to an interval, from errors on curves that were held out.
+
+Weights of the variances, and how much a study's own backtests count, maximise the likelihood of Student's law
+(`error_scale`); a factor then makes 90 % of held-out points lie inside. Every set has equal votes for each kind of
+forecast that it holds, shared by the curves. What is learned from some sets is only ever judged on the others.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import minimize
+from scipy.special import gammaln
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.core.resampling import LEVEL
+from eigenflow.core.rounding import WHOLE
+from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError, blend, split_variance
+from eigenflow.forecast.intervals.own_errors import evenly
+
+__all__ = ["HeldOut", "calibrate", "leave_out", "shipped_calibration"]
+
+SHIPPED = "interval_calibration.json"
+# A curve's points say much the same, and the likelihood is evaluated some thousand times.
+POINTS = 12
+# ln(weight), ln(freedom), ln(own_freedom). Student's law has a finite width only above one degree of freedom.
+WEIGHTS, FREEDOM, OWN_FREEDOM = (-12.0, 6.0), (0.0, np.log(30.0)), (np.log(0.02), np.log(20.0))
+STARTS = (-1.0, -3.0)
+
+Points = Float[np.ndarray, " point"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out curve.
+
+    Attributes:
+        group: The set it comes from; sets are left out as a whole.
+        errors: ln(forecast) - ln(truth) at its unseen points.
+        spread: Variances there, one column for each of `COMPONENTS`.
+        kind: What was hidden; every kind of forecast in a set has one vote.
+        own: Backtests within what was known.
+    """
+
+    group: str
+    errors: Points
+    spread: Float[np.ndarray, "point component"]
+    kind: str = ""
+    own: tuple[OwnError, ...] = ()
+
+
+def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
+    """Learn weights, degrees of freedom and factor.
+
+    Raises:
+        ArgumentError: If there are fewer than 10 cases.
+    """
+    if len(cases) < 10:
+        raise ArgumentError(f"A calibration needs 10 held-out curves or more, but law {law!r} has {len(cases)}.")
+    weights, freedom, own_freedom = _Likelihood(cases).maximise()
+    sets = tuple(sorted({case.group for case in cases}))
+    plain = Calibration(law, tuple(float(w) for w in weights), 1.0, freedom, own_freedom, len(cases), sets, {})
+    ratio = np.concatenate([np.abs(case.errors) / plain.half_width(case.spread, case.own) for case in cases])
+    votes = np.concatenate(
+        [np.full(len(case.errors), vote / len(case.errors)) for case, vote in zip(cases, _votes(cases), strict=True)]
+    )
+    order = np.argsort(ratio)
+    # Sums of equal votes reach the level exactly, up to rounding.
+    reached = np.searchsorted(np.cumsum(votes[order]) / votes.sum(), LEVEL * (1.0 - WHOLE))
+    return replace(plain, factor=float(ratio[order][min(reached, len(ratio) - 1)]))
+
+
+def leave_out(law: str, cases: Sequence[HeldOut]) -> dict[str, Calibration]:
+    """Learn, for every set, from all the others: what its own intervals may honestly use."""
+    groups = sorted({case.group for case in cases})
+    return {group: calibrate(law, [case for case in cases if case.group != group]) for group in groups}
+
+
+def shipped_calibration(law: str) -> Calibration:
+    """Give the calibration that comes with the package, learned on public curves (its file says which, and how).
+
+    A law that is not in it gets the one learned from all laws together, under the name "default".
+    """
+    table = json.loads((files("eigenflow.forecast.intervals") / SHIPPED).read_text())["laws"]
+    entry = table.get(law, table["default"])
+    return Calibration(
+        entry["law"],
+        tuple(entry["weights"][name] for name in COMPONENTS),
+        entry["factor"],
+        entry["freedom"],
+        entry["own_freedom"],
+        entry["cases"],
+        tuple(entry["sets"]),
+        entry["coverage"],
+    )
+
+
+def to_entry(calibration: Calibration) -> dict[str, object]:
+    """As plain values for the shipped table."""
+    weights = dict(zip(COMPONENTS, calibration.weights, strict=True))
+    return {**asdict(calibration), "weights": weights, "sets": list(calibration.sets)}
+
+
+def _votes(cases: Sequence[HeldOut]) -> Float[np.ndarray, " case"]:
+    """One for every kind of forecast of every set, shared by its curves."""
+    counts = Counter((case.group, case.kind) for case in cases)
+    return np.array([1.0 / counts[case.group, case.kind] for case in cases])
+
+
+class _Likelihood:
+    """Student's likelihood of all held-out errors, thinned and laid out as arrays."""
+
+    def __init__(self, cases: Sequence[HeldOut]) -> None:
+        kept = [evenly(len(case.errors), POINTS) for case in cases]
+        self.of_case = np.repeat(np.arange(len(cases)), [len(at) for at in kept])
+        self.errors = np.concatenate([case.errors[at] for case, at in zip(cases, kept, strict=True)])
+        self.spread = np.concatenate([case.spread[at] for case, at in zip(cases, kept, strict=True)])
+        votes = _votes(cases) / np.array([len(at) for at in kept])
+        self.votes = votes[self.of_case] / votes[self.of_case].sum()
+        self.count = np.array([len(case.own) for case in cases])
+        self.knows_size = np.array([any(one.kind == "size" for one in case.own) for case in cases])
+        own = [one for case in cases for one in case.own]
+        self.own_case = np.repeat(np.arange(len(cases)), self.count)
+        self.of_own = np.repeat(np.arange(len(own)), [len(one.errors) for one in own])
+        self.own_errors = np.concatenate([np.zeros(0), *(one.errors for one in own)])
+        self.own_spread = np.concatenate([np.zeros((0, len(COMPONENTS))), *(one.spread for one in own)])
+        self.used = self.spread.max(axis=0) > 0
+
+    def unpack(self, x: np.ndarray) -> tuple[Float[np.ndarray, " component"], float, float]:
+        weights, count = np.zeros(len(COMPONENTS)), int(self.used.sum())
+        weights[self.used] = np.exp(x[:count])
+        return weights, float(np.exp(x[count])), float(np.exp(x[count + 1])) if self.count.any() else 0.0
+
+    def cost(self, x: np.ndarray) -> float:
+        weights, freedom, own_freedom = self.unpack(x)
+        variance, degrees = blend(
+            *split_variance(self.spread, weights),
+            count=self.count[self.of_case],
+            mean_square=self._mean_square(weights)[self.of_case],
+            knows_size=self.knows_size[self.of_case],
+            freedom=freedom,
+            own_freedom=own_freedom,
+        )
+        tails = 0.5 * (degrees + 1) * np.log1p(self.errors**2 / (degrees * variance))
+        norm = gammaln(0.5 * (degrees + 1)) - gammaln(0.5 * degrees) - 0.5 * np.log(degrees * variance)
+        return float(self.votes @ (tails - norm))
+
+    def maximise(self) -> tuple[Float[np.ndarray, " component"], float, float]:
+        count = int(self.used.sum())
+        last = [OWN_FREEDOM] if self.count.any() else []
+        found = [
+            minimize(
+                self.cost,
+                np.array([*[level] * count, np.log(4.0), *[0.0] * len(last)]),
+                method="L-BFGS-B",
+                bounds=[*[WEIGHTS] * count, FREEDOM, *last],
+            )
+            for level in STARTS
+        ]
+        return self.unpack(min(found, key=lambda one: one.fun).x)
+
+    def _mean_square(self, weights: np.ndarray) -> Float[np.ndarray, " case"]:
+        """Own errors over what was expected of them, every forecast with one vote."""
+        if not self.count.any():
+            return np.ones(len(self.count))
+        square = self.own_errors**2 / sum(split_variance(self.own_spread, weights))
+        mean = np.bincount(self.of_own, square) / np.bincount(self.of_own)
+        return np.bincount(self.own_case, mean, minlength=len(self.count)) / np.maximum(self.count, 1)

@@ -1,0 +1,216 @@
+"""Predictive 90 % intervals that were checked on curves nobody had seen.
+
+The interval of ln(loss) at a point is the forecast, plus and minus a quantile of Student's law times the root of a
+weighted sum, scaled to the study at hand by its own backtests (`error_scale`):
+
+    parameters   j' C j, C the fit's covariance (wide where residuals are correlated along the curve), times how much
+                 further the fit lies from its prior than the prior expects: C trusts the prior, and is then too small
+    noise        point noise of the known curves
+    misfit       mean squared residual of the fit, times (1 + d)^2, d = how far ahead of the known curves, in e-folds
+    laws         mean squared distance to what other laws, fitted to the same curves, forecast for the point
+    runs         spread between repeats, if the curve is another run than the ones fitted
+    size         distance of ln(size) from the fitted sizes, in the law's own change of ln(loss) per e-fold
+
+A misfit cannot be seen in the residuals of the law that has it; its sign is that laws of equal
+standing disagree ahead. Weights and factor are learned by backtests on other sets (`calibration`), and ship with
+the coverage that they had there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.core.rounding import WHOLE
+from eigenflow.forecast.curves import Curve
+from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.priors import learned_prior
+from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
+from eigenflow.forecast.intervals.noise import noise_floor
+from eigenflow.forecast.laws.protocol import History
+
+__all__ = [
+    "Fitted",
+    "PredictedCurve",
+    "measure_spread",
+    "predict_interval",
+    "prior_conflict",
+]
+
+# Distances beyond these say "do not know"; a diverged alternative must not say more.
+MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
+# Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
+TYPICAL_RUN_SD = 7e-4
+
+Points = Float[np.ndarray, " point"]
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """What an interval needs of a fit."""
+
+    @property
+    def residuals(self) -> Sequence[Float[np.ndarray, " _"]]: ...
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "free free"]: ...
+
+    def log_prediction(
+        self, history: History, size: float | None = None
+    ) -> tuple[Points, Float[np.ndarray, "point free"]]: ...
+
+
+@dataclass(frozen=True)
+class PredictedCurve:
+    """A forecast with its 90 % interval, in the unit of the loss.
+
+    Attributes:
+        steps: Completed updates.
+        loss: Forecast.
+        lower: Lower end.
+        upper: Upper end.
+        spread: Variances of ln(loss) behind the interval, one column for each of `COMPONENTS`.
+        calibration: Weights, factor, and the coverage that they had on unseen curves.
+    """
+
+    steps: np.ndarray
+    loss: Points
+    lower: Points
+    upper: Points
+    spread: Float[np.ndarray, "point component"]
+    calibration: Calibration
+
+
+def predict_interval(
+    fit: Fitted,
+    known: Sequence[Curve],
+    history: History,
+    calibration: Calibration,
+    *,
+    size: float | None = None,
+    alternatives: Sequence[Fitted] = (),
+    is_same_run: bool = False,
+    own: Sequence[OwnError] = (),
+) -> PredictedCurve:
+    """Forecast a curve with its interval.
+
+    Args:
+        fit: The law's fit.
+        known: The curves it was fitted to.
+        history: Where to forecast, and every learning rate up to there.
+        calibration: Of this law, as from `shipped_calibration`.
+        size: Of the model, for fits that join several sizes.
+        alternatives: Other laws fitted to the same curves; without any, the interval knows nothing of misfit ahead.
+        is_same_run: Whether the forecast goes on with a run that is among `known`.
+        own: Backtests within `known` (`own_errors`); without any, errors are taken to be as in an average study.
+    """
+    log_loss, jacobian = fit.log_prediction(history, size)
+    others = [other.log_prediction(history, size)[0] for other in alternatives]
+    spread = measure_spread(fit, known, history, log_loss, jacobian, others, size=size, is_same_run=is_same_run)
+    half = calibration.half_width(spread, own)
+    return PredictedCurve(
+        history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
+    )
+
+
+def prior_conflict(fit: Fit) -> float:
+    """How far a fit lies from its prior, over what the prior expects: 1 (at least) where they agree.
+
+    If the curves come from the prior, the squared distance of the optimum from the prior's centre, in the prior's
+    metric P, has the mean trace(1 - C P), the number of parameters that the data determine. More than that says that
+    the prior is for other curves.
+    """
+    if fit.prior is None:
+        return 1.0
+    try:
+        mean, precision = learned_prior(fit.prior).for_fit(fit.covariates)
+    except ArgumentError:  # a prior of the user's own, which the fit knows by name only
+        return 1.0
+    distance = fit.theta - mean
+    expected = float(np.trace(precision @ (np.linalg.pinv(precision) - fit.covariance)))
+    return max(1.0, float(distance @ precision @ distance) / max(expected, 1.0))
+
+
+def measure_spread(
+    fit: Fitted,
+    known: Sequence[Curve],
+    history: History,
+    log_loss: Points,
+    jacobian: Float[np.ndarray, "point free"],
+    alternatives: Sequence[Points],
+    *,
+    size: float | None = None,
+    is_same_run: bool,
+) -> Float[np.ndarray, "point component"]:
+    """Measure the variances of ln(loss) at every point of a forecast, in the order of `COMPONENTS`."""
+    if len(fit.residuals) != len(known):
+        raise ArgumentError(f"`known` must be the {len(fit.residuals)} curves of the fit, but has {len(known)}.")
+    residuals = np.concatenate(list(fit.residuals))
+    free = jacobian.shape[1]
+    misfit = float(residuals @ residuals) / max(len(residuals) - free, 1)
+    ahead = _growth(known, history)
+    columns = {
+        "parameters": np.minimum(_parameter_variance(fit, jacobian), MOST_PARAMETER_SD**2),
+        "noise": np.full(len(log_loss), _noise_variance(known, misfit)),
+        "misfit": misfit * (1.0 + ahead) ** 2,
+        "laws": _disagreement(log_loss, alternatives),
+        "runs": np.full(len(log_loss), 0.0 if is_same_run else TYPICAL_RUN_SD**2),
+        "size": _size_variance(fit, known, history, log_loss, size),
+    }
+    return np.stack([columns[name] for name in COMPONENTS], axis=1)
+
+
+def _parameter_variance(fit: Fitted, jacobian: Float[np.ndarray, "point free"]) -> Points:
+    variance = np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
+    return variance * (prior_conflict(fit) if isinstance(fit, Fit) else 1.0)
+
+
+def _noise_variance(known: Sequence[Curve], misfit: float) -> float:
+    floors = [noise_floor(curve.steps, curve.losses).sd for curve in known if len(curve) >= 5]
+    return float(np.mean(np.square(floors))) if floors else misfit
+
+
+def _growth(known: Sequence[Curve], history: History) -> Points:
+    """How many e-folds of steps, or of intrinsic time, a point lies ahead of everything known; 0 inside."""
+    last_step = max(int(curve.steps[-1]) for curve in known)
+    last_time = max(float(curve.times[-1]) for curve in known)
+    ahead = [np.log(history.steps / last_step)]
+    if last_time > 0:
+        ahead.append(np.log(np.maximum(history.times / last_time, 1e-300)))
+    return np.maximum(np.max(ahead, axis=0), 0.0)
+
+
+def _size_variance(
+    fit: Fitted, known: Sequence[Curve], history: History, log_loss: Points, size: float | None
+) -> Points:
+    """Variance if ln(loss) walks at random in ln(size) about the law's trend and is known at the fitted sizes.
+
+    A step of one e-fold has the law's own change of ln(loss) per e-fold, towards the nearest fitted size, as its
+    standard deviation; half-way between two it is the smaller one. Between two fitted sizes at distances a and b that
+    is a bridge, a b / (a + b); beyond them, at a distance d, it is d + d^2 / span: the second term is the trend's own
+    error, learned from that span.
+    """
+    fitted = sorted({curve.size for curve in known if curve.size is not None})
+    if size is None or not fitted or size in fitted:
+        return np.zeros(len(log_loss))
+    ahead = np.log(np.array(fitted) / size)
+    apart = np.abs(ahead)
+    nearest = int(np.argmax(apart <= apart.min() * (1.0 + WHOLE)))
+    change = log_loss - fit.log_prediction(history, fitted[nearest])[0]
+    per_fold = np.minimum(np.abs(change), MOST_DISAGREEMENT) / abs(ahead[nearest])
+    below, above = ahead[ahead < 0], ahead[ahead > 0]
+    if len(below) and len(above):
+        return per_fold**2 / (1.0 / above[0] - 1.0 / below[-1])
+    beyond = abs(ahead[nearest])
+    drift = beyond**2 / np.ptp(ahead) if len(fitted) > 1 else 0.0
+    return per_fold**2 * (beyond + drift)
+
+
+def _disagreement(log_loss: Points, alternatives: Sequence[Points]) -> Points:
+    if not alternatives:
+        return np.zeros(len(log_loss))
+    distances = np.minimum(np.abs(np.stack(alternatives) - log_loss), MOST_DISAGREEMENT)
+    return (distances**2).mean(axis=0)

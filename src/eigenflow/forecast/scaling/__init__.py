@@ -1,1 +1,0 @@
-"""Tables of finished runs: laws of the final loss in size, data and compute, and what to train next."""

@@ -1,0 +1,1 @@
+"""Learning rates, one per update: the usual shapes, and any other."""

@@ -1,0 +1,113 @@
+"""The claims of several runs as pictures: all verdicts at once, or one assertion with its intervals."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.plots.file import picture_text
+from eigenflow.theory import Claim, Verdict
+
+__all__ = ["plot_claims", "plot_estimates"]
+
+_COLOURS = {Verdict.SUPPORTED: "#9ec9a8", Verdict.CONTRADICTED: "#e6a39a", Verdict.UNDECIDED: "#e9e6df"}
+_INK = "#1d2730"
+_MISSING = "#ffffff"
+
+
+def plot_claims(runs: Mapping[str, Sequence[Claim]], *, ax: Axes, only_assertions: bool = False) -> Axes:
+    """Draw a verdict as colour and its estimate as a number, for each run and assertion.
+
+    Args:
+        runs: Rows of `claims` by the name of the run, in the order to draw.
+        ax: Axes to draw into. The caller makes, sizes, shows and saves the figure; about 0.22 inch a row and 0.9 a
+            run make it legible.
+        only_assertions: Leave out the rows of claims as a whole.
+
+    Returns:
+        The same axes.
+
+    Raises:
+        ArgumentError: If there is no run.
+    """
+    if not runs:
+        raise ArgumentError("`runs` must hold the claims of at least one run, but is empty.")
+    keys = sorted({row.claim for rows in runs.values() for row in rows if "." in row.claim or not only_assertions})
+    for column, rows in enumerate(runs.values()):
+        found = {row.claim: row for row in rows}
+        for line, key in enumerate(keys):
+            _cell(ax, column, line, found.get(key))
+    ax.set(xlim=(0, len(runs)), ylim=(len(keys), 0))
+    ax.set_xticks(
+        [c + 0.5 for c in range(len(runs))],
+        [picture_text(name) for name in runs],
+        rotation=35,
+        ha="left",
+        rotation_mode="anchor",
+    )
+    ax.set_yticks([line + 0.5 for line in range(len(keys))], keys)
+    for label in ax.get_yticklabels():
+        label.set_fontweight("bold" if "." not in label.get_text() else "normal")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    _legend(ax)
+    return ax
+
+
+def _cell(ax: Axes, column: int, line: int, row: Claim | None) -> None:
+    colour = _MISSING if row is None else _COLOURS[row.verdict]
+    ax.add_patch(Rectangle((column, line), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
+    if row is not None and row.estimate is not None:
+        weight = "bold" if "." not in row.claim else "normal"
+        text = f"{row.estimate:.2g}"
+        ax.text(column + 0.5, line + 0.5, text, ha="center", va="center", fontsize=7, color=_INK, fontweight=weight)
+
+
+def _legend(ax: Axes) -> None:
+    handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=verdict.value) for verdict, colour in _COLOURS.items()]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, frameon=False, fontsize=8)
+
+
+def plot_estimates(runs: Mapping[str, Sequence[Claim]], key: str, *, ax: Axes, log: bool = False) -> Axes:
+    """Draw one assertion's estimate and 90 % interval for each run, and its band as a shade.
+
+    Args:
+        runs: Rows of `claims` by the name of the run, drawn from top to bottom.
+        key: Which assertion or claim, such as "C7.error".
+        ax: Axes to draw into.
+        log: Logarithmic axis; what is not positive is left out.
+
+    Returns:
+        The same axes.
+
+    Raises:
+        ArgumentError: If no run has a row of that name.
+    """
+    found = {name: row for name, rows in runs.items() for row in rows if row.claim == key}
+    if not found:
+        known = sorted({row.claim for rows in runs.values() for row in rows})
+        raise ArgumentError(f"`key` must name a row of the claims, but is {key!r}. There are: {', '.join(known)}.")
+    if log:
+        ax.set_xscale("log")
+    for line, name in enumerate(runs):
+        row = found.get(name)
+        if row is None or row.estimate is None or row.interval is None or (log and row.interval[0] <= 0):
+            continue
+        colour = {Verdict.SUPPORTED: "#2f7d43", Verdict.CONTRADICTED: "#b3372a"}.get(row.verdict, "#77736a")
+        ax.plot(row.interval, [line, line], color=colour, linewidth=2, solid_capstyle="round")
+        ax.plot([row.estimate], [line], "o", color=colour, markersize=5)
+    low, high = next(iter(found.values())).band
+    left, right = ax.get_xlim()
+    if (low, high) != (None, None):
+        ax.axvspan(
+            left if low is None else low, right if high is None else high, color="#dcebdd", zorder=0, linewidth=0
+        )
+        ax.set_xlim(left, right)
+    ax.set_yticks(range(len(runs)), [picture_text(name) for name in runs])
+    ax.set(ylim=(len(runs) - 0.5, -0.5), title=fill(f"{key}: {next(iter(found.values())).statement}", 46))
+    ax.grid(axis="x", alpha=0.3)
+    return ax

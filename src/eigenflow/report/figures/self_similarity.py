@@ -1,0 +1,242 @@
+"""Figures of self-similarity: data collapse, frontiers in four coordinates, and exponents over training."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from eigenflow.core.errors import EigenflowError
+from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, log_axis, new_figure
+from eigenflow.theory.exponents.loss_exponent import LossExponent
+from eigenflow.theory.exponents.regularity import Regularity
+from eigenflow.theory.self_similarity import Collapse, Coordinate, Frontier
+
+__all__ = ["collapse_figure", "exponents_figure", "frontier_figure", "loss_exponent_figure"]
+
+LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
+LIGHTEST = 1e-6  # points with less of their time's energy are not drawn
+AXES: dict[Coordinate, str] = {
+    "eigenvalue": "λ [1 / time]",
+    "label": "initial λ [1 / time]",
+    "rank": "learned modes",
+    "energy": "share of energy unlearned",
+}
+FILLS = {ACCENT: "rgba(0,114,178,0.18)", WARM: "rgba(213,94,0,0.18)"}
+
+
+def collapse_figure(collapse: Collapse) -> go.Figure:
+    """Draw spectra of all times as measured, and scaled onto their common curve.
+
+    Args:
+        collapse: As from `shell_collapse`.
+    """
+    z, a = collapse.shift_exponent, collapse.decay_exponent
+    figure = new_figure(
+        f"Data collapse: rms mismatch {collapse.mismatch:.2g}, weighted with energy",
+        columns=2,
+        height=450,
+        subplot_titles=["energy of the shells", f"scaled with z = {z:.2f}, a = {a:.2f}"],
+        horizontal_spacing=0.13,
+    )
+    logs = np.log(collapse.times)
+    place = (logs - logs[0]) / max(float(logs[-1] - logs[0]), 1e-300)
+    colors = sample_colorscale("Viridis", (0.95 * place).tolist())
+    drawn: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []), ([], [])]
+    for row, (time, color) in enumerate(zip(collapse.times, colors, strict=True)):
+        kept = collapse.weights[row] > LIGHTEST
+        scaled, height = collapse.scaled[row][kept], collapse.height[row][kept]
+        panels = (
+            (np.exp(scaled - z * logs[row]), np.exp(height - a * logs[row]), "lines+markers"),
+            (np.exp(scaled), np.exp(height), "markers"),
+        )
+        for column, (x, y, mode) in enumerate(panels):
+            drawn[column][0].append(x)
+            drawn[column][1].append(y)
+            figure.add_scatter(
+                x=x,
+                y=y,
+                mode=mode,
+                name=f"t = {time:.3g}",
+                showlegend=False,
+                line={"color": color, "width": 1},
+                marker={"color": color, "size": 4},
+                hovertemplate=f"t = {time:.4g}<br>%{{x:.3g}}: %{{y:.3g}}<extra></extra>",
+                row=1,
+                col=column + 1,
+            )
+    low, high = np.log(np.concatenate(drawn[1][0])).min(), np.log(np.concatenate(drawn[1][0])).max()
+    inside = (collapse.curve_scaled >= low) & (collapse.curve_scaled <= high)
+    figure.add_scatter(
+        x=np.exp(collapse.curve_scaled[inside]),
+        y=np.exp(collapse.curve_height[inside]),
+        mode="lines",
+        name="common curve",
+        line={"color": WARM, "width": 2},
+        hoverinfo="skip",
+        row=1,
+        col=2,
+    )
+    _colour_of_time(figure, collapse.times)
+    titles = (("λ [1 / time]", "energy [2 × loss]"), ("λ t<sup>z</sup>", "energy × t<sup>a</sup>"))
+    for column, ((xs, ys), (x_title, y_title)) in enumerate(zip(drawn, titles, strict=True), start=1):
+        figure.update_xaxes(title_text=x_title, col=column, **log_axis(np.concatenate(xs), most_ticks=5))
+        figure.update_yaxes(title_text=y_title, col=column, **log_axis(np.concatenate(ys)))
+    figure.update_layout(legend={**LEGEND, "x": 0.6}, margin_b=92)
+    return figure
+
+
+def _colour_of_time(figure: go.Figure, times: np.ndarray) -> None:
+    """A colour bar for the times, as the marker of a point that is not seen."""
+    ends = np.log10(times[[0, -1]])
+    marks = np.arange(np.ceil(ends[0]), np.floor(ends[1]) + 1)
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        name="time",
+        showlegend=False,
+        marker={
+            "color": [ends[0]],
+            "cmin": ends[0],
+            "cmax": ends[1] + 0.05 * (ends[1] - ends[0]),
+            "colorscale": "Viridis",
+            "colorbar": {
+                "title": {"text": "t", "side": "top"},
+                "tickvals": marks.tolist(),
+                "ticktext": [f"10<sup>{int(mark)}</sup>".replace("-", "−") for mark in marks],
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+        },
+        row=1,
+        col=2,
+    )
+
+
+def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> go.Figure:
+    """Draw the frontier in each coordinate, with the power of time that it follows.
+
+    Args:
+        frontiers: As from `frontiers`, at least one.
+    """
+    figure = new_figure(
+        "The frontier of learned modes: exponents of time in four coordinates",
+        columns=len(frontiers),
+        height=380,
+        subplot_titles=[_exponent(frontier) for frontier in frontiers.values()],
+        horizontal_spacing=0.1,
+    )
+    for column, (name, frontier) in enumerate(frontiers.items(), start=1):
+        figure.add_scatter(
+            x=frontier.times,
+            y=frontier.position,
+            mode="markers",
+            name="measured",
+            showlegend=column == 1,
+            marker={"color": ACCENT, "size": 5},
+            hovertemplate="t = %{x:.4g}: %{y:.3g}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        try:
+            power = frontier.power
+        except EigenflowError:
+            power = None
+        if power is not None:
+            figure.add_scatter(
+                x=frontier.times,
+                y=power.amplitude * frontier.times**power.exponent,
+                mode="lines",
+                name="power of time",
+                showlegend=column == 1,
+                line={"color": WARM, "width": 2},
+                hoverinfo="skip",
+                row=1,
+                col=column,
+            )
+        figure.update_xaxes(title_text="t", col=column, **log_axis(frontier.times, most_ticks=4))
+        figure.update_yaxes(title_text=AXES[name], col=column, **log_axis(frontier.position, most_ticks=5))
+    figure.update_layout(legend=LEGEND, margin_b=92)
+    return figure
+
+
+def _exponent(frontier: Frontier) -> str:
+    try:
+        power = frontier.power
+    except EigenflowError:
+        return f"{frontier.coordinate}: too few times"
+    low, high = power.interval
+    return f"{frontier.coordinate}: {power.exponent:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+
+
+def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.Figure:
+    """Draw the source and capacity exponents of the unlearned modes over training, with 90 % intervals.
+
+    Args:
+        moving: In the eigenbasis of M(t).
+        fixed: In that of the first measurement, if the run holds it.
+    """
+    figure = new_figure(
+        "Regularity of what is not yet learned",
+        columns=3,
+        height=420,
+        subplot_titles=["source exponent σ", "change of σ on the same ranks", "capacity exponent"],
+        horizontal_spacing=0.075,
+    )
+    bases = [("moving basis", moving, ACCENT, "solid")]
+    if fixed is not None:
+        bases.append(("fixed basis", fixed, WARM, "dash"))
+    for basis, found, color, dash in bases:
+        for column, name in enumerate(("source", "source_change", "capacity"), start=1):
+            values, half = getattr(found, name), getattr(found, f"{name}_half_width")
+            common = {"x": found.times, "mode": "lines", "legendgroup": basis, "row": 1, "col": column}
+            edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+            figure.add_scatter(y=values - half, name=f"{basis}, low", **edge, **common)
+            figure.add_scatter(
+                y=values + half, name=f"{basis}, high", fill="tonexty", fillcolor=FILLS[color], **edge, **common
+            )
+            figure.add_scatter(
+                y=values,
+                name=f"{basis}, 90 % interval",
+                showlegend=column == 1,
+                line={"color": color, "dash": dash, "width": 2},
+                hovertemplate=f"{basis}<br>t = %{{x:.4g}}: %{{y:.3g}}<extra></extra>",
+                **common,
+            )
+    times = [found.times for _, found, _, _ in bases]
+    figure.update_xaxes(title_text="t", **log_axis(*times, most_ticks=4))
+    figure.update_yaxes(zeroline=True, zerolinecolor=MUTED, nticks=7)
+    figure.update_layout(legend=LEGEND, margin_b=92)
+    return figure
+
+
+def loss_exponent_figure(windows: Sequence[LossExponent]) -> go.Figure:
+    """Draw the loss exponent of each window of time: predicted, summed over measured modes, and fitted.
+
+    Args:
+        windows: As from `loss_exponents`.
+    """
+    figure = new_figure("Loss exponent in time: predicted and fitted", height=400)
+    places = np.array([np.sqrt(w.start * w.end) for w in windows])
+    series = (
+        ("fitted, with the tail", "fitted", "fitted_half_width", INK, "circle", 1.0),
+        ("σ ρ from spectrum and drift", "predicted", "predicted_half_width", ACCENT, "diamond", 1.04),
+        ("loss itself", "raw", "raw_half_width", MUTED, "circle-open", 0.96),
+        ("sum over measured modes", "summed", "summed_half_width", WARM, "x", 1.08),
+    )
+    for name, value, half, color, symbol, shift in series:
+        figure.add_scatter(
+            x=places * shift,
+            y=[getattr(w, value) for w in windows],
+            error_y={"type": "data", "array": [getattr(w, half) for w in windows], "thickness": 1.2, "width": 3},
+            mode="markers",
+            name=name,
+            marker={"color": color, "symbol": symbol, "size": 8},
+            customdata=[[w.start, w.end] for w in windows],
+            hovertemplate=f"{name}<br>t = %{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}: %{{y:.3g}}<extra></extra>",
+        )
+    figure.update_xaxes(title_text=f"{TIME}, middle of the window", **log_axis(places, pad=0.15))
+    figure.update_yaxes(title_text="exponent x of loss ~ t<sup>−x</sup>", rangemode="tozero")
+    figure.update_layout(legend=LEGEND, margin_b=92)
+    return figure

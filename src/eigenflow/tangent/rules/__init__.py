@@ -1,0 +1,1 @@
+"""How parameters enter J, layer by layer, where that is cheaper than differentiating the whole network."""

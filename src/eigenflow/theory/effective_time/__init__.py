@@ -1,0 +1,1 @@
+"""Effective training time: a clock for each mode, the common one, and whether it varies regularly."""

@@ -1,0 +1,1 @@
+"""Exponents of spectra and losses: source, capacity, and the loss exponent that follows from them."""
