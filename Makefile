@@ -15,7 +15,7 @@ ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast t
   tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench bench-long bench-data bench-peers clean
+.PHONY: help setup run test test-slow test-docs docs check bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +38,17 @@ test-slow: $(STAMP)  ## The long tests, and the suite once more with shapes chec
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest -m slow
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(ALL_READING)
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --jaxtyping-packages=eigenflow,beartype.beartype -m "not rejects and not slow" -n 2
+
+test-docs: $(STAMP)  ## Every code block of README and docs, and the site built with warnings as errors
+	$(BIN)/pytest tests/docs -n 2 --dist worksteal
+
+docs: $(STAMP) $(VENV)/.docs-ready  ## Build the documentation site into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
+
+$(VENV)/.docs-ready: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	touch $@
 
 check: $(STAMP)  ## Lint, format, types, direction of imports
 	$(BIN)/ruff check .

@@ -1,15 +1,20 @@
-"""Fit a loss law to three short runs and forecast a fourth one, of another schedule and three times the length.
+"""
+Forecast a run from three others
+================================
 
-The runs are made here from another law, the functional scaling law (a power of time, and noise that fades after every
-update), with point noise, so the forecast can be compared with the truth. No PyTorch, no network.
+Three short runs with different learning rates are known. The fourth is three times as long and has a schedule that none
+of them has. Its loss is forecast, with a 90 % interval.
 
-Run:  python examples/forecast_a_curve.py
+The runs are made here from another law, the functional scaling law: a power of time, and noise that fades after every
+update. So the forecast can be compared with the truth.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 import eigenflow as ef
+from eigenflow.forecast import CurveSet, Forecast
 
 PEAK, WARMUP = 3e-4, 500
 RUNS = {
@@ -48,8 +53,24 @@ def main() -> float:
         forecast.steps, forecast.loss, forecast.lower, forecast.upper, true, strict=True
     ):
         print(f"step {step:6d}   forecast {loss:.4f}   90 % [{low:.4f}, {high:.4f}]   truth {real:.4f}")
+    draw(curves, fit.predict(plan, every=100), plan)
     return float(np.abs(forecast.loss / true - 1).max())
+
+
+def draw(curves: CurveSet, forecast: Forecast, plan: ef.Schedule) -> None:
+    _, (top, bottom) = plt.subplots(2, 1, figsize=(8, 5.5), sharex=True, layout="constrained", height_ratios=(2.5, 1))
+    for curve in curves:
+        top.plot(curve.steps, curve.losses, ".", markersize=2, label=curve.name)
+        bottom.plot(RUNS[curve.name].rates)
+    top.fill_between(forecast.steps, forecast.lower, forecast.upper, color="k", alpha=0.2)
+    top.plot(forecast.steps, forecast.loss, "k", label="forecast, 90 %")
+    top.plot(forecast.steps, truth(plan, forecast.steps), "C3:", label="truth")
+    bottom.plot(plan.rates, "k")
+    top.set(ylabel="loss [nats]", ylim=(2.82, 3.4))
+    bottom.set(xlabel="step", ylabel="learning rate")
+    top.legend(frameon=False, markerscale=4)
 
 
 if __name__ == "__main__":
     main()
+    plt.show()

@@ -1,14 +1,21 @@
-"""Record a training loop of your own, and ask which claims of the theory hold on it.
+"""
+Record your own training loop
+=============================
 
-Run:  python examples/record_your_own_loop.py runs/example
+A small network trains in a loop of its own. A recorder measures the operator at thirty of its updates. Then the claims
+of the theory are judged on the run, and its energy is drawn shell by shell.
+
+The name of the run's folder may be given: ``python examples/record_your_own_loop.py runs/example``
 """
 
 import sys
 
+import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
 import eigenflow as ef
+from eigenflow.store import Run
 
 
 def main(folder: str, steps: int = 600) -> None:
@@ -28,9 +35,21 @@ def main(folder: str, steps: int = 600) -> None:
             optimizer.step()
             recorder.step(step, loss=loss.item(), learning_rate=0.1)
 
-    for row in ef.claims(ef.open_run(folder)):
+    run = ef.open_run(folder)
+    for row in ef.claims(run):
         print(f"{row.claim:18} {row.verdict:13} {row.statement}")
+    draw(run)
+
+
+def draw(run: Run) -> None:
+    modes = run.modes
+    _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    left.loglog(modes["time"], modes["eigenvalue"], color="C0", alpha=0.6)
+    right.loglog(modes["time"], modes["coefficient"] ** 2, color="C1", alpha=0.6)
+    left.set(xlabel="time (sum of learning rates)", ylabel="eigenvalue λ [1 / time]", title="eigenvalues move")
+    right.set(xlabel="time (sum of learning rates)", ylabel="energy of a mode", title="energy is learned")
 
 
 if __name__ == "__main__":
     main(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
+    plt.show()

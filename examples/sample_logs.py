@@ -1,4 +1,8 @@
-"""Write the sample logs in `examples/logs`, with which every command of the README and the guides can be tried.
+"""
+Write the sample logs
+=====================
+
+Writes the sample logs in `examples/logs`, with which every command of the README and the guides can be tried.
 
 The losses are made up: the functional scaling law (a power of time, and noise that fades after every update) for two
 sizes of a model, with point noise of 0.1 %; and the losses of finished runs from a law in size and tokens.

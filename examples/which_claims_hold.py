@@ -1,10 +1,15 @@
-"""Which claims of the theory hold on which runs? Networks on handwritten digits, one thing varied at a time.
+"""
+Which claims hold on which runs?
+================================
+
+Networks on handwritten digits, one thing varied at a time.
 
 Twelve runs: three widths at two output scales, a plain deep network beside a residual one of equal size, minibatches
 of two sizes beside full batches, and two repeats with other random weights. Every run is recorded, judged by the same
-bands, and forecast from its own beginning. docs/study.md shows and discusses what comes out.
+bands, and forecast from its own beginning. docs/validation/study.md shows and discusses what comes out.
 
-Run:  python examples/which_claims_hold.py runs/study        (some minutes on two cores; --runs NAME ... for some)
+``python examples/which_claims_hold.py runs/study`` takes some minutes on two cores; ``--runs NAME ...`` makes some
+of them.
 """
 
 import argparse
@@ -79,7 +84,7 @@ def draw(found: dict[str, list[dict[str, Any]]], out: Path) -> None:
     """The verdicts of all runs in one picture, and the estimates behind six of them in another."""
     import matplotlib.pyplot as plt
 
-    from eigenflow.report.claims_picture import plot_claims, plot_estimates
+    from eigenflow.plots.claims import plot_claims, plot_estimates
     from eigenflow.theory import Claim
 
     rows = {name: [Claim.from_dict(row) for row in claims] for name, claims in found.items()}

@@ -1,4 +1,4 @@
-"""What README and guides print runs as printed, from the root of the repository: Python blocks and commands."""
+"""What README and the pages print runs as printed, from the root of the repository: Python blocks and commands."""
 
 import contextlib
 import io
@@ -11,20 +11,27 @@ import warnings
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from cli.program import eigenflow
 
 pytestmark = pytest.mark.measure
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Made by the build of the site, from docstrings and from `examples/`.
+GENERATED = ("_build", "gallery", "commands.md")
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if not any(part in GENERATED for part in page.relative_to(ROOT).parts)
+}
 # Commands that take longer than a few seconds.
 LONG = ("backtest", "--backtest", "eigenflow run", "analyse", "eigenflow report", "compare")
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks of a language, "" for those that name none."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [text for name, text in found if name == language]
+    found = (part for part in MarkdownIt().parse(page.read_text(encoding="utf-8")) if part.type == "fence")
+    return [part.content for part in found if part.info.strip() == language]
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -40,9 +47,12 @@ def root(tmp_path):
     return tmp_path
 
 
-PYTHON = [page.name for page in PAGES if blocks(page, "python")]
-# Two processes, and what takes as long again: `make test-slow`.
-SLOW = {"large_probes.md", "plan.md"}
+PYTHON = [name for name, page in PAGES.items() if blocks(page, "python")]
+COMMANDS = [name for name, page in PAGES.items() if commands(page)]
+# Two processes, and what takes as long again: `make test-docs` and `make test-slow`.
+SLOW = {"docs/guides/large_probes.md", "docs/guides/plan_a_run.md"}
+# Pages that suppose a run: where it lies.
+WITH_RUN = {"docs/guides/run_folders.md": "runs/a"}
 
 
 def marked(names: list[str]) -> list:
@@ -50,26 +60,37 @@ def marked(names: list[str]) -> list:
 
 
 def test_blocks_are_found():
-    assert {"README.md", "forecast.md", "leading_modes.md", "large_probes.md", "transport.md"} <= set(PYTHON)
+    guides = ("measure_a_run", "the_equation", "loss_curves", "plan_a_run", "leading_modes", "large_probes")
+    assert {"README.md", "docs/start.md", *(f"docs/guides/{name}.md" for name in guides)} <= set(PYTHON)
+
+
+def test_every_block_says_its_language():
+    """A block of Python or of commands under another name would be run by nobody."""
+    known = {"", "bash", "python", "text", "console", "toml", "{eval-rst}"}
+    for name, page in PAGES.items():
+        for part in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+            if part.type == "fence" and not part.info.startswith("{"):
+                assert part.info.strip() in known, (name, part.info)
+            if part.type == "code_block" or part.info.strip() == "text":
+                assert not re.search(r"^(import|from \S+ import) ", part.content, flags=re.MULTILINE), (name, part.map)
 
 
 @pytest.mark.parametrize("name", marked(PYTHON))
 def test_python_blocks_run_as_printed(name, root):
     """Those of one page one after the other, each page anew; every block of the README by itself."""
-    (page,) = (page for page in PAGES if page.name == name)
-    if name == "files.md":
-        eigenflow_run(root / "runs" / "a")
+    if name in WITH_RUN:
+        record_small_run(root / WITH_RUN[name])
     names = {"__name__": "snippet"}
     with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        for code in blocks(page, "python"):
+        for code in blocks(PAGES[name], "python"):
             if "init_process_group" in code:
                 run_on_two_processes(code, root)
             else:
                 exec(compile(code, name, "exec"), names if name != "README.md" else {"__name__": "snippet"})
 
 
-def eigenflow_run(folder: Path) -> None:
+def record_small_run(folder: Path) -> None:
     """A small run where the page supposes one."""
     from report.recorded import record_run
 
@@ -87,12 +108,16 @@ def run_on_two_processes(code: str, root: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", marked([page.name for page in PAGES if commands(page)]))
+@pytest.mark.parametrize("name", marked(COMMANDS))
 @pytest.mark.parametrize("is_long", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_commands_run_as_printed(name, is_long, root):
-    """In the page's order. `cd` is obeyed; a page that supposes runs gets small ones."""
-    (page,) = (page for page in PAGES if page.name == name)
-    where = root / "examples" / "logs" if "cd examples/logs" in page.read_text() else root
+    """In the page's order. `cd` is obeyed; a run that the page's commands read is made where they look for it."""
+    page = PAGES[name]
+    where = root / "examples" / "logs" if "cd examples/logs" in page.read_text(encoding="utf-8") else root
+    if is_long:
+        for folder in sorted({word for words in commands(page) for word in words if word.startswith("runs/")}):
+            if not any(folder in words and "--out" in words for words in commands(page)):
+                record_small_run(root / folder)
     for words in commands(page):
         if not is_long and any(mark in " ".join(words) for mark in LONG):
             continue
