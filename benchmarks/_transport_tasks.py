@@ -53,7 +53,7 @@ class Task:
         """Integral of lambda along paths from `eigenvalues`; only what T1 and T2 need."""
         if self.b == 2:
             return np.log1p(self.c(t) * eigenvalues * t) / self.c(t)
-        # T2: the integral of (1 + s/0.1)^-1/2 from 0 to t.
+        # For task T2, the integral of (1 + s/0.1)^-1/2 from 0 to t.
         return eigenvalues * 0.2 * (math.sqrt(1 + t / 0.1) - 1)
 
 

@@ -1,10 +1,10 @@
 """Does the designed schedule end below the best cosine and the best WSD when networks are really trained?
 
 Small networks (`lab/schedule_trial.py`) are trained under constant, two-stage and shorter cosine and linear schedules;
-the transport law (theory.md, section 7) is fitted to the mean curves of these runs alone; `design_schedule` makes a
-schedule for the full number of steps. Then, with other seeds, the designed schedule is trained beside cosine and WSD at
-several settings. All runs of a seed share network and batches, so differences are paired. The rival is the best of all
-settings as measured, which favours the rival.
+the transport law (equations/loss_law.md#loss-law) is fitted to the mean curves of these runs alone; `design_schedule`
+makes a schedule for the full number of steps. Then, with other seeds, the designed schedule is trained beside cosine
+and WSD at several settings. All runs of a seed share network and batches, so differences are paired. The rival is the
+best of all settings as measured, which favours the rival.
 
 Run:  python benchmarks/schedule_design.py --seeds 10 --steps 4000
 """

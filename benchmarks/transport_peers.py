@@ -102,7 +102,7 @@ GOALS = [
 ]
 # A baseline counts for a goal when it comes this close, as a factor.
 _CLOSE = 1.1
-# What benchmarks.md measured for the same task, in seconds: the goals were set against these.
+# What was measured for the same task before this solver stood, in seconds: the goals were set against these.
 PRINTED = {
     ("T1", "e1"): 0.92,
     ("T1", "eL"): 0.19,

@@ -30,7 +30,8 @@ def samples(seed: int = 0, *, count: int = 6, inputs: int = 3, outputs: int = 2)
 
 @dataclass(frozen=True)
 class AlignedLinearNet:
-    """Saxe's aligned two-layer linear network on whitened inputs (theory.md 5d; Saxe et al. 1312.6120).
+    """Saxe's aligned two-layer linear network on whitened inputs (equations/known_cases.md#aligned-networks;
+    [@saxe2013exact]).
 
     With X = I, target map U S V' and W1 = sqrt(A) V', W2 = U sqrt(A), gradient flow on ||W2 W1 X - Y||^2 / 2 keeps
     the form: a' = 2 a (s - a), and M has the eigenvalues a_i + a_j with constant eigenvectors.
@@ -73,7 +74,8 @@ class AlignedLinearNet:
 
 
 def relu_ntk_on_circle(frequency: int) -> float:
-    """Eigenvalue of the infinite-width two-layer ReLU kernel on the unit circle (theory.md 5f)."""
+    """Eigenvalue of the infinite-width two-layer ReLU kernel on the unit circle
+    (equations/known_cases.md#circle-spectrum)."""
     if frequency == 1:
         return 0.5
     if frequency % 2:

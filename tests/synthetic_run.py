@@ -81,7 +81,8 @@ def power_law_modes(count=300, *, alpha=1.5, beta=0.8, rho=1.0, seed: int | None
 
 
 def riccati(size=6, *, seed=0, strength=1.0, start=0.3) -> Path:
-    """A balanced, not aligned two-layer linear network on whitened inputs (theory.md 5d): M rotates.
+    """A balanced, not aligned two-layer linear network on whitened inputs (equations/known_cases.md#balanced-networks):
+    M rotates.
 
     W2 W1 = B, with B' and the Gram matrices from Q Q' (t) in closed form; e = vec(B - target), M the Kronecker sum.
     """

@@ -42,7 +42,8 @@ def test_solution_file_holds_the_solution(tmp_path):
 
 
 def test_decaying_drift_and_table_of_masses(tmp_path):
-    """c(t) = c / (1 + t) at b = 1 has the closed form lambda = lambda0 (1 + t)^-c (theory.md section 4)."""
+    """c(t) = c / (1 + t) at b = 1 has the closed form lambda = lambda0 (1 + t)^-c
+    (equations/solutions.md#rescaled-time)."""
     (tmp_path / "cells.csv").write_text("low,high,mass\n0.9,1.0,2.0\n1.0,1.1,2.0\n")
     shutil.copy(EXAMPLE, tmp_path / "problem.toml")
     done = invoke(

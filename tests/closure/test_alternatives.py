@@ -37,7 +37,8 @@ def test_a_true_power_beats_simple_forms_and_loses_little_to_richer_ones(b):
 
 
 def test_log_periodic_drift_is_told_from_a_power():
-    """v = -c lambda^b (2 + sin log lambda) obeys the same bounds on moments as a power (theory 3.14)."""
+    """v = -c lambda^b (2 + sin log lambda) obeys the same bounds on moments as a power
+    (equations/hypotheses.md#regularity-and-power-drift)."""
     result = compare(lambda x, t: -0.1 / t * x * (2 + 1.5 * np.sin(2 * np.pi * np.log10(x))), noise=0.1)
     assert result.best_richer.name == "log-periodic"
     assert result.best_richer.skill < -1.0 and result.best_richer.interval[1] < -0.1
@@ -74,7 +75,8 @@ def test_strength_that_stops_is_not_continued():
 
 @pytest.mark.parametrize("layers", [2, 3, 4])
 def test_small_deep_linear_networks_drift_as_a_power(layers):
-    """L-layer aligned linear networks from small starts: lambda = L a^(2-2/L), da/dt = L a^(2-2/L) (s - a) (theory 5d).
+    """L-layer aligned linear networks from small starts: lambda = L a^(2-2/L), da/dt = L a^(2-2/L) (s - a)
+    (equations/known_cases.md#deep-linear-networks).
 
     While a << s, and with one s, d ln(lambda)/dt = 2 (L-1) s a^(1-2/L), so v = -c lambda^b with b = (3L-4) / (2L-2) and
     constant c < 0. The largest a is 2 % of s, and one power of the shell's mean lambda is good to 1 %."""

@@ -20,7 +20,7 @@ def saxe(strength, start, times):
 
 
 def test_saxe_solution_has_the_reference_numbers():
-    """theory.md 5d: t = 0.8, s = (4, 3, 2, 1), a0 = (.01, .02, .005, .01)."""
+    """equations/known_cases.md#aligned-numbers: t = 0.8, s = (4, 3, 2, 1), a0 = (.01, .02, .005, .01)."""
     s, start = np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.01, 0.02, 0.005, 0.01])
     lam, rate, _ = saxe(s, start, np.array([0.8]))
     np.testing.assert_allclose(lam[0] / 2, [2.40534754, 1.34756826, 0.11584721, 0.04764683], rtol=1e-7)

@@ -72,7 +72,8 @@ def test_a_still_operator_is_forecast_by_the_lazy_limit_exactly():
 
 
 def test_persistence_is_the_b_equal_1_solution():
-    """Every mode with t w = gamma is v = gamma lambda / t, which the solver carries too (theory 4)."""
+    """Every mode with t w = gamma is v = gamma lambda / t, which the solver carries too
+    (equations/solutions.md#closed-solutions)."""
     data, budget = drifting_run(STEPS, gamma=0.3, b=1.0, seed=2)
     state = MeasuredState.of(data, budget, 20)
     times = state.time * np.geomspace(1.1, 20, 8)

@@ -1,4 +1,4 @@
-"""The joint law with its forms of c(t), on synthetic particles of theory 3.8."""
+"""The joint law with its forms of c(t), on synthetic particles (equations/hypotheses.md#scale-covariance)."""
 
 import numpy as np
 import pytest

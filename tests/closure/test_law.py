@@ -21,7 +21,8 @@ def modes(seed=0, count=400):
 @pytest.mark.parametrize("b", [0.7, 1.0, 1.5, 2.0])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_power_drift_is_returned_with_its_sign(b, sign):
-    """v = -c0 t^(b-2) lambda^b, the self-similar family (theory.md 3.8): b, the sign, and c(t) ~ t^(b-2).
+    """v = -c0 t^(b-2) lambda^b, the self-similar family (equations/hypotheses.md#scale-covariance):
+    b, the sign, and c(t) ~ t^(b-2).
 
     Inside a shell a quarter of a decade wide the mean of lambda^b differs from the mean lambda, to the power b,
     by up to b (b - 1) / 2 times its relative variance of 3 %, about alike in all shells, so b is good to 0.02

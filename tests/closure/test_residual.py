@@ -16,7 +16,8 @@ LAW = PowerDrift(c=lambda t: -GROWTH / np.asarray(t), b=1.0)
 def ensemble(count, per_decade=4, seed=None):
     """Modes between 1e-7 and 10 under v = 0.5 lambda / t: evenly spaced, or drawn, from one continuum limit.
 
-    eps0 ~ lambda^(1/2) exp(-lambda) per ln(lambda) ends smoothly on both sides; energies in closed form (theory 4).
+    eps0 ~ lambda^(1/2) exp(-lambda) per ln(lambda) ends smoothly on both sides; energies in closed form
+    (equations/solutions.md#closed-solutions).
     """
     share = (np.arange(count) + 0.5) / count if seed is None else np.random.default_rng(seed).uniform(size=count)
     first = 10.0 ** (8.0 * share - 7.0)

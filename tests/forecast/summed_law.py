@@ -11,7 +11,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
 def summed_over_updates(theta: np.ndarray, h: History, reference: float, feedback: bool) -> np.ndarray:
-    """The law as theory.md writes it: kernel K integrated by adaptive quadrature over every update."""
+    """The law of equations/loss_law.md#loss-law-form: kernel K integrated by adaptive quadrature over every update."""
     v = {name: float(p.to_value(x)) for name, p, x in zip(NAMES, TransportLaw.parameters, theta, strict=True)}
     w = h.rates / h.rates.max()
     offset = v["s0"] * reference

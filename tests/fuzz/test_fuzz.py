@@ -1,4 +1,4 @@
-"""Some hundreds of broken inputs a reader; more by hand: docs/fuzz.md."""
+"""Some hundreds of broken inputs a reader; more by hand: docs/validation/fuzz.md."""
 
 import pytest
 

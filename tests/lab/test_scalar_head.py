@@ -1,4 +1,5 @@
-"""The scalar-head network against an independent integrator, its own measurement, and the slopes of theory.md 5b."""
+"""The scalar-head network against an independent integrator, its own measurement, and known slopes
+(equations/exponents.md#scalar-head)."""
 
 import numpy as np
 import pytest
@@ -36,7 +37,10 @@ def test_tail_is_the_rest_of_the_sum():
 
 @pytest.mark.parametrize(("decay", "source", "loss", "head", "clock"), [(1.5, 0.4, -0.5754, 0.4327, 1.4345)])
 def test_slopes_of_a_hard_target(decay, source, loss, head, clock):
-    """Finite-time slopes of theory.md 5b, which lie within 1 % of 2 source / (1 + source) = .5714 and 1.4286."""
+    """Finite-time slopes, which lie within 1 % of 2 source / (1 + source) = .5714 and 1.4286.
+
+    See equations/exponents.md#scalar-head.
+    """
     check_slopes(decay, source, loss, head, clock)
 
 

@@ -93,7 +93,10 @@ def test_a_jump_goes_cold_and_says_so():
 
 
 def test_landau_zener_crossing_is_logged_only_if_the_step_jumps_over_it():
-    """theory.md 3.3: M = [[t, d], [d, -t]] + offset. Fast past a narrow gap the modes cross; slowly they rotate."""
+    """M = [[t, d], [d, -t]] + offset. Fast past a narrow gap the modes cross; slowly they rotate.
+
+    See equations/hypotheses.md#velocity-and-labels.
+    """
     base = torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.5, 0.25, 0.1], dtype=torch.float64))
 
     def matrix(time, gap):

@@ -1,4 +1,4 @@
-"""What is sent to others says nothing of where it was made (docs/threats.md)."""
+"""What is sent to others says nothing of where it was made (docs/explanation/threats.md)."""
 
 import getpass
 import socket

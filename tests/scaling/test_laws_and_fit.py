@@ -69,7 +69,7 @@ def test_repeats_are_worth_what_muennighoff_says_and_one_epoch_is_one_epoch():
 
 
 def test_approach_3_recovers_exact_losses_to_the_printed_digits():
-    """240 exact losses of the published fit: all digits of benchmarks.md come back, from every start."""
+    """240 exact losses of the published fit: all digits of `TRUTH` come back, from every start."""
     fit = fit_approach3(make_table(*draw_runs()), starts=8)
     found = fit.constants
     assert {key: round(found[key], 4 if key not in "AB" else 2) for key in TRUTH} == TRUTH

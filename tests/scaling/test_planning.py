@@ -143,7 +143,7 @@ def test_sweeps_without_a_minimum_or_with_one_cell_are_refused():
 @pytest.mark.parametrize(
     ("capacity", "source", "is_rich", "time", "compute"),
     [
-        # theory.md 5b: hard, easy, super-easy; rich only changes the hard one.
+        # equations/exponents.md#feature-learning-exponents: hard, easy, super-easy; rich only changes the hard one.
         (1.5, 0.4, False, 0.4, 0.24),
         (1.5, 0.4, True, 0.8 / 1.4, 1.2 / (1.5 * 1.4 + 2)),
         (1.5, 1.2, False, 1.2, 1.8 / 2.8),

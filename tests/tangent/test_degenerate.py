@@ -28,7 +28,7 @@ class AntitheticRelu(nn.Module):
 
 @pytest.mark.parametrize("pairs", [3, 50])
 def test_odd_modes_on_the_circle_are_exactly_null(pairs):
-    """theory.md 5f: without input bias the ReLU kernel has no odd frequency but 1.
+    """Without input bias the ReLU kernel has no odd frequency but 1 (equations/known_cases.md#circle-spectrum).
 
     That holds at any width if neurons come in pairs w, -w: relu(u) relu(u') + relu(-u) relu(-u') = (|u u'| + u u') / 2
     and the same for the derivatives, so what is odd in x is u u' or x x' alone. Of the frequencies of 16 points +-3,

@@ -1,4 +1,4 @@
-"""The equations T1-T5 of gradient flow, against differences along a Runge-Kutta flow.
+"""The equations of gradient flow (equations/identities.md#gradient-flow), against differences along a Runge-Kutta flow.
 
 Oracle: plain autograd Jacobians and central differences over +-h with h = 1e-4. Their own error is
 O(h^2) times third derivatives, about 1e-7 relative, so 1e-5 has room for none but real mistakes.

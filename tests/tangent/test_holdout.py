@@ -82,7 +82,7 @@ def one_update(name, *, warm=3, rate=0.2, seed=0):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_change_of_the_test_loss_adds_up_and_the_identity_holds(name):
-    """D1 on other samples: exact for any update, so only rounding is left."""
+    """equations/identities.md#eq-d1 on other samples: exact for any update, so only rounding is left."""
     step, probe, before = one_update(name)
     change = 0.5 * float(step.error_after @ step.error_after - step.error @ step.error)
     total = step.gradient + step.optimizer + step.remainder

@@ -21,7 +21,10 @@ def test_aligned_linear_net_has_sums_of_amplitudes_as_eigenvalues(time):
 
 
 def test_aligned_linear_net_has_the_published_numbers():
-    """theory.md 5d: t = 0.8, lambda = 2a and v = lambda (2s - lambda) on the modes that carry energy."""
+    """t = 0.8, lambda = 2a and v = lambda (2s - lambda) on the modes that carry energy.
+
+    See equations/known_cases.md#aligned-numbers.
+    """
     snapshot = ef.Probe(*AlignedLinearNet().network(0.8), loss="half_sum").measure(drift=True)
     amplitudes = np.array([2.40534754, 1.34756826, 0.11584721, 0.04764683])
     velocities = np.array([15.3427735, 8.9070583, 0.8730953, 0.1815064])
@@ -58,7 +61,9 @@ def test_linear_model_has_the_kernel_of_its_inputs_and_stands_still():
 
 
 def test_wide_relu_net_on_the_circle_approaches_the_closed_form():
-    """theory.md 5f: f = sqrt(2/m) a . relu(W x), n equispaced points; eigenvalues n * sum of aliased frequencies.
+    """equations/known_cases.md#circle-spectrum: f = sqrt(2/m) a . relu(W x), n equispaced points.
+
+    Eigenvalues are n times the sum of aliased frequencies.
 
     Width m leaves fluctuations of order m^(-1/2) = 0.7 %; five of them are allowed.
     """

@@ -81,7 +81,10 @@ def test_rates_and_rotation_are_those_along_the_flow():
 
 @pytest.mark.parametrize("time", [0.0, 0.8])
 def test_aligned_linear_net_in_closed_form(time):
-    """theory.md 5d. At t = 0 amplitudes are chosen so that eigenvalues coincide whose rates differ."""
+    """At t = 0 amplitudes are chosen so that eigenvalues coincide whose rates differ.
+
+    See equations/known_cases.md#aligned-networks.
+    """
     net = AlignedLinearNet()
     some = ef.Probe(*net.network(time), loss="half_sum").measure(11, method="products", tolerance=1e-12)
     np.testing.assert_allclose(some.eigenvalues, net.eigenvalues(time)[:11], rtol=1e-11, atol=1e-13)
@@ -121,7 +124,10 @@ def symmetric_relu_net(half, first):
 
 
 def test_leading_modes_of_the_circle_are_its_frequencies():
-    """theory.md 5f: pairs of equal eigenvalues n lambda_k, aliased; width 20000 leaves 0.7 % fluctuations."""
+    """equations/known_cases.md#circle-spectrum: pairs of equal eigenvalues n lambda_k, aliased.
+
+    Width 20000 leaves 0.7 % fluctuations.
+    """
     width, n = 20_000, 64
     some = ef.Probe(ReluNet(width), *circle(n), loss="half_sum").measure(
         7, drift=False, method="products", tolerance=1e-10
@@ -132,7 +138,9 @@ def test_leading_modes_of_the_circle_are_its_frequencies():
 
 
 def test_null_odd_modes_of_the_circle_are_null_in_the_lower_cluster():
-    """Units spread evenly with the points' symmetry make odd frequencies from 3 on exactly null (theory.md 5f).
+    """Units spread evenly with the points' symmetry make odd frequencies from 3 on exactly null.
+
+    See equations/known_cases.md#circle-spectrum.
 
     With `n` points and a multiple of n units the kernel is circulant and a sum over units of functions of the
     angle that contain only even frequencies and frequency 1.

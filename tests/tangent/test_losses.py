@@ -120,7 +120,7 @@ def test_operator_rate_contains_the_motion_of_the_root(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_of_the_loss_obeys_the_exact_one_step_identity(kind):
-    """theory.md 2.5: r+ = (I - eta H J J^T) r with path averages, for full-batch gradient descent."""
+    """equations/identities.md#other-losses: r+ = (I - eta H J J^T) r, path averages, full-batch gradient descent."""
     probe, model, inputs, function = case(kind, seed=2)
     eta = 0.5
     optimizer = torch.optim.SGD(model.parameters(), lr=eta)
@@ -156,7 +156,7 @@ def test_samples_in_chunks_keep_the_weight_of_the_whole_set(kind):
 
 
 def test_energy_of_labels_is_one_over_the_probability_less_one():
-    """|e|^2 = mean of 1 / p_y - 1 (theory.md 2.5), which is not the loss: both are reported."""
+    """|e|^2 = mean of 1 / p_y - 1, which is not the loss: both are reported (equations/identities.md#other-losses)."""
     probe, model, inputs, function = case("labels")
     snapshot = probe.measure(drift=False)
     p = model(inputs).detach().softmax(-1)[torch.arange(COUNT), probe.targets.reshape(COUNT, CLASSES).argmax(1)]

@@ -78,7 +78,7 @@ def test_distance_is_half_the_square_of_the_turning_after_a_short_time(instants)
 
 
 def test_pure_growth_is_no_distance_but_a_change():
-    """theory.md 5g: S is scale-blind."""
+    """equations/known_cases.md#kernel-distance: S is scale-blind."""
     matrix = with_spectrum(power_law(50))
     pair = [SymmetricOperator.of_matrix(m) for m in (matrix, 1.1 * matrix)]
     found = frobenius_products(pair)

@@ -65,7 +65,10 @@ def test_banded_rotation_is_local():
 
 @pytest.mark.parametrize("delta", [0.3, 0.01])
 def test_kato_ratio_of_landau_zener_is_the_rotation_rate(delta):
-    """M = 3 + [[t, d], [d, -t]]: |Omega| = d / (2 (t^2 + d^2)) between two shells of one mode (theory.md 3.3)."""
+    """M = 3 + [[t, d], [d, -t]]: |Omega| = d / (2 (t^2 + d^2)) between two shells of one mode.
+
+    See equations/hypotheses.md#velocity-and-labels.
+    """
     times = np.array([0.5, 1.0, 2.0])
 
     def at(t):

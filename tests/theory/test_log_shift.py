@@ -1,4 +1,7 @@
-"""Log-shift invariance: a positive and a negative control, and a drift with b other than 1 (theory.md 6.13)."""
+"""Log-shift invariance: a positive and a negative control, and a drift with b other than 1.
+
+See equations/hypotheses.md#log-shift-score.
+"""
 
 from dataclasses import replace
 
@@ -45,7 +48,10 @@ def test_shells_that_hold_rounding_only_do_not_count():
 
 
 def test_saxe_with_one_dominant_mode_is_not():
-    """Aligned two-layer network (theory.md 5d): one mode holds nearly all energy that moves at any time."""
+    """Aligned two-layer network: one mode holds nearly all energy that moves at any time.
+
+    See equations/known_cases.md#aligned-networks.
+    """
     net = AlignedLinearNet(strengths=(4.0, 1.0, 0.5, 0.25), start=(0.01, 0.02, 0.005, 0.01))
 
     def at(time):

@@ -1,4 +1,7 @@
-"""Loss exponents predicted from spectrum and drift, against power-law sums with known exponents (theory.md 5a)."""
+"""Loss exponents predicted from spectrum and drift, against power-law sums with known exponents.
+
+See equations/exponents.md#lazy-exponent.
+"""
 
 import numpy as np
 import pytest
@@ -49,7 +52,9 @@ def test_drift_enters_by_the_clock(rho):
 
 
 def scalar_head(alpha, beta, count, times, *, start=0.1):
-    """f(x) = a w.x on covariance k^-alpha, lambda_k w*_k^2 = k^(-alpha beta - 1), from w = 0 (theory.md 5b).
+    """f(x) = a w.x on covariance k^-alpha, lambda_k w*_k^2 = k^(-alpha beta - 1), from w = 0.
+
+    See equations/exponents.md#scalar-head.
 
     The operator a^2 Lambda + (Lambda^(1/2) w)(Lambda^(1/2) w)' grows and turns; a reference solver integrates the flow.
     """
@@ -83,7 +88,9 @@ def scalar_head(alpha, beta, count, times, *, start=0.1):
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.5, 0.4), pytest.param(2.0, 0.25, marks=pytest.mark.slow)])
 def test_feature_learning_of_the_scalar_head_network(alpha, beta):
-    """theory.md 5b: tau ~ t^(2 / (1 + beta)), so the loss falls as t^-(2 beta / (1 + beta)): .5714 and .4.
+    """tau ~ t^(2 / (1 + beta)), so the loss falls as t^-(2 beta / (1 + beta)): .5714 and .4.
+
+    See equations/exponents.md#scalar-head.
 
     The transient from a = 0.1 and 500 modes leave 5 per cent at t = 14 to 140.
     """

@@ -1,4 +1,7 @@
-"""Index estimators on the five synthetic tau of theory.md 5h, whose index and slowly varying factor are known."""
+"""Index estimators on five synthetic tau whose index and slowly varying factor are known.
+
+See equations/exponents.md#regular-variation.
+"""
 
 import numpy as np
 import pytest
@@ -51,7 +54,8 @@ def test_local_index_is_the_derivative(name, local):
 def test_karamata_index_is_the_closed_form():
     """int t^.7 ln t ~ t^1.7 / 1.7 (ln t - 1 / 1.7), so that the index is 1.7 ln t / (ln t - 1 / 1.7) - 1.
 
-    The values .817 and .777 of theory.md lie between the ends .858 and .776 of the last three decades.
+    The values .817 and .777 of equations/exponents.md#regular-variation lie between the ends .858 and .776 of the last
+    three decades.
     """
     expected = 1.7 * LOG / (LOG - 1 / 1.7) - 1
     np.testing.assert_allclose(FOUND["log"].karamata_index[LATE], expected[LATE], atol=2e-4)

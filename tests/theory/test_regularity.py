@@ -14,7 +14,10 @@ TIMES = np.concatenate([np.linspace(0, 1, 40) ** 3, np.geomspace(1.05, 30, 60)])
 
 
 def test_exponents_of_exact_power_laws():
-    """lambda = k^-1.5, energies k^-1.6: source (1.6 - 1) / 1.5 = 0.4 (theory.md 5a), and the tail K^-0.6 / 0.6."""
+    """lambda = k^-1.5, energies k^-1.6: source (1.6 - 1) / 1.5 = 0.4, and the tail K^-0.6 / 0.6.
+
+    See equations/exponents.md#lazy-exponent.
+    """
     k = np.arange(1.0, 2001)
     found = spectrum_power(k, k**-1.5, k**-1.6)
     assert found.capacity == pytest.approx(1.5, rel=1e-10)
@@ -35,9 +38,11 @@ def test_intervals_cover_random_coefficients():
 
 
 def test_power_law_random_features():
-    """4+3 phases (theory.md 5c): D = j^(-2 alpha), target j^-beta, d features: capacity 2 alpha and, far above the
-    saturation at rank d, source (2 alpha + 2 beta - 1) / (2 alpha). 2 beta < 1, else the features' own noise adds
-    lambda^(1 - 1/(2 alpha)) / d."""
+    """D = j^(-2 alpha), target j^-beta, d features (equations/exponents.md#four-plus-three-phases).
+
+    Capacity 2 alpha and, far above the saturation at rank d, source (2 alpha + 2 beta - 1) / (2 alpha). 2 beta < 1,
+    else the features' own noise adds lambda^(1 - 1/(2 alpha)) / d.
+    """
     alpha, beta, ambient, features = 0.7, 0.3, 4000, 800
     rng = np.random.default_rng(0)
     j = np.arange(1.0, ambient + 1)

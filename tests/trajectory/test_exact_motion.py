@@ -13,7 +13,10 @@ from synthetic_run import riccati
 
 
 class Riccati:
-    """theory.md 5d: a balanced, not aligned two-layer linear network; M, Mdot and e at any time in closed form."""
+    """A balanced, not aligned two-layer linear network; M, Mdot and e at any time in closed form.
+
+    See equations/known_cases.md#balanced-networks.
+    """
 
     def __init__(self, size=3, seed=1):
         self.size, self.path = size, riccati(size, seed=seed)
@@ -68,7 +71,10 @@ def test_riccati_operator_and_its_motion_are_those_of_the_network(time):
 
 
 def test_riccati_rotation_flux_is_the_change_of_energy_that_dissipation_leaves():
-    """T7: dE(<edge)/dt = -2 sum lambda g^2 + Phi; no eigenvalue crosses, so all of Phi is rotation."""
+    """dE(<edge)/dt = -2 sum lambda g^2 + Phi; no eigenvalue crosses, so all of Phi is rotation.
+
+    See equations/identities.md#eq-t7.
+    """
     case, time, step = Riccati(), 0.5, 1e-6
     now = case.path(time)
     probe = case.probe(time)
@@ -160,7 +166,10 @@ def test_flux_through_a_crossing_does_not_depend_on_how_sharp_it_is(count):
 
 @pytest.mark.parametrize("layers", [2, 3, 4])
 def test_deep_linear_net_has_the_known_eigenvalues_and_rates(layers):
-    """theory.md 5d: mu_ij = sum_l a_i^(2(L-l)/L) a_j^(2(l-1)/L), and a' = L a^(2-2/L) (s - a)."""
+    """mu_ij = sum_l a_i^(2(L-l)/L) a_j^(2(l-1)/L), and a' = L a^(2-2/L) (s - a).
+
+    See equations/known_cases.md#deep-linear-networks.
+    """
     strengths, amplitudes = np.array([3.0, 2.0, 1.2]), np.array([1.9, 0.8, 0.3])
     n, L = 3, layers
     generator = torch.Generator().manual_seed(0)

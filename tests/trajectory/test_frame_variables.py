@@ -122,7 +122,10 @@ def test_couplings_are_antisymmetric_and_give_the_kato_prediction(data):
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_sample_energy_gives_the_second_moment_of_minibatch_descent(tmp_path, batch):
-    """All batches of a linear network's samples, drawn without replacement, each with its own update (S1)."""
+    """All batches of a linear network's samples, drawn without replacement, each with its own update.
+
+    See equations/identities.md#eq-s1.
+    """
     data, rate = samples(3, count=6), 0.2
 
     def network():

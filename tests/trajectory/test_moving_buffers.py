@@ -85,7 +85,10 @@ def test_terms_are_those_of_dense_projectors_at_the_three_states():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_identity_and_rates_are_those_at_fixed_buffers(loss):
-    """What the update does does not depend on where buffers go after it; D1 is left to rounding."""
+    """What the update does does not depend on where buffers go after it.
+
+    What equations/identities.md#eq-d1 leaves is rounding.
+    """
     probe, before, after, rate = batch_norm_update(loss)
     moved, fixed = (measure_step(probe, before, state, rate) for state in (after, (after[0], before[1])))
     assert moved.identity_residual <= ROUNDING

@@ -1,4 +1,4 @@
-"""The exact one-step budget (theory.md D1-D5 and D3') on networks that train in every usual way."""
+"""The exact one-step budget (equations/identities.md#one-update) on networks that train in every usual way."""
 
 import copy
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_gradient_descent_has_no_optimizer_term_and_the_closed_form_of_dissipati
 
 
 def test_minibatch_error_is_explained_by_the_update_not_by_gradient_descent():
-    """theory.md D3': with part of the samples, h0 misses most of the change and h almost none."""
+    """D3': with part of the samples, h0 misses most of the change and h almost none."""
     one, *_ = one_update(batch=lambda step: slice(0, 2), step_size=0.2)
     change = torch.linalg.vector_norm(one.after_new - one.after.eigenvectors @ one.before.error)
     missed = torch.linalg.vector_norm(one.after_new - one.linear_new)

@@ -1,7 +1,7 @@
 """An oracle for sources under a constant drift: global Chebyshev collocation in ln(lambda), scipy's matrix exponential.
 
 It shares nothing with the package: point values on one polynomial over the whole domain, Clenshaw-Curtis
-quadrature of the kernel, no cells and no fluxes (Trefethen 2000, Spectral Methods in MATLAB, programs 13 and 30).
+quadrature of the kernel, no cells and no fluxes ([@trefethen2000spectral], programs 13 and 30).
 """
 
 from collections.abc import Callable

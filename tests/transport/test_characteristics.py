@@ -1,4 +1,4 @@
-"""Paths of single modes, against closed forms of theory.md section 4 and DOP853."""
+"""Paths of single modes, against closed forms (equations/solutions.md#closed-solutions) and DOP853."""
 
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ def integrate_path(c, b, rate, start, end, begin=0.0):
 
 
 def test_cubic_drift_has_the_known_mode():
-    """theory.md section 4 gives 12 and 9 digits."""
+    """equations/solutions.md#cubic-drift gives 12 and 9 digits."""
     paths = Characteristics(PowerDrift(c=1.0, b=3.0))
     assert float(paths.forward(2.0, 50.0)) == pytest.approx(0.0998752338878, rel=1e-12)
     assert float(paths.attenuation(2.0, 50.0)) == pytest.approx(5.46454818e-9, rel=2e-9)
@@ -53,7 +53,7 @@ def test_quadratic_drift_has_logarithmic_exponent(c):
 
 @pytest.mark.parametrize(("start", "factor"), [(0.1, 0.282264), (1.0, 0.0183156), (4.0, 3.35463e-4)])
 def test_slow_decay_leaves_a_plateau(start, factor):
-    """Six digits are printed in theory.md; at t = 1e15 the mode is within 1e-14 of its end."""
+    """Six digits stand in equations/solutions.md#plateau; at t = 1e15 the mode is within 1e-14 of its end."""
     paths = Characteristics(PowerDrift(c=1.0, b=1.5))
     assert float(paths.attenuation(start, 1e15)) == pytest.approx(factor, rel=3e-6)
 

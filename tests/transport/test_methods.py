@@ -37,7 +37,7 @@ def bump(x):
 
 
 def start(x):
-    """The initial density of task T3 (benchmarks.md section 2)."""
+    """The initial density of task T3 (`benchmarks/_transport_tasks.py`)."""
     return x**-0.5 * np.exp(-1e-5 / x - (x / 10) ** 2)
 
 
@@ -59,7 +59,7 @@ def jump_reference():
 
 
 def test_task_t3_against_a_spectral_oracle():
-    """Goal of benchmarks.md: mean e1 <= 1e-4. The oracle agrees with itself at another degree to 1e-7 of the total."""
+    """The benchmark asks for mean e1 <= 1e-4. The oracle agrees with itself at another degree to 1e-7 of the total."""
     case = problem(JUMPS, PowerDrift(c=0.02, b=1.5), start, 1.0, (1e-6, 1e2))
     times = np.geomspace(1e-3, 1e4, 50)
     settings = {"c": 0.02, "b": 1.5, "rate": 0.5, "width": 0.5, "dissipation": 1.0}

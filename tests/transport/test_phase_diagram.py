@@ -1,4 +1,7 @@
-"""The phase diagram of theory.md section 8 against the solver, the section's numbers, and its own symmetries."""
+"""The phase diagram against the solver, the numbers there, and its own symmetries.
+
+See equations/solutions.md#phase-diagram.
+"""
 
 import numpy as np
 import pytest
@@ -74,7 +77,7 @@ def check_stretched(phase):
     assert phase.loss_exponent is None
 
 
-# theory.md section 8: c0 is given there only for some; the others are taken where the section's value is reached.
+# equations/solutions.md#phase-diagram gives c0 only for some; the others are taken where its value is reached.
 @pytest.mark.parametrize(("b", "c0", "p", "time", "printed", "atol"), [
     (1.5, 0.0, 0.0, 1e5, 0.6000, 1e-4),
     (3.0, -0.5, 0.0, 1e6, 0.6000, 1e-4),
@@ -141,7 +144,7 @@ def test_plateaus_that_theory_prints(b, c0, p, printed, atol):
 
 
 def test_plateau_of_a_cut_power_law():
-    """theory.md section 4: 0.244828 of 1.428571, from lambda^-0.3 on (0, 1]; six digits."""
+    """equations/solutions.md#plateau: 0.244828 of 1.428571, from lambda^-0.3 on (0, 1]; six digits."""
     kept = plateau_loss(classify(1.5, 1.0, 0.0, 0.7), lambda x: x**-0.3, (1e-40, 1.0))
     assert kept == pytest.approx(0.244828, abs=5e-7)
     share = lasting_share(classify(1.5, 1.0, 0.0, 0.7), [0.1, 1.0, 4.0])
@@ -159,7 +162,10 @@ def test_plateau_when_the_drift_stops_spares_high_modes():
 
 @pytest.mark.parametrize(("b", "c0", "p", "start"), [(1.5, 0.3, 0.0, 0.7), (1.5, 0.4, 0.3, 0.7), (1.0, 2.0, 1.0, 0.7)])
 def test_plateau_share_dissipation_and_compression_along_a_path(b, c0, p, start):
-    """Rate and density of a mode far along its path: slopes of lambda and (lambda0 / lambda)^b (theory.md 3.2)."""
+    """Rate and density of a mode far along its path: slopes of lambda and (lambda0 / lambda)^b.
+
+    See equations/hypotheses.md#spurious-source.
+    """
     phase = classify(b, c0, p, S)
     times = np.array([1e12, 1e13])
     paths = Characteristics(drift(b, c0, p), 1.0)

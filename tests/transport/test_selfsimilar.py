@@ -33,7 +33,7 @@ IDS = [f"b={case.b:g} c0={case.c0:g} r={case.dissipation:g}" for case in CASES]
     (2.0, 0.5, 1.12153, 6e-6),
 ])  # fmt: skip
 def test_loss_constants_of_theory(b, c0, printed, atol):
-    """Section 8, last bullet: five digits are printed."""
+    """equations/solutions.md#self-similar-line prints five digits."""
     assert SelfSimilar(b, c0, 0.6).loss_constant == pytest.approx(printed, abs=atol)
 
 

@@ -12,7 +12,7 @@ DOMAIN = (1e-6, 1e2)
 
 
 def start(x):
-    """The initial density of the benchmark (benchmarks.md section 2)."""
+    """The initial density of the benchmark (`benchmarks/_transport_tasks.py`)."""
     return x**-0.5 * np.exp(-1e-5 / x - (x / 10) ** 2)
 
 

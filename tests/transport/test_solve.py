@@ -24,7 +24,7 @@ DOMAIN = (1e-6, 1e2)
 
 
 def start(x):
-    """The initial density of the benchmark (benchmarks.md section 2)."""
+    """The initial density of the benchmark (`benchmarks/_transport_tasks.py`)."""
     return x**-0.5 * np.exp(-1e-5 / x - (x / 10) ** 2)
 
 
@@ -199,7 +199,7 @@ def test_turning_drift_agrees_with_many_points(end):
 
 
 def finite_volumes(cells, end, c=0.5, b=2.0):
-    """Second-order central finite volumes in ln(lambda), by LSODA (theory.md section 4, last lines)."""
+    """Second-order central finite volumes in ln(lambda), by LSODA (equations/solutions.md#log-grid)."""
     edges = np.linspace(np.log(1e-4), np.log(1e2), cells + 1)
     width = edges[1] - edges[0]
     x = 0.5 * (edges[1:] + edges[:-1])

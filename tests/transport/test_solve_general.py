@@ -30,7 +30,10 @@ def test_march_agrees_with_the_exact_jump(c, b):
 
 
 def test_table_of_a_measured_drift():
-    """A table of v = lambda (2 s - lambda) / 10 (Saxe, theory.md 3.6): modes gather at 2 s, so nothing leaves above."""
+    """A table of v = lambda (2 s - lambda) / 10 (aligned network): modes gather at 2 s, so nothing leaves above.
+
+    See equations/hypotheses.md#many-velocities.
+    """
     lam = np.geomspace(1e-6, 1e2, 200)
     solved = ef.solve(problem(TabulatedDrift(lam, 0.1 * lam * (2.0 - lam))), TIMES, cells=200)
     assert solved.status in {SolveStatus.CONVERGED, SolveStatus.LEFT_DOMAIN}

@@ -1,4 +1,4 @@
-"""Solutions with known answers: theory.md sections 4 and 8."""
+"""Solutions with known answers: equations/solutions.md#closed-solutions and equations/solutions.md#phase-diagram."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from scipy.stats import gamma as gamma_distribution
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport import PowerDrift, SgdNoise, SolveStatus, TransportProblem, solve
 
-# Sections 4 and 8 state ten and four to seven digits; the domains are so wide that the tails
+# Closed losses are stated to ten digits, phases to four to seven; the domains are so wide that the tails
 # outside weigh less than 1e-12 of the totals.
 
 
@@ -34,7 +34,7 @@ def test_scale_free_decay_has_the_beta_function_loss():
 
 
 def test_cut_start_reaches_the_power_law_dissipation_limit():
-    """For s > 2/c the exponent is 2/c = 0.4; theory.md section 8 has 0.3998 at t near 1e6."""
+    """For s > 2/c the exponent is 2/c = 0.4; equations/solutions.md#phase-decay has 0.3998 at t near 1e6."""
     solution = solved(PowerDrift(c=5.0, b=2.0), power_cut(0.6), np.array([1e6, 1.1e6]), (1e-30, 1e2))
     assert slope(solution)[0] == pytest.approx(0.4, abs=2e-2)
     exact = quad(lambda y: np.exp(0.6 * y - np.exp(y)) * (1 + 5e6 * np.exp(y)) ** -0.4, -69, 5, epsabs=1e-13)
@@ -59,7 +59,10 @@ def test_standing_modes_give_the_lazy_law():
 
 @pytest.mark.parametrize("rho", [0.5, 1.6])
 def test_linear_drift_rescales_the_lazy_law(rho):
-    """L = Gamma(s) (1 + 2 tau)^-s, and the frontier is (1/2) d ln(tau)/dt (theory.md 3.10)."""
+    """L = Gamma(s) (1 + 2 tau)^-s, and the frontier is (1/2) d ln(tau)/dt.
+
+    See equations/solutions.md#rescaled-time and equations/hypotheses.md#frontier-coordinates.
+    """
     times = np.geomspace(1e-2, 1e4, 7)
     drift = PowerDrift(c=lambda t: (1 - rho) / (1 + t), b=1.0)
     solution = solved(drift, power_cut(0.4), times, (1e-45, 1e14))
@@ -117,7 +120,10 @@ def test_sublinear_decay_leaves_what_has_reached_zero():
 
 @pytest.mark.parametrize(("sign", "level"), [(1, 1.44092), (-1, 0.73154)])
 def test_self_similar_strength_keeps_the_scaled_loss_constant(sign, level):
-    """c = t^(b-2)/2 with an uncut start: L t^s does not depend on t; theory.md prints 5 digits."""
+    """c = t^(b-2)/2 with an uncut start: L t^s does not depend on t; five digits.
+
+    See equations/solutions.md#self-similar-line.
+    """
     times = np.array([1.0, 1e2, 1e5])
     drift = PowerDrift(c=lambda t: sign * 0.5 * t**-0.5, b=1.5, integral=lambda t: sign * t**0.5)
     solution = solved(drift, lambda x: x**-0.4, times, (1e-35, 1e8), cells=20)

@@ -63,7 +63,10 @@ def test_constant_source_of_standing_modes_saturates():
 @pytest.mark.parametrize("c", [0.5, -0.5])
 @pytest.mark.parametrize("b", [1.0, 2.0])
 def test_given_source_under_drift_agrees_with_duhamel_by_quad(b, c):
-    """One integral over the emission time per arrival, with the closed paths of theory.md section 4."""
+    """One integral over the emission time per arrival, with the closed paths.
+
+    See equations/solutions.md#closed-solutions.
+    """
 
     def source(x, t):
         return bump(x) * (1 + np.sin(3 * t))

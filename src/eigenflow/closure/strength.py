@@ -31,8 +31,9 @@ class Strength:
 
     Attributes:
         form: "power": kappa0 (1 + t / t0)^-p, or kappa0 t^-p where t0 = 0. "fading": the same with p >= 0, for v is
-            linear in the error, which fades (theory 3.5). "self-similar": kappa0 t^(b-2), all that a
-            scale-free drift allows (theory 3.8). "monotone": the best curve that never turns back, continued as 1 / t
+            linear in the error, which fades (equations/hypotheses.md#drift-linear-in-error). "self-similar":
+            kappa0 t^(b-2), all that a scale-free drift allows (equations/hypotheses.md#scale-covariance).
+            "monotone": the best curve that never turns back, continued as 1 / t
             if it fades and as a constant if it grows. "piecewise": t kappa is linear in ln(t) between knots, two a
             decade, and stays at its last knot. "free": what fits best at each time, t kappa linear in ln(t) between
             times and constant after them.

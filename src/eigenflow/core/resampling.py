@@ -1,6 +1,7 @@
 """Block bootstrap: intervals for statistics of a sequence of measurements.
 
-Neighbouring measurements of one run are alike, so whole blocks are drawn, not single ones.
+Neighbouring measurements of one run are alike, so whole blocks are drawn, not single ones: circular blocks,
+so that all are drawn alike [@politis1992circular].
 """
 
 from collections.abc import Callable

@@ -19,12 +19,12 @@ class Shortcut(nn.Module):
     """x + factor * layer(x), without a parameter of its own.
 
     Where the layer has a stride or more channels than x, x is subsampled and filled up with zero channels (option A
-    of He et al. 2015, arXiv 1512.03385).
+    of [@he2015deep]).
 
     Args:
         layer: Whose result is added to what it takes.
         factor: On the layer's result. 1 / sqrt(number of shortcuts) keeps the variance of hidden units bounded in
-            the depth (Bordelon et al. 2023, arXiv 2309.16620).
+            the depth [@bordelon2023depthwise].
     """
 
     def __init__(self, layer: nn.Module, factor: float):
@@ -85,8 +85,8 @@ class CNN(nn.Module):
 class Centred(nn.Module):
     """What a network has learned: its outputs minus those of its untouched self, so that training starts at zero.
 
-    With a factor alpha on the outputs and learning rates divided by alpha^2 this is the lazy limit of Chizat, Oyallon
-    and Bach (2018, arXiv 1812.07956): the operator moves by O(1 / alpha), relative to itself.
+    With a factor alpha on the outputs and learning rates divided by alpha^2 this is the lazy limit of
+    [@chizat2018lazy]: the operator moves by O(1 / alpha), relative to itself.
     """
 
     def __init__(self, network: nn.Module):

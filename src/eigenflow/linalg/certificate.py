@@ -7,7 +7,8 @@ the complement of X. An eigenvalue above mu >= lambda_max(C) solves
 
 so lambda_u lies between theta_u and the u-th eigenvalue of Theta + R R^T / (theta_u - mu). The error is of
 second order in the residual and does not see gaps inside X. Without a usable mu the classical bounds remain:
-an eigenvalue within ||r_u||, an angle of ||r_u|| / gap (Davis and Kahan 1970; Parlett 1998, chapter 11).
+an eigenvalue within ||r_u||, an angle of ||r_u|| / gap ([@daviskahan1970rotation]; [@parlett1998symmetric],
+chapter 11).
 
 What no residual can show is that an eigenvector was missed; the solvers look for those by random directions.
 """

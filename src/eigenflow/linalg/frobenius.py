@@ -1,7 +1,7 @@
 """Frobenius products of operators known by products, exact on known directions and estimated on the rest.
 
 Tr(A B) = Tr(Q A B Q^T) + E[(A z) . (B z)] with Q the known orthonormal rows and z a random vector outside of them
-(Hutchinson 1989, with the deflation of Meyer, Musco, Musco and Woodruff 2021). The better the known rows carry the
+([@hutchinson1989stochastic], with the deflation of [@meyer2021hutch]). The better the known rows carry the
 operators, the smaller the error.
 """
 

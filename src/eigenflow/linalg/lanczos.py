@@ -2,8 +2,8 @@
 
 For a symmetric M and a row v, the measure of v puts the mass <phi_u, v>^2 on every eigenvalue lambda_u. After m
 steps of Lanczos its first 2m + 1 moments are known, and with them sharp bounds of the mass below any x: the Radau
-rule with a node at x puts less than that mass below x, and not less up to x (Chebyshev, Markov, Stieltjes; Golub and
-Meurant 2010, chapter 6). No sampling enters; the distance between the bounds is the Christoffel function at x.
+rule with a node at x puts less than that mass below x, and not less up to x (Chebyshev, Markov, Stieltjes;
+[@golub2010matrices], chapter 6). No sampling enters; the distance between the bounds is the Christoffel function at x.
 """
 
 from dataclasses import dataclass

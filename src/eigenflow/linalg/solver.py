@@ -1,6 +1,6 @@
 """The largest eigenpairs of an operator known by products: block Lanczos, certified.
 
-Full reorthogonalisation, thick restarts (Wu and Simon 2000), and a search for eigenvectors that have not come up.
+Full reorthogonalisation, thick restarts [@wu2000thick], and a search for eigenvectors that have not come up.
 Residuals do not see those: a basis may hold settled Ritz values on both sides of a gap while a third of the eigenvalues
 above it is still outside. So a solve ends only when a fresh random direction, sent through the complement, lifts no
 eigenvalue beyond its bound. A block finds eigenvalues up to its own size in multiplicity; when a cluster as large as

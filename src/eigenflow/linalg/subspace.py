@@ -193,7 +193,7 @@ def orthonormalised(
     """Orthonormalise rows against an orthonormal basis and each other, by projections and Gram eigenvectors.
 
     A round that shortens a row much has lost digits of its orthogonality, so rounds go on until none does
-    (Stathopoulos and Wu 2002; Parlett 1998, section 6.9).
+    ([@stathopoulos2002block]; [@parlett1998symmetric], section 6.9).
 
     Args:
         space: The rows' space.

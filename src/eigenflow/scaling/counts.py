@@ -1,7 +1,7 @@
 """Counts of parameters and of training compute, each convention by its own name.
 
 Exponents depend on the convention: leaving embeddings out raises the compute-optimal exponent of small models from
-about 0.5 towards 0.7 (Pearce and Song 2024; Porian et al. 2024), and C = 6 N D misses attention and, without
+about 0.5 towards 0.7 ([@pearce2024reconciling]; [@porian2024resolving]), and C = 6 N D misses attention and, without
 embeddings, the output layer. A fit keeps to one convention; these functions say what the others would be.
 """
 
@@ -63,7 +63,8 @@ class TransformerShape:
         """Training FLOP for one token: 6 for each weight of blocks and output layer, and attention over the context.
 
         Attention's two products cost 2 * 2 * context * width a layer forward (no causal saving counted, as in
-        Hoffmann et al., appendix F), three times that with the backward pass. The look-up of an embedding is free.
+        [@hoffmann2022training], appendix F), three times that with the backward pass. The look-up of an embedding is
+        free.
         """
         matrices = self.block_parameters + self.vocabulary * self.width
         return FLOPS_PER_PARAMETER_TOKEN * matrices + 12.0 * self.layers * self.context * self.width

@@ -1,8 +1,9 @@
 """From the exponents of a measured spectrum to the exponents of scaling laws.
 
 With eigenvalues lambda_k ~ k^-capacity and a target energy above mode k that falls as lambda_k^source (the a, b of
-Bordelon, Atanasov and Pehlevan: capacity = b, source = (a - 1) / b), a size N cuts the spectrum at mode N, a time t
-at 1 / t, and what lies below the higher frontier is the loss (theory.md, 5a and 5b).
+[@bordelon2024dynamical]: capacity = b, source = (a - 1) / b), a size N cuts the spectrum at mode N, a time t
+at 1 / t, and what lies below the higher frontier is the loss
+(equations/exponents.md#size-and-data-exponents).
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def scaling_exponents(capacity: float, source: float, *, is_rich: bool = False) 
 
     Returns:
         The exponents. In the super-easy regime gradient noise takes over before the optimum: compute = 1 - 1 / (2
-        capacity), as in the table of theory.md 5b.
+        capacity), as in the table of equations/exponents.md#feature-learning-exponents.
 
     Raises:
         ArgumentError: If `capacity` is not above 1 or `source` not positive.
@@ -76,7 +77,10 @@ def scaling_exponents(capacity: float, source: float, *, is_rich: bool = False) 
 
 
 def exponents_from_power_laws(b: float, a: float, *, is_rich: bool = False) -> ScalingExponents:
-    """The same from the powers of theory.md 5b: lambda_k ~ k^-b and lambda_k w_k^2 ~ k^-a, with a, b > 1."""
+    """The same from powers: lambda_k ~ k^-b and lambda_k w_k^2 ~ k^-a, with a, b > 1.
+
+    See equations/exponents.md#size-and-data-exponents.
+    """
     if not a > 1:
         raise ArgumentError(f"`a` must be above 1 (the loss at the start is finite), but is {a:g}.")
     return scaling_exponents(b, (a - 1.0) / b, is_rich=is_rich)

@@ -10,14 +10,14 @@ errors their sum (gamma = 1, Chinchilla's form), and the form of Kaplan et al. h
 length of the transient before the power law in D sets in, as s0 is in the law of one curve.
 
 Repeated data enter in two ways. D' = U [1 + R (1 - exp(-(epochs - 1) / R))] is the value of D = U * epochs tokens
-when only U are unique (Muennighoff et al. 2023); the last term is over-fitting, which that form does not have: the
+when only U are unique [@muennighoff2023scaling]; the last term is over-fitting, which that form does not have: the
 loss rises with epochs where the network is large beside its data, r = (N / U) / (1 + N / 10 U), and for ever slower,
 h = ln[1 + (epochs - 1) / 10].
 
 Everything is computed in logarithms, with ln N and ln D measured from `centre`, the means of the fitted table, so
 that the parameters of a fit are of order one and nearly uncorrelated.
 
-References: Hoffmann et al. (2022), approach 3; Kaplan et al. (2020), equation 1.5; theory.md section 5.
+Source: [@hoffmann2022training], approach 3; [@kaplan2020scaling], equation 1.5; equations/exponents.md#exponents.
 """
 
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ The curvatures are shared by all cells, the minimum is each cell's own, so unfin
 lies at the rim still count. Runs more than a few percent above their cell's best are left out: there the loss
 rises faster, and on the side of large rates it jumps.
 
-Reference: Li et al. (2025), "Step law": rate* = 1.79 N^-0.713 D^0.307, batch* = 0.58 D^0.571 tokens.
+Source: [@li2025predictable], the Step law: rate* = 1.79 N^-0.713 D^0.307, batch* = 0.58 D^0.571 tokens.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ with it the operator describes modes that are slow against that.
 * Adam, AdamW: P = sqrt(v / (1 - beta2^t)) + eps, with amsgrad the largest v.
 * RMSprop: P = sqrt(v) + eps (centred: sqrt(v - m^2) + eps), and momentum as below.
 * SGD with heavy ball: P = (1 - mu) / (1 - dampening), the effective rate lambda / (1 - mu) of a slow mode
-  (theory.md 2.4).
+  (equations/identities.md#eq-m2).
 
 Decoupled weight decay is a force of its own, not part of the operator.
 """

@@ -84,8 +84,8 @@ def buffer_sums(one: OneStep, edges: Float[np.ndarray, " edges"]) -> dict[str, F
 def transfer_matrix(one: OneStep, edges: Float[np.ndarray, " edges"]) -> Float[Tensor, "shells shells"]:
     """A[a, b] = l'P'_a P_b l: energy that the update carries from shell b to shell a.
 
-    Columns sum to l'P_b l and rows to l'P'_a l, exactly (D4), with l the error of the linearised network. Entries may
-    be negative, the matrix is not symmetric, and no choice of eigenvectors enters.
+    Columns sum to l'P_b l and rows to l'P'_a l, exactly (equations/identities.md#eq-d4), with l the error of the
+    linearised network. Entries may be negative, the matrix is not symmetric, and no choice of eigenvectors enters.
     """
     old, new = shell_indices(one, edges)
     moved = one.linear_new[:, None] * one.overlap * one.linear_old[None, :]

@@ -68,9 +68,9 @@ class TransportSolution:
         total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
         frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
             where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
-            (theory.md 3.10). Only paths inside the domain count: inf while none has lost that much
-            (or none is left), 0 when all have. The source does not enter; for a drift that is no
-            `PowerDrift` it is not known, and inf.
+            (equations/hypotheses.md#frontier-coordinates). Only paths inside the domain count: inf while
+            none has lost that much (or none is left), 0 when all have. The source does not enter; for a drift that is
+            no `PowerDrift` it is not known, and inf.
         budget: Where the mass has gone.
         error: Estimated error of `mass`, summed over the cells, shape (time,); on the safe side for
             smooth data. For `CellMasses` it is what halving their resolution would change; for the
@@ -116,7 +116,8 @@ class TransportSolution:
     def quantile(self, share: float | int) -> Float[np.ndarray, " time"]:
         """Find the eigenvalue below which a share of the present mass lies.
 
-        Unlike `frontier` it sees the source, and any drift: theory.md 3.10 (c), the frontier as a quantile of energy.
+        Unlike `frontier` it sees the source, and any drift: the frontier as a quantile of energy
+        (equations/hypotheses.md#frontier-coordinates).
 
         Args:
             share: Between 0 and 1, for example 0.9.

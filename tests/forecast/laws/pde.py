@@ -1,4 +1,6 @@
-"""The transport law as a solution of the transport equation, term by term (theory.md section 7).
+"""The transport law as a solution of the transport equation, term by term.
+
+See equations/loss_law.md#loss-law-and-equation.
 
 Energy density eps(lambda, s) in intrinsic time s, with every eigenvalue rescaled by m(s) = (1 + s/s0)^(alpha - 1):
 
@@ -7,7 +9,8 @@ Energy density eps(lambda, s) in intrinsic time s, with every eigenvalue rescale
 
 Its loss, the integral of eps, is A (1 + C_s tau)^-xi + B times the integral of eta^q m^(r-1) K(u) dtau over the past,
 with K(u) = (1 + C u)^-k, tau the integral of m and u = tau(now) - tau(then). For r = 1 every block of constant eta is
-closed; r = 2 is the noise of (S1), for which blocks are split until m hardly changes within one.
+closed; r = 2 is the noise of equations/identities.md#eq-s1, for which blocks are split until m hardly changes within
+one.
 """
 
 from dataclasses import dataclass

@@ -106,7 +106,10 @@ def test_nothing_moves_while_the_rate_is_zero():
 
 
 def test_a_larger_batch_lowers_the_noise_like_a_lower_rate():
-    """(S1): noise goes with eta / batch. Doubling the batch changes w by 2^-q and leaves the clock alone."""
+    """Noise goes with eta / batch (equations/identities.md#eq-s1). Doubling the batch changes w by 2^-q.
+
+    It leaves the clock alone.
+    """
     rates, steps = np.full(2000, 1e-3), np.array([1500, 2000])
     batch = np.where(np.arange(2000) < 1000, 1.0, 2.0)
     law = TransportLaw(reference=2000.0)

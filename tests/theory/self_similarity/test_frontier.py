@@ -1,4 +1,7 @@
-"""Frontier and growth against the b = 1 model, whose exponents are known in every coordinate (theory.md 3.10)."""
+"""Frontier and growth against the b = 1 model, whose exponents are known in every coordinate.
+
+See equations/hypotheses.md#frontier-coordinates.
+"""
 
 import numpy as np
 import pytest
@@ -61,7 +64,10 @@ def test_positions_are_those_of_the_closed_form(rho):
 
 
 def test_eulerian_frontier_has_the_constant_of_the_theory():
-    """lambda* t -> rho / 2 for exp(-2 lambda0 tau) = 1/e; theory.md gives 0.79992 at rho = 1.6 late in the run."""
+    """lambda* t -> rho / 2 for exp(-2 lambda0 tau) = 1/e; 0.79992 at rho = 1.6 late in the run.
+
+    See equations/hypotheses.md#frontier-coordinates.
+    """
     found = frontiers(history(1.6))["eigenvalue"]
     assert found.position[-1] * found.times[-1] == pytest.approx(0.8, abs=0.004)
 

@@ -1,7 +1,7 @@
 """The predicted final loss of a schedule made of blocks of constant rate, with its derivatives by the rates.
 
-Two sources: the transport law of theory.md section 7, in closed form with an exact gradient, and any other law of
-`forecast/laws`, whose derivatives by the rates are central differences.
+Two sources: the transport law (equations/loss_law.md#loss-law), in closed form with an exact gradient, and any
+other law of `forecast/laws`, whose derivatives by the rates are central differences.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from eigenflow.forecast.laws.protocol import Law
 
 __all__ = ["Covariates", "Slope", "size_coordinate"]
 
-# Exponent of the loss in the size; Chinchilla's 0.35 (benchmarks.md), which also wins leave-one-size-out.
+# Exponent of the loss in the size; Chinchilla's 0.35 [@hoffmann2022training], which also wins leave-one-size-out.
 SIZE_EXPONENT = 0.35
 
 

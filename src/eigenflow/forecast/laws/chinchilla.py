@@ -4,7 +4,7 @@
 
 It is blind to the learning rate, and joins sizes by its own term instead of by slopes in ln(size).
 
-Reference: Hoffmann et al. (2022), "Training Compute-Optimal Large Language Models", approach 3.
+Source: [@hoffmann2022training], approach 3.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ A block of steps at one rate adds eta times the integral of the kernel over the 
 form: the continuum limit that the law is derived in. The sum over steps, each acting in its middle, differs from it by
 the share g (g + 1) (C eta)^2 / 24 of the latest noise.
 
-Reference: Li et al. (2025), "Functional Scaling Laws in Kernel Regression".
+Source: [@li2025functional].
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@
 S2 is divided by the peak rate / (1 - 0.999), so that C is in nats and comes out of order 0.1 for every set; C >= 0,
 without which a fit of one schedule diverges.
 
-Reference: Tissue, Wang and Wang (2024), "Scaling Law with Learning Rate Annealing".
+Source: [@tissue2024scaling].
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@
 Published parameters (L0, A, a, B, C, b, g) keep their meaning and units. The sum runs over the changes of the rate
 after warm-up only.
 
-Reference: Luo, Wen, Hu et al. (2025), "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules".
+Source: [@luo2025multipower].
 """
 
 from collections.abc import Sequence

@@ -33,8 +33,8 @@ def power_age(log_age: Array, alpha: float) -> tuple[Array, Array]:
 def relaxed_share(elapsed: Array, rate: float, breadth: float) -> tuple[Array, Array, Array, Array]:
     """Evaluate H(u) = 1 - (1 + b r u)^(-1/b): the share of its final effect that a change of rate has had.
 
-    H is the integral of the kernel (1 + C u)^-k of theory.md section 7 with C = b r and k = 1 + 1/b, divided by its
-    limit; b = 0 is one exponential, 1 - exp(-r u).
+    H is the integral of the kernel (1 + C u)^-k of equations/loss_law.md#loss-law-form with C = b r and
+    k = 1 + 1/b, divided by its limit; b = 0 is one exponential, 1 - exp(-r u).
 
     Args:
         elapsed: Effective time u >= 0 since the change.

@@ -1,4 +1,4 @@
-"""The loss law of the spectral transport equation (theory.md section 7).
+"""The loss law of the spectral transport equation (equations/loss_law.md#loss-law).
 
 A run has an age X: the sum of (learning rate / peak)^p over its updates, offset by s0 and divided by its value at a
 reference run, so that X = 1 there. Two things happen as it grows:
@@ -12,9 +12,10 @@ alpha = 1 is the lazy limit (noise relaxes at fixed rates), alpha = 0 the self-s
 frontier, at a rate proportional to 1 / X).
 
 The equation itself has noise beside bias (`feedback=False`) and p = 1; then the law is the exact solution of a
-`TransportProblem`, which the tests solve. Beyond it go (and earn their place on held-out schedules, docs/forecast.md):
-noise in proportion to the bias (`feedback=True`: gradient noise is proportional to the loss, (S1) of theory.md with E
-taken now, not then), and the clock exponent p (adaptive optimizers do not move in proportion to the rate).
+`TransportProblem`, which the tests solve. Beyond it go (and earn their place on held-out schedules):
+noise in proportion to the bias (`feedback=True`: gradient noise is proportional to the loss,
+equations/identities.md#eq-s1 with E taken now, not then), and the clock exponent p (adaptive optimizers do not move in
+proportion to the rate).
 """
 
 from collections.abc import Sequence

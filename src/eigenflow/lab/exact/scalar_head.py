@@ -7,7 +7,7 @@ gradient flow on half the population's mean square from w = 0, a = a0:
 
 The operator is a^2 diag(lambda) + z z' with z = sqrt(lambda) w: all eigenvalues scale with a^2 (drift with b = 1),
 but for a rank-one part. With tau = int a^2 dt, a hard target (source < 1) gives tau ~ t^(2 / (1 + source)) and a loss
-~ tau^-source (Bordelon, Atanasov and Pehlevan 2024, arXiv 2409.17858); an easy one leaves tau ~ t.
+~ tau^-source [@bordelon2024feature]; an easy one leaves tau ~ t.
 """
 
 from dataclasses import dataclass

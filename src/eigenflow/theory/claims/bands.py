@@ -1,6 +1,6 @@
 """Where each estimate lies if its claim holds: fixed before any run is judged, the same for every run, printed.
 
-docs/claims.md says which of them were chosen after looking at the shipped experiments.
+docs/explanation/claims.md says which of them were chosen after looking at the shipped experiments.
 """
 
 __all__ = ["BANDS", "Band"]

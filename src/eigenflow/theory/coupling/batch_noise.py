@@ -1,7 +1,7 @@
 """What batches add to the energy: the exact second moment of minibatch SGD, against what a run shows.
 
 A batch of m of n samples, drawn without replacement, steps along an unbiased gradient. For the operator as it stands,
-the energy of a mode after the update has the expectation (theory.md S1)
+the energy of a mode after the update has the expectation (equations/identities.md#eq-s1)
 
     E[g_u'^2] = (1 - eta lambda_u)^2 g_u^2
                 + eta^2 lambda_u^2 (n - m) / (m (n - 1)) [n sum_i (sum_c phi_u,ic e_ic)^2 - g_u^2]

@@ -5,9 +5,9 @@ Between shells a and b, with mean eigenvalues lambda_a and lambda_b, the ratio
 
     K_ab = ||P_a Mdot P_b||_F / |lambda_a - lambda_b|      [1 / time]
 
-does (theory.md 3.4), and it does not depend on the choice of eigenvectors. K_ab / sqrt(n_b) is the root mean square
-angle per time by which a vector of shell b turns into shell a. Coupling is weak if that angle is small over an e-fold
-of time, for the shells that hold the energy.
+does (equations/hypotheses.md#near-degeneracy), and it does not depend on the choice of eigenvectors. K_ab / sqrt(n_b)
+is the root mean square angle per time by which a vector of shell b turns into shell a. Coupling is weak if that angle
+is small over an e-fold of time, for the shells that hold the energy.
 """
 
 from dataclasses import dataclass

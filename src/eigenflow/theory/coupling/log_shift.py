@@ -11,8 +11,8 @@ squares are products of two halves of the measured updates, so that what is part
 count either.
 
 A drift lambda^b moves the share lambda^(b-1). The *covariant* score is what the best q_b(k) = lambda_b^m f(k) leaves of
-sum q^2 by least squares; for pure transport m = b - 1. The definitions are this project's (theory.md 6.13): the
-statistic of the papers is not public.
+sum q^2 by least squares; for pure transport m = b - 1. The definitions are this project's
+(equations/hypotheses.md#log-shift-score): the statistic of the papers is not public.
 """
 
 from collections.abc import Iterator

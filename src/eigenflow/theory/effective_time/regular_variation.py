@@ -2,7 +2,7 @@
 
 tau is regularly varying with index rho if tau(ct) / tau(t) -> c^rho for every c. No finite range verifies it: it can be
 falsified (ratios that keep swinging), and the index can be bounded under a choice of forms for L. Facts and synthetic
-cases: theory.md 5h; Bingham, Goldie and Teugels, "Regular Variation" (1987).
+cases: equations/exponents.md#regular-variation. Source: [@bingham1987regular].
 """
 
 from dataclasses import dataclass

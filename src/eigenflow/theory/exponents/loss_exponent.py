@@ -1,15 +1,16 @@
 """The loss exponent in time, predicted from a measured spectrum and its drift, beside the one that the loss shows.
 
 If the energy below lambda goes as lambda^sigma in what a run has yet to learn, and all attenuation is
-exp(-2 lambda0 tau) with a clock tau ~ t^rho, the loss falls as t^-(sigma rho) (theory.md 5a and 3.9; rho = 1 where
-nothing moves, rho = 1 - gamma for b = 1 drift). In a window of time [t1, t2] this takes
+exp(-2 lambda0 tau) with a clock tau ~ t^rho, the loss falls as t^-(sigma rho) (equations/exponents.md#lazy-exponent,
+equations/hypotheses.md#one-effective-time; rho = 1 where nothing moves, rho = 1 - gamma for b = 1 drift). In a window
+of time [t1, t2] this takes
 
     sigma    from the modes at t1 that the window sweeps, their own dissipation until t1 undone
     rho      from 2 times the integral of lambda, rank by rank, over the window; or, as a forecast, from the drift
              before t1
 
 and is compared with the slope of the energy of those modes and all above, to which the power law's own tail is added:
-without it a finite spectrum falls too fast, by 5 to 10 % (theory.md 5a).
+without it a finite spectrum falls too fast, by 5 to 10 % (equations/exponents.md#finite-size-tail).
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 In a window of modes the eigenvalues fall with their rank, lambda ~ rank^-capacity, and the energy of a mode is a random
 number whose mean follows its eigenvalue, g^2 ~ lambda^delta. Then the energy below lambda goes as lambda^source with
-source = delta - 1 / capacity, and the loss of a fixed spectrum as t^-source (theory.md 5a).
+source = delta - 1 / capacity, and the loss of a fixed spectrum as t^-source
+(equations/exponents.md#lazy-exponent).
 
 delta is fitted by quasi-likelihood with the variance in proportion to the squared mean, as squares of Gaussian
 coefficients have; logarithms of single squares would scatter 2.5 times as much. Intervals are from the jackknife over

@@ -1,11 +1,12 @@
 """Is the spectrum heavy-tailed? The index of its upper tail, and whether a power law describes it best.
 
 Above a smallest eigenvalue the density is taken as lambda^-alpha. The exponent is the maximum-likelihood one and the
-smallest eigenvalue that at which the empirical distribution is nearest to the fitted one (Clauset, Shalizi and Newman
-2009, "Power-law distributions in empirical data"), among those that leave a tenth of the spectrum above. On the same
+smallest eigenvalue that at which the empirical distribution is nearest to the fitted one
+[@clauset2009power], among those that leave a tenth of the spectrum above. On the same
 tail it is held against
 
-- a log-normal density, cut at the smallest eigenvalue, by Vuong's test of two models that need not be nested;
+- a log-normal density, cut at the smallest eigenvalue, by Vuong's test of two models that need not be nested
+  [@vuong1989likelihood];
 - a power law with an exponential cut-off, lambda^-alpha exp(-kappa lambda), in which it is nested: twice the
   log-likelihood ratio against chi^2 with one degree;
 - an exponential density, by Vuong's test.

@@ -1,7 +1,7 @@
 """The leading modes of a run, and how the mode equations carry their coefficients from one measurement to another.
 
-The equations are dg_u/dt = -lambda_u g_u + sum_v Omega_uv g_v (theory: T1). Eigenvalues and couplings are measured at
-the ends only. Two ways to fill the time between:
+The equations are dg_u/dt = -lambda_u g_u + sum_v Omega_uv g_v (equations/identities.md#eq-t1). Eigenvalues
+and couplings are measured at the ends only. Two ways to fill the time between:
 
 - "transported": the leading eigenvectors are carried in parallel, so Omega moves into the operator. In that frame the
   leading block of M has at either end the value diag(lambda) and the derivative diag(lambda-dot) +
@@ -10,13 +10,14 @@ the ends only. Two ways to fill the time between:
   crossings and clusters do no harm; fourth order in the spacing.
 - "matched": the equations as they are written, mode by mode. Labels are matched by the overlap, lambda is a cubic
   Hermite curve and Omega a straight line. Second order at best, and wrong where Omega peaks between measurements
-  (theory: 3.3) or eigenvalues are degenerate.
+  (equations/hypotheses.md#velocity-and-labels) or eigenvalues are degenerate.
 
 Modes beyond the leading ones enter as a source, sum_v Omega_uv g_v over them: measured at the ends (the one-step
 prediction by all couplings, less that by the leading ones), and joined by a straight line, so of second order.
 
-A step of gradient descent multiplies by 1 - eta lambda, so its rate is -ln(1 - eta lambda) / eta (D5); beyond
-eta lambda = 1/2, where a mode is gone after a few updates, that is continued by its tangent.
+A step of gradient descent multiplies by 1 - eta lambda, so its rate is -ln(1 - eta lambda) / eta
+(equations/identities.md#eq-d5); beyond eta lambda = 1/2, where a mode is gone after a few updates, that is continued by
+its tangent.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ Labels = Literal["transported", "matched"]
 
 NEEDED = ("coupling", "frame_overlap", "eigenvalue_rate", "coefficient", "linear_step", "kato_after")
 # Commutator-free Magnus integrator of fourth order: two exponentials of sums over the Gauss points of a substep
-# (Blanes and Moan 2006, "Fourth- and sixth-order commutator-free Magnus integrators").
+# [@blanes2006fourth].
 GAUSS = 0.5 - np.sqrt(3.0) / 6.0, 0.5 + np.sqrt(3.0) / 6.0
 WEIGHTS = 0.25 + np.sqrt(3.0) / 6.0, 0.25 - np.sqrt(3.0) / 6.0
 # A substep for each time that the operator changes by this much over it, within these limits.

@@ -1,7 +1,7 @@
 """Amplitude at the frontier, and the dissipation of the whole.
 
-"Polynomial amplitude growth" means different things for different densities (theory.md 3.2), so each is measured:
-over modes within half a decade of the frontier lambda*,
+"Polynomial amplitude growth" means different things for different densities (equations/hypotheses.md#spurious-source),
+so each is measured: over modes within half a decade of the frontier lambda*,
 
     energy_density     sum g^2 / lambda*         the energy density of the equation
     amplitude_density  sum |g| / lambda*         the density of |g|, the equation's amplitude form

@@ -3,7 +3,7 @@
 Notation: k = |c0|, a = b - 1, C = integral of |c|, beta = (1 - p) / a, gamma = c0 t0. Along a path
 lambda^-a = lambda0^-a + a C for modes that sink, with -a C for modes that grow. A label is lambda0.
 
-What theory.md section 8 does not list:
+What equations/solutions.md#phase-diagram does not derive:
 
 * p > 1: C ends at k t0 / (p - 1). For b > 1 small labels feel a C lambda0^a -> 0: lazy, law and prefactor. For
   b = 1 all modes end rescaled by e^-C or e^C: exponent s, another prefactor. For b < 1 it is not lazy, since the

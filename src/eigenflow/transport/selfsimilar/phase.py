@@ -45,7 +45,8 @@ class Phase:
         frontier: Instantaneous eigenvalue of the mode that has just been learned, ~ t^-exponent.
         frontier_label: What that mode's eigenvalue was at t = 0, ~ t^-exponent.
         compression: Growth t^exponent of a density through (lambda0 / lambda)^b, the factor by which
-            the conservative equation raises it along a path of fixed label (theory.md 3.2).
+            the conservative equation raises it along a path of fixed label
+            (equations/hypotheses.md#spurious-source).
         amplitude: The same for the amplitude density, with its dissipation at rate lambda.
         dissipation: -dL/dt ~ t^-exponent.
     """
