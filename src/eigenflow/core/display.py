@@ -6,14 +6,16 @@ A result names what matters in it with `_card`; arrays are never printed. Datacl
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from html import escape
+from typing import Any
 
 import numpy as np
 
 from eigenflow.core.text import clean
 
-__all__ = ["AbstractPrinted", "Card", "figure", "interval", "span"]
+__all__ = ["AbstractPrinted", "Card", "FieldsPrinted", "figure", "interval", "span"]
 
 LINES = 15
 WIDTH = 110
@@ -66,6 +68,43 @@ class AbstractPrinted:
 
     def _repr_html_(self) -> str:
         return self._card().html()
+
+
+class FieldsPrinted(AbstractPrinted):
+    """A dataclass that prints a line a field: numbers as they are, arrays by shape and range, others by their kind."""
+
+    def _card(self) -> Card:
+        held = ((item.name, getattr(self, item.name)) for item in fields(self))  # pyright: ignore[reportArgumentType]
+        return Card(type(self).__name__, [(name, _told(value)) for name, value in held if value is not None])
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool | str | int):
+        return str(value)
+    if isinstance(value, float):
+        return figure(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple) and all(isinstance(part, int | float) for part in value) and len(value) <= 4:
+        return f"[{', '.join(figure(float(part)) for part in value)}]"
+    if isinstance(value, tuple | list | dict):
+        return f"{len(value)} of {type(value).__name__}"
+    if hasattr(value, "shape"):
+        return _array_told(value)
+    return type(value).__name__
+
+
+def _array_told(value: Any) -> str:
+    """Shape, and the range of what is finite in it."""
+    # Tensors of torch become arrays by themselves, if they need no gradient; this room must not know of torch.
+    held = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    shape = " x ".join(map(str, held.shape)) or "scalar"
+    if held.dtype.kind == "b":
+        return f"{shape}, {int(held.sum())} true"
+    if held.dtype.kind not in "iuf" or not np.isfinite(held).any():
+        return shape
+    known = held[np.isfinite(held)]
+    return f"{shape}, from {figure(float(known.min()), 3)} to {figure(float(known.max()), 3)}"
 
 
 def figure(value: float | None, digits: int = 4) -> str:

@@ -4,7 +4,7 @@ Energy: one Lanczos run started at e itself gives the measure that puts <phi_u, 
 shell's energy are deterministic and hold for every operator; nothing is sampled (`linalg.lanczos`).
 
 Eigenvalues: random directions z, uniform on the sphere, have measures whose mean is the density of eigenvalues
-(Lin, Saad and Yang 2016). Their error bars add the sampling error, whose law is known: the share of z in a space of
+[@lin2016approximating]. Their error bars add the sampling error, whose law is known: the share of z in a space of
 N out of n dimensions is Beta(N / 2, (n - N) / 2).
 """
 
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy.special import ndtri
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.linalg.lanczos import SpectralMeasure, lanczos
@@ -24,8 +25,8 @@ from eigenflow.linalg.operator import SymmetricOperator
 __all__ = ["ShellEstimate", "SpectralDensity", "shell_masses", "spectral_density", "spectral_measures"]
 
 
-@dataclass(frozen=True)
-class ShellEstimate:
+@dataclass(frozen=True, repr=False)
+class ShellEstimate(FieldsPrinted):
     """One number per shell (`len(edges) + 1` of them, the first and last open) or per edge, with its interval.
 
     Attributes:
@@ -39,8 +40,8 @@ class ShellEstimate:
     upper: Float[np.ndarray, " shells"]
 
 
-@dataclass(frozen=True)
-class SpectralDensity:
+@dataclass(frozen=True, repr=False)
+class SpectralDensity(FieldsPrinted):
     """Where the eigenvalues of an operator lie, from random directions.
 
     Attributes:

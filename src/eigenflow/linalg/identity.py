@@ -1,9 +1,9 @@
 """Which mode became which: labels that survive rotation inside clusters, and the crossings that they saw.
 
 A label follows its eigenvector, not its rank. Between two instants a new vector takes the label of the old one
-that it overlaps most, all labels assigned at once (Kuhn 1955, on squared overlaps); inside a cluster, where
-single vectors have no meaning, the best rotation onto the old vectors (orthogonal Procrustes, Schoenemann 1966)
-says which label goes where.
+that it overlaps most, all labels assigned at once ([@kuhn1955hungarian], on squared overlaps); inside a cluster, where
+single vectors have no meaning, the best rotation onto the old vectors (orthogonal Procrustes,
+[@schonemann1966procrustes]) says which label goes where.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from eigenflow.core.display import FieldsPrinted
 
 __all__ = ["Crossing", "ModeIdentity", "continue_modes"]
 
@@ -35,8 +37,8 @@ class Crossing:
     falling: int
 
 
-@dataclass(frozen=True)
-class ModeIdentity:
+@dataclass(frozen=True, repr=False)
+class ModeIdentity(FieldsPrinted):
     """How the modes of one instant continue those of the one before.
 
     Attributes:

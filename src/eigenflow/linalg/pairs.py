@@ -6,6 +6,8 @@ from enum import Enum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
+
 __all__ = ["CertifiedPairs", "SolveStats", "SolveStatus"]
 
 
@@ -34,8 +36,8 @@ class SolveStats:
     basis: int
 
 
-@dataclass(frozen=True)
-class CertifiedPairs:
+@dataclass(frozen=True, repr=False)
+class CertifiedPairs(FieldsPrinted):
     """Eigenpairs of a symmetric operator, largest first, each with its certificate.
 
     Bounds hold for the operator whose products were made, up to `rounding`, and provided that nothing was

@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eigenflow.core.checks import check_number, check_whole
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg.certificate import certified_pairs
 from eigenflow.linalg.identity import ModeIdentity, continue_modes, first_identity
@@ -39,8 +40,8 @@ FAR, WIDE = 3.0, 2
 TENSORS = ("vectors", "corrected", "scouts", "labels")
 
 
-@dataclass(frozen=True)
-class TrackedPairs:
+@dataclass(frozen=True, repr=False)
+class TrackedPairs(FieldsPrinted):
     """Eigenpairs at one instant and how they continue those of the instant before.
 
     Attributes:

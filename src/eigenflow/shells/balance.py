@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import RunFolderError
 from eigenflow.shells.budget import ShellBudget
 
@@ -35,8 +36,8 @@ SHIFT = 1e3
 SAME_STEP = 1e-6
 
 
-@dataclass(frozen=True)
-class IntegratedBalance:
+@dataclass(frozen=True, repr=False)
+class IntegratedBalance(FieldsPrinted):
     """What each term of the budget brought to each shell between neighbouring measurements.
 
     Arrays have dimensions `interval` and `shell`, those of the budget; in units of energy. In a run of tracked modes

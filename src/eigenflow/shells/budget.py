@@ -9,22 +9,31 @@ Stored shells are 16 a decade and are merged here; merging keeps the identity, b
 a sum over modes (or, for transfer, over pairs of shells).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
 from eigenflow.core.checks import check_kind
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure, span
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.grid import coarsen_edges
 from eigenflow.store import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ShellBudget", "ShellTail", "shell_budget"]
 
 CURVATURE = "curvature"  # runs of schema versions 1 and 2 lack it: their losses are squared, so it is zero
 # Runs of schema versions before 4 lack them: what moving buffers did is part of their remainder and transfer.
 BUFFERS = ("buffers", "buffers_transfer")
+# What a shell gains, by name; `dissipation` is what it loses.
+_GAINS = ("optimizer", CURVATURE, "transfer", "remainder", "buffers")
+_ALONE = ("dissipation", "optimizer", CURVATURE, "remainder", "buffers")
 _SUMMED = (
     "energy",
     "energy_after",
@@ -43,8 +52,8 @@ _SUMMED = (
 )
 
 
-@dataclass(frozen=True)
-class ShellTail:
+@dataclass(frozen=True, repr=False)
+class ShellTail(FieldsPrinted):
     """How the energy and the eigenvalues below the cut of a tracked run spread over shells, before each update.
 
     All have dimensions `step` and `shell`, on the shells of the budget; nothing lies above the cut. The estimates add
@@ -67,13 +76,13 @@ class ShellTail:
     count_upper: xr.DataArray
 
 
-@dataclass(frozen=True)
-class ShellBudget:
+@dataclass(frozen=True, repr=False)
+class ShellBudget(AbstractPrinted):
     """Shell energies of a run and the six terms by which each measured update changed them.
 
     All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`. Energies e'P_B e are
-    twice a loss if the loss is squared; for others see docs/operator.md. `shell` 0 lies below `edges[0]`, the last one
-    from `edges[-1]` on.
+    twice a loss if the loss is squared; for others see docs/guides/networks_and_losses.md. `shell` 0 lies below
+    `edges[0]`, the last one from `edges[-1]` on.
 
     Attributes:
         edges: Shell edges in the eigenvalue, 1 / time.
@@ -141,6 +150,52 @@ class ShellBudget:
     def centres(self) -> Float[np.ndarray, " inner"]:
         """Geometric centres of the bounded shells, `shell` 1 to the last but one."""
         return np.sqrt(self.edges[:-1] * self.edges[1:])
+
+    def _card(self) -> Card:
+        before, after = self.energy.sum("shell").to_numpy(), self.energy_after.sum("shell").to_numpy()
+        moved = np.abs(self.transfer.to_numpy()).sum(1) / 2
+        largest = float(np.abs(self.residual).max() / max(before.max(), np.finfo(float).tiny))
+        rows = [
+            ("time", f"{span(self.time.to_numpy())} (sum of learning rates)"),
+            ("energy", f"{span(np.append(before, after[-1:]))}"),
+            *((name, f"{figure(float(self._total(name)), 3)} over the measured updates") for name in _ALONE),
+            ("transfer", f"{figure(float(moved.sum()), 3)} goes to another shell; it sums to zero over shells"),
+            ("residual", f"{largest:.0e} of the energy: the terms add up"),
+        ]
+        if self.cut is not None:
+            rows.append(
+                ("resolved", f"above {figure(float(self.cut.min()), 3)}; what lies below is in shell 0 as a whole")
+            )
+        return Card(f"ShellBudget: {len(self.time)} updates, {len(self.edges) + 1} shells", rows)
+
+    def _total(self, name: str) -> float:
+        return float(getattr(self, name).sum())
+
+    def to_dataset(self) -> xr.Dataset:
+        """All terms along `step` and `shell`, with units."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)}
+        found = xr.Dataset({name: value for name, value in held.items() if isinstance(value, xr.DataArray)})
+        found = found.assign_coords(edge_eigenvalue=("edge", self.edges, {"units": "1 / time"}))
+        for name in ("mean_eigenvalue", "mean_rate", "energy_rate", "flux"):
+            found[name].attrs["units"] = {"mean_eigenvalue": "1 / time", "flux": "energy / time"}.get(
+                name, "1 / time^2"
+            )
+        return found
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a measured update and shell: time, eigenvalue, energy and the terms that changed it."""
+        names = ("mode_count", "mean_eigenvalue", "energy", "energy_after", "dissipation", *_GAINS)
+        table = self.to_dataset()[list(names)].to_dataframe().reset_index()
+        table.insert(1, "time", np.repeat(self.time.to_numpy(), len(self.edges) + 1))
+        return table.loc[:, ["step", "time", "shell", *names]]
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the energy of the bounded shells at a few times; into new axes if none are given."""
+        from eigenflow.plots.axes import axes_or_new
+        from eigenflow.plots.measured import plot_shell_energies
+
+        energies = self.energy.isel(shell=slice(1, -1)).to_numpy()
+        return plot_shell_energies(self.time.to_numpy(), self.centres, energies, ax=axes_or_new(ax))
 
 
 def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:

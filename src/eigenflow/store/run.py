@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from eigenflow.core.checks import check_kind
+from eigenflow.core.display import Card
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.writing import write_whole
 from eigenflow.store.checksums import canonical, digest
@@ -33,6 +35,9 @@ from eigenflow.store.schema import (
 )
 from eigenflow.store.spans import Spans, has_unsaid_updates, spans, why_no_updates
 from eigenflow.store.verifying import read_checked
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Run", "open_run"]
 
@@ -86,7 +91,43 @@ class Run:
         self._has_told = False
 
     def __repr__(self) -> str:
-        return f"Run({str(self._path)!r}, status={self.status!r}, measured={len(self._manifest.measured_steps)})"
+        return self._card().text()
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+    def _card(self) -> Card:
+        """From the header alone: nothing is read, so that printing is free and warns of nothing."""
+        steps = self._manifest.measured_steps
+        header = self.header
+        probe = header.get("probe")
+        told = {} if not isinstance(probe, dict) else probe
+        rows = [
+            ("status", self.status),
+            ("measured", f"{len(steps)} steps" + (f", {steps[0]} to {steps[-1]}" if len(steps) else "")),
+            ("schema", str(header.get("schema_version", "-"))),
+        ]
+        names = ("samples", "outputs", "parameters", "loss")
+        if probe_line := ", ".join(f"{name} {told[name]}" for name in names if name in told):
+            rows.append(("probe", probe_line))
+        return Card(f"Run {self._path}", rows)
+
+    def to_dataset(self) -> xr.Dataset:
+        """All that was measured, along `step`; the same as `measurements`."""
+        return self.measurements
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The logged losses, one row an update; the same as `losses`."""
+        return self.losses
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the logged loss, with marks where the operator was measured; into new axes if none are given."""
+        from eigenflow.plots.axes import axes_or_new
+        from eigenflow.plots.measured import plot_run_losses
+
+        losses = self.losses
+        steps, values = losses["step"].to_numpy(int), losses[LOSS].to_numpy(float)
+        return plot_run_losses(steps, values, ax=axes_or_new(ax), measured=np.array(self.measured_steps, int))
 
     @property
     def path(self) -> Path:

@@ -6,13 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.linalg import AbstractRowSpace, CertifiedPairs, turn_clusters
 
 __all__ = ["ModeDrift", "mode_drift"]
 
 
-@dataclass(frozen=True)
-class ModeDrift:
+@dataclass(frozen=True, repr=False)
+class ModeDrift(FieldsPrinted):
     """Mdot seen from k modes.
 
     Attributes:

@@ -3,7 +3,7 @@
 With J_x and J_X the Jacobians of the test and the probe error at the same parameters and K = J_x J_X^T,
 
     de_x/dt = -K(x, X) e_X        under gradient flow on the probe loss,
-    e'_x - e_x = (path average of J_x) dtheta        for any update, exactly (theory D1),
+    e'_x - e_x = (path average of J_x) dtheta        for any update, exactly,
     e'_x - e_x = -eta (path average of J_x) J_X^T e_X        for a step of gradient descent.
 
 The test error is driven, not autonomous: its energy may rise. Each error carries its own set's normalisation, so
@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.linalg.lanczos import lanczos
 from eigenflow.linalg.operator import RowSpace, SymmetricOperator
@@ -99,8 +100,8 @@ class HoldoutPoint:
         return self.transposed(self.error[None])[0]
 
 
-@dataclass(frozen=True)
-class HoldoutStep:
+@dataclass(frozen=True, repr=False)
+class HoldoutStep(FieldsPrinted):
     """One update, seen by the holdout set.
 
     The test loss changes by exactly gradient + optimizer + remainder: the first two are what it would do if the network
@@ -176,8 +177,8 @@ def holdout_step(probe: "Probe", before: State, after: State, step_size: float) 
     )
 
 
-@dataclass(frozen=True)
-class LazyHoldout:
+@dataclass(frozen=True, repr=False)
+class LazyHoldout(FieldsPrinted):
     """The test side if the operator stood still from an instant on (lazy limit, gradient flow).
 
     Attributes:

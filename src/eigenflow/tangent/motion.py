@@ -1,6 +1,6 @@
 """How fast, and how, the whole operator moves: distances and velocities that see scale and that do not.
 
-The kernel distance S(K, K') = 1 - <K, K'> / (||K|| ||K'||) and the velocity S / dt of the literature (Fort et al. 2020)
+The kernel distance S(K, K') = 1 - <K, K'> / (||K|| ||K'||) and the velocity S / dt of [@fort2020deep]
 are blind to scale: an operator that only grows has S = 0. So beside them stand the relative change ||K' - K|| / ||K||
 and the logarithmic rate of the trace. All norms are Frobenius norms.
 """
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import Estimate, SymmetricOperator, frobenius_products
 from eigenflow.tangent.products import CachedJacobian
@@ -20,8 +21,8 @@ from eigenflow.tangent.products import CachedJacobian
 __all__ = ["KernelChange", "KernelMotion", "kernel_change", "kernel_motion"]
 
 
-@dataclass(frozen=True)
-class KernelChange:
+@dataclass(frozen=True, repr=False)
+class KernelChange(FieldsPrinted):
     """From one instant to another.
 
     Attributes:
@@ -41,8 +42,8 @@ class KernelChange:
     log_trace_rate: float | None
 
 
-@dataclass(frozen=True)
-class KernelMotion:
+@dataclass(frozen=True, repr=False)
+class KernelMotion(FieldsPrinted):
     """At one instant, along a direction.
 
     Attributes:

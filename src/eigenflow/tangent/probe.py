@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eigenflow.core.checks import check_kind
+from eigenflow.core.display import Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker, RowSpace
 from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
@@ -105,6 +106,26 @@ class Probe:
         self.structure: Structure | None
         self.structure, self.reason = find_structure(self.network, parameters, rest, self.inputs)
         self.reverse_only = self.rate_by_differences = False
+
+    def __repr__(self) -> str:
+        return self._card().text()
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+    def _card(self) -> Card:
+        """Nothing is evaluated for it."""
+        count = sum(parameter.numel() for parameter in self._trainable().values())
+        held_out = "none" if self.holdout is None else f"{len(self.holdout[1])} samples"
+        rows = [
+            ("rows of M", f"{self.size}: {self.samples} samples x {self.outputs} outputs"),
+            ("network", f"{type(self.network.model).__name__}, {count:,} trainable parameters"),
+            ("loss", f"{self.loss.describe()['loss']}, factor {figure(self.factor)}"),
+            ("holdout", held_out),
+            ("dtype", str(self.network.dtype)),
+            ("method", self.method),
+        ]
+        return Card("Probe", rows)
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ For any update dtheta on any probe set and any loss let
     l  = e(z + J_net dtheta)      the error that the linearised network would have; z are the outputs
 
 and r = e' - l. With P_B and P'_B the projectors on the eigenvectors of M in a shell B before and after the update, the
-change of the shell's energy is exactly (theory: D3', with one term more)
+change of the shell's energy is exactly (equations/identities.md#eq-d3-prime, with one term more)
 
     E'_B - E_B = -D_B + X_B + C_B + T_B + N_B
     D_B = e'P_B e - h0'P_B h0               dissipation of the gradient-descent step
@@ -48,6 +48,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot, TangentPoint
@@ -73,8 +74,8 @@ State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 PATH_NODES = 8
 
 
-@dataclass(frozen=True)
-class OneStep:
+@dataclass(frozen=True, repr=False)
+class OneStep(FieldsPrinted):
     """Everything measured of one update, in the eigenbases before and after it.
 
     Vectors are over all stacked outputs; `old` and `new` say in whose eigenbasis the components are.
@@ -91,7 +92,8 @@ class OneStep:
         overlap: <phi'_i, phi_j>.
         successor: Index of the new mode that continues each old one (label-dependent).
         identity_residual: ||r' - r - (H J_net averaged along the path) dtheta||, r the loss's gradient by the outputs
-            (D1 for squared losses), relative to the scale whose rounding it shows; see `gradient_identity`.
+            (equations/identities.md#eq-d1 for squared losses), relative to the scale whose rounding it shows; see
+            `gradient_identity`.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
         length: The update, counted in updates of the stated length.
         settled: Snapshot after the buffers moved too; None where none did.

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import (
     AbstractRowSpace,
@@ -88,8 +89,8 @@ class Parts:
     square: float
 
 
-@dataclass(frozen=True)
-class TrackedStep:
+@dataclass(frozen=True, repr=False)
+class TrackedStep(FieldsPrinted):
     """One update in the tracked eigenbases before and after it. `h0`, `h` and `l` are as in `trajectory.step`.
 
     Attributes:
