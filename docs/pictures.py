@@ -1,0 +1,153 @@
+"""Draw the pictures of README and guides into `docs/images`.
+
+Run:  python docs/pictures.py runs/digits        (the folder that `make run` leaves)
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a backend
+import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import eigenflow as ef  # noqa: E402
+from eigenflow.scaling import allocate, fit_scaling, read_scaling_table  # noqa: E402
+from eigenflow.store import Run  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+LOGS = ROOT / "examples" / "logs"
+# Energies below this share of the largest are left white.
+FAINT = 1e-7
+
+
+def draw_energy(run: Run, ax: Axes) -> None:
+    """Energy by time and eigenvalue, in shells of a quarter decade."""
+    shells = run.shells
+    edges = shells["edge"].values[::4]
+    energy = shells["energy"].values[:, 1:-1]
+    energy = energy[:, : 4 * (energy.shape[1] // 4)].reshape(len(energy), -1, 4).sum(axis=2)
+    times = np.append(shells["time"].values[1:], shells["time"].values[-1] * 1.2)
+    energy = energy[1:]
+    shown = np.ma.masked_less(energy / energy.max(), FAINT)
+    norm = mpl.colors.LogNorm(FAINT, 1.0)
+    image = ax.pcolormesh(times, edges[: energy.shape[1] + 1], shown.T, norm=norm, cmap="magma_r")
+    filled = np.flatnonzero(shown.max(axis=0).filled(0) > 0)
+    ax.set(xscale="log", yscale="log", ylim=(edges[filled[0]], edges[filled[-1] + 1]))
+    ax.set(xlabel="time (sum of learning rates)", ylabel="eigenvalue λ [1 / time]")
+    ax.figure.colorbar(image, ax=ax, label="energy (share of the largest)")
+
+
+def solve_example() -> ef.TransportProblem:
+    return ef.TransportProblem(
+        drift=ef.PowerDrift(c=0.5, b=2.0),
+        dissipation=2.0,
+        initial=lambda lam: lam**-0.5 * np.exp(-lam),
+        domain=(1e-8, 1e2),
+    )
+
+
+def draw_density(ax: Axes) -> None:
+    """The energy per e-fold of the eigenvalue at a few times."""
+    times = np.array([1e-3, 1.0, 1e1, 1e2, 1e3])
+    solution = ef.solve(solve_example(), times, cells=300)
+    centres = np.sqrt(solution.edges[1:] * solution.edges[:-1])
+    shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(times)))
+    for mass, time, shade in zip(solution.mass, times, shades, strict=True):
+        ax.loglog(centres, mass / np.diff(np.log(solution.edges)), color=shade, label=f"t = {time:g}")
+    ax.set(xlim=(1e-5, 20), ylim=(1e-4, 1), xlabel="eigenvalue λ [1 / time]", ylabel="energy per e-fold of λ")
+    ax.legend(frameon=False)
+
+
+def draw_forecast(ax: Axes) -> None:
+    """Fitted curves, the forecast of a longer run, and what it then did."""
+    curves = ef.read_curves(LOGS / "curves.csv", schedules=LOGS / "schedules.csv")
+    fitted = curves.select(role=["fit"])
+    fit = ef.fit_law(fitted)
+    plan = ef.Schedule.cosine(total=16_000, warmup=500, peak=3e-4, end=3e-5)
+    forecast = fit.predict(plan, size=100e6, every=100)
+    for curve in fitted:
+        if curve.size == 100e6:
+            ax.plot(curve.steps, curve.losses, color="0.75", linewidth=1)
+    (truth,) = [curve for curve in curves.select(role=["test"]) if curve.size == 100e6]
+    ax.plot(truth.steps[::4], truth.losses[::4], ".", color="C3", markersize=4, label="what the run then did")
+    ax.fill_between(forecast.steps, forecast.lower, forecast.upper, color="C0", alpha=0.3)
+    ax.plot(forecast.steps, forecast.loss, color="C0", label="forecast, 90 %")
+    ax.plot([], [], color="0.75", label="runs that were fitted")
+    ax.set(ylim=(2.9, 3.6), xlabel="step", ylabel="loss [nats]")
+    ax.legend(frameon=False)
+
+
+def draw_plan(ax: Axes) -> None:
+    """The best size for a budget, with its interval."""
+    fit = fit_scaling(read_scaling_table(LOGS / "runs.csv"))
+    budgets = np.geomspace(1e19, 1e24, 40)
+    best = allocate(fit, budgets)
+    ax.fill_between(budgets, best.size_lower, best.size_upper, alpha=0.3)
+    ax.loglog(budgets, best.size, label="best size, 90 %")
+    ax.set(xlabel="compute [FLOP]", ylabel="parameters")
+    twin = ax.twinx()
+    twin.semilogx(budgets, best.loss, "C1--", label="loss there")
+    twin.set_ylabel("final loss [nats]")
+    lines = [*ax.get_lines(), *twin.get_lines()]
+    ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, loc="upper center")
+
+
+def draw_modes(axes: np.ndarray) -> None:
+    """Eigenvalues and energies of the modes of the README's network while it trains."""
+    import torch
+
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 5)
+    targets = torch.sin(inputs.sum(1, keepdim=True))
+    model = torch.nn.Sequential(torch.nn.Linear(5, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    probe = ef.Probe(model, inputs, targets, loss="mse")
+    folder = Path(tempfile.mkdtemp()) / "run"
+    with ef.Recorder(folder, probe, schedule=ef.log_steps(2000, count=40)) as recorder:
+        for step in range(2000):
+            loss = torch.nn.functional.mse_loss(model(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(step, loss=loss, learning_rate=0.1)
+    modes = ef.open_run(folder).modes
+    shades = mpl.colormaps["viridis"](np.linspace(0, 0.9, 12))
+    for mode, shade in zip(range(0, 60, 5), shades, strict=True):
+        axes[0].loglog(modes["time"][1:], modes["eigenvalue"][1:, mode], color=shade)
+        axes[1].loglog(modes["time"][1:], modes["coefficient"][1:, mode] ** 2, color=shade)
+    for ax, label in zip(axes, ("eigenvalue λ [1 / time]", "energy of the mode"), strict=True):
+        ax.set(xlabel="time (sum of learning rates)", ylabel=label)
+
+
+def save(figure: Figure, name: str) -> None:
+    figure.savefig(IMAGES / name, dpi=100)
+    plt.close(figure)
+    print(IMAGES / name)
+
+
+def main(folder: str) -> None:
+    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    draw_energy(ef.open_run(folder), axes[0])
+    draw_density(axes[1])
+    draw_forecast(axes[2])
+    for ax, title in zip(axes, ("Measure a network", "Solve the equation", "Forecast a run"), strict=True):
+        ax.set_title(title, fontsize=11)
+    save(figure, "overview.png")
+    for name, draw in (("equation", draw_density), ("loss_curves", draw_forecast), ("plan", draw_plan)):
+        figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        draw(ax)
+        save(figure, f"{name}.png")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    draw_modes(axes)
+    save(figure, "modes.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "runs/digits")
