@@ -10,14 +10,14 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a backend
-import numpy as np  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-import eigenflow as ef  # noqa: E402
-from eigenflow.scaling import allocate, fit_scaling, read_scaling_table  # noqa: E402
-from eigenflow.store import Run  # noqa: E402
+import eigenflow as ef
+from eigenflow.scaling import allocate, fit_scaling, read_scaling_table
+from eigenflow.store import Run
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
