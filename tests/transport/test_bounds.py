@@ -9,7 +9,7 @@ from eigenflow.core.errors import ArgumentError, ConfigError, FileError, LimitEr
 from eigenflow.transport import GivenSource, KernelSource, LogNormalKernel, SgdNoise
 from eigenflow.transport.cell_table import read_cells
 from eigenflow.transport.config import SolveConfig, load_solve_config
-from eigenflow.transport.methods.propagator import Propagator
+from eigenflow.transport.finite_volumes.propagator import Propagator
 
 DOMAIN = (1e-2, 1.0)
 

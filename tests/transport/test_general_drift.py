@@ -13,9 +13,9 @@ from scipy.interpolate import PchipInterpolator
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport import Characteristics, PowerDrift
-from eigenflow.transport.motion import tracing
-from eigenflow.transport.motion.general import CallableDrift, TabulatedDrift
-from eigenflow.transport.motion.tracing import trace
+from eigenflow.transport.flows import tracing
+from eigenflow.transport.flows.general_drifts import CallableDrift, TabulatedDrift
+from eigenflow.transport.flows.tracing import trace
 
 ENDS = (np.log(1e-6), np.log(1e2))
 
@@ -73,7 +73,9 @@ def test_tables_converge_at_third_order():
 
 @pytest.mark.parametrize("start", [0.01, 1.0, 1.999, 5.0])
 def test_logistic_growth_of_an_aligned_network(start):
-    """v = lambda (2s - lambda) (theory.md 3.6, 5d): lambda = 2a, a = s e^2st / (e^2st - 1 + s/a0).
+    """v = lambda (2s - lambda), lambda = 2a, a = s e^2st / (e^2st - 1 + s/a0).
+
+    See equations/known_cases.md#aligned-networks.
 
     The exponent 2 * integral of lambda is 2 ln(1 + (e^2st - 1) a0 / s).
     """
@@ -87,7 +89,7 @@ def test_logistic_growth_of_an_aligned_network(start):
 
 
 def test_reference_numbers_of_the_aligned_network():
-    """theory.md 5d prints nine digits after the comma: a at t = 0.8 for s = 4, 3, 2, 1."""
+    """equations/known_cases.md#aligned-numbers prints eight digits after the point: a at t = 0.8 for s = 4, 3, 2, 1."""
     for s, a0, a in [(4, 0.01, 2.40534754), (3, 0.02, 1.34756826), (2, 0.005, 0.11584721), (1, 0.01, 0.04764683)]:
         drift = CallableDrift(lambda x, t, s=s: x * (2 * s - x))
         assert np.exp(follow(drift, np.log(2 * a0), 0.8).x[0]) / 2 == pytest.approx(a, abs=6e-9)

@@ -9,16 +9,16 @@ from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport import CellMasses, ExactJump, PointMasses, PowerDrift
+from eigenflow.transport.flows.flow import make_flow
+from eigenflow.transport.flows.general_drifts import CallableDrift, TabulatedDrift
 from eigenflow.transport.methods.march import March
-from eigenflow.transport.motion.flow import make_flow
-from eigenflow.transport.motion.general import CallableDrift, TabulatedDrift
 
 DOMAIN = (1e-6, 1e2)
 MARCH = March(from_start=False)
 
 
 def start(x):
-    """The initial density of the benchmark (benchmarks.md section 2)."""
+    """The initial density of the benchmark (`benchmarks/_transport_tasks.py`)."""
     return x**-0.5 * np.exp(-1e-5 / x - (x / 10) ** 2)
 
 
@@ -34,11 +34,11 @@ def edges(cells, domain=DOMAIN):
 def exact(drift, initial, times, cells, dissipation=2.0, domain=DOMAIN):
     times = np.asarray(times, dtype=float)
     flow = make_flow(drift, dissipation, float(times[-1]))
-    return ExactJump().run(flow, initial, times, edges(cells, domain))
+    return ExactJump().jump(flow, initial, times, edges(cells, domain))
 
 
 def run(method, drift, initial, times, cells, dissipation=2.0, domain=DOMAIN):
-    return method.run(drift, dissipation, initial, np.asarray(times, dtype=float), edges(cells, domain))
+    return method.carry(drift, dissipation, initial, np.asarray(times, dtype=float), edges(cells, domain))
 
 
 def as_callable(drift):
@@ -150,7 +150,7 @@ def test_more_steps_hurt_in_proportion_at_most():
 
 @pytest.mark.parametrize("c", [0.5, 1.0])
 def test_benchmark_problem_is_solved_by_jumps(c):
-    """T1 and T1s of benchmarks.md (rate lambda): 1e-3 is asked there, its prototype has 3.4e-4 and 1.2e-4."""
+    """Tasks T1 and T1s of `benchmarks/_transport_tasks.py` (rate lambda); the goal there is 1e-3."""
     drift, times = PowerDrift(c=c, b=2.0), np.geomspace(1e-3, 1e4, 50)
     for cells, bound in ((100, 1e-4), (200, 1e-5)):
         reference = exact(drift, start, times, cells, dissipation=1.0)
@@ -171,7 +171,10 @@ def test_benchmark_problem_is_marched():
 
 
 def saxe_path(x, t, s=1.0):
-    """Position and exponent 2 Q after a time t, also negative (theory.md 5d with lambda = 2a)."""
+    """Position and exponent 2 Q after a time t, also negative (lambda = 2a).
+
+    See equations/known_cases.md#aligned-networks.
+    """
     grown = np.expm1(2 * s * t)
     bend = 1 + grown * x / (2 * s)
     return x * (grown + 1) / bend, 2 * np.log(bend)
@@ -181,7 +184,7 @@ def saxe_path(x, t, s=1.0):
 def test_logistic_growth_has_its_closed_density(method):
     """Quadrature over arrival cells; modes gather at 2s = 2 from both sides."""
     times, log_edges = np.array([0.2, 1.0]), edges(160, (1e-4, 1e2))
-    found = method.run(SAXE, 2.0, bump, times, log_edges)
+    found = method.carry(SAXE, 2.0, bump, times, log_edges)
     nodes, weights = leggauss(10)
     half = 0.5 * np.diff(log_edges)[:, None]
     x = np.exp(log_edges[:-1, None] + half * (1 + nodes))
@@ -251,7 +254,7 @@ def test_points_under_random_tables_agree_with_scipy(seed, from_start):
     drift = TabulatedDrift(np.exp(grid), w * np.exp(grid), times=[0.0, 0.7, 1.5])
     x, times = rng.uniform(-4, 2, 3), np.array([0.5, 1.5])
     points, log_edges = PointMasses(np.exp(x), [1.0, 2.0, 4.0]), np.linspace(-9, 9, 2)
-    found = March(from_start=from_start).run(drift, 2.0, points, times, log_edges)
+    found = March(from_start=from_start).carry(drift, 2.0, points, times, log_edges)
     kept = np.zeros(2)
     for x0, mass in zip(x, [1.0, 2.0, 4.0], strict=True):
         path = solve_ivp(
@@ -319,7 +322,7 @@ def test_conserved_mass_stays_in_the_domain():
         (lambda: March(steps=3), "`steps` must be 1 for jumps"),
         (lambda: March(nodes=1), "`nodes` must be in"),
         (lambda: run(March(), np.sqrt, bump, [1.0], 5), "`drift` must have"),
-        (lambda: March().run(SAXE, 2.0, bump, np.ones(1), np.array([0.0, 1.0, 3.0])), "`log_edges` must be evenly"),
+        (lambda: March().carry(SAXE, 2.0, bump, np.ones(1), np.array([0.0, 1.0, 3.0])), "`log_edges` must be evenly"),
         (lambda: run(March(), SAXE, lambda x: -x, [1.0], 5), "`initial` must not be negative"),
         (lambda: run(March(), SAXE, bump, [1.0], 5, dissipation=lambda x: -x), "must return rates >= 0"),
     ],

@@ -22,13 +22,14 @@ from scipy.stats import t as student
 from eigenflow.closure.joint import fit_drift_law
 from eigenflow.closure.state import Carried, MeasuredState, evolve, scale_apart
 from eigenflow.closure.velocities import Velocities, shell_velocities
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import first_steps
 from eigenflow.core.resampling import LEVEL
 from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
-from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.flows.drift import PowerDrift
 
 __all__ = ["CUTS", "METHODS", "ForwardForecast", "ForwardTest", "forward_test"]
 
@@ -44,8 +45,8 @@ PERSISTING = 3.0  # factor of time over which the velocity that persists is aver
 POWER_LAW_WINDOW = 2.0  # factor of time to which the power law is fitted, as in `forecast.power_law`
 
 
-@dataclass(frozen=True)
-class ForwardForecast:
+@dataclass(frozen=True, repr=False)
+class ForwardForecast(FieldsPrinted):
     """One method from one cut.
 
     Attributes:
@@ -71,8 +72,8 @@ class ForwardForecast:
     status: str
 
 
-@dataclass(frozen=True)
-class ForwardCut:
+@dataclass(frozen=True, repr=False)
+class ForwardCut(FieldsPrinted):
     """All methods from one cut, beside the truth.
 
     Attributes:
@@ -96,8 +97,8 @@ class ForwardCut:
         return float(np.log(min(errors[name] for name in others) / errors[method]))
 
 
-@dataclass(frozen=True)
-class ForwardTest:
+@dataclass(frozen=True, repr=False)
+class ForwardTest(FieldsPrinted):
     """Forecasts over several cuts.
 
     Attributes:

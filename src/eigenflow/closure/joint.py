@@ -7,9 +7,10 @@ import numpy as np
 from eigenflow.closure.law import Scaled, quantiles
 from eigenflow.closure.strength import Form, Strength, fit_strength
 from eigenflow.closure.velocities import Kind, Velocities
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices
-from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.flows.drift import PowerDrift
 
 __all__ = ["DriftLaw", "fit_drift_law"]
 
@@ -19,8 +20,8 @@ DRAWS = 100
 MIN_FITTED = 3  # measured times; a strength that changes in time takes two
 
 
-@dataclass(frozen=True)
-class DriftLaw:
+@dataclass(frozen=True, repr=False)
+class DriftLaw(FieldsPrinted):
     """v = -c(t) lambda^b with one exponent and one curve c(t).
 
     Attributes:

@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.initial import PointMasses
 from eigenflow.transport.problem import Drift, TransportProblem
-from eigenflow.transport.solve import solve
+from eigenflow.transport.solving import solve
 
 __all__ = ["Carried", "MeasuredState", "evolve", "scale_apart"]
 
@@ -23,8 +24,8 @@ ROOM = 6  # decades of room for drifting eigenvalues on either side of the shell
 PER_DECADE = 16  # cells; whole shells are made of them
 
 
-@dataclass(frozen=True)
-class MeasuredState:
+@dataclass(frozen=True, repr=False)
+class MeasuredState(FieldsPrinted):
     """Energies of modes at one measurement.
 
     Attributes:

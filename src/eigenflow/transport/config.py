@@ -12,10 +12,10 @@ from eigenflow.core.config import FolderName, Section, read_config
 from eigenflow.core.errors import ConfigError, FileError
 from eigenflow.core.writing import explain
 from eigenflow.transport.cell_table import read_cells
+from eigenflow.transport.flows.drift import PowerDrift
 from eigenflow.transport.initial import Initial
-from eigenflow.transport.motion.drift import PowerDrift
 from eigenflow.transport.problem import TransportProblem
-from eigenflow.transport.sources import GivenSource, KernelSource, LogNormalKernel, SgdNoise, Source
+from eigenflow.transport.sources import AbstractSource, GivenSource, KernelSource, LogNormalKernel, SgdNoise
 
 __all__ = ["SolveConfig", "load_solve_config"]
 
@@ -110,7 +110,7 @@ class SourceConfig(Section):
     decay: Exponent = 0.0
     t0: Positive = 1.0
 
-    def build(self) -> Source | None:
+    def build(self) -> AbstractSource | None:
         shape = _density(self)
         if self.form == "jumps":
             return KernelSource(self.rate, LogNormalKernel(self.width))

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from eigenflow.core.checks import real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.transport.motion.paths import Values, panel_rule
-from eigenflow.transport.reconstruction import parabolas
+from eigenflow.transport.finite_volumes.parabolas import parabolas
+from eigenflow.transport.flows.paths import Values, panel_rule
 
 __all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "cell_masses", "departure_mesh"]
 

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.flows.characteristics import Characteristics, check_dissipation
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.flow import Dissipation
+from eigenflow.transport.flows.paths import Values
 from eigenflow.transport.initial import CellMasses, Initial, PointMasses
-from eigenflow.transport.motion.characteristics import Characteristics, check_dissipation
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Dissipation
-from eigenflow.transport.motion.paths import Values
-from eigenflow.transport.sources import Source
+from eigenflow.transport.sources import AbstractSource
 
 __all__ = ["Drift", "TransportProblem"]
 
@@ -36,7 +36,7 @@ class TransportProblem:
     Nothing flows in through the ends of the domain: `initial` counts as zero outside it. What
     reaches an end has left for good, and is found in the outflow of the budget.
 
-    Source: claim C3 of theory.md, whose energy form has the rate 2 lambda.
+    Source: equations.md#eq-transport, whose energy form has the rate 2 lambda.
 
     Attributes:
         drift: v = -c(t) lambda^b as a `PowerDrift`, or any object with a method
@@ -53,7 +53,7 @@ class TransportProblem:
     dissipation: Dissipation
     initial: Initial
     domain: tuple[float | int, float | int]
-    source: Source | None = None
+    source: AbstractSource | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.drift, Drift):
@@ -61,9 +61,9 @@ class TransportProblem:
                 f"`drift` must have a method `velocity(eigenvalues, times)`, but is a {type(self.drift).__name__}. "
                 f"For v = -c lambda^b pass `PowerDrift(c, b)`."
             )
-        _check_domain(self.domain, float(self.drift.b) if isinstance(self.drift, PowerDrift) else 1.0)
+        _check_domain(self.domain, 1.0 if self.power_drift is None else float(self.power_drift.b))
         check_dissipation(self.dissipation)
-        if self.source is not None and not isinstance(self.source, Source):
+        if self.source is not None and not isinstance(self.source, AbstractSource):
             raise ArgumentError(
                 f"`source` must be None or a source, but is a {type(self.source).__name__}. "
                 f"Available: GivenSource, SgdNoise, KernelSource, StateSource."
@@ -71,14 +71,19 @@ class TransportProblem:
         _check_initial(self.initial, self.domain)
 
     @property
+    def power_drift(self) -> PowerDrift | None:
+        """The drift, if it is a power law; then paths have closed forms."""
+        return self.drift if isinstance(self.drift, PowerDrift) else None
+
+    @property
     def characteristics(self) -> Characteristics:
         """The exact paths of single modes, unbounded by the domain."""
-        if not isinstance(self.drift, PowerDrift):
+        if self.power_drift is None:
             raise ArgumentError(
                 f"`characteristics` are known for `PowerDrift` only, but `drift` is a {type(self.drift).__name__}. "
                 f"Integrate `drift.velocity` along the path instead."
             )
-        return Characteristics(self.drift, self.dissipation)
+        return Characteristics(self.power_drift, self.dissipation)
 
 
 def _check_domain(domain: tuple, b: float) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, ShapeError
-from eigenflow.transport.exponent_derivatives import exponent_derivatives, fall_by_exponent
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.exponent_derivatives import exponent_derivatives, fall_by_exponent
+from eigenflow.transport.flows.flow import Flow, make_flow
+from eigenflow.transport.flows.paths import Values, fall, panel_rule
 from eigenflow.transport.initial import CellMasses, DepartureMesh, PointMasses, departure_mesh, refine
 from eigenflow.transport.methods.exits import survivors
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Flow, make_flow
-from eigenflow.transport.motion.paths import Values, fall, panel_rule
 from eigenflow.transport.problem import TransportProblem
 
 __all__ = ["Sensitivities", "sensitivities"]

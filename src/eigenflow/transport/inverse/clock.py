@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import CubicSpline
 
-from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.transport.flows.paths import panel_rule
 
 __all__ = ["Clock", "make_clock"]
 

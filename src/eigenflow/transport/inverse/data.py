@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.transport.motion.paths import Values
+from eigenflow.transport.flows.paths import Values
 
 __all__ = ["ShellData", "checked_data"]
 

@@ -2,7 +2,7 @@
 
 The data are logarithms of energies with equal errors. Priors are Gaussian; those whose strength is
 not known beforehand (bending of the velocity, the source) have it set by marginal likelihood, and
-so has the noise when it is not given (MacKay 1992, "Bayesian interpolation").
+so has the noise when it is not given [@mackay1992bayesian].
 """
 
 from dataclasses import dataclass

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
+from eigenflow.transport.flows.flow import Dissipation, rate_of
+from eigenflow.transport.flows.paths import exp_ratio, fall, panel_rule
 from eigenflow.transport.inverse.clock import Clock
 from eigenflow.transport.inverse.speed import PowerShape, Shape
-from eigenflow.transport.motion.flow import Dissipation, rate_of
-from eigenflow.transport.motion.paths import exp_ratio, fall, panel_rule
 
 __all__ = ["Forward", "Prediction", "closed_exponent", "departure_nodes", "exponents"]
 
@@ -116,7 +116,7 @@ def exponents(
 
 
 def closed_exponent(shape: PowerShape, factor: float, x: Array, accumulated: Array, elapsed: Array) -> Array:
-    """The exponent for a power law of constant strength (theory.md section 4)."""
+    """The exponent for a power law of constant strength (equations/solutions.md#closed-solutions)."""
     drop, slowing = fall(x - shape.reference, accumulated, shape.b)
     ended = ~np.isfinite(drop)
     drop, slowing = np.where(ended, 0.0, drop), np.where(ended, 0.0, slowing)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.motion.paths import fall, log1p_ratio
+from eigenflow.transport.flows.paths import fall, log1p_ratio
 
 __all__ = ["PowerShape", "Shape", "TableShape"]
 

@@ -3,10 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.transport.flows.flow import Flow, rate_of
+from eigenflow.transport.flows.paths import accumulated_for_fall, fall
 from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, tails
-from eigenflow.transport.motion.flow import Flow, rate_of
-from eigenflow.transport.motion.paths import accumulated_for_fall, fall
-from eigenflow.transport.sources import GivenSource
+from eigenflow.transport.sources import AbstractSource
 
 __all__ = ["Arrivals"]
 
@@ -32,7 +32,7 @@ class Arrivals:
         ends: ln(lambda) at the ends of the domain; paths begin inside.
     """
 
-    def __init__(self, flow: Flow, source: GivenSource, ends: tuple[float, float]) -> None:
+    def __init__(self, flow: Flow, source: AbstractSource, ends: tuple[float, float]) -> None:
         self._flow, self._source, self._ends = flow, source, ends
         self._rate = rate_of(flow.dissipation)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from eigenflow.transport.initial import Initial, cell_masses
-from eigenflow.transport.methods.outcome import Evolved
+from eigenflow.transport.methods.method import Evolved
 
 __all__ = ["apart", "with_estimate"]
 

@@ -7,12 +7,15 @@ its own characteristics, and added into the cell in which it arrives.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import spend
+from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import (
     CellMasses,
     DepartureMesh,
@@ -22,31 +25,22 @@ from eigenflow.transport.initial import (
     refine,
 )
 from eigenflow.transport.methods.exits import Leaving, leaving_density, leaving_points, survivors
+from eigenflow.transport.methods.given_source import with_given_source
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task
 from eigenflow.transport.methods.piece_rule import PieceRule, piece_rule
 from eigenflow.transport.methods.shared_nodes import carry, smooth_until
-from eigenflow.transport.motion.flow import Flow
-from eigenflow.transport.motion.paths import fall
+from eigenflow.transport.problem import TransportProblem
 
-__all__ = ["ExactJump", "Jumped"]
+__all__ = ["Duhamel", "ExactJump"]
 
 Array = Float[np.ndarray, "..."]
 
 # Closed forms are good to a few roundings, quadratures of the exponent to this, relative.
 _ROUNDING = 1e-14
 _QUADRATURE = 1e-12
+# Estimated error up to which a solution counts as exact, as a share of the mass.
+_PROMISED = 1e-6
 _PIECES_AT_ONCE = 100_000
-
-
-@dataclass(frozen=True)
-class Jumped:
-    """What a method hands back: masses, and where the rest has gone."""
-
-    initial: float
-    mass: Float[np.ndarray, "time cell"]
-    dissipated: Float[np.ndarray, " time"]
-    outflow_below: Float[np.ndarray, " time"]
-    outflow_above: Float[np.ndarray, " time"]
-    error: Float[np.ndarray, " time"]
 
 
 # Tolerance, nodes and longest panel where all times share their nodes, and the same on union pieces;
@@ -60,8 +54,8 @@ _SETTINGS = (
 
 
 @dataclass(frozen=True)
-class ExactJump:
-    """One jump per output time, for problems without source.
+class ExactJump(AbstractMethod):
+    """One jump per output time; a given source is added by Duhamel's principle.
 
     Attributes:
         nodes: Gauss-Legendre nodes per piece, 3 to 20; None lets the tolerance choose.
@@ -74,6 +68,9 @@ class ExactJump:
     nodes: int | None = None
     longest_piece: float | None = None
     tolerance: float = 1e-10
+    name: ClassVar[str] = "exact"
+    advice: ClassVar[str] = "Use a smoother `initial`, or `method=ExactJump(nodes=20)`."
+    residual_tolerance: ClassVar[float] = 1e-9
 
     def __post_init__(self) -> None:
         if self.nodes is not None and not 3 <= self.nodes <= 20:
@@ -88,7 +85,36 @@ class ExactJump:
                 f"1e-10 is usual."
             )
 
-    def run(self, flow: Flow, initial: Initial, times: Array, edges: Array) -> Jumped:
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """It needs paths in closed form, and a source that is known beforehand."""
+        if problem.power_drift is None:
+            return "its drift is no `PowerDrift`."
+        is_known = problem.source is None or problem.source.is_given
+        return None if is_known else "its source depends on the state."
+
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """Always: nothing is more accurate."""
+        if problem.source is None:
+            return "no source: every output time is one exact jump along the characteristics from t = 0"
+        return "the source is given: what it has added is integrated back along the characteristics"
+
+    def allowed_error(self, problem: TransportProblem) -> float:
+        """As asked for; estimates are on the safe side by up to a hundred."""
+        # How coarse given cells are is a matter of the data; it stands in the error, not in the status.
+        if isinstance(problem.initial, CellMasses):
+            return np.inf
+        return max(_PROMISED, 100.0 * self.tolerance) if problem.source is None else _PROMISED
+
+    def run(self, task: Task) -> Evolved:
+        """Carry the initial state, and what the source adds, to all output times."""
+        assert task.flow is not None
+        first = self.jump(task.flow, task.problem.initial, task.times, task.log_edges)
+        if task.problem.source is not None:
+            return with_given_source(first, task.flow, task)
+        task.tell(len(task.times))
+        return first
+
+    def jump(self, flow: Flow, initial: Initial, times: Array, edges: Array) -> Evolved:
         """Carry an initial state to all output times.
 
         Args:
@@ -136,21 +162,52 @@ class ExactJump:
 
 
 @dataclass(frozen=True)
+class Duhamel(AbstractMethod):
+    """`ExactJump` under the name of the principle by which it adds a given source.
+
+    Attributes:
+        jump: How the initial state is carried.
+    """
+
+    jump: ExactJump = ExactJump()
+    name: ClassVar[str] = ExactJump.name
+    advice: ClassVar[str] = ExactJump.advice
+    residual_tolerance: ClassVar[float] = ExactJump.residual_tolerance
+
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """As the jump does."""
+        return self.jump.refuses(problem)
+
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """As the jump does."""
+        return self.jump.recommends(problem)
+
+    def allowed_error(self, problem: TransportProblem) -> float:
+        """As the jump does."""
+        return self.jump.allowed_error(problem)
+
+    def run(self, task: Task) -> Evolved:
+        """As the jump does."""
+        return self.jump.run(task)
+
+
+@dataclass(frozen=True)
 class _Setting:
     rule: PieceRule
     longest: float
 
 
-def _combine(flow: Flow, initial: float, error: float, stayed: tuple, left: Leaving) -> Jumped:
+def _combine(flow: Flow, initial: float, error: float, stayed: tuple, left: Leaving) -> Evolved:
     mass, dissipated, piece_error = stayed
     is_closed = not callable(flow.dissipation) and (flow.table is None or flow.dissipation == 0)
     rounding = (_ROUNDING if is_closed else _QUADRATURE) * mass.sum(axis=1)
-    return Jumped(
+    return Evolved(
         initial=initial,
         mass=mass,
         dissipated=dissipated + left.dissipated,
         outflow_below=left.below,
         outflow_above=left.above,
+        source=np.zeros(len(mass)),
         error=piece_error + error + rounding,
     )
 
@@ -206,7 +263,7 @@ def _union_pieces(
     return points[:, :-1][keep], points[:, 1:][keep], row, cell[keep]
 
 
-def _jump_points(flow: Flow, initial: PointMasses, times: Array, edges: Array) -> Jumped:
+def _jump_points(flow: Flow, initial: PointMasses, times: Array, edges: Array) -> Evolved:
     start = np.clip(np.log(np.asarray(initial.eigenvalues)), edges[0], edges[-1])
     masses = np.asarray(initial.masses)
     low, high = survivors(flow, times, (edges[0], edges[-1]))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import DepartureMesh
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
-from eigenflow.transport.motion.flow import Flow
-from eigenflow.transport.motion.paths import fall
 
 __all__ = ["Leaving", "leaving_density", "leaving_points", "survivors"]
 

@@ -3,10 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.methods.exits import survivors
 from eigenflow.transport.methods.shared_nodes import smooth_until
-from eigenflow.transport.motion.flow import Flow
-from eigenflow.transport.motion.paths import fall
 
 __all__ = ["LOST_EXPONENT", "frontier"]
 

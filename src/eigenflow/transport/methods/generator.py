@@ -7,19 +7,16 @@ state, so they are integrated by the same method as the masses and not inferred 
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.methods.cells import CellGrid, divergence, upwind_edges
-from eigenflow.transport.methods.outcome import Evolved
-from eigenflow.transport.motion.flow import Dissipation, rate_of
-from eigenflow.transport.sources import KernelSource, SgdNoise
+from eigenflow.transport.finite_volumes.cells import CellGrid, divergence, upwind_edges
+from eigenflow.transport.flows.flow import Dissipation, rate_of
+from eigenflow.transport.methods.method import Evolved
 
-__all__ = ["BOOKS", "MATRICES", "Transport", "augmented", "dissipation_matrix", "source_matrix", "unpacked"]
+__all__ = ["BOOKS", "Transport", "augmented", "dissipation_matrix", "unpacked"]
 
 Array = Float[np.ndarray, "..."]
 
 # Rows behind the cells: dissipated, outflow below, outflow above, source, and the constant 1.
 BOOKS = 5
-# Of the size of the generator, that are held at once while it is made.
-MATRICES = 12
 
 
 class Transport:
@@ -51,22 +48,6 @@ class Transport:
 def dissipation_matrix(grid: CellGrid, dissipation: Dissipation) -> Float[np.ndarray, "cell cell"]:
     """Rate of loss of each cell, averaged over it."""
     return grid.averaged(rate_of(dissipation)(np.exp(grid.nodes)))
-
-
-def source_matrix(
-    grid: CellGrid, source: SgdNoise | KernelSource
-) -> tuple[Float[np.ndarray, "cell cell"], Float[np.ndarray, " cell"]]:
-    """Give the linear part of a source, and its constant part.
-
-    Raises:
-        ArgumentError: If a kernel does not conserve, or a rate or density is negative.
-    """
-    if isinstance(source, SgdNoise):
-        taken = grid.integrals(source.per_log)
-        return np.repeat(taken[:, None], grid.count, axis=1), taken * float(source.label_noise)
-    rate = source.rates(grid.nodes)
-    arrivals = source.arrivals(grid.log_edges, grid.rule[0], grid.leaving(rate))
-    return grid.assembled(arrivals) - grid.averaged(rate), np.zeros(grid.count)
 
 
 def augmented(

@@ -6,28 +6,26 @@ undershoots can be taken off the other cells without harm to later outputs.
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.transport.methods.cells import CellGrid
+from eigenflow.transport.finite_volumes.cells import CellGrid
+from eigenflow.transport.finite_volumes.propagator import MATRICES, Propagator
+from eigenflow.transport.initial import PointMasses
 from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import (
     BOOKS,
-    MATRICES,
     Transport,
     augmented,
     dissipation_matrix,
-    source_matrix,
     unpacked,
 )
-from eigenflow.transport.methods.outcome import Evolved, Progress, tell
-from eigenflow.transport.methods.propagator import Propagator
-from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task
 from eigenflow.transport.problem import TransportProblem
-from eigenflow.transport.sources import KernelSource, SgdNoise
 
 __all__ = ["Ladder"]
 
@@ -38,7 +36,7 @@ _FEWEST = 8
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(AbstractMethod):
     """Exact in time, of high order in the cells; for smooth states. No mass is negative.
 
     Attributes:
@@ -48,6 +46,8 @@ class Ladder:
 
     order: int = 9
     longest_cell: float = 0.2
+    name: ClassVar[str] = "ladder"
+    advice: ClassVar[str] = "Use more `cells`; for rough states, `method='positive'`."
 
     def __post_init__(self) -> None:
         if self.order not in (3, 5, 7, 9):
@@ -55,26 +55,27 @@ class Ladder:
         if not 0 < self.longest_cell <= 2:
             raise ArgumentError(f"`longest_cell` must be in (0, 2], but is {self.longest_cell}. 0.2 is a good choice.")
 
-    def run(
-        self,
-        problem: TransportProblem,
-        times: Float[np.ndarray, " time"],
-        log_edges: Float[np.ndarray, " edge"],
-        progress: Progress | None = None,
-        shared: dict | None = None,
-    ) -> Evolved:
-        """Carry the initial state to all output times.
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """It needs one matrix for all times."""
+        if problem.power_drift is None:
+            return "its drift is no `PowerDrift`."
+        if problem.source is None:
+            return "it has no source, and 'exact' is exact and never negative."
+        if not problem.source.is_linear:
+            return "it takes linear sources only, `SgdNoise` and `KernelSource`."
+        return None if problem.power_drift.is_constant else "its drift depends on time."
 
-        Args:
-            problem: With constant c and a `SgdNoise` or `KernelSource`.
-            times: Increasing, not negative.
-            log_edges: Edges of the output cells in ln(lambda), evenly spaced.
-            progress: See `solve`.
-            shared: Generators already exponentiated, by what they depend on; added to.
-        """
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """For smooth states."""
+        if isinstance(problem.initial, PointMasses):
+            return None
+        return "drift and source are linear and do not depend on time: one exponential has no error in time"
+
+    def run(self, task: Task) -> Evolved:
+        """Carry the initial state to all output times; `task.shared` keeps generators already exponentiated."""
+        problem, times, log_edges, known = task.problem, task.times, task.log_edges, task.shared
         cells = len(log_edges) - 1
         parts = max(1, int(np.ceil((log_edges[1] - log_edges[0]) / self.longest_cell - 1e-9)), -(-_FEWEST // cells))
-        known = {} if shared is None else shared
         within("entries", MATRICES * (cells * parts) ** 2, f"The method 'ladder' on {cells * parts:,} cells")
 
         def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
@@ -86,7 +87,7 @@ class Ladder:
 
         found = with_estimate(on, problem.initial, np.linspace(log_edges[0], log_edges[-1], cells * parts + 1), 0.5)
         mass, moved = not_negative(found.mass)
-        tell(progress, len(times), len(times))
+        task.tell(len(times))
         return replace(found, mass=mass.reshape(len(times), cells, parts).sum(axis=2), error=found.error + moved)
 
 
@@ -107,8 +108,9 @@ def not_negative(mass: Float[np.ndarray, "time cell"]) -> tuple[Float[np.ndarray
 
 
 def _generator(problem: TransportProblem, grid: CellGrid) -> Array:
-    assert isinstance(problem.drift, PowerDrift) and isinstance(problem.source, SgdNoise | KernelSource)
+    matrix = None if problem.source is None else problem.source.matrix(grid)
+    assert matrix is not None
     transport = Transport(grid)
     fluxes = transport.fluxes(problem.drift.velocity(transport.edges))
     lost = dissipation_matrix(grid, problem.dissipation)
-    return augmented(fluxes, lost, *source_matrix(grid, problem.source))
+    return augmented(fluxes, lost, *matrix)

@@ -3,12 +3,13 @@
 The independent cross-check of the other methods. It needs nothing of the drift but its velocity, and
 takes any source; positivity is not promised.
 
-Reference: Petzold (1983), SIAM J. Sci. Stat. Comput. 4, 136 (LSODA), as in scipy.
+Source: [@petzold1983automatic] (LSODA), as in scipy.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -16,21 +17,17 @@ from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import spend, within
-from eigenflow.transport.methods.cells import CellGrid
+from eigenflow.transport.finite_volumes.cells import CellGrid
 from eigenflow.transport.methods.estimate import with_estimate
 from eigenflow.transport.methods.generator import (
     BOOKS,
     Transport,
     augmented,
     dissipation_matrix,
-    source_matrix,
     unpacked,
 )
-from eigenflow.transport.methods.outcome import Evolved, Progress, tell
-from eigenflow.transport.motion.drift import PowerDrift
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Progress, Task, tell
 from eigenflow.transport.problem import TransportProblem
-from eigenflow.transport.sources import GivenSource, KernelSource, SgdNoise, StateSource
-from eigenflow.transport.sources.calls import called
 
 __all__ = ["Lines"]
 
@@ -40,13 +37,12 @@ Array = Float[np.ndarray, "..."]
 _EXPLODED = 1e9
 # Held at once, those of LSODA included.
 _MATRICES = 10
-_HUGE = 1e100
 # Of a slope, in units of `spend`: the call, and products of matrix entries a unit.
 _CALL, _PRODUCTS = 1500.0, 50.0
 
 
 @dataclass(frozen=True)
-class Lines:
+class Lines(AbstractMethod):
     """LSODA on cell masses, with the analytic Jacobian unless the source is a function of the state.
 
     Attributes:
@@ -56,6 +52,8 @@ class Lines:
 
     relative_tolerance: float = 1e-7
     order: int = 3
+    name: ClassVar[str] = "lines"
+    advice: ClassVar[str] = "Use more `cells`, or `method=Lines(relative_tolerance=1e-9)`."
 
     def __post_init__(self) -> None:
         if not 1e-13 <= self.relative_tolerance <= 0.1:
@@ -65,22 +63,29 @@ class Lines:
         if self.order not in (3, 5, 7, 9):
             raise ArgumentError(f"`order` must be 3, 5, 7 or 9, but is {self.order}. 3 is the most robust.")
 
-    def run(
-        self,
-        problem: TransportProblem,
-        times: Float[np.ndarray, " time"],
-        log_edges: Float[np.ndarray, " edge"],
-        progress: Progress | None = None,
-        shared: dict | None = None,
-    ) -> Evolved:
-        """Carry the initial state to all output times; arguments as in `Ladder.run`."""
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """It takes everything."""
+        return None
+
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """Always, after all others."""
+        source = problem.source
+        if source is not None and not (source.is_given or source.is_linear):
+            return "the source is a function of the state, which only the method of lines takes"
+        if problem.power_drift is None:
+            return "the drift is no power law and there is a source, which only the method of lines takes"
+        return "the drift depends on time and the source on the state; 'positive' would keep masses >= 0"
+
+    def run(self, task: Task) -> Evolved:
+        """Carry the initial state to all output times."""
+        problem, times = task.problem, task.times
 
         def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
-            states, failure = self._solved(problem, times, edges, start, None if is_rough else progress)
+            states, failure = self._solved(problem, times, edges, start, None if is_rough else task.progress)
             return unpacked(states, float(start.sum()), np.zeros(len(times)), failure)
 
         # A method of order 3 leaves 1/7 of the difference, but up to half at fronts that cells do not resolve.
-        return with_estimate(on, problem.initial, log_edges, 1 / 2)
+        return with_estimate(on, problem.initial, task.log_edges, 1 / 2)
 
     def _solved(
         self, problem: TransportProblem, times: Array, log_edges: Array, masses: Array, progress: Progress | None
@@ -140,8 +145,9 @@ def _equations(problem: TransportProblem, grid: CellGrid) -> tuple[Callable, Cal
     source, count = problem.source, grid.count
     within("entries", _MATRICES * count**2, f"The method 'lines' on {count:,} cells")
     gained, constant = np.zeros((count, count)), np.zeros(count)
-    if isinstance(source, SgdNoise | KernelSource):
-        gained, constant = source_matrix(grid, source)
+    matrix = None if source is None else source.matrix(grid)
+    if matrix is not None:
+        gained, constant = matrix
     lost = dissipation_matrix(grid, problem.dissipation)
     transport = Transport(grid)
 
@@ -149,12 +155,12 @@ def _equations(problem: TransportProblem, grid: CellGrid) -> tuple[Callable, Cal
         velocity = np.asarray(problem.drift.velocity(transport.edges, t), dtype=np.float64)
         return augmented(transport.fluxes(velocity), lost, gained, constant)
 
-    if isinstance(problem.drift, PowerDrift) and problem.drift.is_constant:
+    if problem.power_drift is not None and problem.power_drift.is_constant:
         fixed = matrix_at(0.0)
         jacobian = lambda t, state: fixed  # noqa: E731
     else:
         jacobian = lambda t, state: matrix_at(float(t))  # noqa: E731
-    forcing = _forcing(source, grid)
+    forcing = None if source is None else source.forcing(grid)
 
     def slope(t: float, state: np.ndarray) -> np.ndarray:
         change = jacobian(t, state) @ state
@@ -164,23 +170,4 @@ def _equations(problem: TransportProblem, grid: CellGrid) -> tuple[Callable, Cal
             change[count + 3] += more.sum()
         return change
 
-    return slope, None if isinstance(source, StateSource) else jacobian
-
-
-def _forcing(source: object, grid: CellGrid) -> Callable | None:
-    """What cells gain from a source that is no matrix."""
-    if isinstance(source, GivenSource):
-        return lambda t, masses: grid.integrals(lambda x: source.per_log(x, t))
-    if isinstance(source, StateSource):
-        widths = np.diff(np.exp(grid.log_edges))
-        centres = np.exp(0.5 * (grid.log_edges[1:] + grid.log_edges[:-1]))
-        function = source.function
-
-        def gained(t: float, masses: Array) -> Array:
-            # A trial step may overshoot a state that grows without bound.
-            density = np.clip(np.nan_to_num(masses), -_HUGE, _HUGE) / widths
-            values = called("function", lambda eigenvalues: function(eigenvalues, t, density), centres)
-            return values * widths
-
-        return gained
-    return None
+    return slope, None if source is not None and not (source.is_given or source.is_linear) else jacobian

@@ -3,23 +3,25 @@
 Arrival edges are followed back along the characteristics, departure intervals are cut at the source
 cells' edges (the union mesh), each piece is damped on its own characteristics and added into the cell
 in which it arrives. Between steps only the masses of cells are kept, so every step smears a little:
-jumps from t = 0 are better than steps, and few steps better than many. See Zerroukat, Wood and
-Staniforth (2002, Q. J. R. Meteorol. Soc. 128, 2801) for the remap without damping.
+jumps from t = 0 are better than steps, and few steps better than many. See
+[@zerroukat2002slice] for the remap without damping.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.flow import Dissipation, make_flow
+from eigenflow.transport.flows.path_maps import IntegratedPaths, make_paths
 from eigenflow.transport.initial import Initial, PointMasses, cell_masses
-from eigenflow.transport.methods.exact import ExactJump, Jumped
+from eigenflow.transport.methods.exact import ExactJump
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task
 from eigenflow.transport.methods.remap import Remap, coefficients, make_remap, rougher_coefficients
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Dissipation, make_flow
-from eigenflow.transport.motion.stepping import IntegratedPaths, make_paths
+from eigenflow.transport.problem import TransportProblem
 
 __all__ = ["March"]
 
@@ -32,7 +34,7 @@ _SAFETY = 2.0
 
 
 @dataclass(frozen=True)
-class March:
+class March(AbstractMethod):
     """Jumps from t = 0 to every output, or steps from output to output.
 
     Attributes:
@@ -46,6 +48,9 @@ class March:
     from_start: bool = True
     steps: int = 1
     nodes: int = 3
+    name: ClassVar[str] = "march"
+    advice: ClassVar[str] = "Use more `cells`."
+    residual_tolerance: ClassVar[float] = 1e-9
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
@@ -57,14 +62,31 @@ class March:
                 f"`steps` must be 1 for jumps from t = 0, but is {self.steps}. To march, add `from_start=False`."
             )
 
-    def run(
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """It takes any drift, but no source."""
+        return None if problem.source is None else "it has a source."
+
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """Where paths have no closed form."""
+        if problem.power_drift is not None:
+            return None
+        return "the drift is no power law: cells are remapped along numerically followed paths"
+
+    def run(self, task: Task) -> Evolved:
+        """Carry the initial state to all output times."""
+        problem = task.problem
+        found = self.carry(problem.drift, problem.dissipation, problem.initial, task.times, task.log_edges)
+        task.tell(len(task.times))
+        return found
+
+    def carry(
         self,
         drift: Any,
         dissipation: Dissipation,
         initial: Initial,
         times: Float[np.ndarray, " time"],
         log_edges: Float[np.ndarray, " edge"],
-    ) -> Jumped:
+    ) -> Evolved:
         """Carry an initial state to all output times.
 
         Args:
@@ -134,7 +156,7 @@ def _jump_all(remap: Remap, mass: Array, width: float) -> tuple[Array, Array, Ar
     return remap.apply_all(parabolas), gone[0], gone[1], gone[2], change
 
 
-def _select(found: tuple, index: np.ndarray, has_moved: np.ndarray, mass: Array, error: float) -> Jumped:
+def _select(found: tuple, index: np.ndarray, has_moved: np.ndarray, mass: Array, error: float) -> Evolved:
     """Pick the output times out of the steps; t = 0 is the averaged initial state."""
     rows = np.empty((len(index), len(mass)))
     rows[~has_moved], rows[has_moved] = mass, found[0][index[has_moved]]
@@ -144,20 +166,21 @@ def _select(found: tuple, index: np.ndarray, has_moved: np.ndarray, mass: Array,
     # Sums of many pieces that may be negative by a rounding.
     dissipated, below, above, change = np.maximum(others, 0.0)
     initial = float(mass.sum())
-    return Jumped(
+    return Evolved(
         initial=initial,
         mass=rows,
         dissipated=dissipated,
         outflow_below=below,
         outflow_above=above,
+        source=np.zeros(len(rows)),
         error=change + error + _TRACED * rows.sum(axis=1),
     )
 
 
-def _carry_points(drift: Any, dissipation: Dissipation, initial: PointMasses, times: Array, edges: Array) -> Jumped:
+def _carry_points(drift: Any, dissipation: Dissipation, initial: PointMasses, times: Array, edges: Array) -> Evolved:
     if isinstance(drift, PowerDrift):
         flow = make_flow(drift, dissipation, float(times[-1]))
-        return ExactJump().run(flow, initial, times, edges)
+        return ExactJump().jump(flow, initial, times, edges)
     num_cells = len(edges) - 1
     paths = IntegratedPaths(drift, dissipation, (float(edges[0]), float(edges[-1])))
     x = np.clip(np.log(np.asarray(initial.eigenvalues)), edges[0], edges[-1])
@@ -176,4 +199,4 @@ def _carry_points(drift: Any, dissipation: Dissipation, initial: PointMasses, ti
         cell = np.clip(np.searchsorted(edges, x[side == 0], side="right") - 1, 0, num_cells - 1)
         rows[row] = np.bincount(cell, kept[side == 0], num_cells)
     error = _TRACED * rows.sum(axis=1)
-    return Jumped(float(masses.sum()), rows, dissipated, out[0], out[1], error)
+    return Evolved(float(masses.sum()), rows, dissipated, out[0], out[1], np.zeros(len(times)), error)

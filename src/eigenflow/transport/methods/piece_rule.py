@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import legendre
 
-from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.transport.flows.paths import panel_rule
 
 __all__ = ["CumulativePlaces", "PieceRule", "piece_rule"]
 

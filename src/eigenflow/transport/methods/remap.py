@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.core.limits import spend
+from eigenflow.transport.flows.path_maps import ClosedPaths, IntegratedPaths
+from eigenflow.transport.flows.paths import panel_rule
 from eigenflow.transport.initial import refine
-from eigenflow.transport.motion.paths import panel_rule
-from eigenflow.transport.motion.stepping import ClosedPaths, IntegratedPaths
 
 __all__ = ["Remap", "coefficients", "make_remap", "rougher_coefficients"]
 
@@ -150,8 +150,8 @@ def _moments(values: Float[np.ndarray, "node piece"], basis: Array) -> Float[np.
 def coefficients(mean: Float[np.ndarray, "*row cell"]) -> Float[np.ndarray, "*row 3 cell"]:
     """Turn the means of even cells into left, rise, bend of left + y rise + y (1 - y) bend >= 0.
 
-    Edge values are of sixth order (Colella and Sekora 2008, J. Comput. Phys. 227, 7069). Parabolas
-    that would be negative are drawn to their mean (Zhang and Shu 2010, J. Comput. Phys. 229, 3091).
+    Edge values are of sixth order [@colella2008limiter]. Parabolas
+    that would be negative are drawn to their mean [@zhang2010maximum].
     """
     left, right = (mean.copy(), mean) if mean.shape[-1] == 1 else _edge_values(mean)
     rise, bend = right - left, 6.0 * mean - 3.0 * (left + right)

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.limits import spend
+from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import DepartureMesh
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
-from eigenflow.transport.motion.flow import Flow
-from eigenflow.transport.motion.paths import fall
 
 __all__ = ["carry", "smooth_until"]
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.transport.flows.flow import Dissipation
+from eigenflow.transport.flows.path_maps import IntegratedPaths
 from eigenflow.transport.methods.frontier import LOST_EXPONENT
-from eigenflow.transport.motion.flow import Dissipation
-from eigenflow.transport.motion.stepping import IntegratedPaths
 
 __all__ = ["traced_frontier"]
 

@@ -1,7 +1,7 @@
 """What is never learned: the loss that stays when modes sink faster than they dissipate.
 
 A mode keeps exp(-r Q), Q = integral of lambda dt over all time = integral of lambda / c over the
-accumulated drift C, with lambda a function of C (theory.md section 4) and c one of C too:
+accumulated drift C, with lambda a function of C (equations/solutions.md#closed-solutions) and c one of C too:
 1/c = (1/k) [1 + (1-p) C / (k t0)]^(p/(1-p)), or exp(C / (k t0)) / k at p = 1. In a variable in which the
 integrand dies at both ends the trapezoid rule converges exponentially.
 """
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.flows.paths import Values, panel_rule
 from eigenflow.transport.initial import departure_mesh
-from eigenflow.transport.motion.paths import Values, panel_rule
 from eigenflow.transport.selfsimilar.phase import Phase
 from eigenflow.transport.selfsimilar.profile import REACH, grid
 from eigenflow.transport.selfsimilar.regimes import Regime

@@ -13,7 +13,7 @@ lambda ~ t^-c0, and for c0 < 1, with rho = 1 - c0,
 
 There the start is not a density at t = 0 (c0 / t is not integrable) but a power of the label lambda t^c0.
 
-Reference: theory.md 3.8 and section 8, last bullet.
+Reference: equations/hypotheses.md#scale-covariance, equations/solutions.md#self-similar-line.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from jaxtyping import Float
 from scipy.special import gammaln
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.paths import Values, panel_rule
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.paths import Values, panel_rule
 
 __all__ = ["SelfSimilar"]
 

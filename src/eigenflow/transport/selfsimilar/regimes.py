@@ -4,7 +4,7 @@ The drift is v = -c(t) lambda^b with c(t) = c0 (1 + t/t0)^-p; the start is eps0 
 lambda, cut off above. Three lines divide the plane: b = 1, p = 1, and p = 2 - b, on which
 beta = (1 - p) / (b - 1) is 1 and the drift has the scaling of self-similar solutions.
 
-Reference: theory.md section 8; what it does not list is derived in `phase` beside the case.
+Reference: equations/solutions.md#phase-diagram; what it does not list is derived in `phase` beside the case.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.motion.paths import Values
+from eigenflow.transport.flows.paths import Values
 
 __all__ = ["PhaseDiagram", "Regime", "decide", "phase_diagram"]
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.finite_volumes.cells import CellGrid
 from eigenflow.transport.sources.calls import called
+from eigenflow.transport.sources.source import AbstractSource, Forcing, SourceStep
 
 __all__ = ["GivenSource"]
 
 
 @dataclass(frozen=True)
-class GivenSource:
+class GivenSource(AbstractSource):
     """S(lambda, t), known beforehand.
 
     Attributes:
@@ -23,6 +26,8 @@ class GivenSource:
     """
 
     density: Callable
+    is_given: ClassVar[bool] = True
+    is_steppable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not callable(self.density):
@@ -37,3 +42,19 @@ class GivenSource:
         """Evaluate lambda S, the source per unit ln(lambda)."""
         eigenvalues = np.exp(log_eigenvalues)
         return called("density", self.density, eigenvalues, np.asarray(times, dtype=np.float64)) * eigenvalues
+
+    def forcing(self, grid: CellGrid) -> Forcing:
+        """Integrate the density over each cell."""
+        return lambda t, masses: grid.integrals(lambda x: self.per_log(x, t))
+
+    def step(self, grid: CellGrid, shared: dict) -> SourceStep:
+        """Add what two Gauss nodes in time give."""
+
+        def advance(
+            masses: Float[np.ndarray, " cell"], t: float, span: float
+        ) -> tuple[Float[np.ndarray, " cell"], float]:
+            points = t + 0.5 * span * (1.0 + np.array([-1.0, 1.0]) / np.sqrt(3.0))
+            gained = sum(grid.integrals(lambda x, s=s: self.per_log(x, s)) for s in points) * 0.5 * span
+            return masses + gained, float(np.sum(gained))
+
+        return SourceStep(advance, 0.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +10,12 @@ from numpy.lib.stride_tricks import as_strided
 from scipy.special import ndtr
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.core.limits import within
+from eigenflow.transport.finite_volumes.cells import CellGrid
+from eigenflow.transport.finite_volumes.propagator import MATRICES, Propagator
+from eigenflow.transport.flows.paths import panel_rule
 from eigenflow.transport.sources.calls import called, refuse_negative
+from eigenflow.transport.sources.source import AbstractSource, Matrix, SourceStep
 
 __all__ = ["KernelSource", "LogNormalKernel"]
 
@@ -44,7 +49,7 @@ class LogNormalKernel:
 
 
 @dataclass(frozen=True)
-class KernelSource:
+class KernelSource(AbstractSource):
     """S(lambda) = integral of K(lambda, lambda') a(lambda') g(lambda') dlambda' - a(lambda) g(lambda).
 
     Attributes:
@@ -57,6 +62,8 @@ class KernelSource:
 
     rate: float | int | Callable
     kernel: LogNormalKernel | Callable
+    is_linear: ClassVar[bool] = True
+    is_steppable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not callable(self.rate) and not (np.isfinite(self.rate) and self.rate >= 0):
@@ -69,6 +76,26 @@ class KernelSource:
                 f"`kernel` must be a `LogNormalKernel` or a function, but is a {type(self.kernel).__name__}. "
                 f"A matrix has no meaning here, for the cells are chosen later."
             )
+
+    def matrix(self, grid: CellGrid) -> Matrix:
+        """What arrives in each cell from each, less what leaves.
+
+        Raises:
+            ArgumentError: If a kernel does not keep the mass, or a rate is negative.
+        """
+        rate = self.rates(grid.nodes)
+        arrivals = self.arrivals(grid.log_edges, grid.rule[0], grid.leaving(rate))
+        return grid.assembled(arrivals) - grid.averaged(rate), np.zeros(grid.count)
+
+    def step(self, grid: CellGrid, shared: dict) -> SourceStep:
+        """Multiply by the exponential of a matrix with no negative entry off its diagonal: none is in the product."""
+        within("entries", MATRICES * grid.count**2, f"The method 'positive' on {grid.count:,} cells")
+        key = ("step", self, float(grid.log_edges[0]), float(grid.log_edges[-1]), grid.count)
+        if key not in shared:
+            matrix = self.matrix(grid)[0]
+            shared[key] = Propagator(matrix, is_metzler=True), -float(np.diag(matrix).min())
+        propagator, fastest = shared[key]
+        return SourceStep(lambda masses, t, span: (propagator.carry(span, masses), 0.0), fastest, propagator.step)
 
     def rates(self, log_eigenvalues: Array) -> Array:
         """Evaluate a at ln(lambda), in 1 / time."""

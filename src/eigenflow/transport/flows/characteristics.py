@@ -2,7 +2,7 @@
 
 A mode that starts at lambda0 follows lambda^(1-b) = lambda0^(1-b) + (b-1) C, with C the integral of
 c over the time that passes, and loses exp(-Q) of what it carries, Q the integral of the rate.
-Closed forms: theory.md section 4. Where there is none, Q is a quadrature good to about 1e-12.
+Closed forms: equations/solutions.md#closed-solutions. Where there is none, Q is a quadrature good to about 1e-12.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Dissipation, Flow, make_flow
-from eigenflow.transport.motion.paths import Values, fall
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.flow import Dissipation, Flow, make_flow
+from eigenflow.transport.flows.paths import Values, fall
 
 __all__ = ["Characteristics"]
 

@@ -5,7 +5,7 @@ is integrated along. A table is smooth only between its knots, so a step keeps t
 panel in which it begins and ends on the knot when it would pass it: no order is lost. The ends of the
 domain are met in the same way, and a mode that reaches one stays there.
 
-Reference: Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.5.
+Source: [@hairer1993solving], section II.5.
 """
 
 from collections.abc import Callable

@@ -6,71 +6,53 @@ at its ends, found in the same way, and the source itself is integrated over dom
 budget closes only if paths, attenuation and quadratures all do.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import refine
 from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, integrate_panels
 from eigenflow.transport.methods.arrivals import Arrivals
-from eigenflow.transport.methods.exact import ExactJump
-from eigenflow.transport.methods.outcome import Evolved, Progress, tell
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Flow, make_flow
-from eigenflow.transport.motion.paths import fall
-from eigenflow.transport.problem import TransportProblem
-from eigenflow.transport.sources import GivenSource
+from eigenflow.transport.methods.method import Evolved, Task
+from eigenflow.transport.sources import AbstractSource
 
-__all__ = ["Duhamel"]
+__all__ = ["with_given_source"]
 
 Array = Float[np.ndarray, "..."]
 _LONGEST_PANEL = 0.25
 
 
-@dataclass(frozen=True)
-class Duhamel:
-    """For `PowerDrift` and `GivenSource`.
+def with_given_source(first: Evolved, flow: Flow, task: Task) -> Evolved:
+    """Add what a given source has put in to what a problem without it would have.
 
-    Attributes:
-        jump: How the initial state is carried.
+    Args:
+        first: The initial state at all output times, without the source.
+        flow: Drift and dissipation, prepared up to the last time.
+        task: With a source that is known beforehand.
     """
-
-    jump: ExactJump = ExactJump()  # noqa: RUF009
-
-    def run(
-        self,
-        problem: TransportProblem,
-        times: Float[np.ndarray, " time"],
-        log_edges: Float[np.ndarray, " edge"],
-        progress: Progress | None = None,
-        shared: dict | None = None,
-    ) -> Evolved:
-        """Carry the initial state to all output times; arguments as in `Ladder.run`."""
-        assert isinstance(problem.drift, PowerDrift) and isinstance(problem.source, GivenSource)
-        flow = make_flow(problem.drift, problem.dissipation, float(times[-1]))
-        first = self.jump.run(flow, problem.initial, times, log_edges)
-        ends = (float(log_edges[0]), float(log_edges[-1]))
-        arrivals = Arrivals(flow, problem.source, ends)
-        mass, lost, error = np.array(first.mass), np.array(first.dissipated), np.array(first.error)
-        for row, time in enumerate(times):
-            if time > 0:
-                added, wrong = _in_cells(arrivals, flow, float(time), log_edges)
-                mass[row] += added[0]
-                lost[row] += added[1].sum()
-                error[row] += wrong
-            tell(progress, row + 1, len(times))
-        below, lost_below = _through(arrivals, flow, times, ends, -1.0)
-        above, lost_above = _through(arrivals, flow, times, ends, 1.0)
-        return Evolved(
-            initial=first.initial,
-            mass=mass,
-            dissipated=lost + lost_below + lost_above,
-            outflow_below=first.outflow_below + below,
-            outflow_above=first.outflow_above + above,
-            source=_given(problem.source, flow, times, log_edges),
-            error=error,
-        )
+    source, times, log_edges, ends = task.problem.source, task.times, task.log_edges, task.ends
+    assert source is not None
+    arrivals = Arrivals(flow, source, ends)
+    mass, lost, error = np.array(first.mass), np.array(first.dissipated), np.array(first.error)
+    for row, time in enumerate(times):
+        if time > 0:
+            added, wrong = _in_cells(arrivals, flow, float(time), log_edges)
+            mass[row] += added[0]
+            lost[row] += added[1].sum()
+            error[row] += wrong
+        task.tell(row + 1)
+    below, lost_below = _through(arrivals, flow, times, ends, -1.0)
+    above, lost_above = _through(arrivals, flow, times, ends, 1.0)
+    return Evolved(
+        initial=first.initial,
+        mass=mass,
+        dissipated=lost + lost_below + lost_above,
+        outflow_below=first.outflow_below + below,
+        outflow_above=first.outflow_above + above,
+        source=_given(source, flow, times, log_edges),
+        error=error,
+    )
 
 
 def _in_cells(arrivals: Arrivals, flow: Flow, time: float, log_edges: Array) -> tuple[Array, float]:
@@ -125,7 +107,7 @@ def _through(
     return _at_outputs(parts[0], edges, times), _at_outputs(parts[1], edges, times)
 
 
-def _given(source: GivenSource, flow: Flow, times: Array, log_edges: Array) -> Array:
+def _given(source: AbstractSource, flow: Flow, times: Array, log_edges: Array) -> Array:
     """Integrate the source over domain and time."""
     if times[-1] == 0:
         return np.zeros(len(times))

@@ -9,45 +9,27 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_kind, real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.limits import metered, within
-from eigenflow.transport.initial import CellMasses
-from eigenflow.transport.methods.catalogue import Method, choose
-from eigenflow.transport.methods.exact import ExactJump
+from eigenflow.transport.flows.paths import Values
+from eigenflow.transport.methods.catalogue import choose
 from eigenflow.transport.methods.frontier import frontier
-from eigenflow.transport.methods.march import March
-from eigenflow.transport.methods.outcome import Evolved, Progress, tell
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Progress, Task, tell
 from eigenflow.transport.methods.traced_frontier import traced_frontier
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import make_flow
-from eigenflow.transport.motion.paths import Values
 from eigenflow.transport.problem import TransportProblem
 from eigenflow.transport.solution import Budget, SolveStatus, TransportSolution
 
 __all__ = ["solve", "solve_batch"]
 
-# Shares of the initial mass and all that the source has turned over: outflow below the first is not
-# reported by the status; a residual or an error above the others is.
+# Share of the initial mass and all that the source has turned over: outflow below it is not reported by the status.
 OUTFLOW_TOLERANCE = 1e-9
-RESIDUAL_TOLERANCE = {"exact": 1e-9, "march": 1e-9}
-ERROR_TOLERANCE = {"exact": 1e-6}
-OTHER_RESIDUAL = 1e-6
-OTHER_ERROR = 1e-2
 # Masses below the normal floats carry no relative accuracy that a residual could test.
 _TINY = float(np.finfo(np.float64).tiny)
-
-_ADVICE = {
-    "exact": "Use a smoother `initial`, or `method=ExactJump(nodes=20)`.",
-    "march": "Use more `cells`.",
-    "ladder": "Use more `cells`; for rough states, `method='positive'`.",
-    "positive": "Use more `cells`, or `method=Strang(step=0.02)`.",
-    "lines": "Use more `cells`, or `method=Lines(relative_tolerance=1e-9)`.",
-}
 
 
 def solve(
     problem: TransportProblem,
     times: Values,
     cells: int = 200,
-    method: str | Method = "auto",
+    method: str | AbstractMethod = "auto",
     progress: Progress | None = None,
 ) -> TransportSolution:
     """Solve d_t g + d_lambda(v g) = -rate(lambda) g + S at the given times.
@@ -89,7 +71,7 @@ def solve_batch(
     problems: Sequence[TransportProblem],
     times: Values,
     cells: int = 200,
-    method: str | Method = "auto",
+    method: str | AbstractMethod = "auto",
     progress: Progress | None = None,
 ) -> list[TransportSolution]:
     """Solve many problems at the same times, each as if alone: no step counts are shared.
@@ -121,63 +103,46 @@ def _solve(
     problem: TransportProblem,
     output: Float[np.ndarray, " time"],
     cells: int,
-    method: str | Method,
+    method: str | AbstractMethod,
     progress: Progress | None,
     shared: dict,
 ) -> TransportSolution:
-    name, chosen, reason = choose(problem, method)
+    chosen, reason = choose(problem, method)
     within("cells", cells * len(output), f"`cells` = {cells:,} at {len(output):,} `times`")
-    ends = (float(np.log(problem.domain[0])), float(np.log(problem.domain[1])))
-    log_edges = np.linspace(*ends, cells + 1)
-    edges = np.exp(log_edges)
-    edges[[0, -1]] = problem.domain
+    log_edges = np.linspace(float(np.log(problem.domain[0])), float(np.log(problem.domain[1])), cells + 1)
+    task = Task(problem, output, log_edges, progress, shared)
     # What overflows is checked below; far outside of the domain it is harmless.
     with np.errstate(over="ignore"):
-        return _evolved(problem, output, ends, log_edges, edges, progress, shared, (name, chosen, reason))
+        return _solution(task, chosen, reason)
 
 
-def _evolved(
-    problem: TransportProblem,
-    output: Float[np.ndarray, " time"],
-    ends: tuple[float, float],
-    log_edges: Float[np.ndarray, " edge"],
-    edges: Float[np.ndarray, " edge"],
-    progress: Progress | None,
-    shared: dict,
-    choice: tuple[str, Method, str],
-) -> TransportSolution:
-    name, chosen, reason = choice
-    flow = None
-    if isinstance(problem.drift, PowerDrift):
-        flow = make_flow(problem.drift, problem.dissipation, float(output[-1]))
-    if isinstance(chosen, ExactJump | March):
-        if isinstance(chosen, March):
-            jumped = chosen.run(problem.drift, problem.dissipation, problem.initial, output, log_edges)
-        else:
-            assert flow is not None
-            jumped = chosen.run(flow, problem.initial, output, log_edges)
-        evolved = Evolved(**vars(jumped), source=np.zeros(len(output)))
-        tell(progress, len(output), len(output))
-    else:
-        evolved = chosen.run(problem, output, log_edges, progress, shared)
+def _solution(task: Task, chosen: AbstractMethod, reason: str) -> TransportSolution:
+    problem = task.problem
+    evolved = chosen.run(task)
     total = evolved.mass.sum(axis=1)
     _refuse_not_finite(evolved, total)
     budget = _close_budget(evolved, total)
+    edges = np.exp(task.log_edges)
+    edges[[0, -1]] = problem.domain
     return TransportSolution(
         problem=problem,
-        times=output,
+        times=task.times,
         edges=edges,
         mass=evolved.mass,
         total=total,
-        frontier=traced_frontier(problem.drift, problem.dissipation, output, ends)
-        if flow is None
-        else frontier(flow, output, ends),
+        frontier=_frontier(task),
         budget=budget,
         error=evolved.error,
-        status=_judge(name, budget, evolved, isinstance(problem.initial, CellMasses), _asked(chosen)),
-        method=name,
+        status=_judge(chosen, problem, budget, evolved),
+        method=chosen.name,
         reason=reason,
     )
+
+
+def _frontier(task: Task) -> Float[np.ndarray, " time"]:
+    if task.flow is None:
+        return traced_frontier(task.problem.drift, task.problem.dissipation, task.times, task.ends)
+    return frontier(task.flow, task.times, task.ends)
 
 
 def _refuse_not_finite(evolved: Evolved, total: Float[np.ndarray, " time"]) -> None:
@@ -224,22 +189,16 @@ def _close_budget(evolved: Evolved, total: Float[np.ndarray, " time"]) -> Budget
     )
 
 
-def _asked(chosen: Method) -> float:
-    """The error that was asked for; estimates are on the safe side by up to a hundred."""
-    return 100.0 * chosen.tolerance if isinstance(chosen, ExactJump) else 0.0
-
-
-def _judge(name: str, budget: Budget, evolved: Evolved, has_cells: bool, asked: float) -> SolveStatus:
-    # How coarse given cells are is a matter of the data; it stands in the error, not in the status.
+def _judge(chosen: AbstractMethod, problem: TransportProblem, budget: Budget, evolved: Evolved) -> SolveStatus:
     scale = budget.initial + float(np.abs(budget.source).max())
     residual, error = float(np.abs(budget.residual).max()), float(evolved.error.max())
-    is_open = residual > RESIDUAL_TOLERANCE.get(name, OTHER_RESIDUAL) * scale + _TINY
-    is_rough = error > max(asked, ERROR_TOLERANCE.get(name, OTHER_ERROR)) * scale + _TINY
-    if evolved.failure or is_open or (is_rough and not (has_cells and name == "exact")):
+    is_open = residual > chosen.residual_tolerance * scale + _TINY
+    is_rough = error > chosen.allowed_error(problem) * max(scale, _TINY) + _TINY
+    if evolved.failure or is_open or is_rough:
         failure = f" {evolved.failure}." if evolved.failure else ""
         warnings.warn(
             f"The solution is inaccurate:{failure} Budget residual {residual:.1e}, estimated error {error:.1e}, "
-            f"initial mass {budget.initial:.1e}. {_ADVICE[name]}",
+            f"initial mass {budget.initial:.1e}. {chosen.advice}",
             RuntimeWarning,
             stacklevel=5,
         )

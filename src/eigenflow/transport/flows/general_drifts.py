@@ -1,7 +1,7 @@
 """Drifts that are not one power of the eigenvalue: tables and functions.
 
 Both are read as logarithmic velocities w = v / lambda = d ln(lambda) / dt. Source of the equation:
-claim C3 of theory.md; v has either sign and is positive upwards (growth).
+equations.md#eq-transport; v has either sign and is positive upwards (growth).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.transport.motion.paths import Values
+from eigenflow.transport.flows.paths import Values
 
 __all__ = ["CallableDrift", "TabulatedDrift"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.flow import Dissipation, Flow, make_flow, rate_of
-from eigenflow.transport.motion.paths import fall
-from eigenflow.transport.motion.tracing import trace
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.flow import Dissipation, Flow, make_flow, rate_of
+from eigenflow.transport.flows.paths import fall
+from eigenflow.transport.flows.tracing import trace
 
 __all__ = ["ClosedPaths", "IntegratedPaths", "make_paths"]
 

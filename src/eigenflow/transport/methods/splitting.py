@@ -5,32 +5,28 @@ negative, see `remap`), a whole step of the source, half a step of the jump agai
 Metzler, so its exponential has no negative entry; steps are a power of two long wherever they can, so that
 few exponentials serve them all. Second order in the steps and in the cells.
 
-Reference: Strang (1968), SIAM J. Numer. Anal. 5, 506.
+Source: [@strang1968construction].
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.limits import within
-from eigenflow.transport.methods.cells import CellGrid
+from eigenflow.transport.finite_volumes.cells import CellGrid
+from eigenflow.transport.finite_volumes.propagator import still_finite
+from eigenflow.transport.flows.path_maps import make_paths
+from eigenflow.transport.initial import PointMasses
 from eigenflow.transport.methods.estimate import with_estimate
-from eigenflow.transport.methods.generator import MATRICES, source_matrix
-from eigenflow.transport.methods.outcome import Evolved, Progress, still_finite, tell
-from eigenflow.transport.methods.propagator import Propagator
+from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task
 from eigenflow.transport.methods.remap import coefficients, make_remap
-from eigenflow.transport.motion.stepping import make_paths
 from eigenflow.transport.problem import TransportProblem
-from eigenflow.transport.sources import GivenSource, KernelSource, SgdNoise
 
 __all__ = ["Strang"]
 
 Array = Float[np.ndarray, "..."]
-# Takes masses, the time and the step; returns masses and what they have gained in sum.
-SourceStep = Callable[[Array, float, float], tuple[Array, float]]
 _NODES = 3
 # Jumps prepared at once.
 _CHUNK = 128
@@ -38,7 +34,7 @@ _CELLS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
-class Strang:
+class Strang(AbstractMethod):
     """No mass is ever negative, if the source is not.
 
     Attributes:
@@ -46,28 +42,37 @@ class Strang:
     """
 
     step: float = 0.1
+    name: ClassVar[str] = "positive"
+    advice: ClassVar[str] = "Use more `cells`, or `method=Strang(step=0.02)`."
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= 0.5:
             raise ArgumentError(f"`step` must be in (0, 0.5], but is {self.step}. 0.1 is a good choice.")
 
-    def run(
-        self,
-        problem: TransportProblem,
-        times: Float[np.ndarray, " time"],
-        log_edges: Float[np.ndarray, " edge"],
-        progress: Progress | None = None,
-        shared: dict | None = None,
-    ) -> Evolved:
-        """Carry the initial state to all output times; arguments as in `Ladder.run`."""
-        known = {} if shared is None else shared
+    def refuses(self, problem: TransportProblem) -> str | None:
+        """It needs jumps in closed form, and steps of the source."""
+        if problem.power_drift is None:
+            return "its drift is no `PowerDrift`."
+        if problem.source is None:
+            return "it has no source, and 'exact' is exact and never negative."
+        return None if problem.source.is_steppable else "its source is any function of the state."
+
+    def recommends(self, problem: TransportProblem) -> str | None:
+        """For single modes."""
+        if not isinstance(problem.initial, PointMasses):
+            return None
+        return "point masses are too rough for a method of high order; splitting keeps them positive"
+
+    def run(self, task: Task) -> Evolved:
+        """Carry the initial state to all output times."""
 
         def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
-            step = 2 * self.step if is_rough else self.step
-            return _stepped(problem, times, edges, start, step, None if is_rough else progress, known)
+            if is_rough:
+                return _stepped(replace(task, log_edges=edges, progress=None), start, 2 * self.step)
+            return _stepped(task, start, self.step)
 
         # A method of order 2 leaves a third of the difference.
-        return with_estimate(on, problem.initial, log_edges, 1 / 2)
+        return with_estimate(on, task.problem.initial, task.log_edges, 1 / 2)
 
 
 @dataclass(frozen=True)
@@ -116,24 +121,17 @@ def _plan(times: Array, step: float, unit: float) -> _Plan:
     return plan
 
 
-def _stepped(
-    problem: TransportProblem,
-    times: Array,
-    log_edges: Array,
-    masses: Array,
-    step: float,
-    progress: Progress | None,
-    shared: dict,
-) -> Evolved:
+def _stepped(task: Task, masses: Array, step: float) -> Evolved:
+    problem, times, log_edges = task.problem, task.times, task.log_edges
     grid = CellGrid(log_edges, 1)
-    gain, fastest, base = _source_step(problem, grid, shared)
+    source = None if problem.source is None else problem.source.step(grid, task.shared)
+    assert source is not None
     first = float(times[times > 0].min(initial=np.inf))
-    unit = step * min(first, 1.0 / fastest if fastest > 0 else np.inf)
-    if max(base, unit) < np.inf:
-        unit = base * 2.0 ** np.floor(np.log2(unit / base))
+    unit = step * min(first, 1.0 / source.fastest if source.fastest > 0 else np.inf)
+    if max(source.unit, unit) < np.inf:
+        unit = source.unit * 2.0 ** np.floor(np.log2(unit / source.unit))
     plan = _plan(times, step, unit)
-    ends = (float(log_edges[0]), float(log_edges[-1]))
-    paths, _ = make_paths(problem.drift, problem.dissipation, float(times[-1]), ends, may_turn=True)
+    paths, _ = make_paths(problem.drift, problem.dissipation, float(times[-1]), task.ends, may_turn=True)
     initial = float(masses.sum())
     rows, kept = np.repeat(masses[None], len(times), axis=0), np.zeros((len(times), 4))
     books = np.zeros(4)
@@ -150,49 +148,14 @@ def _stepped(
             if is_last:
                 rows[row], kept[row] = masses, books
                 row += 1
-                tell(progress, row, len(times))
+                task.tell(row)
                 continue
             with np.errstate(over="ignore", invalid="ignore"):
-                masses, gained = gain(masses, now, plan.spans[taken])
+                masses, gained = source.advance(masses, now, plan.spans[taken])
             still_finite(masses)
             books[3] += gained
             now += plan.spans[taken]
             taken += 1
-    tell(progress, len(times), len(times))
+    task.tell(len(times))
     dissipated, below, above, gained_by_source = np.ascontiguousarray(kept.T)
     return Evolved(initial, rows, dissipated, below, above, gained_by_source, np.zeros(len(times)))
-
-
-def _source_step(problem: TransportProblem, grid: CellGrid, shared: dict) -> tuple[SourceStep, float, float]:
-    """Give a whole step of the source, its fastest rate, and of which length steps are cheap multiples."""
-    source = problem.source
-    if isinstance(source, SgdNoise):
-        taken = grid.integrals(source.per_log)
-        growth, floor = float(taken.sum()), float(source.label_noise)
-
-        def fed(masses: Array, t: float, span: float) -> tuple[Array, float]:
-            # The total obeys E' = growth (E + floor), and each cell takes its share of what is added.
-            gained = (masses.sum() + floor) * np.expm1(growth * span)
-            return masses + (taken / growth if growth > 0 else taken) * gained, float(gained)
-
-        return fed, growth, np.inf
-    if isinstance(source, KernelSource):
-        within("entries", MATRICES * grid.count**2, f"The method 'positive' on {grid.count:,} cells")
-        key = ("strang", source, problem.domain, grid.count)
-        if key not in shared:
-            matrix = source_matrix(grid, source)[0]
-            shared[key] = Propagator(matrix, is_metzler=True), -float(np.diag(matrix).min())
-        propagator, fastest = shared[key]
-
-        def jumped(masses: Array, t: float, span: float) -> tuple[Array, float]:
-            return propagator.carry(span, masses), 0.0
-
-        return jumped, fastest, propagator.step
-    assert isinstance(source, GivenSource)
-
-    def given(masses: Array, t: float, span: float) -> tuple[Array, float]:
-        points = t + 0.5 * span * (1.0 + np.array([-1.0, 1.0]) / np.sqrt(3.0))
-        gained = sum(grid.integrals(lambda x, s=s: source.per_log(x, s)) for s in points) * 0.5 * span
-        return masses + gained, float(np.sum(gained))
-
-    return given, 0.0, np.inf

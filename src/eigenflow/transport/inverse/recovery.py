@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.transport.flows.characteristics import check_dissipation
+from eigenflow.transport.flows.flow import Dissipation, rate_of
+from eigenflow.transport.flows.paths import Values
 from eigenflow.transport.inverse.clock import make_clock
 from eigenflow.transport.inverse.data import ShellData, checked_data
 from eigenflow.transport.inverse.exchange import Exchange
@@ -17,9 +20,6 @@ from eigenflow.transport.inverse.model import Model, bending_basis
 from eigenflow.transport.inverse.result import Recovered
 from eigenflow.transport.inverse.speed import PowerShape
 from eigenflow.transport.inverse.summary import summarise, undetermined
-from eigenflow.transport.motion.characteristics import check_dissipation
-from eigenflow.transport.motion.flow import Dissipation, rate_of
-from eigenflow.transport.motion.paths import Values
 
 __all__ = ["recover"]
 

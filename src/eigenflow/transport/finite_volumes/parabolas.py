@@ -1,8 +1,8 @@
 """Densities inside cells of which only the masses are known.
 
-Parabolas on cells of any width, with edge values of fourth order (Colella and Woodward 1984,
-J. Comput. Phys. 54, 174) and each cell's mass kept. Only what would be negative is limited, towards
-the cell's mean (Zhang and Shu 2010, J. Comput. Phys. 229, 3091): the cumulative mass is monotone, and
+Parabolas on cells of any width, with edge values of fourth order
+[@colella1984piecewise] and each cell's mass kept. Only what would be negative is limited, towards
+the cell's mean [@zhang2010maximum]: the cumulative mass is monotone, and
 smooth maxima keep the third order.
 """
 

@@ -4,7 +4,7 @@ With a = b - 1, the accumulated drift C and w = a C lambda0^a, the log eigenvalu
 d = log(1 + w) / a, which is C lambda0^a at b = 1. A path that ends (1 + w <= 0) has reached zero
 (b < 1, d = +inf) or escaped to infinity (b > 1, d = -inf). All maps go backwards with -C.
 
-Reference: theory.md section 4 (method of characteristics).
+Reference: equations/solutions.md#closed-solutions (method of characteristics).
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.limits import spend, within
-from eigenflow.transport.motion.paths import fall, panel_rule
+from eigenflow.transport.flows.paths import fall, panel_rule
 
 __all__ = ["along_ending", "along_path", "along_time", "along_time_until", "time_panels"]
 

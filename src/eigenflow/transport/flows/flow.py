@@ -12,17 +12,17 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.core.limits import within
-from eigenflow.transport.motion.drift import PowerDrift
-from eigenflow.transport.motion.inverse_integral import Inverse
-from eigenflow.transport.motion.path_quadrature import (
+from eigenflow.transport.flows.drift import PowerDrift
+from eigenflow.transport.flows.inverse_integral import Inverse
+from eigenflow.transport.flows.path_quadrature import (
     along_ending,
     along_path,
     along_time,
     along_time_until,
     time_panels,
 )
-from eigenflow.transport.motion.paths import accumulated_for_fall, exp_ratio, fall
-from eigenflow.transport.motion.time_integral import (
+from eigenflow.transport.flows.paths import accumulated_for_fall, exp_ratio, fall
+from eigenflow.transport.flows.time_integral import (
     TimeIntegral,
     integrate_panels,
     integrate_strength,

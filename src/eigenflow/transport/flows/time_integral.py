@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.polynomial import legendre
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.transport.flows.paths import panel_rule
 
 __all__ = ["TimeIntegral", "integrate_panels", "integrate_strength", "panel_nodes"]
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 
 from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.transport.motion.paths import Values
-from eigenflow.transport.motion.time_integral import evaluate, integrate_strength
+from eigenflow.transport.flows.paths import Values
+from eigenflow.transport.flows.time_integral import evaluate, integrate_strength
 
 __all__ = ["PowerDrift"]
 
@@ -18,8 +18,8 @@ __all__ = ["PowerDrift"]
 class PowerDrift:
     """Power-law drift of eigenvalues: v(lambda, t) = -c(t) lambda^b.
 
-    Source: claim C4 of theory.md; sign as in design.md, so c > 0 moves modes down (towards small
-    eigenvalues) and c < 0 lets them grow.
+    Source: claim C4 (equations.md#eq-c4); c > 0 moves modes down (towards small eigenvalues) and
+    c < 0 lets them grow.
 
     Attributes:
         c: Strength, in eigenvalue^(1-b) per time: a number, or a function of time that takes an

@@ -7,9 +7,13 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.core.limits import spend, within
-from eigenflow.transport.methods.outcome import still_finite
 
-__all__ = ["Propagator"]
+__all__ = ["MATRICES", "Propagator", "still_finite"]
+
+# Of the size of the generator, that are held at once while it is made.
+MATRICES = 12
+# Products of a mass and the few factors of a reconstruction are still numbers.
+_LARGEST = 1e250
 
 # The first step s is so short that a Taylor series of this degree serves up to it: with |A| s <= 1/8 its
 # rest is 1/8^8 / 9! = 2e-13 of the exponent.
@@ -126,3 +130,18 @@ class Propagator:
 def _truncated(x: float | np.ndarray) -> float | np.ndarray:
     """Sum the exponential series as far as that of the matrix, so that column sums which are kept are kept exactly."""
     return np.polynomial.polynomial.polyval(x, _INVERSE)
+
+
+def still_finite(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Give values back, or refuse them.
+
+    Raises:
+        NonFiniteError: If masses have grown beyond what doubles hold.
+    """
+    if not (np.abs(values) < _LARGEST).all():
+        raise NonFiniteError(
+            "Masses grow beyond what doubles hold before the last of `times`. Ask for earlier times, narrow `domain`, "
+            "or lower the source: that of gradient noise grows for ever where (eta / 2m) times the integral of "
+            "lambda nu is above 1."
+        )
+    return values

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.motion.flow import Dissipation, Flow, rate_of
-from eigenflow.transport.motion.path_quadrature import along_time, time_panels
-from eigenflow.transport.motion.paths import exp_ratio, fall, panel_rule
+from eigenflow.transport.flows.flow import Dissipation, Flow, rate_of
+from eigenflow.transport.flows.path_quadrature import along_time, time_panels
+from eigenflow.transport.flows.paths import exp_ratio, fall, panel_rule
 
 __all__ = ["exponent_derivatives", "fall_by_exponent"]
 

@@ -1,7 +1,7 @@
 """Finite volumes on equal cells in x = ln(lambda): matrices that act on cell masses.
 
 Values inside cells come from the polynomial whose means over neighbouring cells are the given ones
-(primitive-function reconstruction; Shu 1998, ICASE 97-65, section 2.1). Rates are averaged over each
+(primitive-function reconstruction; [@shu1998essentially], section 2.1). Rates are averaged over each
 cell with that polynomial, so no error h^2 / 24 of cell-centred rates remains.
 """
 
@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.motion.paths import panel_rule
+from eigenflow.transport.flows.paths import panel_rule
 
 __all__ = ["CellGrid", "divergence", "upwind_edges"]
 
