@@ -94,7 +94,7 @@ def record_small_run(folder: Path) -> None:
     """A small run where the page supposes one."""
     from report.recorded import record_run
 
-    folder.parent.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     record_run(folder)
 
 
@@ -114,13 +114,12 @@ def test_commands_run_as_printed(name, is_long, root):
     """In the page's order. `cd` is obeyed; a run that the page's commands read is made where they look for it."""
     page = PAGES[name]
     where = root / "examples" / "logs" if "cd examples/logs" in page.read_text(encoding="utf-8") else root
-    if is_long:
-        for folder in sorted({word for words in commands(page) for word in words if word.startswith("runs/")}):
-            if not any(folder in words and "--out" in words for words in commands(page)):
-                record_small_run(root / folder)
     for words in commands(page):
         if not is_long and any(mark in " ".join(words) for mark in LONG):
             continue
+        for folder in [where / word for word in words if word.startswith("runs/")]:
+            if "--out" not in words and not folder.exists():
+                record_small_run(folder)
         done = eigenflow(*words[1:], cwd=where)
         assert done.code == 0, (words, done.stderr)
 
