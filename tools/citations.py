@@ -169,8 +169,8 @@ def problems_in_code(path: Path, text: str, reference: Reference) -> list[str]:
 
 
 def _links(text: str, path: Path, reference: Reference) -> Iterator[tuple[int, str]]:
-    """Links of a page that lead nowhere."""
-    for hit in _LINK.finditer(text):
+    """Links of a page that lead nowhere. Those in inline code are examples."""
+    for hit in _LINK.finditer(re.sub(r"`[^`\n]*`", lambda code: " " * len(code[0]), text)):
         goal = hit[1] or hit[2]
         if re.match(r"[a-z]+:", goal):
             continue
