@@ -1,6 +1,6 @@
 """Whether a measured change is one update, or several: single updates of real optimizers, and checkpoints fed as such.
 
-The full table (16 optimizers, 4 networks, 500 updates) stands in docs/explanation/conventions.md; these are its
+The full table (16 optimizers, 4 networks, 500 updates) stands in docs/validation/records.md; these are its
 corners.
 """
 
