@@ -7,7 +7,9 @@ Between shells a and b, with mean eigenvalues lambda_a and lambda_b, the ratio
 
 does (equations/hypotheses.md#near-degeneracy), and it does not depend on the choice of eigenvectors. K_ab / sqrt(n_b)
 is the root mean square angle per time by which a vector of shell b turns into shell a. Coupling is weak if that angle
-is small over an e-fold of time, for the shells that hold the energy. The perturbation theory is that of [@kato1966perturbation].
+is small over an e-fold of time, for the shells that hold the energy.
+
+Source of the perturbation theory: [@kato1966perturbation].
 """
 
 from dataclasses import dataclass
