@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.checks import real_array
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport.finite_volumes.parabolas import parabolas
 from eigenflow.transport.flows.paths import Values, panel_rule
@@ -41,8 +42,8 @@ def _check_masses(masses: Array) -> None:
         )
 
 
-@dataclass(frozen=True)
-class CellMasses:
+@dataclass(frozen=True, repr=False)
+class CellMasses(FieldsPrinted):
     """Masses of cells in the eigenvalue, such as shell energies.
 
     Attributes:
@@ -71,8 +72,8 @@ class CellMasses:
         object.__setattr__(self, "masses", masses)
 
 
-@dataclass(frozen=True)
-class PointMasses:
+@dataclass(frozen=True, repr=False)
+class PointMasses(FieldsPrinted):
     """Masses of single modes, as measured on a network; each is carried exactly.
 
     Attributes:

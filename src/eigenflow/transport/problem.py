@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.display import AbstractPrinted, Card
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.flows.characteristics import Characteristics, check_dissipation
 from eigenflow.transport.flows.drift import PowerDrift
@@ -29,14 +30,14 @@ class Drift(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TransportProblem:
+@dataclass(frozen=True, repr=False)
+class TransportProblem(AbstractPrinted):
     """The equation d_t g + d_lambda(v g) = -rate(lambda) g + S on a domain of eigenvalues, from t = 0.
 
     Nothing flows in through the ends of the domain: `initial` counts as zero outside it. What
     reaches an end has left for good, and is found in the outflow of the budget.
 
-    Source: equations.md#eq-transport, whose energy form has the rate 2 lambda.
+    Source: [@zhang2025operator]; equations.md#eq-transport, whose energy form has the rate 2 lambda.
 
     Attributes:
         drift: v = -c(t) lambda^b as a `PowerDrift`, or any object with a method
@@ -70,6 +71,13 @@ class TransportProblem:
             )
         _check_initial(self.initial, self.domain)
 
+    def _card(self) -> Card:
+        rate = "a function of lambda" if callable(self.dissipation) else f"{self.dissipation:g} lambda"
+        source = "none" if self.source is None else type(self.source).__name__
+        rows = [("drift", _drift_words(self.drift)), ("dissipation", rate), ("source", source)]
+        rows += [("initial", _initial_words(self.initial)), ("domain", f"{self.domain[0]:g} to {self.domain[1]:g}")]
+        return Card("TransportProblem: d_t g + d_lambda(v g) = -rate g + S", rows)
+
     @property
     def power_drift(self) -> PowerDrift | None:
         """The drift, if it is a power law; then paths have closed forms."""
@@ -84,6 +92,18 @@ class TransportProblem:
                 f"Integrate `drift.velocity` along the path instead."
             )
         return Characteristics(self.power_drift, self.dissipation)
+
+
+def _drift_words(drift: object) -> str:
+    if not isinstance(drift, PowerDrift):
+        return f"v(lambda, t), {type(drift).__name__}"
+    return f"v = {'-c(t)' if callable(drift.c) else f'{-drift.c:g}'} lambda^{drift.b:g}"
+
+
+def _initial_words(initial: Initial) -> str:
+    if callable(initial):
+        return "a density"
+    return f"{type(initial).__name__}, {len(np.asarray(initial.masses))} masses, {np.sum(initial.masses):.4g} in all"
 
 
 def _check_domain(domain: tuple, b: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, span
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.transport.flows.drift import PowerDrift
 from eigenflow.transport.flows.exponent_derivatives import exponent_derivatives, fall_by_exponent
@@ -30,8 +31,8 @@ _PLACES = 200  # eigenvalues at which the derivative by a density is given
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
-class Sensitivities:
+@dataclass(frozen=True, repr=False)
+class Sensitivities(AbstractPrinted):
     """Derivatives of the total, the integral of g over the domain, at each output time.
 
     What has left the domain counts as gone, so a drift that carries mass out faster lowers the
@@ -68,6 +69,16 @@ class Sensitivities:
     eigenvalues: Float[np.ndarray, " place"]
     initial: Float[np.ndarray, "time place"]
     error: Float[np.ndarray, "time three"]
+
+    def _card(self) -> Card:
+        rows = [("time", span(self.times)), ("total", span(self.total, 4))]
+        for index, name in enumerate(("c", "b", "log_dissipation")):
+            values, wrong = getattr(self, name), self.error[:, index].max(initial=0.0)
+            what = "ln(dissipation)" if index == 2 else name
+            rows.append((f"by {what}", f"{span(values, 4)}, error {figure(float(wrong), 2)} at worst"))
+        rows.append(("through ends", f"by c {span(self.through_ends_c)}, by b {span(self.through_ends_b)}"))
+        rows.append(("by initial", f"at {len(self.eigenvalues)} eigenvalues, {span(self.eigenvalues)}"))
+        return Card(f"Sensitivities: derivatives of the total at {len(self.times)} times", rows)
 
 
 def sensitivities(problem: TransportProblem, times: Values) -> Sensitivities:

@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure, span
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.problem import TransportProblem
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["Budget", "SolveStatus", "TransportSolution"]
 
@@ -26,8 +32,8 @@ class SolveStatus(Enum):
     INACCURATE = "inaccurate"
 
 
-@dataclass(frozen=True)
-class Budget:
+@dataclass(frozen=True, repr=False)
+class Budget(FieldsPrinted):
     """Where the initial mass has gone by each output time, cumulative since t = 0.
 
     Attributes:
@@ -55,8 +61,8 @@ class Budget:
         return self.outflow_below + self.outflow_above
 
 
-@dataclass(frozen=True)
-class TransportSolution:
+@dataclass(frozen=True, repr=False)
+class TransportSolution(AbstractPrinted):
     """Cell masses and totals at the output times.
 
     Attributes:
@@ -91,6 +97,46 @@ class TransportSolution:
     status: SolveStatus
     method: str
     reason: str
+
+    def _card(self) -> Card:
+        budget, learned = self.budget, self.frontier[-1]
+        where = "no mode learned" if np.isinf(learned) else "all learned" if learned == 0 else figure(float(learned))
+        gone = f"dissipated {figure(float(budget.dissipated[-1]))}, outflow {figure(float(budget.outflow[-1]))}"
+        rows = [
+            ("status", self.status.value),
+            ("method", self.method),
+            ("reason", self.reason),
+            ("time", span(self.times)),
+            ("total", f"{span(self.total, 4)}, from {figure(budget.initial)} at t = 0"),
+            ("frontier", f"{where} at the end"),
+            ("gone", f"{gone}, gained from the source {figure(float(budget.source[-1]))}"),
+            ("error", f"{figure(float(self.error.max()), 2)} estimated, of the masses, at worst"),
+            ("residual", f"{figure(float(np.abs(budget.residual).max()), 2)} of the budget, at worst"),
+        ]
+        return Card(f"TransportSolution: {len(self.times)} times, {len(self.edges) - 1} cells", rows)
+
+    def to_dataset(self) -> "xr.Dataset":
+        """Put masses, totals, frontier and budget on the axes `time`, `cell` and `edge`, with units in the attributes.
+
+        Status, method and reason are attributes. A frontier that no mode has reached is inf, as here.
+        """
+        from eigenflow.transport.dataset import solution_dataset
+
+        return solution_dataset(self)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the mass per unit ln(lambda) at a few times, with the frontier as dots.
+
+        Args:
+            ax: Axes to draw into; None makes a new figure.
+
+        Returns:
+            The axes.
+        """
+        from eigenflow.plots.axes import axes_or_new
+        from eigenflow.plots.transport import plot_density
+
+        return plot_density(self.times, self.edges, self.mass, self.frontier, ax=axes_or_new(ax))
 
     @property
     def density(self) -> Float[np.ndarray, "time cell"]:

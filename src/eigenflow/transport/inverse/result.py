@@ -6,6 +6,8 @@ from enum import Enum
 import numpy as np
 from jaxtyping import Bool, Float
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval, span
+
 __all__ = ["RecoverStatus", "Recovered"]
 
 
@@ -23,8 +25,8 @@ class RecoverStatus(Enum):
     NOT_CONVERGED = "not converged"
 
 
-@dataclass(frozen=True)
-class Recovered:
+@dataclass(frozen=True, repr=False)
+class Recovered(AbstractPrinted):
     """The velocity and the source that shell energies show, with 90 % intervals.
 
     Attributes:
@@ -94,3 +96,21 @@ class Recovered:
     points: float
     strength_functions: int
     status: RecoverStatus
+
+    def _card(self) -> Card:
+        first, last = (interval(float(self.c[k]), float(self.c_low[k]), float(self.c_high[k])) for k in (0, -1))
+        determined = ", ".join(f"{name} {value:.1f}" for name, value in self.effective.items() if value > 0)
+        rows = [
+            ("status", self.status.value),
+            ("law", "v = -c(t) lambda^b" if self.strength_functions > 1 else "v = -c lambda^b"),
+            ("b", interval(self.b, *self.b_interval)),
+            ("c, first", first),
+            ("c, last", last),
+            ("time", span(self.times)),
+            ("eigenvalues", span(self.eigenvalues)),
+            ("resolution", f"{figure(float(self.resolution.min()), 2)} to {figure(float(self.resolution.max()), 2)}"),
+            ("misfit", f"{figure(self.misfit, 2)}, noise {figure(self.noise, 2)}, of {figure(self.points)} data"),
+            ("determined", determined or "nothing"),
+        ]
+        title = f"Recovered: {len(self.times)} times, {len(self.eigenvalues)} shells; 90 % intervals"
+        return Card(title, rows)

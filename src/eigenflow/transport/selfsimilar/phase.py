@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.selfsimilar.laws import Laws, PowerLaw, Setting, laws_of
 from eigenflow.transport.selfsimilar.profile import SelfSimilar
@@ -20,8 +21,8 @@ from eigenflow.transport.selfsimilar.regimes import (
 __all__ = ["Phase", "classify"]
 
 
-@dataclass(frozen=True)
-class Phase:
+@dataclass(frozen=True, repr=False)
+class Phase(AbstractPrinted):
     """The late behaviour under v = -c0 (1 + t/t0)^-p lambda^b from a start lambda^(s-1), cut off above.
 
     Energies are meant (they dissipate at 2 lambda), except in `amplitude`.
@@ -70,6 +71,20 @@ class Phase:
     compression: PowerLaw
     amplitude: PowerLaw
     dissipation: PowerLaw
+
+    def _card(self) -> Card:
+        powers = ("frontier", "frontier_label", "compression", "amplitude", "dissipation")
+        falls = "faster than any power" if self.loss_exponent is None else figure(self.loss_exponent)
+        rows = [
+            ("regime", self.regime.value),
+            ("law", self.law),
+            ("formula", self.formula),
+            ("reason", self.reason),
+            ("loss exponent", falls + (", with a logarithm" if self.has_log else "")),
+            *((name.replace("_", " "), getattr(self, name).words) for name in powers),
+        ]
+        start = f"lambda^{self.s - 1:g}"
+        return Card(f"Phase: v = {-self.c0:g} (1 + t/{self.t0:g})^-{self.p:g} lambda^{self.b:g}, start {start}", rows)
 
     @property
     def has_plateau(self) -> bool:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.flows.drift import PowerDrift
 from eigenflow.transport.flows.paths import Values, panel_rule
@@ -38,8 +39,8 @@ STEP = 0.1
 _NODES, _WEIGHTS = panel_rule(6)
 
 
-@dataclass(frozen=True)
-class SelfSimilar:
+@dataclass(frozen=True, repr=False)
+class SelfSimilar(AbstractPrinted):
     """g(lambda, t) = t^h G(lambda t), which solves the equation with c(t) = c0 t^(b-2) exactly.
 
     The start is lambda^(s-1) without a cut (b > 1).
@@ -78,6 +79,16 @@ class SelfSimilar:
                 f"`s` must be less than dissipation * front = {self.dissipation * self.front:.6g}, but is {self.s}. "
                 f"Beyond it the cut of the start decides the loss; use `classify`."
             )
+
+    def _card(self) -> Card:
+        rows = [
+            ("drift", f"v = {-self.c0:g} t^{self.b - 2:g} lambda^{self.b:g}"),
+            ("dissipation", f"{self.dissipation:g} lambda"),
+            ("start", f"lambda^{self.s - 1:g}"),
+            ("loss", f"{figure(self.loss_constant)} t^-{figure(self.loss_exponent)}"),
+            ("front", f"lambda t = {figure(self.front)}"),
+        ]
+        return Card("SelfSimilar: g(lambda, t) = t^h G(lambda t)", rows)
 
     @property
     def front(self) -> float:

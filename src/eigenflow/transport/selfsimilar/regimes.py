@@ -13,6 +13,7 @@ from enum import Enum
 import numpy as np
 from jaxtyping import Bool, Float
 
+from eigenflow.core.display import AbstractPrinted, Card, span
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.flows.paths import Values
 
@@ -53,8 +54,8 @@ class Lines:
     line_side: Float[np.ndarray, "..."]
 
 
-@dataclass(frozen=True)
-class PhaseDiagram:
+@dataclass(frozen=True, repr=False)
+class PhaseDiagram(AbstractPrinted):
     """Regime and loss exponent over a grid of drift exponents b and decay exponents p of c(t).
 
     Attributes:
@@ -75,6 +76,13 @@ class PhaseDiagram:
     t0: float
     regime: np.ndarray
     loss_exponent: Float[np.ndarray, "b p"]
+
+    def _card(self) -> Card:
+        shares = [(regime.value, np.count_nonzero(self.is_in(regime)) / max(self.regime.size, 1)) for regime in REGIMES]
+        rows = [("b", span(self.b)), ("p", span(self.p))]
+        rows += [(name, f"{share:.0%} of the grid") for name, share in shares if share > 0]
+        word = "growth" if self.c0 < 0 else "decay"
+        return Card(f"PhaseDiagram: {word}, {len(self.b)} x {len(self.p)} points, s = {self.s:g}", rows)
 
     def is_in(self, regime: Regime) -> Bool[np.ndarray, "b p"]:
         """Say which points of the grid are in a regime."""
