@@ -10,6 +10,7 @@ sizes of a model, with point noise of 0.1 %; and the losses of finished runs fro
 Run:  python examples/sample_logs.py examples/logs
 """
 
+# sphinx_gallery_thumbnail_path = "images/loss_curves.png"
 import sys
 from pathlib import Path
 

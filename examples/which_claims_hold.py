@@ -12,6 +12,7 @@ bands, and forecast from its own beginning. docs/validation/study.md shows and d
 of them.
 """
 
+# sphinx_gallery_thumbnail_path = "images/study_verdicts.png"
 import argparse
 import os
 from collections.abc import Iterator

@@ -21,4 +21,5 @@ from eigenflow.tangent.point import TangentPoint as TangentPoint
 from eigenflow.tangent.preconditioner import inverse_preconditioner as inverse_preconditioner
 from eigenflow.tangent.probe import Probe as Probe
 from eigenflow.tangent.products import CachedJacobian as CachedJacobian
+from eigenflow.tangent.sharded import ShardedProbe as ShardedProbe
 from eigenflow.tangent.snapshot import Snapshot as Snapshot
