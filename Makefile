@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.ready
 OUT ?= runs/digits
 DATA ?= ../shared/data
@@ -22,11 +23,16 @@ help:  ## Show this list
 
 setup: $(STAMP)  ## Create .venv with everything that run and test need
 
-$(STAMP): pyproject.toml constraints.txt tools/make_venv.sh
-	bash tools/make_venv.sh "$(PYTHON)" "$(VENV)"
-	touch $@
+# Who runs needs no tools for tests and lint.
+$(RUNS): pyproject.toml constraints.txt tools/make_venv.sh
+	@bash tools/make_venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
 
-run: $(STAMP)  ## Main job: train on handwritten digits, measure, analyse, forecast, report (OUT=folder)
+$(STAMP): $(RUNS)
+	@bash tools/make_venv.sh "$(PYTHON)" "$(VENV)" dev
+	@touch $@
+
+run: $(RUNS)  ## Main job: train on handwritten digits, measure, analyse, forecast, report (OUT=folder)
 	$(BIN)/eigenflow run --out "$(OUT)"
 	@echo 'To use the `eigenflow` command in this shell: source $(BIN)/activate'
 
@@ -66,7 +72,7 @@ bench-data: $(STAMP)  ## Every law on every shared set of curves and tables (DAT
 	for name in forecast_laws forecast_scaling; do $(BIN)/python benchmarks/$$name.py --data "$(DATA)" || exit 1; done
 
 bench-peers: $(STAMP)  ## Benchmarks beside the peers, in .venv-peers (over 1.2 GB; Clawpack needs gfortran)
-	bash tools/make_venv.sh "$(PYTHON)" .venv-peers
+	bash tools/make_venv.sh "$(PYTHON)" .venv-peers dev
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt --group peers
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt --group operator-peers
 	for name in transport_peers dense_operator_peers operator_tracking_peers operator_oracles; do \

@@ -25,7 +25,7 @@ from eigenflow.core.grid import log_steps
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from transport.closure.test_residual import LAW, ensemble
+from closure.test_residual import LAW, ensemble
 
 from particles import drifting_run
 

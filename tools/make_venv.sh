@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Make the virtual environment that every other target uses: make_venv.sh PYTHON FOLDER
+# Make the virtual environment that the other targets use, or add to it: make_venv.sh PYTHON FOLDER [GROUP...]
 set -euo pipefail
 python=$1
 venv=$2
+shift 2
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
   echo "eigenflow needs Python 3.11 or newer; '$python' is $("$python" --version 2>&1 || echo missing)." >&2
@@ -23,7 +24,21 @@ fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-"$venv/bin/python" -m pip install --quiet "pip>=25.1"
-echo "Installing into $venv (the CPU build of PyTorch alone is about 200 MB) ..."
-"$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[measure,lab,logs]" --group dev
+log="$venv/setup.log"
+
+# One line a package as pip comes to it; everything else is in the log, and shown if pip fails.
+install() {
+  if ! "$venv/bin/python" -u -m pip install --progress-bar off "$@" 2>&1 | tee -a "$log" |
+    sed -un -e 's/^Processing .*\/\([^/]*\)$/  \1/p' -e 's/^Collecting \([^ (]*\).*/  \1/p' -e 's/^Installing collected packages.*/  ... installing/p'; then
+    tail -n 25 "$log" >&2
+    echo "Set-up failed; the whole of it is in $log." >&2
+    exit 1
+  fi
+}
+
+groups=()
+for group in "$@"; do groups+=(--group "$group"); done
+echo "Installing into $venv${*:+ ($*)}: some two minutes; PyTorch's CPU build alone is about 200 MB."
+install "pip>=25.1"
+install -c constraints.txt -e ".[measure,lab,logs]" "${groups[@]}"
 "$venv/bin/python" -c 'import eigenflow; print(f"eigenflow {eigenflow.__version__} is ready in '"$venv"'")'

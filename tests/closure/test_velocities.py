@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from transport.closure.test_residual import ensemble as known_limit
+from closure.test_residual import ensemble as known_limit
 
 from eigenflow.closure import (
     balance_velocities,

@@ -7,7 +7,8 @@ First the dependence on lambda alone, every form with a free factor at each time
 - "broken power": two exponents and a break;
 - "log-periodic": a power times 1 + A cos(omega ln(lambda) + phase) (theory: bounds on moments of v allow it);
 - "kernel": w at lambda is the energy around it, averaged with a kernel in ln(lambda) that is the same everywhere. A
-  coupling that a shift of ln(lambda) leaves alone gives this, a power law only with further assumptions (theory 3.8).
+  coupling that a shift of ln(lambda) leaves alone gives this, a power law only with further
+  assumptions (equations/hypotheses.md#scale-covariance).
 
 Then time as well, nothing free on the later half: the power form with c(t) continued as a power of time (fading, or of
 any sign), as a piecewise and as a monotone curve, and "persistence": t w stays in every shell what it was over the last
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from eigenflow.closure.joint import fit_drift_law
 from eigenflow.closure.law import Scaled, quantiles
 from eigenflow.closure.velocities import MIN_TIMES, Velocities
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import block_indices
 from eigenflow.core.rounding import EXACT
@@ -54,8 +56,8 @@ class FormScore:
     interval: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class FormComparison:
+@dataclass(frozen=True, repr=False)
+class FormComparison(FieldsPrinted):
     """Forms of the drift on held-out times.
 
     Attributes:

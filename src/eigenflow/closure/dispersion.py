@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.core.resampling import block_interval
@@ -20,8 +21,8 @@ __all__ = ["Dispersion", "velocity_dispersion"]
 MIN_IN_SHELL = 4  # a straight line in ln(lambda) takes two
 
 
-@dataclass(frozen=True)
-class Dispersion:
+@dataclass(frozen=True, repr=False)
+class Dispersion(FieldsPrinted):
     """Share of the squared logarithmic velocity that the eigenvalue does not determine: 0 single-valued, 1 unrelated.
 
     Attributes:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import t as student
 
 from eigenflow.closure.velocities import MIN_MODES, Velocities
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.core.resampling import LEVEL, block_indices
@@ -24,8 +25,8 @@ ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 MIN_POOLED = 3  # measured times in a window, or runs
 
 
-@dataclass(frozen=True)
-class VelocityIntervals:
+@dataclass(frozen=True, repr=False)
+class VelocityIntervals(FieldsPrinted):
     """Logarithmic velocities with 90 % intervals.
 
     Attributes:

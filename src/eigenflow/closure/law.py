@@ -7,24 +7,30 @@ scaled by its own root mean square, so that the late, slow ones count as much as
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
 from eigenflow.closure.velocities import Velocities, shell_velocities
 from eigenflow.core.checks import check_kind
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, interval, span
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Closure", "HeldOut", "Scaled", "fit_closure", "quantiles"]
 
 EXPONENTS = np.linspace(-1.0, 4.0, 1001)  # the exponents b that are searched
 
 
-@dataclass(frozen=True)
-class HeldOut:
+@dataclass(frozen=True, repr=False)
+class HeldOut(FieldsPrinted):
     """How well the power form, with b from the earlier half of the measured times, fits the later half.
 
     The claim leaves c(t) free, so it is fitted at every time, in the law and in its alternatives alike.
@@ -45,8 +51,8 @@ class HeldOut:
     times: int
 
 
-@dataclass(frozen=True)
-class Closure:
+@dataclass(frozen=True, repr=False)
+class Closure(AbstractPrinted):
     """The drift law v = -c(t) lambda^b of one run.
 
     Attributes:
@@ -94,6 +100,34 @@ class Closure:
     def c(self) -> Float[np.ndarray, " time"]:
         """c(t) itself, in eigenvalue^(1 - b) / time; positive moves modes down."""
         return self.strength * self.reference ** (1.0 - self.b)
+
+    def _card(self) -> Card:
+        sign = "eigenvalues grow" if self.gamma < 0 else "eigenvalues sink"
+        ahead = f"{interval(self.held_out.skill, *self.held_out.interval)} against {self.held_out.best_alternative!r}"
+        rows = [
+            ("b", interval(self.b, *self.b_interval)),
+            ("gamma", f"{interval(self.gamma, *self.gamma_interval)}, median of t kappa(t): {sign}"),
+            ("sign", f"{self.sign_share:.0%} of the velocities have the majority's"),
+            ("decay p", f"{interval(self.decay, *self.decay_interval)} in |kappa| ~ t^-p"),
+            ("b + p - 2", f"{interval(self.self_similar_gap, *self.self_similar_interval)}; 0 if self-similar"),
+            ("explained", f"{self.explained:.1%} of the squared scaled velocity"),
+            ("held out", f"skill {ahead}, {self.held_out.times} later times"),
+            ("from", f"{self.points} velocities at {len(self.times)} times, t = {span(self.times)}"),
+        ]
+        return Card("Closure: v = -c(t) lambda^b, 90 % intervals", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a measured time: the strength kappa(t) with its interval, and c(t)."""
+        columns = {"time": self.times, "strength": self.strength}
+        columns |= {"strength_low": self.strength_low, "strength_high": self.strength_high, "c": self.c()}
+        return pd.DataFrame(columns)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw t kappa(t) with its 90 % interval; into new axes if none are given."""
+        from eigenflow.plots.axes import axes_or_new
+        from eigenflow.plots.measured import plot_drift_strength
+
+        return plot_drift_strength(self.times, self.strength, self.strength_low, self.strength_high, ax=axes_or_new(ax))
 
 
 @dataclass(frozen=True)

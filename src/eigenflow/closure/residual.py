@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from eigenflow.closure.law import quantiles
 from eigenflow.closure.velocities import MIN_SHARE
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.core.resampling import LEVEL, block_indices
@@ -54,8 +55,8 @@ class Unexplained:
     error_share: float
 
 
-@dataclass(frozen=True)
-class ClosureResidual:
+@dataclass(frozen=True, repr=False)
+class ClosureResidual(FieldsPrinted):
     """What a drift leaves of the measured exchange, added up over windows of time.
 
     Attributes:

@@ -2,7 +2,8 @@
 
 F_ab = A_ab - A_ba is the net energy that an update carries from shell b to shell a. Between neighbours it crosses one
 edge: that is a flux, and may be transport. Beyond, it jumps: S_a = sum of F_ab over all b that are not neighbours of a;
-its sum over shells is zero. Were S what the equation leaves over, the equation could not fail (theory 3.12).
+its sum over shells is zero. Were S what the equation leaves over, the equation could not fail
+(equations/hypotheses.md#coarse-graining).
 
 Over a window of measured updates t F / (dt E) is averaged first, so that turns of the eigenvectors which undo each
 other, as those of single minibatches do, are not taken for a source. Which exchange counts as local depends on the
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.closure.intervals import MIN_POOLED
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.core.rounding import ROUNDING
@@ -23,8 +25,8 @@ from eigenflow.shells import ShellBudget
 __all__ = ["NonlocalSource", "nonlocal_source"]
 
 
-@dataclass(frozen=True)
-class NonlocalSource:
+@dataclass(frozen=True, repr=False)
+class NonlocalSource(FieldsPrinted):
     """Local and nonlocal exchange, as shares of the energy per unit of ln(t). Bounded shells only.
 
     Attributes:

@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
 from eigenflow.core.rounding import ROUNDING
@@ -41,8 +42,8 @@ SOLVED = 100 * np.finfo(np.float64).eps  # of the largest eigenvalue: to this, s
 MAX_DOUBT = 0.1  # of t w, as the quadrature between measurements may miss it
 
 
-@dataclass(frozen=True)
-class Velocities:
+@dataclass(frozen=True, repr=False)
+class Velocities(FieldsPrinted):
     """Logarithmic velocities w = v / lambda over times and places (shells, or edges for "flux").
 
     Attributes:
