@@ -23,6 +23,7 @@ _TARGET = re.compile(r"^\(([\w'-]+)\)=$")
 _HEADING = re.compile(r"^#+ (.*)$")
 _FENCE = re.compile(r"^(```|:::|~~~)")
 _PAGE = re.compile(r"(?<![\w/.<>{}*-])((?:\.\./)*(?:[\w-]+/)*[\w-]+\.md)(?:#([\w-]+))?")
+_SCRIPT = re.compile(r"`(?:python )?((?:[\w.]+/)+\w+\.py)\b")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
 _KEY = re.compile(r"\[@([\w-]+)\]")
 _NUMBERED = re.compile(r"\b(?:[Ss]ections?|[Cc]hapter|[Aa]ppendix|[Bb]ullet|Theorem) [0-9A-Z]+(?:\.[0-9]+)*\b")
@@ -91,6 +92,14 @@ class Reference:
                     found[label[1].upper() + ("'" if label[2] else "")] = {name, section}
         return found
 
+    @cached_property
+    def _scripts(self) -> list[str]:
+        return [f"/{path.relative_to(self.root)}" for folder in CODE for path in (self.root / folder).rglob("*.py")]
+
+    def has_script(self, name: str) -> bool:
+        """Whether a file of Python ends so: paths are written short, after the folder that they lie in."""
+        return any(path.endswith(f"/{name}") for path in self._scripts)
+
     def page(self, name: str, home: Path) -> Path | None:
         """The page that a name in a file means: beside it, under docs, or at the root."""
         for folder in (home, self.root / "docs", self.root):
@@ -136,10 +145,13 @@ def pages_of(text: str, home: Path, reference: Reference) -> Iterator[tuple[int,
 
 
 def others(text: str, reference: Reference) -> Iterator[tuple[int, str]]:
-    """Keys that the bibliography lacks, and numbers of sections that nobody can look up."""
+    """Keys that the bibliography lacks, files that are not there, numbers of sections that nobody can look up."""
     for hit in _KEY.finditer(text):
         if hit[1] not in reference.keys:
             yield hit.start(), f"[@{hit[1]}]: docs/bibliography.bib has no such key"
+    for hit in _SCRIPT.finditer(text):
+        if not reference.has_script(hit[1]):
+            yield hit.start(), f"{hit[1]}: there is no such file"
     for hit in _NUMBERED.finditer(text):
         if not _SOURCE_BEFORE.search(text[: hit.start()]):
             yield hit.start(), f"{hit[0]}: of what? Give a page with an anchor, or a key before it"

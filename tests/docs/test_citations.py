@@ -46,6 +46,7 @@ def test_every_citation_of_the_repository_resolves():
         ('"""See equations/identities.md#eq-d9."""', "1: equations/identities.md#eq-d9: the page has no such anchor"),
         ('"""See equations/nowhere.md#eq-d3."""', "1: equations/nowhere.md: there is no such page"),
         ('"""Source: [@nobody1900nothing]."""', "1: [@nobody1900nothing]: docs/bibliography.bib has no such key"),
+        ('"""See `benchmarks/nothing.py`."""', "1: benchmarks/nothing.py: there is no such file"),
         ('raise ValueError("see docs/nowhere.md")', "1: docs/nowhere.md: there is no such page"),
     ],
 )
@@ -61,6 +62,7 @@ def test_a_citation_in_code_that_leads_nowhere_is_found(text, problem):
         '"""T2: the rate (equations/identities.md#eq-t2)."""',
         '"""Source: [@strang1968construction]."""',
         '"""Rounds go on ([@parlett1998symmetric], section 6.9)."""',
+        '"""See `benchmarks/transport_peers.py` and `laws/published.py`."""',
         '"""Task T1 of the benchmarks; L = L0 + A S1^-a."""',
         'path.write_text("theory.md section 7")',
     ],

@@ -1,4 +1,4 @@
-"""A fitted law of `forecast/fit` as the objective of a design: draws of its parameters at one size and peak rate."""
+"""A fitted law of `forecast/fitting` as objective of a design: draws of its parameters at one size and peak rate."""
 
 from dataclasses import fields, replace
 from typing import Any

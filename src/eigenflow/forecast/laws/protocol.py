@@ -1,6 +1,6 @@
 """What a loss law is: named parameters with bounds, and predictions of ln(loss) with their derivatives.
 
-A law never sees a model size or a second curve. The fit engine (`forecast/fit.py`) decides which parameters
+A law never sees a model size or a second curve. The fit engine (`forecast/fitting`) decides which parameters
 curves share and which move with ln(size), and hands every law the parameters of one curve as one vector
 `theta`, in internal units: ln(value) for a positive parameter, the value itself for a signed one.
 """
