@@ -449,7 +449,7 @@ class TestRejects:
 
     @pytest.mark.parametrize("options", [{"reduction": "median"}, {"defect": "hide"}])
     def test_options_of_pointwise_losses(self, options):
-        from eigenflow.tangent.loss.pointwise import HuberLoss
+        from eigenflow.tangent.loss.pointwise_losses import HuberLoss
 
         with pytest.raises(ArgumentError, match="must be"):
             HuberLoss(**options)

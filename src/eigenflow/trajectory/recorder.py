@@ -28,8 +28,9 @@ from eigenflow.trajectory.header import (
 from eigenflow.trajectory.live import LiveParameters, are_equal
 from eigenflow.trajectory.methods import MethodName, make_method
 from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
-from eigenflow.trajectory.rates import LearningRate, learning_rates
-from eigenflow.trajectory.rows import LoggedUpdate, loss_row, plain_extras
+from eigenflow.trajectory.rates import LearningRate
+from eigenflow.trajectory.rows import LoggedUpdate, loss_row
+from eigenflow.trajectory.said import as_number, checked_update, require_finite
 from eigenflow.trajectory.schedule import Schedule
 from eigenflow.trajectory.step import State, require_whole
 from eigenflow.trajectory.tracked import TailSettings
@@ -200,7 +201,17 @@ class Recorder:
         loss, diverged = self._agreed_loss(loss, step)
         try:
             said = self.processes.each(
-                lambda: self._checked(step, loss, learning_rate, momentum, batch_size, updates, extra)
+                lambda: checked_update(
+                    step,
+                    loss,
+                    learning_rate,
+                    momentum=momentum,
+                    batch_size=batch_size,
+                    updates=updates,
+                    extra=extra,
+                    next_step=self.next_step,
+                    may_skip=self._rejected is not None,
+                )
             )
         except ArgumentError as error:
             self._rejected = str(error)
@@ -272,51 +283,13 @@ class Recorder:
 
     def _agreed_loss(self, loss: float | Tensor, step: int) -> tuple[float, NonFiniteError | None]:
         """The first process's loss, or NaN if that of another one is not finite; and the error that says so."""
-        own = self.processes.each(lambda: _as_number(loss))
+        own = self.processes.each(lambda: as_number(loss))
         recorded = self.processes.first(lambda: own)
         try:
-            self.processes.each(lambda: _require_finite(own, step))
+            self.processes.each(lambda: require_finite(own, step))
         except NonFiniteError as error:
             return (float("nan") if np.isfinite(recorded) else recorded), error
         return recorded, None
-
-    def _checked(
-        self,
-        step: int,
-        loss: float,
-        learning_rate: LearningRate,
-        momentum: float | Tensor,
-        batch_size: int | None,
-        updates: int,
-        extra: Mapping[str, Any],
-    ) -> LoggedUpdate:
-        """What was said of an update, or why it cannot be true."""
-        check_whole("step", step, what="number of the update")
-        if isinstance(updates, bool) or not isinstance(updates, int) or updates < 1:
-            raise ArgumentError(
-                f"`updates` must be a whole number >= 1, but is {updates!r}. It counts those since the last call."
-            )
-        first = step - updates + 1
-        is_next = first == self.next_step or (self._rejected is not None and first - 1 == self.next_step)
-        if first < 0 or not (self.next_step is None or is_next):
-            raise ArgumentError(self._explain_step(step, updates))
-        rates, momentum = learning_rates(learning_rate), float(momentum)
-        if not 0 <= momentum < 1:
-            raise ArgumentError(f"`momentum` must lie in [0, 1), but is {momentum} at step {step}.")
-        return LoggedUpdate(first, loss, rates, momentum, batch_size, updates, plain_extras(extra))
-
-    def _explain_step(self, step: int, updates: int) -> str:
-        expected = (self.next_step or 0) + updates - 1
-        told = f"`step` must be {expected}, the number of the update just made, but is {step}. "
-        if self.next_step is None:
-            return told + f"With updates={updates} it counts from {updates - 1}."
-        if step < expected:
-            return told + "That step is in the record already, also if measuring it failed: count on."
-        missing = step - self.next_step + 1
-        return told + (
-            f"Call recorder.step after every update; where there were several since the last call, as between "
-            f"checkpoints, say so: updates={missing}."
-        )
 
     def _begin(self, said: LoggedUpdate, troubles: Troubles) -> None:
         """The first step of a record, or the one after a call that was refused."""
@@ -445,24 +418,6 @@ class Recorder:
         self.time, self._edges, self._stored, states = self.processes.first(found)
         for state in states:
             self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
-
-
-def _as_number(loss: Any) -> float:
-    try:
-        return float(loss.detach() if isinstance(loss, Tensor) else loss)
-    except (TypeError, ValueError, RuntimeError):
-        came = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor | np.ndarray) else repr(loss)
-        raise ArgumentError(
-            f"`loss` must be one number or a tensor of one entry, but is {came}. Pass the mean over the batch."
-        ) from None
-
-
-def _require_finite(loss: float, step: int) -> None:
-    if not np.isfinite(loss):
-        raise NonFiniteError(
-            f"`loss` is {loss} at step {step}: the update was skipped, or the run has diverged. The row is logged "
-            f"without it"
-        )
 
 
 def _end(writer: RunWriter, status: Status) -> None:

@@ -17,7 +17,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent.loss.base import AbstractLoss, SquaredLoss
 from eigenflow.tangent.loss.cross_entropy import IGNORED_LABEL, CrossEntropyLoss
 from eigenflow.tangent.loss.general import GeneralLoss
-from eigenflow.tangent.loss.pointwise import (
+from eigenflow.tangent.loss.pointwise_losses import (
     BinaryLogitLoss,
     BinaryProbabilityLoss,
     HuberLoss,
