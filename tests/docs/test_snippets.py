@@ -60,7 +60,15 @@ def marked(names: list[str]) -> list:
 
 
 def test_blocks_are_found():
-    guides = ("measure_a_run", "the_equation", "loss_curves", "plan_a_run", "leading_modes", "large_probes")
+    guides = (
+        "measure_a_run",
+        "the_equation",
+        "loss_curves",
+        "plan_a_run",
+        "leading_modes",
+        "large_probes",
+        "networks_and_losses",
+    )
     assert {"README.md", "docs/start.md", *(f"docs/guides/{name}.md" for name in guides)} <= set(PYTHON)
 
 
