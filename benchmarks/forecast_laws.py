@@ -24,12 +24,12 @@ import eigenflow.forecast as package
 from _forecast_sets import FOLDERS, NOT_LEARNED, SETS, repeats_of
 from _forecast_table import markdown
 from _machine import RESULTS, write
+from _residual_bootstrap import bootstrap_intervals
 from eigenflow.forecast.evaluation.backtests import BacktestCase, Fitter, Refitter, backtest, pooled_fitter, score_case
 from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, SplitProtocol, TwoSizes
 from eigenflow.forecast.evaluation.scores import score_forecast
 from eigenflow.forecast.fitting.pooled import history_of
 from eigenflow.forecast.fitting.search import fit_parameters
-from eigenflow.forecast.intervals.bootstrap import bootstrap_intervals
 from eigenflow.forecast.intervals.calibration import SHIPPED, calibrate, leave_out, to_entry
 from eigenflow.forecast.intervals.noise import noise_floor, repeat_spread
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw

@@ -70,7 +70,7 @@ def study(curves: Any) -> dict[str, Any]:
 
     found = ef.fit_study(curves)
     design = ef.design_schedule(
-        fit_final_loss(found.fits[0].fit, peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500
+        fit_final_loss(found.fits[0], peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500
     )
     return {"study": found, "design": design}
 

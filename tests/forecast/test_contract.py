@@ -90,7 +90,7 @@ def test_a_fit_and_a_study_forecast_the_same():
     curves = ef.read_curves(study(), schedules=SCHEDULES).select(size=25e6)
     fit, all_laws = ef.fit_law(curves, starts=1), fit_study(curves, starts=1)
     one, other = fit.predict(SCHEDULES["two_stage"], every=50), all_laws.predict(SCHEDULES["two_stage"], every=50)
-    inside = all_laws.fit_for().fit.predict(SCHEDULES["two_stage"], every=50)
+    inside = all_laws.fit_for().predict(SCHEDULES["two_stage"], every=50)
     for name in ("steps", "loss", "lower", "upper"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(getattr(one, name), getattr(inside, name))

@@ -56,7 +56,7 @@ def test_sets_are_chosen_from_by_name_role_and_size():
     assert curves.names == ["a", "b"] and curves.sizes == [25e6, 1e8] and len(curves.select(role="fit")) == 2
     assert curves.select(size=25e6)["a"].label == "a (25M)"
     assert [len(part) for part in curves.per_size().values()] == [2, 1]
-    frame = curves.to_frame()
+    frame = curves.to_dataframe()
     assert len(frame) == curves.points and set(frame.role) == {"fit", "dev"}
 
 

@@ -8,8 +8,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, EigenflowError
-from eigenflow.forecast import Curve, CurveSet, Schedule, fit_study, load_study, read_schedules, save_study
-from eigenflow.forecast.study.study import score_study
+from eigenflow.forecast import Curve, CurveSet, Schedule, fit_study, load_study, read_schedules, save_study, score_study
 from eigenflow.scaling.table import make_table, read_scaling_table
 from forecast.logs import SCHEDULES, rows, study
 
@@ -122,7 +121,7 @@ FITTING = {
 }
 PREDICTING = {
     "a list": (lambda s: s.predict([1e-3] * 100), "`schedule`"),
-    "a fit with a list": (lambda s: s.fits[0].fit.predict([1e-3] * 100), "`schedule`"),
+    "a fit with a list": (lambda s: s.fits[0].predict([1e-3] * 100), "`schedule`"),
     "None": (lambda s: s.predict(None), "`schedule`"),
     "a path": (lambda s: s.predict("schedule.csv"), "`schedule`"),
     "size negative": (lambda s: s.predict(COSINE, size=-1.0), "`size`"),
@@ -137,8 +136,8 @@ PREDICTING = {
     "a schedule for a curve": (lambda s: s.predict_at(COSINE), "`curve`"),
     "scores of a list": (lambda s: score_study(s, [1]), "`curves`"),
     "scores of no study": (lambda s: score_study(None, s.curves), "`study`"),
-    "draws": (lambda s: s.fits[0].fit.draws(0, np.random.default_rng(0)), "`count`"),
-    "draws from a seed": (lambda s: s.fits[0].fit.draws(3, 0), "`rng`"),
+    "draws": (lambda s: s.fits[0].draws(0, np.random.default_rng(0)), "`count`"),
+    "draws from a seed": (lambda s: s.fits[0].draws(3, 0), "`rng`"),
     "path of a study": (lambda s: save_study(s, "no/such/folder/fit.json"), "folder"),
 }
 
@@ -159,7 +158,7 @@ def test_wrong_predictions_name_the_argument(fitted, make, message):
 
 def test_a_forecast_that_leaves_the_range_of_numbers_is_refused(fitted):
     """ln(loss) of 1e4 is no double; without a check it would be an infinite loss."""
-    fit = fitted.fits[0].fit
+    fit = fitted.fits[0]
     far = fit.at(fit.theta + 1e4)
     with pytest.raises(ArgumentError, match="leaves the range of numbers"):
         far.predict(COSINE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.forecast.evaluation.scores import coverage_by_curve, interval_score, score_forecast
+from eigenflow.forecast.evaluation.scores import interval_score, score_forecast
 from eigenflow.forecast.intervals.noise import correlation_length, noise_floor, repeat_spread
 from forecast.synthetic_curves import correlated
 
@@ -39,12 +39,6 @@ def test_score_of_a_forecast_by_hand():
     assert score.winkler == pytest.approx(0.3 + 20 * 0.05 / 3)
 
 
-def test_coverage_gives_every_curve_one_vote():
-    coverage = coverage_by_curve([1.0, 0.5], [True, False], np.random.default_rng(0))
-    assert (coverage.share, coverage.final, coverage.curves) == (0.75, 0.5, 2)
-    assert coverage.lower == 0.5 and coverage.upper == 1.0
-
-
 @pytest.mark.rejects
 def test_scores_refuse_what_cannot_be_scored():
     one, two = np.ones(1), np.ones(2)
@@ -52,8 +46,6 @@ def test_scores_refuse_what_cannot_be_scored():
         score_forecast(one, two, one, one)
     with pytest.raises(NonFiniteError, match="`upper` must be finite, but point 1"):
         score_forecast(two, two, two, np.array([1.0, np.nan]))
-    with pytest.raises(ShapeError, match="a value a curve each"):
-        coverage_by_curve([], [], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("sd", [2e-4, 3e-3])

@@ -8,8 +8,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast import fit_study, load_study, save_study
-from eigenflow.forecast.study.study import score_study
+from eigenflow.forecast import fit_study, load_study, save_study, score_study
 from forecast.logs import SCHEDULES, study
 
 
@@ -29,17 +28,22 @@ def test_a_stored_study_forecasts_the_same_to_the_last_bit(joint, tmp_path):
                 for name in ("steps", "loss", "lower", "upper"):
                     np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     assert again.curves.sizes == joint.curves.sizes and again.curves.size_unit == 1e6
-    assert [one.fit.status for one in again.fits] == [one.fit.status for one in joint.fits]
+    assert [fit.status for fit in again.fits] == [fit.status for fit in joint.fits]
 
 
 def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint, tmp_path):
     """Errors ten times as large as they were make the interval wider, and move no forecast; a file that was written
     before studies had backtests opens, with the interval of an average study."""
     transport = joint.fit_for("transport", 25e6)
-    assert {one.kind for one in transport.own} == {"schedule"} and len(transport.own) >= 4
-    worse = replace(transport, own=tuple(replace(one, errors=10 * one.errors) for one in transport.own))
+    own = transport.intervals.own
+    assert {one.kind for one in own} == {"schedule"} and len(own) >= 4
+
+    def with_backtests(own):
+        return replace(transport, intervals=replace(transport.intervals, own=tuple(own)))
+
+    worse = with_backtests(replace(one, errors=10 * one.errors) for one in own)
     schedule, steps = SCHEDULES["cosine"], np.array([500, 1000])
-    before, after = (one.predict(schedule, steps, 25e6) for one in (transport, worse))
+    before, after = (one.predict_steps(schedule, steps, size=25e6) for one in (transport, worse))
     np.testing.assert_array_equal(after.loss, before.loss)
     assert (after.upper - after.lower > 1.5 * (before.upper - before.lower)).all()
     content = json.loads(save_study(joint, tmp_path / "fit.json").read_text())
@@ -48,8 +52,8 @@ def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint
     del content["sha256"]
     (tmp_path / "old.json").write_text(json.dumps(content))
     old = load_study(tmp_path / "old.json").fit_for("transport", 25e6)
-    average = replace(transport, own=()).predict(schedule, steps, 25e6)
-    np.testing.assert_allclose(old.predict(schedule, steps, 25e6).upper, average.upper, rtol=1e-12)
+    average = with_backtests(()).predict_steps(schedule, steps, size=25e6)
+    np.testing.assert_allclose(old.predict_steps(schedule, steps, size=25e6).upper, average.upper, rtol=1e-12)
 
 
 def test_forecasts_at_a_curve_are_those_of_its_whole_schedule(joint):
@@ -64,7 +68,7 @@ def test_forecasts_at_a_curve_are_those_of_its_whole_schedule(joint):
 def test_scores_of_a_perfect_forecast_are_zero(joint):
     curve = joint.curves.select(size=25e6)["cosine"]
     found = joint.predict_at(curve)
-    perfect = ef.read_curves(curve.to_frame().assign(loss=found.loss), schedules=SCHEDULES, keep_spikes=True)
+    perfect = ef.read_curves(curve.to_dataframe().assign(loss=found.loss), schedules=SCHEDULES, keep_spikes=True)
     (row,) = score_study(joint, perfect, ["transport"])
     assert row.mae == pytest.approx(0.0, abs=1e-6) and row.coverage == 1.0 and row.is_fitted
 

@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast import fit_study, profiles
-from eigenflow.forecast.evaluation.backtests import backtest, pooled_fitter
-from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule
-from eigenflow.forecast.evaluation.selection import recommend
+from eigenflow.forecast import LeaveOneSchedule, backtest, fit_study, pooled_fitter, profiles, recommend
 from eigenflow.forecast.fitting.identification import RISE, Profile
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
-from eigenflow.plots.forecast import bounds_text, plot_allocation, plot_profile, profiles_figure
+from eigenflow.forecast.pictures import profiles_figure
+from eigenflow.plots import bounds_text, plot_allocation, plot_profile
 from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 from forecast.logs import SCHEDULES, study
 
@@ -37,7 +35,7 @@ def page():
         pd.DataFrame({"curve": "a & b", **columns}),
         {"a & b": AHEAD},
         25e6,
-        profiles(made.fits[0].fit, curves.curves, ["a", "q"]),
+        profiles(made.fits[0], curves.curves, ["a", "q"]),
         scores,
         recommend(scores, np.random.default_rng(0)),
         ("something <could> not be done",),
@@ -80,13 +78,13 @@ def test_tables_hold_the_numbers_that_were_computed(page, written):
     values = [float(attributes["data-value"]) for _, attributes in written.tags if "data-value" in attributes]
     assert page.forecasts is not None and page.scores is not None
     assert page.forecasts["loss"].iloc[-1] in values
-    for row in page.study.fits[0].fit.parameters:
+    for row in page.study.fits[0].parameters:
         assert row["value"] in values
     for _, own in page.scores.groupby("law"):
         assert own["final_error"].abs().mean() in values
     for words in ("my <fit>.json", "a & b", "something <could> not be done", page.recommendation.reason):
         assert words in written.text
-    assert bounds_text(page.profiles[0]) in written.text
+    assert bounds_text(page.profiles[0].lower, page.profiles[0].upper) in written.text
 
 
 def test_the_same_results_make_the_same_page(page, tmp_path):
@@ -121,7 +119,8 @@ def test_a_profile_is_drawn_through_the_ends_of_its_interval():
     inner = np.array([-4.0, -1.6, 0.0, 1.6, 4.0]) * sd
     end = float(np.sqrt(2 * RISE)) * sd
     one = Profile("a", np.exp(inner), 0.5 * (inner / sd) ** 2, float(np.exp(-end)), float(np.exp(end)))
-    ax = plot_profile(one, ax=Figure().subplots(), unit="nats")
+    ends = one.lower, one.upper
+    ax = plot_profile("a", one.values, one.rise, ends, ax=Figure().subplots(), level=RISE, unit="nats")
     curve = ax.lines[0]
     for at in (one.lower, one.upper):
         # 400 points over 0.8: the curve is a hundredth of the level off at most.

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from eigenflow.cli.console import claims_table
 from eigenflow.core.text import clean
 from eigenflow.forecast import Schedule
+from eigenflow.forecast.pictures import schedules_figure
 from eigenflow.plots.claims import plot_claims
 from eigenflow.plots.file import picture_bytes, picture_text, plotly_text
-from eigenflow.plots.forecast import schedules_figure
 from eigenflow.report import analyse, write_report
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison

@@ -14,9 +14,11 @@ from eigenflow.core.errors import FileError, RunFolderError
 from eigenflow.core.writing import FORMAT, check_free, explain, write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from eigenflow.transport import TransportSolution
 
-__all__ = ["solve"]
+__all__ = ["solution_figure", "solve"]
 
 FILES = ("solution.nc", "solution.png")
 
@@ -88,13 +90,43 @@ def _check_folder(folder: Path, inputs: list[Path | None], *, replace: bool) -> 
 
 def _contents(solution: "TransportSolution", name: str, config: str) -> dict[str, bytes]:
     from eigenflow.plots.file import picture_bytes
-    from eigenflow.plots.transport import transport_figure
     from eigenflow.transport.dataset import solution_dataset
 
     data = solution_dataset(solution)
     data.attrs["config"] = config
-    drawn = picture_bytes(transport_figure(solution, name), "png")
+    drawn = picture_bytes(solution_figure(solution, name), "png")
     return dict(zip(FILES, (bytes(data.to_netcdf(engine="scipy")), drawn), strict=True))
+
+
+def solution_figure(solution: "TransportSolution", title: str) -> "Figure":
+    """Draw density, total, local slope and budget of a solution in one figure."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from eigenflow.plots import picture_text, plot_budget, plot_density, plot_slope, plot_total
+
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    density, total, slope, shares = figure.subplots(2, 2).flat
+    times, edges, frontier, budget = solution.times, solution.edges, solution.frontier, solution.budget
+    plot_density(times, edges, solution.mass, frontier, ax=density)
+    plot_total(times, solution.total, frontier, (float(edges[0]), float(edges[-1])), ax=total)
+    plot_slope(times, solution.total, ax=slope)
+    initial = budget.initial or 1.0
+    parts = {
+        "left": solution.total,
+        "dissipated": budget.dissipated,
+        "outflow below": budget.outflow_below,
+        "outflow above": budget.outflow_above,
+    }
+    plot_budget(
+        times,
+        {name: values / initial for name, values in parts.items()},
+        ax=shares,
+        source=budget.source / initial,
+        residual=float(np.abs(budget.residual).max() / initial),
+    )
+    figure.suptitle(picture_text(title))
+    return figure
 
 
 def _write(folder: Path, contents: dict[str, bytes], *, replace: bool) -> None:

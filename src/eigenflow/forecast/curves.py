@@ -1,22 +1,27 @@
 """Loss curves with the schedules that made them, as a fit takes them."""
 
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.checks import check_kind, check_number, check_whole
+from eigenflow.core.display import AbstractPrinted, Card, span
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.grid import first_steps
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.checks import LEAST, MOST, as_numbers
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["Curve", "CurveSet", "Origin"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Curve", "CurveSet", "Origin", "format_size"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class Origin:
         return self.file if self.first_row is None else f"{self.file}, rows {self.first_row} to {self.last_row}"
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
+@dataclass(frozen=True, eq=False, repr=False)
+class Curve(AbstractPrinted):
     """The loss of one run at some steps, and every learning rate that led there.
 
     Attributes:
@@ -108,6 +113,23 @@ class Curve:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def _card(self) -> Card:
+        rows = [
+            ("loss", span(self.losses, 4)),
+            ("steps", f"{self.steps[0]} to {self.steps[-1]} of {self.schedule.total} updates"),
+            ("schedule", self.schedule.summary),
+        ]
+        if self.tokens_per_step is not None:
+            rows.append(("tokens", f"{self.tokens_per_step:g} a step"))
+        if self.role is not None:
+            rows.append(("role", self.role))
+        if self.branch:
+            rows.append(("branch", f"shares {self.branch} updates with another run"))
+        if self.origin is not None:
+            rows.append(("from", f"{self.origin}"))
+        rows += [("changed", change) for change in self.changes]
+        return Card(f"Curve {self.label}: {len(self)} points", rows)
+
     @property
     def times(self) -> Float[np.ndarray, " point"]:
         """Intrinsic time at each point, the sum of the learning rates before it."""
@@ -163,8 +185,8 @@ class Curve:
         line = f"{len(self)} points averaged in {len(starts)} windows"
         return replace(self, steps=steps, losses=losses, changes=(*self.changes, line))
 
-    def to_frame(self) -> pd.DataFrame:
-        """As a table: curve, size, step, learning_rate (of the next update), time, loss, role."""
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a point: curve, size, step, learning_rate (of the next update), time, loss, role."""
         rates = self.schedule.rates[np.minimum(self.steps, self.schedule.total - 1)]
         return pd.DataFrame(
             {
@@ -178,14 +200,24 @@ class Curve:
             }
         )
 
+    def to_frame(self) -> pd.DataFrame:
+        """The older name of `to_dataframe`."""
+        return _renamed(self.to_dataframe)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the losses over updates; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_curves
+
+        return plot_curves([(self.label, self.steps, self.losses)], ax=axes_or_new(ax))
+
     def _kept(self, kept: np.ndarray, problem: str) -> "Curve":
         if not kept.any():
             raise ArgumentError(f"Curve {self.label} has {problem}; it runs from {self.steps[0]} to {self.steps[-1]}.")
         return replace(self, steps=self.steps[kept], losses=self.losses[kept])
 
 
-@dataclass(frozen=True)
-class CurveSet:
+@dataclass(frozen=True, repr=False)
+class CurveSet(AbstractPrinted):
     """Curves that belong together, and what their reader has to say.
 
     Attributes:
@@ -215,6 +247,17 @@ class CurveSet:
 
     def __len__(self) -> int:
         return len(self.curves)
+
+    def _card(self) -> Card:
+        sizes = [format_size(size) for size in self.sizes if size is not None]
+        rows = [("sizes", ", ".join(sizes))] if sizes else []
+        if self.notes:
+            rows.append(("notes", f"{len(self.notes)}: {self.notes[0]}"))
+        for curve in self.curves:
+            role = "" if curve.role is None else f", {curve.role}"
+            points = f"{len(curve)} points, step {curve.steps[0]} to {curve.steps[-1]}"
+            rows.append((curve.label, f"{points}, loss {span(curve.losses, 4)}{role}"))
+        return Card(f"{len(self)} curves with {self.points} points, loss in {self.loss_unit}", rows)
 
     def __iter__(self) -> Iterator[Curve]:
         return iter(self.curves)
@@ -281,9 +324,25 @@ class CurveSet:
             for size in self.sizes
         }
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """All points in one table; columns as in `Curve.to_dataframe`."""
+        return pd.concat([curve.to_dataframe() for curve in self.curves], ignore_index=True)
+
     def to_frame(self) -> pd.DataFrame:
-        """All points in one table; columns as in `Curve.to_frame`."""
-        return pd.concat([curve.to_frame() for curve in self.curves], ignore_index=True)
+        """The older name of `to_dataframe`."""
+        return _renamed(self.to_dataframe)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the losses of all curves over updates; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_curves
+
+        curves = [(curve.label, curve.steps, curve.losses) for curve in self.curves]
+        return plot_curves(curves, ax=axes_or_new(ax), unit=self.loss_unit)
+
+
+def _renamed(to_dataframe: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    warnings.warn("`to_frame` is now `to_dataframe`; it goes with version 1.", DeprecationWarning, stacklevel=3)
+    return to_dataframe()
 
 
 def _check_positive(what: str, value: Any) -> None:

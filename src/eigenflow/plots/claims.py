@@ -2,26 +2,58 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import Protocol, runtime_checkable
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.plots.file import picture_text
-from eigenflow.theory import Claim, Verdict
 
-__all__ = ["plot_claims", "plot_estimates"]
+__all__ = ["JudgedRow", "plot_claims", "plot_estimates"]
 
-_COLOURS = {Verdict.SUPPORTED: "#9ec9a8", Verdict.CONTRADICTED: "#e6a39a", Verdict.UNDECIDED: "#e9e6df"}
+_COLOURS = {"supported": "#9ec9a8", "contradicted": "#e6a39a", "undecided": "#e9e6df"}
 _INK = "#1d2730"
 _MISSING = "#ffffff"
 
 
-def plot_claims(runs: Mapping[str, Sequence[Claim]], *, ax: Axes, only_assertions: bool = False) -> Axes:
+@runtime_checkable
+class JudgedRow(Protocol):
+    """One line of a verdict: an assertion, what was found and how it was judged. Rows of `claims` are such lines.
+
+    Attributes:
+        claim: Its key, "C1" for a claim, "C1.flow" for an assertion of it.
+        statement: The assertion in words.
+        estimate: The number that was found, None without one.
+        interval: Its 90 % interval, None without one.
+        band: Ends between which the assertion holds, None for an open one.
+        verdict: "supported", "contradicted" or "undecided".
+    """
+
+    @property
+    def claim(self) -> str: ...
+
+    @property
+    def statement(self) -> str: ...
+
+    @property
+    def estimate(self) -> float | None: ...
+
+    @property
+    def interval(self) -> tuple[float, float] | None: ...
+
+    @property
+    def band(self) -> tuple[float | None, float | None]: ...
+
+    @property
+    def verdict(self) -> str: ...
+
+
+def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_assertions: bool = False) -> Axes:
     """Draw a verdict as colour and its estimate as a number, for each run and assertion.
 
     Args:
-        runs: Rows of `claims` by the name of the run, in the order to draw.
+        runs: Rows by the name of the run, in the order to draw.
         ax: Axes to draw into. The caller makes, sizes, shows and saves the figure; about 0.22 inch a row and 0.9 a
             run make it legible.
         only_assertions: Leave out the rows of claims as a whole.
@@ -58,7 +90,7 @@ def plot_claims(runs: Mapping[str, Sequence[Claim]], *, ax: Axes, only_assertion
     return ax
 
 
-def _cell(ax: Axes, column: int, line: int, row: Claim | None) -> None:
+def _cell(ax: Axes, column: int, line: int, row: JudgedRow | None) -> None:
     colour = _MISSING if row is None else _COLOURS[row.verdict]
     ax.add_patch(Rectangle((column, line), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
     if row is not None and row.estimate is not None:
@@ -68,15 +100,15 @@ def _cell(ax: Axes, column: int, line: int, row: Claim | None) -> None:
 
 
 def _legend(ax: Axes) -> None:
-    handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=verdict.value) for verdict, colour in _COLOURS.items()]
+    handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=verdict) for verdict, colour in _COLOURS.items()]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, frameon=False, fontsize=8)
 
 
-def plot_estimates(runs: Mapping[str, Sequence[Claim]], key: str, *, ax: Axes, log: bool = False) -> Axes:
+def plot_estimates(runs: Mapping[str, Sequence[JudgedRow]], key: str, *, ax: Axes, log: bool = False) -> Axes:
     """Draw one assertion's estimate and 90 % interval for each run, and its band as a shade.
 
     Args:
-        runs: Rows of `claims` by the name of the run, drawn from top to bottom.
+        runs: Rows by the name of the run, drawn from top to bottom.
         key: Which assertion or claim, such as "C7.error".
         ax: Axes to draw into.
         log: Logarithmic axis; what is not positive is left out.
@@ -97,7 +129,7 @@ def plot_estimates(runs: Mapping[str, Sequence[Claim]], key: str, *, ax: Axes, l
         row = found.get(name)
         if row is None or row.estimate is None or row.interval is None or (log and row.interval[0] <= 0):
             continue
-        colour = {Verdict.SUPPORTED: "#2f7d43", Verdict.CONTRADICTED: "#b3372a"}.get(row.verdict, "#77736a")
+        colour = {"supported": "#2f7d43", "contradicted": "#b3372a"}.get(row.verdict, "#77736a")
         ax.plot(row.interval, [line, line], color=colour, linewidth=2, solid_capstyle="round")
         ax.plot([row.estimate], [line], "o", color=colour, markersize=5)
     low, high = next(iter(found.values())).band

@@ -1,15 +1,16 @@
 """The phase diagram of pure transport as a picture: loss exponent over (b, p), growth beside decay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.transport.selfsimilar import PhaseDiagram, Regime
 
-__all__ = ["plot_phase_diagram", "plot_phase_diagrams"]
+__all__ = ["PhaseArrays", "plot_phase_diagram", "plot_phase_diagrams"]
 
 # Relative to s: lighter is slower than lazy, darker is faster.
 _COLOURS = LinearSegmentedColormap.from_list(
@@ -20,15 +21,37 @@ _LINE = "#b3261e"
 _BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
 
 _WORDS = {
-    Regime.LAZY: "lazy\n" + r"$L \sim t^{-s}$",
-    Regime.PLATEAU: "plateau\n" + r"$L \to L_\infty > 0$",
-    Regime.ARREST: "arrest at zero\n" + r"$L \to L_\infty > 0$",
-    Regime.ESCAPE: "escape\n" + r"$L \sim t^{-s\beta}$",
-    Regime.STRETCHED: "faster than\nany power\n" + r"$L \sim \exp(-t^{\,x})$",
+    "lazy": "lazy\n" + r"$L \sim t^{-s}$",
+    "plateau": "plateau\n" + r"$L \to L_\infty > 0$",
+    "arrest at zero": "arrest at zero\n" + r"$L \to L_\infty > 0$",
+    "escape": "escape\n" + r"$L \sim t^{-s\beta}$",
+    "faster than any power": "faster than\nany power\n" + r"$L \sim \exp(-t^{\,x})$",
 }
 
 
-def plot_phase_diagrams(diagrams: Sequence[PhaseDiagram], *, axes: Sequence[Axes]) -> Sequence[Axes]:
+@dataclass(frozen=True)
+class PhaseArrays:
+    """What a picture of a phase diagram needs.
+
+    Attributes:
+        b: Drift exponents, evenly spaced.
+        p: Decay exponents of c(t), evenly spaced.
+        loss_exponent: Limit of -d ln L / d ln t; infinite where L falls faster than any power.
+        regions: Where each regime is, by its name; those with words in the picture are "lazy", "plateau",
+            "arrest at zero", "escape" and "faster than any power".
+        s: Exponent of the start.
+        is_growth: Whether modes move up.
+    """
+
+    b: Float[np.ndarray, " b"]
+    p: Float[np.ndarray, " p"]
+    loss_exponent: Float[np.ndarray, "b p"]
+    regions: Mapping[str, Bool[np.ndarray, "b p"]]
+    s: float
+    is_growth: bool
+
+
+def plot_phase_diagrams(diagrams: Sequence[PhaseArrays], *, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw several diagrams with one colour scale, and the scale beside the last.
 
     Args:
@@ -51,11 +74,11 @@ def plot_phase_diagrams(diagrams: Sequence[PhaseDiagram], *, axes: Sequence[Axes
     return axes
 
 
-def plot_phase_diagram(diagram: PhaseDiagram, *, ax: Axes, most: float | None = None) -> Axes:
+def plot_phase_diagram(diagram: PhaseArrays, *, ax: Axes, most: float | None = None) -> Axes:
     """Draw the loss exponent as colour, the dividing lines, and the regimes in words.
 
     Args:
-        diagram: From `phase_diagram`, on evenly spaced b and p.
+        diagram: Its arrays.
         ax: Axes to draw into.
         most: Exponent at the dark end of the scale; 3 s if not given.
 
@@ -79,7 +102,7 @@ def plot_phase_diagram(diagram: PhaseDiagram, *, ax: Axes, most: float | None = 
     _draw_levels(diagram, ax)
     _draw_lines(diagram, ax)
     _name_regimes(diagram, ax)
-    word, sign = ("growth", "+") if diagram.c0 < 0 else ("decay", "-")
+    word, sign = ("growth", "+") if diagram.is_growth else ("decay", "-")
     ax.set_title(
         rf"{word}: $v = {sign}|c(t)|\,\lambda^b$, start $\lambda^{{s-1}}$ with $s = {diagram.s:g}$", fontsize=11
     )
@@ -88,16 +111,18 @@ def plot_phase_diagram(diagram: PhaseDiagram, *, ax: Axes, most: float | None = 
     return ax
 
 
-def _draw_levels(diagram: PhaseDiagram, ax: Axes) -> None:
+def _draw_levels(diagram: PhaseArrays, ax: Axes) -> None:
     """Draw where the loss falls 1.5, 2 and 3 times as steeply as in the lazy limit, if it does."""
-    exponent = np.ma.masked_where(~diagram.is_in(Regime.ESCAPE), diagram.loss_exponent).T
+    if "escape" not in diagram.regions:
+        return
+    exponent = np.ma.masked_where(~diagram.regions["escape"], diagram.loss_exponent).T
     levels = [factor * diagram.s for factor in (1.5, 2.0, 3.0)]
     if exponent.count() and exponent.min() < levels[0] < exponent.max():
         lines = ax.contour(diagram.b, diagram.p, exponent, levels, colors="white", linewidths=0.7)
         ax.clabel(lines, fmt=lambda level: f"{level:.3g}", fontsize=8)
 
 
-def _draw_lines(diagram: PhaseDiagram, ax: Axes) -> None:
+def _draw_lines(diagram: PhaseArrays, ax: Axes) -> None:
     left, right = ax.get_xlim()
     bottom, top = ax.get_ylim()
     style = {"color": _LINE, "linewidth": 1.6}
@@ -108,7 +133,7 @@ def _draw_lines(diagram: PhaseDiagram, ax: Axes) -> None:
     ax.plot(1.0, 1.0, "o", color=_LINE, markersize=6)
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, top)
-    is_growth = diagram.c0 < 0
+    is_growth = diagram.is_growth
     below = r"$e^{-s\,C(t)}$" if is_growth else "plateau"
     clock = r"$t^{-s(1+|\gamma|)}$" if is_growth else r"$t^{-s(1-\gamma)}$"
     notes = [
@@ -133,7 +158,7 @@ def _draw_lines(diagram: PhaseDiagram, ax: Axes) -> None:
     _name_diagonal(diagram, ax)
 
 
-def _name_diagonal(diagram: PhaseDiagram, ax: Axes) -> None:
+def _name_diagonal(diagram: PhaseArrays, ax: Axes) -> None:
     """Write along beta = 1, in its part right of b = 1, in the middle of what is shown."""
     left, right = ax.get_xlim()
     bottom, top = ax.get_ylim()
@@ -141,7 +166,7 @@ def _name_diagonal(diagram: PhaseDiagram, ax: Axes) -> None:
     if low >= high:
         return
     middle = 0.55 * low + 0.45 * high
-    law = "$t^{-s}$" if diagram.c0 < 0 else r"$t^{-\min(s,\,2\kappa)}$"
+    law = "$t^{-s}$" if diagram.is_growth else r"$t^{-\min(s,\,2\kappa)}$"
     ax.text(
         middle,
         2.0 - middle,
@@ -157,12 +182,12 @@ def _name_diagonal(diagram: PhaseDiagram, ax: Axes) -> None:
     )
 
 
-def _name_regimes(diagram: PhaseDiagram, ax: Axes) -> None:
+def _name_regimes(diagram: PhaseArrays, ax: Axes) -> None:
     """Write each regime that fills an area into the middle of its larger part beside p = 1; the parts are convex."""
-    least = 0.02 * diagram.regime.size
+    least = 0.02 * diagram.loss_exponent.size
     for regime, words in _WORDS.items():
-        is_dark = regime in (Regime.STRETCHED, Regime.ESCAPE)
-        inside = diagram.is_in(regime)
+        is_dark = regime in ("faster than any power", "escape")
+        inside = diagram.regions.get(regime, np.zeros(diagram.loss_exponent.shape, bool))
         parts = [inside & side for side in (diagram.p > 1, diagram.p < 1)]
         widest = max(parts, key=np.count_nonzero)
         if np.count_nonzero(widest) < least:
@@ -176,5 +201,5 @@ def _name_regimes(diagram: PhaseDiagram, ax: Axes) -> None:
             va="center",
             fontsize=10.5,
             color="white" if is_dark else "#222222",
-            bbox={"facecolor": "#1f5f99", "edgecolor": "none", "pad": 1.5} if regime is Regime.ESCAPE else None,
+            bbox={"facecolor": "#1f5f99", "edgecolor": "none", "pad": 1.5} if regime == "escape" else None,
         )

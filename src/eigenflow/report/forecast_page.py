@@ -18,20 +18,15 @@ from eigenflow.forecast.curves import format_size
 from eigenflow.forecast.evaluation.selection import Recommendation
 from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.fitting.identification import Profile
+from eigenflow.forecast.pictures import fit_figure, forecast_figure, profiles_figure, schedules_figure
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study
 from eigenflow.plots.file import picture_bytes
-from eigenflow.plots.forecast import (
-    bounds_text,
-    fit_figure,
-    forecast_figure,
-    profiles_figure,
-    schedules_figure,
-)
-from eigenflow.plots.scaling import plan_figure
+from eigenflow.plots.forecast import bounds_text
 from eigenflow.report.numbers import interval_text, number
 from eigenflow.scaling.allocation import Allocation
 from eigenflow.scaling.fit import ScalingFit
+from eigenflow.scaling.pictures import plan_figure
 
 __all__ = ["ForecastPage", "write_forecast_page"]
 
@@ -139,7 +134,7 @@ def _headlines(page: ForecastPage) -> list[tuple[str, str]]:
             for row in _last(page.forecasts)[:4]
         ]
         found.append(("Forecast", f"Final loss{size}: {'; '.join(ends)}."))
-    fit = page.study.fits[0].fit
+    fit = page.study.fits[0]
     certificate = fit.certificate
     found.append(
         (
@@ -183,7 +178,7 @@ def _pictures(page: ForecastPage) -> dict[str, _Picture]:
         )
     if page.profiles:
         found["profiles"] = _Picture(
-            _svg(profiles_figure(page.profiles, study.fits[0].fit)),
+            _svg(profiles_figure(page.profiles, study.fits[0])),
             "Each parameter held at values away from the optimum, all others free, without a prior: a curve that stays "
             "below the dashed line on one side is of a parameter that these curves do not bound there.",
         )
@@ -208,17 +203,17 @@ def _last(forecasts: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _parameters(page: ForecastPage) -> list[dict[str, Any]]:
-    alone = {one.name: bounds_text(one) for one in page.profiles}
+    alone = {one.name: bounds_text(one.lower, one.upper) for one in page.profiles}
     return [
         {
-            "name": _fit_name(member.fit),
+            "name": _fit_name(fit),
             "is_profiled": bool(alone) and index == 0,
             "rows": [
-                row | {"alone": "" if index else alone.get(row["name"], ""), "meaning": _meaning(member.fit, k)}
-                for k, row in enumerate(member.fit.parameters)
+                row | {"alone": "" if index else alone.get(row["name"], ""), "meaning": _meaning(fit, k)}
+                for k, row in enumerate(fit.parameters)
             ],
         }
-        for index, member in enumerate(page.study.fits)
+        for index, fit in enumerate(page.study.fits)
     ]
 
 

@@ -1,19 +1,29 @@
-"""What to train with a compute budget: the size and tokens of smallest predicted loss, and approach 2 beside it."""
+"""What to train with a compute budget: the size and tokens of smallest predicted loss, and approach 2 beside it.
+
+Source of approach 2: [@hoffmann2022training].
+"""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
+from eigenflow.forecast.curves import format_size
 from eigenflow.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
 from eigenflow.scaling.fit import ScalingFit
 from eigenflow.scaling.laws import ALPHA, BETA, D0, GAMMA, evaluate
 from eigenflow.scaling.laws import A as LEVEL_OF_SIZE
 from eigenflow.scaling.laws import B as LEVEL_OF_TOKENS
 from eigenflow.scaling.table import ScalingTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Allocation", "IsoFlop", "allocate", "isoflop_minima", "optimal_log_size"]
 
@@ -25,8 +35,8 @@ REACH = 40.0
 FLAT = 1e-3
 
 
-@dataclass(frozen=True)
-class Allocation:
+@dataclass(frozen=True, repr=False)
+class Allocation(AbstractPrinted):
     """Compute-optimal size and tokens, with 90 % intervals over the fit's parameters.
 
     Attributes:
@@ -49,9 +59,47 @@ class Allocation:
     exponent: Float[np.ndarray, " budget"]
     within: Float[np.ndarray, "budget 2"]
 
+    def __len__(self) -> int:
+        return len(self.flops)
 
-@dataclass(frozen=True)
-class IsoFlop:
+    def _card(self) -> Card:
+        rows = [
+            (
+                f"{figure(float(self.flops[k]), 3)} FLOP",
+                f"{_short(self.size[k])} [{_short(self.size_lower[k])}, {_short(self.size_upper[k])}] parameters, "
+                f"{_short(self.tokens[k])} tokens, loss {figure(float(self.loss[k]))}",
+            )
+            for k in range(len(self))
+        ]
+        return Card(f"Compute-optimal runs for {len(self)} budgets; 90 % intervals of the size", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a budget: flops, size with its ends, tokens, loss, exponent, and the factors of `within`."""
+        return pd.DataFrame(
+            {
+                "flops": self.flops,
+                "size": self.size,
+                "size_lower": self.size_lower,
+                "size_upper": self.size_upper,
+                "tokens": self.tokens,
+                "loss": self.loss,
+                "exponent": self.exponent,
+                "within_lower": self.within[:, 0],
+                "within_upper": self.within[:, 1],
+            }
+        )
+
+    def plot(self, ax: "Axes | None" = None, *, table: ScalingTable | None = None) -> "Axes":
+        """Draw the best size over compute, above the runs of a table; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_plan
+
+        runs = None if table is None else (table.flops, table.size)
+        ends = self.size_lower, self.size_upper
+        return plot_plan(self.flops, self.size, *ends, ax=axes_or_new(ax), within=self.within, runs=runs)
+
+
+@dataclass(frozen=True, repr=False)
+class IsoFlop(AbstractPrinted):
     """Approach 2: minima of parabolas in ln N, one a budget, and the power law through them.
 
     Attributes:
@@ -70,6 +118,23 @@ class IsoFlop:
     exponent: float
     exponent_bias: float
     left_out: tuple[float, ...]
+
+    def _card(self) -> Card:
+        rows = [("exponent", f"{figure(self.exponent)}; approach 2 is off by {figure(self.exponent_bias, 2)} here")]
+        rows += [
+            (f"{figure(budget, 3)} FLOP", f"{_short(size)} parameters, loss {figure(float(loss))}")
+            for budget, size, loss in zip(self.flops.tolist(), self.size, self.loss, strict=True)
+        ]
+        return Card(f"Minima of {len(self.flops)} budgets, {len(self.left_out)} left out", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a budget: flops, size, loss."""
+        return pd.DataFrame({"flops": self.flops, "size": self.size, "loss": self.loss})
+
+
+def _short(count: float | np.floating) -> str:
+    """A count for people, to three figures: 400M, 1.3B."""
+    return format_size(float(f"{count:.3g}"))
 
 
 def optimal_log_size(parameters: np.ndarray, log_product: np.ndarray) -> np.ndarray:

@@ -1,11 +1,14 @@
 """Fit the runs below a compute cut, predict those above, and score: which law to trust on this table."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import overload
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool
 
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.scaling.fit import ScalingFit, fit_approach3, fit_scaling
@@ -13,15 +16,15 @@ from eigenflow.scaling.prediction import predict_losses
 from eigenflow.scaling.priors import LEARNED, ScalingPriors
 from eigenflow.scaling.table import ScalingTable
 
-__all__ = ["LAWS_COMPARED", "TableScore", "backtest_table", "compute_cuts", "fit_named", "score_split"]
+__all__ = ["LAWS_COMPARED", "TableBacktest", "TableScore", "backtest_table", "compute_cuts", "fit_named", "score_split"]
 
 LAWS_COMPARED = ("frontier", "chinchilla", "tied", "approach3", "kaplan")
 MIN_FITTED = 6
 MIN_SCORED = 2
 
 
-@dataclass(frozen=True)
-class TableScore:
+@dataclass(frozen=True, repr=False)
+class TableScore(FieldsPrinted):
     """One law's score on the runs above one cut.
 
     Attributes:
@@ -41,6 +44,39 @@ class TableScore:
     bias: float
     coverage: float
     winkler: float
+
+
+@dataclass(frozen=True, repr=False)
+class TableBacktest(AbstractPrinted, Sequence[TableScore]):
+    """Scores of laws on the upper parts of a table's compute: a sequence of rows, one a cut and law.
+
+    Attributes:
+        rows: Cut by cut.
+    """
+
+    rows: tuple[TableScore, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> TableScore: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TableScore]: ...
+    def __getitem__(self, index: int | slice) -> TableScore | Sequence[TableScore]:
+        return self.rows[index]
+
+    def _card(self) -> Card:
+        rows = []
+        for law in dict.fromkeys(row.law for row in self.rows):
+            own = [row for row in self.rows if row.law == law]
+            error, held = (float(np.mean(v)) for v in ([r.mean_abs_error for r in own], [r.coverage for r in own]))
+            rows.append((law, f"mean error {figure(error, 3)} nats, inside {held:.0%}; means over {len(own)} cuts"))
+        return Card(f"Backtest of {len(rows)} scaling laws above {len({row.cut for row in self.rows})} cuts", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a cut and law."""
+        return pd.DataFrame([asdict(row) for row in self.rows])
 
 
 def fit_named(table: ScalingTable, name: str, priors: ScalingPriors = LEARNED) -> ScalingFit:
@@ -64,7 +100,7 @@ def compute_cuts(table: ScalingTable, shares: Sequence[float] = (0.5, 0.6, 0.75)
 
 def backtest_table(
     table: ScalingTable, laws: Sequence[str] = LAWS_COMPARED, priors: ScalingPriors = LEARNED
-) -> list[TableScore]:
+) -> TableBacktest:
     """Score laws on the upper parts of compute, for rolling cuts.
 
     Raises:
@@ -76,7 +112,7 @@ def backtest_table(
             f"{table.source}: {len(table)} runs leave no cut with {MIN_FITTED} runs below and {MIN_SCORED} above. "
             f"Add runs, or fit without a backtest."
         )
-    return [score_split(table, fitted, law, priors) for fitted in cuts for law in laws]
+    return TableBacktest(tuple(score_split(table, fitted, law, priors) for fitted in cuts for law in laws))
 
 
 def score_split(table: ScalingTable, fitted: np.ndarray, law: str, priors: ScalingPriors = LEARNED) -> TableScore:

@@ -7,6 +7,7 @@ embeddings, the output layer. A fit keeps to one convention; these functions say
 
 from dataclasses import dataclass
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 
 __all__ = ["FLOPS_PER_PARAMETER_TOKEN", "TransformerShape"]
@@ -15,8 +16,8 @@ __all__ = ["FLOPS_PER_PARAMETER_TOKEN", "TransformerShape"]
 FLOPS_PER_PARAMETER_TOKEN = 6.0
 
 
-@dataclass(frozen=True)
-class TransformerShape:
+@dataclass(frozen=True, repr=False)
+class TransformerShape(FieldsPrinted):
     """A decoder: what its counts depend on.
 
     Attributes:

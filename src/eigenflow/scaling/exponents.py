@@ -9,9 +9,10 @@ at 1 / t, and what lies below the higher frontier is the loss
 from dataclasses import dataclass
 from enum import StrEnum
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["Regime", "ScalingExponents", "exponents_from_power_laws", "scaling_exponents"]
+__all__ = ["Regime", "ScalingExponents", "scaling_exponents"]
 
 
 class Regime(StrEnum):
@@ -22,8 +23,8 @@ class Regime(StrEnum):
     SUPER_EASY = "super-easy"
 
 
-@dataclass(frozen=True)
-class ScalingExponents:
+@dataclass(frozen=True, repr=False)
+class ScalingExponents(FieldsPrinted):
     """Loss exponents that a spectrum predicts.
 
     Attributes:
@@ -74,13 +75,3 @@ def scaling_exponents(capacity: float, source: float, *, is_rich: bool = False) 
         optimal = (source - 1 + 1 / capacity) / (source + 1 / capacity)
         return ScalingExponents(time, size, size, capacity * source / (capacity * source + 1), optimal, regime)
     return ScalingExponents(noise, size, size, 1.0 - 1.0 / (2.0 * capacity), 0.5, regime)
-
-
-def exponents_from_power_laws(b: float, a: float, *, is_rich: bool = False) -> ScalingExponents:
-    """The same from powers: lambda_k ~ k^-b and lambda_k w_k^2 ~ k^-a, with a, b > 1.
-
-    See equations/exponents.md#size-and-data-exponents.
-    """
-    if not a > 1:
-        raise ArgumentError(f"`a` must be above 1 (the loss at the start is finite), but is {a:g}.")
-    return scaling_exponents(b, (a - 1.0) / b, is_rich=is_rich)

@@ -2,16 +2,23 @@
 
 Both minimise an objective with analytic gradients by BFGS from many starts; the certificate says whether the starts
 agree, how large the gradient is at the optimum, and which parameters the table itself identifies.
+
+Source of approach 3: [@hoffmann2022training].
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+from scipy import stats
 from scipy.optimize import minimize
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.resampling import LEVEL
 from eigenflow.scaling.laws import ALPHA, BETA, D0, GAMMA, LAWS, NAMES, R, ScalingLaw, evaluate
 from eigenflow.scaling.laws import A as LEVEL_OF_SIZE
 from eigenflow.scaling.laws import B as LEVEL_OF_TOKENS
@@ -19,6 +26,9 @@ from eigenflow.scaling.laws import E as FLOOR
 from eigenflow.scaling.objective import Huber, StudentT, excess_of
 from eigenflow.scaling.priors import LEARNED, ScalingPriors
 from eigenflow.scaling.table import ScalingTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["FitStatus", "ScalingFit", "fit_approach3", "fit_scaling"]
 
@@ -41,8 +51,8 @@ class FitStatus(StrEnum):
     LIMIT = "gradient not small"
 
 
-@dataclass(frozen=True)
-class ScalingFit:
+@dataclass(frozen=True, repr=False)
+class ScalingFit(AbstractPrinted):
     """A fitted scaling law.
 
     Attributes:
@@ -77,6 +87,61 @@ class ScalingFit:
     agreeing_starts: float
     identified: dict[str, bool]
     outliers: tuple[int, ...]
+
+    def _card(self) -> Card:
+        unknown = [name.removeprefix("ln_") for name, is_known in self.identified.items() if not is_known]
+        rows = [
+            ("law", f"L = {self.law.formula}"),
+            ("status", f"{self.status.value}; {self.agreeing_starts:.0%} of the starts agree"),
+            ("scatter", f"{figure(100 * self.scatter, 3)} % of the loss, run to run"),
+        ]
+        if unknown:
+            decided = "their priors decide" if self.priors is not None else "wide"
+            rows.append(("not identified", f"{', '.join(unknown)} ({decided})"))
+        if self.outliers:
+            rows.append(("outliers", f"rows {', '.join(map(str, self.outliers))} of the table, from 0"))
+        table = self.to_dataframe()
+        rows += [
+            (str(row["name"]), interval(float(row["value"]), float(row["lower"]), float(row["upper"])))
+            for row in table.to_dict("records")
+        ]
+        return Card(f"Scaling fit of {self.law.name}: {len(self.table)} runs from {self.table.source}", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a fitted parameter: name, value, lower, upper (90 %, Laplace's approximation), is_identified.
+
+        Values are those of `constants`, in the units of the table.
+        """
+        half = float(stats.norm.ppf((1 + LEVEL) / 2))
+        rows = []
+        for index in self.law.free:
+            name, shift = NAMES[index].removeprefix("ln_"), half * self._sd(index)
+            if NAMES[index].startswith("ln_"):
+                value = self.constants.get(name, float(np.exp(self.parameters[index])))
+                lower, upper = value * float(np.exp(-shift)), value * float(np.exp(shift))
+            else:
+                value = float(self.parameters[index])
+                lower, upper = value - shift, value + shift
+            ends = {"value": value, "lower": lower, "upper": upper}
+            rows.append({"name": name, **ends, "is_identified": self.identified[NAMES[index]]})
+        return pd.DataFrame(rows)
+
+    def _sd(self, index: int) -> float:
+        """Of one of the family's parameters; A and B move with their exponents, as the table's centre is not 1."""
+        weights = np.zeros(len(NAMES))
+        weights[index] = 1.0
+        for level, exponent, centre in ((LEVEL_OF_SIZE, ALPHA, 0), (LEVEL_OF_TOKENS, BETA, 1)):
+            if index == level:
+                weights[exponent] = np.exp(self.parameters[exponent]) * self.centre[centre]
+        along = self.law.contract(weights[None, :])[0]
+        return float(np.sqrt(max(along @ self.covariance @ along, 0.0)))
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw what the law leaves unexplained over compute; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_scaling_residuals
+
+        ax = axes_or_new(ax)
+        return plot_scaling_residuals(self.table.flops, self.residuals, self.scatter, ax=ax, outliers=self.outliers)
 
     def log_loss(self, size, tokens, epochs=None) -> tuple[np.ndarray, np.ndarray]:
         """ln L of the law, and its derivatives by the fitted parameters."""

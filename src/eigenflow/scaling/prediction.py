@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.scaling.allocation import optimal_log_size
 from eigenflow.scaling.fit import ScalingFit
@@ -14,8 +16,8 @@ from eigenflow.scaling.priors import LEARNED
 __all__ = ["ScalingForecast", "predict_losses"]
 
 
-@dataclass(frozen=True)
-class ScalingForecast:
+@dataclass(frozen=True, repr=False)
+class ScalingForecast(AbstractPrinted):
     """Predicted final losses.
 
     Attributes:
@@ -35,6 +37,31 @@ class ScalingForecast:
     scatter_part: Float[np.ndarray, " run"]
     misfit_part: Float[np.ndarray, " run"]
     distance: Float[np.ndarray, " run"]
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def _card(self) -> Card:
+        columns = zip(self.loss.tolist(), self.lower.tolist(), self.upper.tolist(), self.distance.tolist(), strict=True)
+        rows = [
+            (f"run {k}", interval(*ends, digits=4) + (f", {figure(float(np.exp(far)), 3)} times beyond" if far else ""))
+            for k, (*ends, far) in enumerate(columns)
+        ]
+        return Card(f"Forecast of {len(self)} finished runs; 90 % intervals of the final loss", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a run: loss, lower, upper, the three parts of the interval, distance."""
+        return pd.DataFrame(
+            {
+                "loss": self.loss,
+                "lower": self.lower,
+                "upper": self.upper,
+                "parameter_part": self.parameter_part,
+                "scatter_part": self.scatter_part,
+                "misfit_part": self.misfit_part,
+                "distance": self.distance,
+            }
+        )
 
 
 def predict_losses(

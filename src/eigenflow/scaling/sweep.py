@@ -13,13 +13,15 @@ rises faster, and on the side of large rates it jumps.
 Source: [@li2025predictable], the Step law: rate* = 1.79 N^-0.713 D^0.307, batch* = 0.58 D^0.571 tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
 __all__ = ["BestSettings", "SweepFit", "fit_sweep"]
@@ -31,8 +33,8 @@ MIN_CELLS = 4
 Z90 = 1.645
 
 
-@dataclass(frozen=True)
-class BestSettings:
+@dataclass(frozen=True, repr=False)
+class BestSettings(AbstractPrinted):
     """Predicted best learning rate and batch size, with 90 % intervals of a new cell's optimum.
 
     Attributes:
@@ -51,9 +53,21 @@ class BestSettings:
     batch_lower: Float[np.ndarray, " cell"]
     batch_upper: Float[np.ndarray, " cell"]
 
+    def _card(self) -> Card:
+        rows = []
+        for k in range(len(self.rate)):
+            rate = interval(float(self.rate[k]), float(self.rate_lower[k]), float(self.rate_upper[k]))
+            batch = interval(float(self.batch[k]), float(self.batch_lower[k]), float(self.batch_upper[k]))
+            rows.append((f"{k}", f"rate {rate}, batch {batch}"))
+        return Card(f"Best settings of {len(rows)} runs; 90 % intervals", rows)
 
-@dataclass(frozen=True)
-class SweepFit:
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a run: rate and batch, each with its ends."""
+        return pd.DataFrame({part.name: getattr(self, part.name) for part in fields(self)})
+
+
+@dataclass(frozen=True, repr=False)
+class SweepFit(AbstractPrinted):
     """Power laws of the best settings, and what being off costs.
 
     Attributes:
@@ -81,6 +95,30 @@ class SweepFit:
     noise: float
     cells: int
     runs: int
+
+    def _card(self) -> Card:
+        rows = [
+            (f"{row['of']}, {row['power']}", interval(float(row["value"]), float(row["lower"]), float(row["upper"])))
+            for row in self.to_dataframe().to_dict("records")
+        ]
+        rows += [
+            ("own optima", f"{figure(self.rate_scatter, 2)} in ln(rate), {figure(self.batch_scatter, 2)} in ln(batch)"),
+            ("noise", f"{figure(100 * self.noise, 3)} % of the loss"),
+        ]
+        return Card(f"Sweep of {self.runs} runs in {self.cells} cells of (size, tokens)", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a power: of (rate or batch), power ("of size" or "of tokens"), value, lower, upper (90 %)."""
+        rows = []
+        for what, powers, covariance in (
+            ("rate", self.rate_powers, self.rate_covariance),
+            ("batch", self.batch_powers, self.batch_covariance),
+        ):
+            for k, name in ((1, "of size"), (2, "of tokens")):
+                half = Z90 * float(np.sqrt(covariance[k, k]))
+                value = float(powers[k])
+                rows.append({"of": what, "power": name, "value": value, "lower": value - half, "upper": value + half})
+        return pd.DataFrame(rows)
 
     def best(self, size, tokens) -> BestSettings:
         """Best settings for sizes and tokens."""

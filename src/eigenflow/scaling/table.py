@@ -3,19 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from eigenflow.core.checks import check_kind
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.forecast.checks import as_numbers
 from eigenflow.forecast.reading.cells import numbers, require_usual
 from eigenflow.forecast.reading.parquet import read_parquet
 from eigenflow.forecast.reading.tables import from_frame, read_delimited, refuse_doubled
 from eigenflow.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ScalingTable", "make_table", "read_scaling_table"]
 
@@ -35,8 +39,8 @@ UNIT_GAP = 3e4
 FLOPS_GAP = 10.0
 
 
-@dataclass(frozen=True)
-class ScalingTable:
+@dataclass(frozen=True, repr=False)
+class ScalingTable(AbstractPrinted):
     """Finished runs.
 
     Attributes:
@@ -55,6 +59,27 @@ class ScalingTable:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def _card(self) -> Card:
+        columns = {"size": self.size, "tokens": self.tokens, "compute": self.flops, "loss": self.loss}
+        if self.epochs is not None:
+            columns["epochs"] = self.epochs
+        rows = [
+            (name, f"{figure(float(values.min()), 4)} to {figure(float(values.max()), 4)}")
+            for name, values in columns.items()
+        ]
+        return Card(f"Table of {len(self)} finished runs, from {self.source}", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a run: size, tokens, flops, loss; unique_tokens where tokens were repeated."""
+        columns = {"size": self.size, "tokens": self.tokens, "flops": self.flops, "loss": self.loss}
+        return pd.DataFrame(columns if self.unique_tokens is None else columns | {"unique_tokens": self.unique_tokens})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the loss over compute; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_runs
+
+        return plot_runs(self.flops, self.loss, self.size, ax=axes_or_new(ax))
 
     @property
     def flops(self) -> Float[np.ndarray, " run"]:

@@ -62,8 +62,8 @@ def fit(
         )
     path = save_study(study, out_file, replace=force)
     if picture is not None:
+        from eigenflow.forecast.pictures import fit_figure
         from eigenflow.plots.file import write_picture
-        from eigenflow.plots.forecast import fit_figure
 
         write_picture(fit_figure(study), picture, replace=force)
     if as_json:
@@ -93,14 +93,14 @@ def _show(study: "Study") -> None:
     for name in ("size", "curves", "points", "RMS residual", "CPU s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status")
-    for one in [member.fit for member in study.fits]:
+    for one in study.fits:
         table.add_row(
             one.law.name, _sizes(one), *_counts(one), f"{one.certificate.cpu_s:.2f}", escape(one.status.value)
         )
     out.print(table)
-    for member in study.fits:
-        out.print(_parameters(member.fit))
-    if any(member.fit.status.name != "CONVERGED" for member in study.fits):
+    for one in study.fits:
+        out.print(_parameters(one))
+    if any(one.status.name != "CONVERGED" for one in study.fits):
         err.print(
             "A fit that did not converge, or ended at a guard, forecasts with care: see its status.", markup=False
         )

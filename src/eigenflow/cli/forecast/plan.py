@@ -15,6 +15,8 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eigenflow.scaling.allocation import Allocation
     from eigenflow.scaling.backtest import TableScore
     from eigenflow.scaling.fit import ScalingFit
@@ -61,10 +63,10 @@ def plan(
     fit = fit_named(known, law)
     budgets = sorted(flops or [float(known.flops.max()) * factor for factor in BUDGETS_AHEAD])
     found = allocate(fit, np.array(budgets))
-    scores = backtest_table(known) if backtest else []
+    scores = backtest_table(known) if backtest else ()
     if picture is not None:
         from eigenflow.plots.file import write_picture
-        from eigenflow.plots.scaling import plan_figure
+        from eigenflow.scaling.pictures import plan_figure
 
         write_picture(plan_figure(found, fit), picture, replace=force)
     if as_json:
@@ -120,7 +122,7 @@ def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
     return table
 
 
-def _score_table(scores: "list[TableScore]") -> Table:
+def _score_table(scores: "Sequence[TableScore]") -> Table:
     title = "Runs above a compute cut, predicted from those below"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("law", "cut [FLOP]", "runs", "mean error", "bias", "covered"):
@@ -134,7 +136,7 @@ def _score_table(scores: "list[TableScore]") -> Table:
 
 
 def _as_dict(
-    known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "list[TableScore]"
+    known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "Sequence[TableScore]"
 ) -> dict[str, Any]:
     from eigenflow.scaling.prediction import predict_losses
 

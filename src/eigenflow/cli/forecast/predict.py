@@ -56,8 +56,8 @@ def predict(
     table = forecast_table(study, wanted, chosen, law, every)
     write_whole(out_file, table.to_csv(index=False, float_format="%.7g"), replace=force)
     if picture is not None:
+        from eigenflow.forecast.pictures import forecast_figure
         from eigenflow.plots.file import write_picture
-        from eigenflow.plots.forecast import forecast_figure
 
         write_picture(forecast_figure(study, table, wanted, size=chosen), picture, replace=force)
     last = table.groupby("curve", sort=False).tail(1)

@@ -61,7 +61,7 @@ def report(
     longest = max((one.total for one in wanted.values()), default=1)
     table = forecast_table(study, wanted, chosen, None, max(1, longest // DRAWN)) if wanted else None
     with err.status("Profiles ...") as status:
-        found = profiles(study.fits[0].fit, study.fits[0].curves.curves)
+        found = profiles(study.fits[0], study.fits[0].known.curves)
         scores, choice, problems = None, None, ()
         if backtest:
             scores, choice, problems = _backtest(study, seed, status.update)

@@ -39,7 +39,7 @@ def schedule(
     options.check_outputs({"--out": out_file, "--picture": picture}, inputs=[fit], replace=force)
     study = load_study(fit)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit))
-    fitted = study.fit_for(law, chosen).fit
+    fitted = study.fit_for(law, chosen)
     predict = fit_final_loss(fitted, peak=peak, size=chosen, draws=4, seed=seed)
     with err.status("Designing ..."):
         design = design_schedule(
@@ -49,14 +49,10 @@ def schedule(
         rows = (f"{step},{rate:.8g}" for step, rate in enumerate(design.schedule.rates))
         write_whole(out_file, "step,lr\n" + "\n".join(rows) + "\n", replace=force)
     if picture is not None:
-        from matplotlib.figure import Figure
-
+        from eigenflow.forecast.pictures import design_figure
         from eigenflow.plots.file import write_picture
-        from eigenflow.plots.scaling import plot_designed_schedule
 
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        plot_designed_schedule(design, ax=figure.subplots())
-        write_picture(figure, picture, replace=force)
+        write_picture(design_figure(design), picture, replace=force)
     rivals = {
         rival.name: {"setting": rival.setting, "gain": rival.gain, "interval": [rival.gain_lower, rival.gain_upper]}
         for rival in design.rivals

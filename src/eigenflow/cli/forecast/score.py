@@ -14,7 +14,7 @@ from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
     from eigenflow.forecast.curves import CurveSet
-    from eigenflow.forecast.study.study import CurveForecastScore
+    from eigenflow.forecast.study.scores import CurveForecastScore
 
 __all__ = ["score"]
 
@@ -35,7 +35,7 @@ def score(
     Example: `eigenflow forecast score fit.json curves.csv --schedules schedules.csv`
     """
     from eigenflow.forecast.study.file import load_study
-    from eigenflow.forecast.study.study import score_study
+    from eigenflow.forecast.study.scores import score_study
 
     study = load_study(fit)
     rows = score_study(study, known, law)

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.design.final_loss import FinalLoss
 from eigenflow.forecast.schedules.schedule import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["DesignStatus", "DesignedSchedule", "Rival", "design_schedule"]
 
@@ -30,8 +36,8 @@ class DesignStatus(StrEnum):
     NOT_UNIQUE = "starts disagree"
 
 
-@dataclass(frozen=True)
-class Rival:
+@dataclass(frozen=True, repr=False)
+class Rival(AbstractPrinted):
     """A usual schedule at its best setting under the same law.
 
     Attributes:
@@ -52,9 +58,16 @@ class Rival:
     gain_lower: float
     gain_upper: float
 
+    def _card(self) -> Card:
+        rows = [
+            ("final loss", figure(float(np.median(self.loss)), 5)),
+            ("gain over it", f"{interval(self.gain, self.gain_lower, self.gain_upper)}, 90 % interval"),
+        ]
+        return Card(f"{self.name}, {self.setting}", rows)
 
-@dataclass(frozen=True)
-class DesignedSchedule:
+
+@dataclass(frozen=True, repr=False)
+class DesignedSchedule(AbstractPrinted):
     """A schedule and why it.
 
     Attributes:
@@ -72,6 +85,34 @@ class DesignedSchedule:
     status: DesignStatus
     stationarity: float
     agreeing_starts: float
+
+    def _card(self) -> Card:
+        tail = (1 - LEVEL) / 2
+        lower, middle, upper = (float(value) for value in np.quantile(self.loss, [tail, 0.5, 1 - tail]))
+        rows = [
+            ("status", f"{self.status.value}; {self.agreeing_starts:.0%} of the starts agree"),
+            ("final loss", f"{interval(middle, lower, upper, digits=5)} over {len(self.loss)} draws of the law"),
+            ("rates", self.schedule.summary),
+        ]
+        for rival in self.rivals:
+            gain = interval(rival.gain, rival.gain_lower, rival.gain_upper)
+            rows.append((f"gain over {rival.name}", f"{gain}, 90 % interval; at its best: {rival.setting}"))
+        return Card(f"Designed schedule of {self.schedule.total} updates", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row an update: step, learning_rate, and the rate of each rival by its name."""
+        table = self.schedule.to_dataframe()[["step", "learning_rate"]]
+        return table.assign(**{rival.name: rival.schedule.rates for rival in self.rivals})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw it beside the best usual schedules, with predicted losses; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_designed_schedule
+
+        rivals = {
+            f"{rival.name}, {rival.setting}": (rival.schedule.rates, float(np.median(rival.loss)))
+            for rival in self.rivals
+        }
+        return plot_designed_schedule(self.schedule.rates, float(np.median(self.loss)), rivals, ax=axes_or_new(ax))
 
 
 def design_schedule(

@@ -1,1 +1,1 @@
-"""How good forecasts were on what they had not seen: ways to hide it, backtests, scores, and the choice of a law."""
+"""How good forecasts were on what they had not seen: splits for cross-validation, backtests, scores, which law."""

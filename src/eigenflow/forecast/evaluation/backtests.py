@@ -1,4 +1,4 @@
-"""Backtests: every law is refitted to what was known, and scored on what it could not see."""
+"""Backtests, cross-validation in time, schedules and sizes: a law is refitted to what was known, scored on the rest."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split, SplitProtocol
@@ -44,8 +45,8 @@ FARTHEST = 30.0
 CUTS = (0.1, 0.25, 0.5)
 
 
-@dataclass(frozen=True)
-class BacktestCase:
+@dataclass(frozen=True, repr=False)
+class BacktestCase(FieldsPrinted):
     """One law's forecast of one curve's unseen points.
 
     Attributes:
@@ -93,8 +94,8 @@ class BacktestCase:
         return HeldOut(group, self.errors, self.spread, self.protocol, self.own)
 
 
-@dataclass(frozen=True)
-class Backtest:
+@dataclass(frozen=True, repr=False)
+class Backtest(AbstractPrinted):
     """All cases, and what could not be fitted.
 
     Attributes:
@@ -109,6 +110,23 @@ class Backtest:
         """Score every case: one row each, columns as in `ForecastScore`, with `inside_final`."""
         known = {law: calibration(law) for law in {case.law for case in self.cases}}
         return pd.DataFrame([score_case(case, known[case.law]) for case in self.cases])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a case; the same as `scores()`."""
+        return self.scores()
+
+    def _card(self) -> Card:
+        laws = list(dict.fromkeys(case.law for case in self.cases))
+        hidden = list(dict.fromkeys(case.protocol for case in self.cases))
+        rows = [("hidden", ", ".join(hidden))] if hidden else []
+        scores = self.scores()
+        for law in laws:
+            own = scores[scores["law"] == law]
+            mae, winkler, held = (float(np.mean(np.asarray(own[name]))) for name in ("mae", "winkler", "coverage"))
+            told = f"MAE {figure(mae, 3)}, inside {held:.0%}, Winkler {figure(winkler, 3)}"
+            rows.append((law, f"{told}; means over {len(own)} hidden curves"))
+        rows += [("refused", problem) for problem in self.problems]
+        return Card(f"Backtest of {len(laws)} law{'s' * (len(laws) != 1)}: {len(self.cases)} forecasts", rows)
 
 
 def score_case(case: BacktestCase, calibration: Calibration) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Ways to hide a part of what is known: the rest of a run, a schedule, a size."""
+"""Splits for cross-validation, ways to hide a part of what is known: the rest of a run, a schedule, a size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

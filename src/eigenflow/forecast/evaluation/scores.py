@@ -1,21 +1,21 @@
 """Scores of a forecast with an interval: where it ends, how far off it is on the way, whether the interval holds."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import NonFiniteError, ShapeError
 from eigenflow.core.resampling import LEVEL
 
-__all__ = ["Coverage", "ForecastScore", "coverage_by_curve", "interval_score", "score_forecast"]
+__all__ = ["ForecastScore", "interval_score", "score_forecast"]
 
 Points = Float[np.ndarray, " point"]
 
 
-@dataclass(frozen=True)
-class ForecastScore:
+@dataclass(frozen=True, repr=False)
+class ForecastScore(FieldsPrinted):
     """One forecast of one curve beside the truth. Errors are in the loss's own unit, on the scored points.
 
     Attributes:
@@ -37,25 +37,6 @@ class ForecastScore:
     width: float
     winkler: float
     points: int
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How often 90 % intervals held, counted by curve: every curve has one vote, whatever its number of points.
-
-    Attributes:
-        share: Mean over curves of the share of the curve's unseen points inside the interval.
-        final: Share of curves whose last point is inside.
-        lower: Lower end of a 90 % interval of `share` (curves resampled).
-        upper: Upper end.
-        curves: Number of curves.
-    """
-
-    share: float
-    final: float
-    lower: float
-    upper: float
-    curves: int
 
 
 def interval_score(lower: Points, upper: Points, true: Points, level: float = LEVEL) -> Points:
@@ -105,22 +86,3 @@ def score_forecast(
         winkler=float(interval_score(lower, upper, true).mean()),
         points=len(true),
     )
-
-
-def coverage_by_curve(
-    shares: Iterable[float], finals: Iterable[bool], rng: np.random.Generator, *, draws: int = 1000
-) -> Coverage:
-    """Count coverage by curve, with the interval that resampling of whole curves gives.
-
-    Args:
-        shares: For every curve, the share of its unseen points inside the interval.
-        finals: For every curve, whether its last point was inside.
-        rng: Draws the curves.
-        draws: Number of resamples.
-    """
-    values, ends = np.array(list(shares)), np.array(list(finals), dtype=np.float64)
-    if len(values) == 0 or len(values) != len(ends):
-        raise ShapeError(f"`shares` and `finals` need a value a curve each, but have {len(values)} and {len(ends)}.")
-    means = values[rng.integers(0, len(values), size=(draws, len(values)))].mean(axis=1)
-    lower, upper = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Coverage(float(values.mean()), float(ends.mean()), float(lower), float(upper), len(values))

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.optimize import nnls
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.evaluation.backtests import BacktestCase
@@ -24,8 +25,8 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Recommendation:
+@dataclass(frozen=True, repr=False)
+class Recommendation(AbstractPrinted):
     """A law, chosen by held-out score.
 
     Attributes:
@@ -50,6 +51,15 @@ class Recommendation:
     reason: str
     coverage: dict[str, float] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
+
+    def _card(self) -> Card:
+        clear = "clearly" if self.is_clear else "not clearly"
+        rows = [
+            ("advantage", f"{interval(self.advantage, *self.interval)} over the next, {clear}; {self.cases} cases"),
+            *((name, f"{self.score} {figure(value, 3)}") for name, value in self.ranking.items()),
+            *(("caution", caution) for caution in self.cautions),
+        ]
+        return Card(f"Recommended law: {self.law}", rows)
 
     @property
     def is_clear(self) -> bool:

@@ -1,24 +1,33 @@
 """A fitted loss law: parameters that say how well they are known, how it was found, and predictions."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.checks import check_kind, check_number, check_whole
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.checks import within_numbers
+from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fitting.covariates import Covariates
 from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["Certificate", "Fit", "FitStatus", "Forecast", "Intervals"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["AbstractIntervals", "Certificate", "Fit", "FitStatus", "Forecast"]
 
 # z of a 90 % interval.
 NINETY = 1.6448536269514722
+# Curves that narrow a prior to less than half, or know a parameter to a factor e where there is no prior, identify it.
+NARROWED, A_FACTOR_E = 0.5, 1.0
 
 Points = Float[np.ndarray, " point"]
 Theta = Float[np.ndarray, " parameter"]
@@ -33,8 +42,8 @@ class FitStatus(Enum):
     LIMIT = "stopped at the limit of evaluations"
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(FieldsPrinted):
     """Why to believe that the optimum is the best one.
 
     Attributes:
@@ -54,8 +63,8 @@ class Certificate:
     cpu_s: float
 
 
-@dataclass(frozen=True)
-class Forecast:
+@dataclass(frozen=True, repr=False)
+class Forecast(AbstractPrinted):
     """A predicted loss curve.
 
     Attributes:
@@ -70,18 +79,51 @@ class Forecast:
     lower: Points
     upper: Points
 
+    def __len__(self) -> int:
+        return len(self.steps)
 
-@runtime_checkable
-class Intervals(Protocol):
-    """What makes a fit's intervals hold on runs that were not seen: the fitted curves, and more (`study.StudyFit`)."""
+    def _card(self) -> Card:
+        shown = np.unique(np.linspace(0, len(self) - 1, 5).round().astype(int))[:-1] if len(self) else []
+        rows = [(f"step {self.steps[k]}", interval(*self._at(k), digits=5)) for k in shown]
+        if len(self):
+            rows.append(("last loss", f"{interval(*self._at(-1), digits=5)} at step {self.steps[-1]}, 90 % interval"))
+        return Card(f"Forecast of {len(self)} steps", rows[::-1])
 
-    def predict(self, schedule: Schedule, steps: Int[np.ndarray, " point"], size: float | None) -> Forecast:
-        """Forecast at given steps, with the calibrated 90 % interval."""
-        ...
+    def _at(self, index: int) -> tuple[float, float, float]:
+        return float(self.loss[index]), float(self.lower[index]), float(self.upper[index])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a step: step, loss, lower, upper."""
+        return pd.DataFrame({"step": self.steps, "loss": self.loss, "lower": self.lower, "upper": self.upper})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the forecast in its 90 % fan; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_forecast
+
+        return plot_forecast(self.steps, self.loss, self.lower, self.upper, ax=axes_or_new(ax))
 
 
-@dataclass(frozen=True)
-class Fit:
+class AbstractIntervals(ABC):
+    """What makes intervals hold on runs that were not seen. It knows the fitted curves, not the fit."""
+
+    @property
+    @abstractmethod
+    def known(self) -> CurveSet:
+        """The fitted curves."""
+
+    @abstractmethod
+    def ends(self, fit: "Fit", history: History, size: float | None) -> tuple[Points, Points, Points]:
+        """Give forecast, lower and upper end of the loss at a history's observations.
+
+        Args:
+            fit: Whose forecast it is.
+            history: Where to forecast, and every learning rate up to there.
+            size: Of the model, None if the curves have none.
+        """
+
+
+@dataclass(frozen=True, repr=False)
+class Fit(AbstractPrinted):
     """A fitted law.
 
     Attributes:
@@ -98,7 +140,7 @@ class Fit:
         residuals: ln(law) - ln(loss) of every curve at its fitted points.
         jacobians: Derivatives of ln(law) with respect to `theta` there.
         prior: Name of the prior, None without one.
-        intervals: Behind the intervals of `predict`. None: they know of parameters and noise alone, and are too narrow.
+        intervals: The model of its intervals. None: they know of parameters and noise alone, and are too narrow.
     """
 
     law: Law
@@ -114,7 +156,55 @@ class Fit:
     residuals: tuple[Float[np.ndarray, " _"], ...]
     jacobians: tuple[Float[np.ndarray, "_ parameter"], ...]
     prior: str | None
-    intervals: Intervals | None = field(default=None, repr=False, compare=False)
+    intervals: AbstractIntervals | None = field(default=None, repr=False, compare=False)
+
+    def _card(self) -> Card:
+        points = sum(len(residual) for residual in self.residuals)
+        sizes = ", ".join(format_size(size) for size in sorted({size for size in self.sizes if size is not None}))
+        of_sizes = f", sizes {sizes}" if sizes else ""
+        certificate = self.certificate
+        rows = [
+            ("status", f"{self.status.value}; {certificate.agreed} of {certificate.starts} starts agree"),
+            ("noise", f"{figure(100 * self.noise, 3)} % of the loss; prior: {self.prior or 'none'}"),
+        ]
+        if told := self.open_words():
+            rows.append(("not identified", f"{told} ({'the prior decides' if self.prior else 'wide'})"))
+        own = len(self.law.parameters)
+        for row in self.parameters[:own]:
+            unit = f" {row['unit']}" if row["unit"] else ""
+            rows.append((row["name"], f"{interval(row['value'], row['lower'], row['upper'])}{unit}"))
+        if slopes := [f"{row['name']} {figure(row['value'], 2)}" for row in self.parameters[own:]]:
+            rows.append(("slopes", ", ".join(slopes)))
+        return Card(f"Fit of {self.law.name}: {len(self.curves)} curves, {points} points{of_sizes}", rows)
+
+    @property
+    def not_identified(self) -> tuple[str, ...]:
+        """Parameters that the curves leave open, by Laplace's approximation; `profiles` looks at each along its line.
+
+        With a prior: its width is not halved. Without: the standard deviation is a factor e or more.
+        """
+        sd = np.sqrt(np.diag(self.covariance))
+        limit = np.where(np.isfinite(self.prior_sd), NARROWED * self.prior_sd, A_FACTOR_E)
+        return tuple(name for name, is_open in zip(self.covariates.names, sd >= limit, strict=True) if is_open)
+
+    def open_words(self) -> str:
+        """The law's own parameters that are not identified, and how many slopes; empty if all are."""
+        own = [parameter.name for parameter in self.law.parameters]
+        slopes = sum(name not in own for name in self.not_identified)
+        named = ", ".join(name for name in self.not_identified if name in own)
+        count = f"{slopes} slope{'s' * (slopes > 1)}" if slopes else ""
+        return " and ".join(part for part in (named, count) if part)
+
+    @property
+    def known(self) -> CurveSet:
+        """The curves that were fitted.
+
+        Raises:
+            ArgumentError: If the fit has lost them (`Fit.at`).
+        """
+        if self.intervals is None:
+            raise ArgumentError("The fit has no curves behind its intervals. Use the fit that `fit_law` returned.")
+        return self.intervals.known
 
     @property
     def parameters(self) -> list[dict[str, Any]]:
@@ -162,15 +252,41 @@ class Fit:
                 f"`size` must be given: the fit has {len(known)} sizes, {min(known):g} to {max(known):g} parameters."
             )
         steps = forecast_steps(schedule.total, schedule.warmup, every, first)
-        if self.intervals is not None:
-            return self.intervals.predict(schedule, steps, self._checked_size(size))
+        return self.predict_steps(schedule, steps, size=self._checked_size(size))
+
+    def predict_steps(
+        self, schedule: Schedule, steps: Int[np.ndarray, " point"], *, size: float | None = None
+    ) -> Forecast:
+        """Forecast at given steps, increasing, from 1; else as `predict`."""
         with within_numbers("The forecast"):
             nodes = forecast_nodes(schedule.rates, steps)
-            log_loss, jacobian = self.log_prediction(History(nodes, schedule.rates, schedule.batch), size)
+            history = History(nodes, schedule.rates, schedule.batch)
+            if self.intervals is not None:
+                middle, _, upper = self.intervals.ends(self, history, size)
+                loss = np.exp(interpolated(nodes, np.log(middle), steps))
+                ratio = np.exp(np.interp(steps, nodes, np.log(upper / middle)))
+                return Forecast(steps, loss, loss / ratio, loss * ratio)
+            log_loss, jacobian = self.log_prediction(history, size)
             variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
             half = NINETY * np.sqrt(np.interp(steps, nodes, variance))
             loss = np.exp(interpolated(nodes, log_loss, steps))
             return Forecast(steps, loss, loss * np.exp(-half), loss * np.exp(half))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a parameter: name, value, lower, upper (90 %), unit, learned, is_identified."""
+        table = pd.DataFrame(self.parameters)[["name", "value", "lower", "upper", "unit", "learned"]]
+        return table.assign(is_identified=[name not in self.not_identified for name in table["name"]])
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the fitted curves (dots) and the law (lines); into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_curves
+
+        lines = []
+        for curve in self.known:
+            steps = np.unique(np.maximum(curve.steps, 1))
+            lines.append((steps, self.predict_steps(curve.schedule, steps, size=curve.size).loss))
+        curves = [(curve.label, curve.steps, curve.losses) for curve in self.known]
+        return plot_curves(curves, ax=axes_or_new(ax), laws=lines, unit=self.known.loss_unit)
 
     def draws(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "draw parameter"]:
         """Draw parameters from the Gaussian around the optimum."""

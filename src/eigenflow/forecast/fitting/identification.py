@@ -1,16 +1,20 @@
-"""Which parameters the data determine, and which further run would help most.
+"""Which parameters the data determine (profile likelihood), and which further run would help most (optimal design).
 
 The profile of a parameter is the best cost at each of its values, all others free: flat where the data (or a trade-off)
-leave it open. A candidate run is worth the variance that its points would take from a forecast that one wants to make.
+leave it open. A candidate run is worth the variance that its points would take from a forecast that one wants to make:
+c-optimal design, by Laplace's approximation.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy.optimize import OptimizeResult
 
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fitting.covariates import Covariates, Slope
@@ -20,6 +24,9 @@ from eigenflow.forecast.fitting.search import build_objective, curvature
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.schedules.schedule import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CandidateRun", "Profile", "profiles", "worth_of_runs"]
 
@@ -34,8 +41,8 @@ EVALUATIONS = 40
 POINTS, FIRST_SHARE = 30, 0.05
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(AbstractPrinted):
     """Profile likelihood of one parameter, without any prior.
 
     Attributes:
@@ -53,13 +60,30 @@ class Profile:
     lower: float | None
     upper: float | None
 
+    def _card(self) -> Card:
+        low = "open" if self.lower is None else figure(self.lower, 3)
+        high = "open" if self.upper is None else figure(self.upper, 3)
+        told = "identified" if self.is_identified else "not identified by the curves alone"
+        return Card(f"Profile of {self.name}: {told}", [("90 % interval", f"{low} to {high}")])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a value at which the parameter was held: value, rise."""
+        return pd.DataFrame({"value": self.values, "rise": self.rise})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the fall of ln(likelihood) over the parameter; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_profile
+
+        bounds = self.lower, self.upper
+        return plot_profile(self.name, self.values, self.rise, bounds, ax=axes_or_new(ax), level=RISE)
+
     @property
     def is_identified(self) -> bool:
         return self.lower is not None and self.upper is not None
 
 
-@dataclass(frozen=True)
-class CandidateRun:
+@dataclass(frozen=True, repr=False)
+class CandidateRun(AbstractPrinted):
     """What a run that was not made yet would do.
 
     Attributes:
@@ -75,6 +99,14 @@ class CandidateRun:
     sd_after: float
     share: float
     helps: tuple[str, float]
+
+    def _card(self) -> Card:
+        before, after = figure(100 * self.sd_before, 3), figure(100 * self.sd_after, 3)
+        rows = [
+            ("last loss", f"{before} % uncertain before, {after} % after; {self.share:.0%} of the variance goes"),
+            ("helps most", f"{self.helps[0]}, {self.helps[1]:.0%} of its variance"),
+        ]
+        return Card(f"Candidate run {self.name}", rows)
 
 
 def profiles(

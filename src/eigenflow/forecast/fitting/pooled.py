@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.intervals.noise import correlation_length
@@ -38,8 +39,8 @@ class FitStatus(Enum):
     LIMIT = "stopped at the limit of evaluations"
 
 
-@dataclass(frozen=True)
-class PooledFit:
+@dataclass(frozen=True, repr=False)
+class PooledFit(FieldsPrinted):
     """A fitted law.
 
     Attributes:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.resampling import LEVEL
 
 __all__ = ["COMPONENTS", "LEAST_VARIANCE", "Calibration", "OwnError", "OwnKind", "blend", "split_variance"]
@@ -33,8 +34,8 @@ Spread = Float[np.ndarray, "point component"]
 OwnKind = Literal["rest", "schedule", "size"]
 
 
-@dataclass(frozen=True)
-class OwnError:
+@dataclass(frozen=True, repr=False)
+class OwnError(FieldsPrinted):
     """How far a refit missed a part of the study's own curves that it was not shown.
 
     Attributes:
@@ -48,8 +49,8 @@ class OwnError:
     spread: Spread
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(FieldsPrinted):
     """How the variances add up to a 90 % interval.
 
     Attributes:

@@ -23,6 +23,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.curves import Curve
@@ -63,8 +64,8 @@ class Fitted(Protocol):
     ) -> tuple[Points, Float[np.ndarray, "point free"]]: ...
 
 
-@dataclass(frozen=True)
-class PredictedCurve:
+@dataclass(frozen=True, repr=False)
+class PredictedCurve(FieldsPrinted):
     """A forecast with its 90 % interval, in the unit of the loss.
 
     Attributes:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Real
 from scipy.stats import median_abs_deviation
 
+from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 
 __all__ = ["NoiseFloor", "RepeatSpread", "correlation_length", "noise_floor", "repeat_spread"]
@@ -16,8 +17,8 @@ Points = Float[np.ndarray, " point"]
 NORMAL_DEVIATION = 0.6744897501960817
 
 
-@dataclass(frozen=True)
-class NoiseFloor:
+@dataclass(frozen=True, repr=False)
+class NoiseFloor(FieldsPrinted):
     """Scatter of neighbouring points around a smooth curve, in ln(loss) (0.001 is about 0.1 % of the loss).
 
     Attributes:
@@ -29,8 +30,8 @@ class NoiseFloor:
     points: int
 
 
-@dataclass(frozen=True)
-class RepeatSpread:
+@dataclass(frozen=True, repr=False)
+class RepeatSpread(FieldsPrinted):
     """Difference of runs that share everything but the seed, in ln(loss).
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A study's own backtests: its law is refitted without a part of its curves, and forecasts that part.
+"""A study's own backtests, cross-validation within it: the law is refitted without a part, and forecasts that part.
 
 They tell how far errors in this study exceed, or stay below, what is usual (`error_scale`). What is left out is as
 near as can be to what will be forecast: sizes, if an unseen size is wanted and three or more were fitted; schedules, if

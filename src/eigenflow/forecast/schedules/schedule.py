@@ -12,23 +12,32 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.checks import check_choice, check_kind, check_number, check_whole
+from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.checks import LEAST, MOST, as_numbers
 from eigenflow.forecast.schedules import kinds
 from eigenflow.forecast.schedules.kinds import Decay
+from eigenflow.forecast.schedules.run_lengths import from_runs, to_runs
 
-__all__ = ["Blocks", "Schedule"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["DRAWN_WITHIN", "Blocks", "Schedule"]
+
+# Pictures show rates to a thousandth of the peak.
+DRAWN_WITHIN = 1e-3
 
 
-@dataclass(frozen=True)
-class Blocks:
+@dataclass(frozen=True, repr=False)
+class Blocks(FieldsPrinted):
     """A schedule as runs of constant rate.
 
     Attributes:
@@ -45,8 +54,8 @@ class Blocks:
         return np.concatenate([[0.0], np.cumsum(np.diff(self.edges) * self.rates)])
 
 
-@dataclass(frozen=True, eq=False)
-class Schedule:
+@dataclass(frozen=True, eq=False, repr=False)
+class Schedule(AbstractPrinted):
     """A learning rate for every update of a run. Make one with a constructor: `Schedule.cosine(...)`, ...
 
     Attributes:
@@ -275,11 +284,11 @@ class Schedule:
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON; `from_dict` gives the same rates to the last bit."""
         if self.kind == "table":
-            form = {"kind": "table", "warmup": self.warmup, **_runs(self.rates)}
+            form = {"kind": "table", "warmup": self.warmup, **to_runs(self.rates)}
         else:
             form = {"kind": self.kind, **self.parameters}
         if self.batch is not None:
-            form["batch"] = _runs(self.batch)
+            form["batch"] = to_runs(self.batch)
         return form
 
     @classmethod
@@ -291,7 +300,7 @@ class Schedule:
         check_choice("kind", kind, KINDS)
         if kind == "table":
             warmup = arguments.pop("warmup", None)
-            made = cls(_from_runs(arguments), 0 if warmup is None else warmup)
+            made = cls(from_runs(arguments), 0 if warmup is None else warmup)
         else:
             make = getattr(cls, str(kind))
             _check_names(str(kind), arguments, inspect.signature(make).parameters)
@@ -299,7 +308,7 @@ class Schedule:
         if batch is None:
             return made
         check_kind("batch", batch, Mapping, "an object with `values`")
-        return cls(made.rates, made.warmup, _from_runs(batch), made.kind, made.parameters)
+        return cls(made.rates, made.warmup, from_runs(batch), made.kind, made.parameters)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
@@ -312,11 +321,34 @@ class Schedule:
     def __hash__(self) -> int:
         return hash((self.total, self.warmup, float(self.times[-1])))
 
-    def __repr__(self) -> str:
-        return (
-            f"Schedule({self.kind}, total={self.total}, warmup={self.warmup}, peak={self.peak:g}, "
-            f"last={self.rates[-1]:g}, time={self.times[-1]:g})"
-        )
+    @property
+    def summary(self) -> str:
+        """Kind, highest and last rate, and warm-up, on one line."""
+        warmup = f", warm-up of {self.warmup}" if self.warmup else ""
+        return f"{self.kind}, peak {self.peak:g}, last {self.rates[-1]:g}{warmup}"
+
+    def _card(self) -> Card:
+        rows = [
+            ("peak", f"{self.peak:g}"),
+            ("last", f"{self.rates[-1]:g}"),
+            ("warm-up", f"{self.warmup} updates"),
+            ("time", f"{self.times[-1]:g}, the sum of all rates"),
+        ]
+        if self.batch is not None:
+            rows.append(("batch", f"{self.batch.min():g} to {self.batch.max():g}"))
+        return Card(f"Schedule {self.kind}: {self.total} updates", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row an update: step (updates completed before it), learning_rate, time; batch where it changes."""
+        columns = {"step": np.arange(self.total), "learning_rate": self.rates, "time": self.times[:-1]}
+        return pd.DataFrame(columns if self.batch is None else columns | {"batch": self.batch})
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the learning rate over updates; into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_schedules
+
+        blocks = self.blocks_within(DRAWN_WITHIN)
+        return plot_schedules({self.kind: (blocks.edges, blocks.rates)}, ax=axes_or_new(ax))
 
     @classmethod
     def _made(
@@ -352,29 +384,3 @@ def _rise(rates: Float[np.ndarray, " update"]) -> int:
     grows = np.diff(rates) > WHOLE * rates[:-1]
     length = len(grows) if grows.all() else int(np.argmin(grows))
     return length if length < len(rates) - 1 else 0
-
-
-def _runs(values: Float[np.ndarray, " update"]) -> dict[str, Any]:
-    starts = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
-    if 2 * len(starts) < len(values):
-        return {"starts": starts.tolist(), "values": values[starts].tolist(), "total": len(values)}
-    return {"values": values.tolist()}
-
-
-def _from_runs(form: Mapping[str, Any]) -> Float[np.ndarray, " update"]:
-    if "values" not in form:
-        raise ArgumentError("A table of rates needs `values`, a list of numbers.")
-    values = as_numbers("values", form["values"])
-    if form.get("starts") is None:
-        return values
-    total = check_whole("total", form.get("total"), 1)
-    kinds.check_updates(total)
-    lengths = np.diff(as_numbers("starts", form["starts"]), append=total)
-    if len(lengths) != len(values) or lengths.min(initial=1) < 0 or np.any(lengths != np.rint(lengths)):
-        raise ArgumentError(
-            f"`starts` must increase up to `total` = {total}, and be as long as `values` ({len(values)}), but has "
-            f"{len(lengths)} entries."
-        )
-    if lengths.sum() != total:
-        raise ArgumentError("`starts` must begin with 0.")
-    return np.repeat(values, lengths.astype(np.int64))

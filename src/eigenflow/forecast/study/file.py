@@ -19,11 +19,12 @@ from eigenflow.core.reading import read_json
 from eigenflow.core.writing import write_whole
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
 from eigenflow.forecast.intervals.error_scale import OwnError
 from eigenflow.forecast.schedules.schedule import Schedule
-from eigenflow.forecast.study.form import CurveForm, GroupForm, StudyForm, checked_study
-from eigenflow.forecast.study.plain_fit import fit_from_form, fit_to_dict
-from eigenflow.forecast.study.study import Study, StudyFit
+from eigenflow.forecast.study.schema import CurveForm, GroupForm, StudyForm, checked_study
+from eigenflow.forecast.study.stored_fit import fit_from_form, fit_to_dict
+from eigenflow.forecast.study.study import Study
 
 __all__ = ["load_study", "read_fit", "save_study", "study_to_dict", "write_fit"]
 
@@ -96,9 +97,9 @@ def write_fit(fit: Fit, path: str | Path) -> Path:
     Raises:
         ArgumentError: If the fit has lost its curves (`Fit.at`), without which its intervals would not hold.
     """
-    if not isinstance(fit.intervals, StudyFit):
+    if fit.intervals is None:
         raise ArgumentError("`fit` has no curves behind its intervals. Write the fit that `fit_law` returned.")
-    return save_study(Study(fit.intervals.curves, (fit.intervals,), (fit.law.name,), False), path)
+    return save_study(Study(fit.known, (fit,), (fit.law.name,), False), path)
 
 
 def read_fit(path: str | Path) -> Fit:
@@ -110,7 +111,7 @@ def read_fit(path: str | Path) -> Fit:
     study = load_study(path)
     if len(study.fits) != 1:
         raise ArgumentError(f"{path} has {len(study.fits)} fits. Read them with `load_study`, and choose: `fit_for`.")
-    return study.fits[0].fit
+    return study.fits[0]
 
 
 def study_to_dict(study: Study) -> dict[str, Any]:
@@ -125,16 +126,7 @@ def study_to_dict(study: Study) -> dict[str, Any]:
         "loss_unit": study.curves.loss_unit,
         "notes": list(study.curves.notes),
         "curves": [_curve_to_dict(curve) for curve in study.curves],
-        "fits": [
-            {
-                "fit": fit_to_dict(one.fit),
-                "alternatives": [fit_to_dict(other) for other in one.alternatives],
-                "own": [
-                    {"kind": own.kind, "errors": own.errors.tolist(), "spread": own.spread.tolist()} for own in one.own
-                ],
-            }
-            for one in study.fits
-        ],
+        "fits": [_group_to_dict(fit) for fit in study.fits],
     }
 
 
@@ -151,12 +143,25 @@ def _study_of(form: StudyForm, schedules: Sequence[Schedule]) -> Study:
     return Study(curves, fits, tuple(form.laws), form.per_size)
 
 
-def _group_of(form: GroupForm, curves: CurveSet, by_key: Mapping[tuple[str, float | None], Curve]) -> StudyFit:
+def _group_to_dict(fit: Fit) -> dict[str, Any]:
+    intervals = fit.intervals
+    if not isinstance(intervals, CalibratedIntervals):
+        raise ArgumentError("A fit has no curves behind its intervals. Write the fits that `fit_study` returned.")
+    return {
+        "fit": fit_to_dict(fit),
+        "alternatives": [fit_to_dict(other) for other in intervals.alternatives],
+        "own": [
+            {"kind": own.kind, "errors": own.errors.tolist(), "spread": own.spread.tolist()} for own in intervals.own
+        ],
+    }
+
+
+def _group_of(form: GroupForm, curves: CurveSet, by_key: Mapping[tuple[str, float | None], Curve]) -> Fit:
     fit = fit_from_form(form.fit)
     own = tuple(by_key[key] for key in zip(fit.curves, fit.sizes, strict=True))
     others = tuple(fit_from_form(other) for other in form.alternatives)
     backtests = tuple(OwnError(one.kind, np.array(one.errors), np.array(one.spread)) for one in form.own)
-    return StudyFit(fit, replace(curves, curves=own), others, backtests)
+    return replace(fit, intervals=CalibratedIntervals(replace(curves, curves=own), others, backtests))
 
 
 def _curve_to_dict(curve: Curve) -> dict[str, Any]:

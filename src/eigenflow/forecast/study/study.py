@@ -1,107 +1,90 @@
 """A study: curves, the laws fitted to them, jointly or size by size, and forecasts with intervals from them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from eigenflow.core.checks import check_kind, check_number
+from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.checks import within_numbers
 from eigenflow.forecast.curves import Curve, CurveSet, format_size
 from eigenflow.forecast.evaluation.backtests import ALTERNATIVES
-from eigenflow.forecast.evaluation.scores import score_forecast
 from eigenflow.forecast.fitting.fit import Fit, Forecast
 from eigenflow.forecast.fitting.objective import FitSettings
-from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps, interpolated
+from eigenflow.forecast.fitting.path import forecast_steps
 from eigenflow.forecast.fitting.priors import Prior
 from eigenflow.forecast.fitting.search import checked_curves, fit_parameters
+from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
 from eigenflow.forecast.intervals.calibration import shipped_calibration
 from eigenflow.forecast.intervals.error_scale import OwnError
-from eigenflow.forecast.intervals.model import predict_interval
-from eigenflow.forecast.intervals.own_errors import kinds_of, own_errors, own_kind
-from eigenflow.forecast.laws.protocol import History, Law
+from eigenflow.forecast.intervals.own_errors import kinds_of, own_errors
+from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.registry import LAWS, law_named
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["CurveForecastScore", "Study", "StudyFit", "fit_law", "fit_study", "score_study"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Study", "fit_law", "fit_study"]
 
 # A size this many times beyond the fitted ones is a slip of units, not a wish.
 FAR = 1e4
 
 
-@dataclass(frozen=True)
-class StudyFit:
-    """One law fitted to one group of curves, with what its intervals need.
-
-    Attributes:
-        fit: The law's fit.
-        curves: What it was fitted to.
-        alternatives: Cheap laws of other kinds, fitted to the same curves: where they part ways it is less sure.
-        own: Backtests of the law within these curves, which scale its intervals.
-    """
-
-    fit: Fit
-    curves: CurveSet
-    alternatives: tuple[Fit, ...]
-    own: tuple[OwnError, ...] = ()
-
-    def __post_init__(self) -> None:
-        # The fit forecasts with these intervals itself, however it is reached.
-        object.__setattr__(self, "fit", replace(self.fit, intervals=self))
-
-    def predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
-        """Forecast at given steps, with the calibrated 90 % interval."""
-        with within_numbers("The forecast"):
-            return self._predict(schedule, steps, size)
-
-    def _predict(self, schedule: Schedule, steps: np.ndarray, size: float | None) -> Forecast:
-        nodes = forecast_nodes(schedule.rates, steps)
-        kind = own_kind(self.curves.curves, size)
-        found = predict_interval(
-            self.fit,
-            list(self.curves),
-            History(nodes, schedule.rates, schedule.batch),
-            shipped_calibration(self.fit.law.name),
-            size=size,
-            alternatives=[other for other in self.alternatives if other.law.name != self.fit.law.name],
-            is_same_run=self._goes_on(schedule, size),
-            own=[one for one in self.own if one.kind == kind],
-        )
-        loss = np.exp(interpolated(nodes, np.log(found.loss), steps))
-        ratio = np.exp(np.interp(steps, nodes, np.log(found.upper / found.loss)))
-        return Forecast(steps, loss, loss / ratio, loss * ratio)
-
-    def _goes_on(self, schedule: Schedule, size: float | None) -> bool:
-        """Whether a forecast is of the rest of the one known run: the same rates as far as that was seen."""
-        if len(self.curves) != 1:
-            return False
-        seen, last = self.curves[0].schedule, int(self.curves[0].steps[-1])
-        return (
-            size == self.curves[0].size
-            and schedule.total >= last
-            and np.array_equal(seen.rates[:last], schedule.rates[:last])
-        )
-
-
-@dataclass(frozen=True)
-class Study:
+@dataclass(frozen=True, repr=False)
+class Study(AbstractPrinted):
     """Fits of one or several laws to one set of curves.
 
     Attributes:
         curves: What was fitted, with the unit of sizes.
-        fits: One for each law, joint over sizes; or, per size, one for each size and law.
+        fits: One for each law, joint over sizes; or, per size, one for each size and law. Each has its intervals.
         laws: Names of the laws, in the order in which they were asked for.
         is_per_size: Whether every size has fits of its own.
     """
 
     curves: CurveSet
-    fits: tuple[StudyFit, ...]
+    fits: tuple[Fit, ...]
     laws: tuple[str, ...]
     is_per_size: bool
 
-    def fit_for(self, law: str | None = None, size: float | None = None) -> StudyFit:
+    def _card(self) -> Card:
+        rows = [("sizes", self._listed_sizes() + (", each on its own" if self.is_per_size else ""))]
+        rows = rows if self._listed_sizes() else []
+        for fit in self.fits:
+            residuals = np.concatenate(fit.residuals)
+            size = f" {format_size(fit.sizes[0])}" if self.is_per_size and fit.sizes[0] is not None else ""
+            error = figure(100 * float(np.sqrt(np.mean(residuals**2))), 3)
+            left = f"; not identified: {fit.open_words()}" if fit.not_identified else ""
+            rows.append((f"{fit.law.name}{size}", f"{fit.status.value}; RMS residual {error} %{left}"))
+        laws = f"{len(self.laws)} law{'s' * (len(self.laws) > 1)}"
+        return Card(f"Study of {len(self.curves)} curves, {self.curves.points} points: {laws}", rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a parameter of each fit: law, size (None where joint), and the columns of `Fit.to_dataframe`."""
+        parts = []
+        for fit in self.fits:
+            table = fit.to_dataframe()
+            table.insert(0, "law", fit.law.name)
+            table.insert(1, "size", fit.sizes[0] if self.is_per_size else None)
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the curves (dots) and the first law (lines); into new axes if none are given."""
+        from eigenflow.plots import axes_or_new, plot_curves
+
+        ax = axes_or_new(ax)
+        found = [self.predict_at(curve) for curve in self.curves]
+        curves = [(curve.label, curve.steps, curve.losses) for curve in self.curves]
+        plot_curves(curves, ax=ax, laws=[(one.steps, one.loss) for one in found], unit=self.curves.loss_unit)
+        ax.set_title(f"Measured (dots) and {self.laws[0]} (lines)", loc="left", fontsize=10)
+        return ax
+
+    def fit_for(self, law: str | None = None, size: float | None = None) -> Fit:
         """Choose the fit of a law (None: the first) that serves a size.
 
         Args:
@@ -111,10 +94,10 @@ class Study:
         name = self.laws[0] if law is None else law
         if not isinstance(name, str) or name not in self.laws:
             raise ArgumentError(f"Law {name!r} was not fitted. There are: {', '.join(self.laws)}. Fit again with it.")
-        fits = [one for one in self.fits if one.fit.law.name == name]
+        fits = [fit for fit in self.fits if fit.law.name == name]
         if not self.is_per_size:
             return fits[0]
-        found = [one for one in fits if size is None or size in one.curves.sizes]
+        found = [fit for fit in fits if size is None or size in fit.sizes]
         if len(found) == 1:
             return found[0]
         raise ArgumentError(
@@ -171,14 +154,14 @@ class Study:
         )
         steps = forecast_steps(schedule.total, schedule.warmup, every, first)
         chosen = self.checked_size(size)
-        return self.fit_for(law, chosen).predict(schedule, steps, chosen)
+        return self.fit_for(law, chosen).predict_steps(schedule, steps, size=chosen)
 
     def predict_at(self, curve: Curve, *, law: str | None = None) -> Forecast:
         """Forecast a curve at its own steps, from its schedule and size alone (step 0 counts as the first update)."""
         check_kind("curve", curve, Curve, "a `Curve`; a schedule is forecast by `predict`")
         size = self.checked_size(curve.size)
         steps = np.unique(np.maximum(curve.steps, 1))
-        found = self.fit_for(law, size).predict(curve.schedule, steps, size)
+        found = self.fit_for(law, size).predict_steps(curve.schedule, steps, size=size)
         at = np.searchsorted(steps, np.maximum(curve.steps, 1))
         return Forecast(curve.steps, found.loss[at], found.lower[at], found.upper[at])
 
@@ -224,7 +207,7 @@ def fit_law(
         group,
         lambda part: fit_parameters(part, law, prior=chosen, starts=1, seed=seed, settings=settings, fixed=fixed),
     )
-    return StudyFit(fit, group, _alternatives(group), own).fit
+    return replace(fit, intervals=CalibratedIntervals(group, _alternatives(group), own))
 
 
 def fit_study(
@@ -271,7 +254,8 @@ def fit_study(
             again = partial(
                 fit_parameters, law=name, prior=fit.prior if prior == "learned" else prior, starts=1, seed=seed
             )
-            fits.append(StudyFit(fit, group, others, _own_errors(fit, group, again)))
+            intervals = CalibratedIntervals(group, others, _own_errors(fit, group, again))
+            fits.append(replace(fit, intervals=intervals))
     return Study(curves, tuple(fits), names, per_size)
 
 
@@ -294,72 +278,3 @@ def _alternatives(curves: CurveSet) -> tuple[Fit, ...]:
         except ArgumentError:  # too few points for this one
             continue
     return tuple(found)
-
-
-@dataclass(frozen=True)
-class CurveForecastScore:
-    """A law's forecast of one curve beside what was measured; columns of `ForecastScore`, in the unit of the loss.
-
-    Attributes:
-        law: The law.
-        curve: The curve.
-        size: Its size, None if unknown.
-        role: What its table calls it.
-        is_fitted: Whether the fit has seen it.
-        points: Number of scored points.
-        final_error: Forecast minus truth at the last point.
-        mae: Mean absolute error.
-        mae_after_branch: The same where the curve shares no history with a fitted one.
-        r2: Share of the curve's variance that the forecast explains.
-        coverage: Share of points inside the 90 % interval.
-        width: Mean width of the interval.
-        winkler: Mean interval score; smaller is better.
-    """
-
-    law: str
-    curve: str
-    size: float | None
-    role: str | None
-    is_fitted: bool
-    points: int
-    final_error: float
-    mae: float
-    mae_after_branch: float
-    r2: float
-    coverage: float
-    width: float
-    winkler: float
-
-
-def score_study(study: Study, curves: CurveSet, laws: Sequence[str] | None = None) -> list[CurveForecastScore]:
-    """Score a study's forecasts on curves, which may be fitted ones (marked) or new.
-
-    Args:
-        study: The fits.
-        curves: What was measured. A curve counts as fitted if one of its name and size was.
-        laws: Names; None: all of the study.
-    """
-    check_kind("study", study, Study, "a `Study`, as from `fit_study` or `load_study`")
-    check_kind("curves", curves, CurveSet, "a `CurveSet`, as from `read_curves`")
-    check_kind("laws", laws or (), (list, tuple), "a list of names")
-    fitted = {(curve.name, curve.size) for curve in study.curves}
-    rows = []
-    for law in laws or study.laws:
-        for curve in curves:
-            own = _after_branch(curve, study.curves)
-            found = study.predict_at(curve, law=law)
-            score = score_forecast(curve.losses, found.loss, found.lower, found.upper, after_branch=own)
-            is_fitted = (curve.name, curve.size) in fitted
-            rows.append(CurveForecastScore(law, curve.name, curve.size, curve.role, is_fitted, **asdict(score)))
-    return rows
-
-
-def _after_branch(curve: Curve, known: CurveSet) -> np.ndarray:
-    """Where a curve has points that no fitted curve of its size has."""
-    steps = curve.steps
-    shared = np.zeros(len(steps), dtype=bool)
-    for other in known:
-        if other.size == curve.size and other.name != curve.name:
-            _, here, there = np.intersect1d(steps, other.steps, return_indices=True)
-            shared[here] |= curve.losses[here] == other.losses[there]
-    return np.arange(len(steps)) > (int(np.flatnonzero(shared)[-1]) if shared.any() else -1)

@@ -8,7 +8,7 @@ import numpy as np
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
 from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.transport import TransportLaw
-from eigenflow.forecast.study.form import FitForm, covariates_of
+from eigenflow.forecast.study.schema import FitForm, covariates_of
 
 __all__ = ["fit_from_form", "fit_to_dict"]
 

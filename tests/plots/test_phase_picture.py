@@ -5,10 +5,17 @@ import pytest
 from matplotlib.figure import Figure
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.plots.phase import plot_phase_diagram, plot_phase_diagrams
+from eigenflow.plots import PhaseArrays, plot_phase_diagram, plot_phase_diagrams
 from eigenflow.transport import classify, phase_diagram
+from eigenflow.transport.selfsimilar import Regime
 
 B, P, S = np.linspace(0.25, 3.25, 31), np.linspace(-0.95, 2.05, 31), 0.6
+
+
+def arrays(sign, s=S):
+    found = phase_diagram(B, P, sign, s)
+    regions = {regime.value: found.is_in(regime) for regime in Regime}
+    return PhaseArrays(found.b, found.p, found.loss_exponent, regions, found.s, found.c0 < 0)
 
 
 def words_of(ax):
@@ -19,7 +26,7 @@ def words_of(ax):
 def test_colours_are_the_loss_exponents_where_they_belong(sign):
     """Every pixel is `classify` at its b and p, read back through the picture's own axes; infinite ones are masked."""
     ax = Figure().subplots()
-    assert plot_phase_diagram(phase_diagram(B, P, sign, S), ax=ax) is ax
+    assert plot_phase_diagram(arrays(sign), ax=ax) is ax
     (image,) = ax.images
     left, right, bottom, top = image.get_extent()
     shown = image.get_array()
@@ -39,7 +46,7 @@ def test_lines_and_words_are_those_of_the_direction():
     """b = 1, p = 1 and p = 2 - b divide both; only growth escapes and stretches, only decay has plateaus."""
     growth, decay = Figure().subplots(1, 2)
     for ax, sign in ((growth, -1), (decay, 1)):
-        plot_phase_diagram(phase_diagram(B, P, sign, S), ax=ax)
+        plot_phase_diagram(arrays(sign), ax=ax)
         lines = [np.asarray(line.get_data(), dtype=float) for line in ax.lines]
         assert any(np.all(x == 1.0) for x, _ in lines) and any(np.all(y == 1.0) for _, y in lines)
         diagonal = [(x, y) for x, y in lines if np.allclose(x + y, 2.0) and len(x) == 2 and np.ptp(x) > 0]
@@ -54,7 +61,7 @@ def test_lines_and_words_are_those_of_the_direction():
 def test_several_share_one_scale(tmp_path):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    plot_phase_diagrams([phase_diagram(B, P, sign, s) for sign, s in ((-1, 0.4), (1, 0.9))], axes=list(axes))
+    plot_phase_diagrams([arrays(sign, s) for sign, s in ((-1, 0.4), (1, 0.9))], axes=list(axes))
     for ax in axes:
         assert ax.images[0].get_clim() == pytest.approx((0.0, 2.7))
     figure.savefig(tmp_path / "phases.png", dpi=60)
@@ -64,4 +71,4 @@ def test_several_share_one_scale(tmp_path):
 @pytest.mark.rejects
 def test_wrong_number_of_axes():
     with pytest.raises(ArgumentError, match=r"`axes` must be as many as `diagrams`.*they are 1 and 2"):
-        plot_phase_diagrams([phase_diagram(B, P, sign, S) for sign in (-1, 1)], axes=[Figure().subplots()])
+        plot_phase_diagrams([arrays(sign) for sign in (-1, 1)], axes=[Figure().subplots()])

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.plots.claims import plot_claims, plot_estimates
+from eigenflow.plots import plot_claims, plot_estimates
 from eigenflow.theory import Claim, Verdict
 
 

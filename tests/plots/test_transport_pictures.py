@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import eigenflow as ef
-from eigenflow.plots.transport import plot_budget, plot_density, plot_loss, plot_slope, transport_figure
+from eigenflow.cli.solve import solution_figure
 
 
 def solution(c=0.5, b=2.0, times=None, initial=lambda lam: lam**-0.5 * np.exp(-lam)):
@@ -15,9 +14,7 @@ def solution(c=0.5, b=2.0, times=None, initial=lambda lam: lam**-0.5 * np.exp(-l
 
 def test_curves_hold_the_numbers_of_the_solution():
     solved = solution()
-    axes = Figure().subplots(2, 2).flat
-    plots = (plot_density, plot_loss, plot_slope, plot_budget)
-    density, loss, slope, budget = (plot(solved, ax=ax) for plot, ax in zip(plots, axes, strict=True))
+    density, loss, slope, budget = solution_figure(solved, "a title").axes[:4]
     first = density.lines[0].get_ydata()
     width = np.diff(np.log(solved.edges))
     expected = solved.mass[0] / width
@@ -39,5 +36,5 @@ def test_curves_hold_the_numbers_of_the_solution():
     ],
 )
 def test_every_kind_of_solution_can_be_drawn(options, tmp_path):
-    transport_figure(solution(**options), "a title").savefig(tmp_path / "picture.png", dpi=40)
+    solution_figure(solution(**options), "a title").savefig(tmp_path / "picture.png", dpi=40)
     assert (tmp_path / "picture.png").stat().st_size > 5_000
