@@ -156,7 +156,7 @@ def ship(rows: Sequence[Row], coverage: Mapping[str, Mapping[str, float]]) -> Pa
     laws["default"] = {**to_entry(calibrate("default", every)), "coverage": {}}
     text = {
         "made_by": "benchmarks/forecast_laws.py --calibrate",
-        "learned_from": "held-out parts of public loss curves; sources and licences in docs/guides/loss_curves.md",
+        "learned_from": "held-out parts of public loss curves; the sets are named in docs/validation/forecasts.md",
         "coverage_means": "share of unseen points inside, by curve; the set's folder was left out of the learning",
         "laws": laws,
     }

@@ -9,7 +9,7 @@ expectation-maximisation with Laplace's approximation for every family. A collec
 that none decides alone. Slopes in size and peak rate are regressed within series that differ in nothing else.
 
 The covariance between families is then multiplied by `TEMPER`: in leave-one-schedule-out forecasts narrower priors than
-the spread between families did better, at most collections (table in docs/guides/loss_curves.md).
+the spread between families did better, at most collections (table in docs/validation/forecasts.md).
 """
 
 import argparse

@@ -27,7 +27,7 @@ AHEAD = {
 }
 
 
-# The shipped covariance is a quarter of the spread between families (docs/guides/loss_curves.md).
+# The shipped covariance is a quarter of the spread between families (docs/explanation/forecast_laws.md).
 SPREAD = 4.0
 Losses = Callable[[ef.Schedule, np.ndarray], np.ndarray]
 

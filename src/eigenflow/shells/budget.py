@@ -81,7 +81,7 @@ class ShellBudget(AbstractPrinted):
     """Shell energies of a run and the six terms by which each measured update changed them.
 
     All are `xarray.DataArray` with dimension `step` (updates before the measurement) and `shell`. Energies e'P_B e are
-    twice a loss if the loss is squared; for others see docs/guides/networks_and_losses.md. `shell` 0 lies below
+    twice a loss if the loss is squared; for others see docs/explanation/losses.md. `shell` 0 lies below
     `edges[0]`, the last one from `edges[-1]` on.
 
     Attributes:

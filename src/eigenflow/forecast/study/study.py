@@ -193,7 +193,7 @@ def fit_law(
 
     Returns:
         The fit; look at `status` before its numbers. `fit.predict(schedule)` forecasts with the 90 % interval that was
-        calibrated on curves that were left out (docs/guides/loss_curves.md, Intervals).
+        calibrated on curves that were left out (docs/explanation/forecast_laws.md, Intervals).
 
     Raises:
         ArgumentError: If there are too few points, or unknown names.
