@@ -16,7 +16,7 @@ ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast t
   tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-docs docs check bench bench-long bench-data bench-peers clean
+.PHONY: help setup run test test-slow test-docs docs check lock bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ check: $(STAMP)  ## Lint, format, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+lock: $(STAMP)  ## Write locks/reading-side.txt anew: exact versions with hashes, for every system and Python
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --annotation-style line --custom-compile-command "make lock" \
+	  -c constraints.txt pyproject.toml -o locks/reading-side.txt
 
 bench: $(STAMP)  ## Benchmarks of this package alone, minutes; results are written to benchmarks/results
 	for name in dense_operator transport_cost closure_convergence; do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -89,7 +89,7 @@ def test_source_archive_can_be_tested_and_holds_no_private_folder(built):
 
 @pytest.mark.slow
 def test_installed_wheel_works_elsewhere(built, tmp_path):
-    """In an environment of its own, with the packages that are installed here, and without this repository's folders."""
+    """In an environment of its own, with the packages installed here, and without the folders of this repository."""
     venv, beside = tmp_path / "venv", sysconfig.get_path("purelib")
     run(sys.executable, "-m", "venv", "--without-pip", venv)
     binaries = venv / ("Scripts" if sys.platform == "win32" else "bin")
