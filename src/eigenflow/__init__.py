@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eigenflow.core.extras import EXTRAS, remedy
+from eigenflow.core.moved import keep_old_modules
 
 __version__ = "0.1.0"
 
@@ -99,3 +100,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+keep_old_modules()

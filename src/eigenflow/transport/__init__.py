@@ -1,5 +1,6 @@
 """The transport-dissipation equation of eigenvalue spectra, and its solvers. No torch."""
 
+from eigenflow.core.moved import keep_old_names
 from eigenflow.transport.flows.characteristics import Characteristics as Characteristics
 from eigenflow.transport.flows.drift import PowerDrift as PowerDrift
 from eigenflow.transport.flows.general_drifts import CallableDrift as CallableDrift
@@ -39,3 +40,5 @@ from eigenflow.transport.sources import KernelSource as KernelSource
 from eigenflow.transport.sources import LogNormalKernel as LogNormalKernel
 from eigenflow.transport.sources import SgdNoise as SgdNoise
 from eigenflow.transport.sources import StateSource as StateSource
+
+keep_old_names(__name__)

@@ -7,6 +7,7 @@ A module for each claim. Every band stands in `bands.py`; the verdict follows fr
 from collections.abc import Callable
 
 from eigenflow.core.checks import check_kind
+from eigenflow.core.moved import keep_old_calls
 from eigenflow.store import Run
 from eigenflow.theory.claims.bands import BANDS as BANDS
 from eigenflow.theory.claims.coarse_graining import coarse_graining
@@ -56,3 +57,5 @@ def judge_all(evidence: Evidence) -> list[Claim]:
     """The rows of `claims`, for a caller that goes on using the evidence."""
     _ = evidence.budget  # a run without shells is refused, not undecided
     return [row for name, (statement, test) in _TESTS.items() for row in attempt(name, statement, test, evidence)]
+
+keep_old_calls(__name__)
