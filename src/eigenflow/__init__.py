@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from eigenflow.tangent import GeneralLoss as GeneralLoss
     from eigenflow.tangent import Probe as Probe
     from eigenflow.tangent import sketched as sketched
-    from eigenflow.theory import claims as claims
+    from eigenflow.theory.claims import claims as claims
     from eigenflow.trajectory import Recorder as Recorder
     from eigenflow.transport import PowerDrift as PowerDrift
     from eigenflow.transport import TransportProblem as TransportProblem
@@ -43,7 +43,7 @@ _HOMES = {
     "Recorder": "eigenflow.trajectory",
     "Schedule": "eigenflow.forecast",
     "TransportProblem": "eigenflow.transport",
-    "claims": "eigenflow.theory",
+    "claims": "eigenflow.theory.claims",
     "design_schedule": "eigenflow.forecast.design",
     "fit_closure": "eigenflow.closure",
     "fit_law": "eigenflow.forecast",

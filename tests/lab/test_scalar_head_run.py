@@ -8,8 +8,7 @@ import eigenflow as ef
 from eigenflow.core.grid import log_steps
 from eigenflow.lab.exact import ScalarHeadNet
 from eigenflow.tangent import Probe
-from eigenflow.theory.claims.effective_time import effective_time
-from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
 from eigenflow.trajectory import Recorder
@@ -86,6 +85,6 @@ def test_coordinate_and_predictions(net, run, path):
 
 
 def test_one_clock_of_the_operator_is_found(run):
-    rows = {row.claim: row for row in effective_time(Evidence(run))}
+    rows = {row.claim: row for row in CLAIMS["C7"].judge(Evidence(run))}
     assert list(rows) == ["C7", "C7.operator", "C7.error", "C7.clock", "C7.regular"]
     assert rows["C7.operator"].verdict == "supported" and rows["C7.operator"].estimate < 0.02

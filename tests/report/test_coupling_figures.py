@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 
 from eigenflow.report.figures.coupling import kato_figure, locality_figure, shift_figure
-from eigenflow.report.figures.self_similarity import (
-    collapse_figure,
-    exponents_figure,
-    frontier_figure,
-    loss_exponent_figure,
-)
+from eigenflow.report.figures.exponents import exponents_figure, loss_exponent_figure
+from eigenflow.report.figures.self_similarity import collapse_figure, frontier_figure
 from eigenflow.theory.coupling.kato import kato_ratio
 from eigenflow.theory.coupling.locality import transfer_locality
 from eigenflow.theory.coupling.log_shift import log_shift

@@ -5,9 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from eigenflow.theory.claims.effective_time import effective_time
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.limits import limits
+from eigenflow.theory.claims import CLAIMS, Evidence
 from synthetic_run import DatasetRun, from_modes, measure, power_law_modes
 
 TIMES = np.append(0.0, np.geomspace(0.05, 3000, 45))
@@ -16,7 +14,7 @@ NAMES = ("C7", "C7.operator", "C7.error", "C7.clock", "C7.regular")
 
 def rows_of(path, times=TIMES, drop=()):
     data = measure(path, times, 0.01).drop_vars(list(drop))
-    return {row.claim: row for row in effective_time(Evidence(DatasetRun(data)))}
+    return {row.claim: row for row in CLAIMS["C7"].judge(Evidence(DatasetRun(data)))}
 
 
 def quadratic_modes(c, count=70):
@@ -80,7 +78,7 @@ def test_decay_that_the_optimizer_sets_decides_nothing():
     data = measure(power_law_modes(50, seed=0), TIMES, 0.01)
     data["optimizer"] = -3.0 * data["dissipation"]
     evidence = Evidence(DatasetRun(data))
-    rows = {row.claim: row for row in [*effective_time(evidence), *limits(evidence)]}
+    rows = {row.claim: row for row in [*CLAIMS["C7"].judge(evidence), *CLAIMS["C8"].judge(evidence)]}
     assert rows["C7.operator"].verdict == "supported"
     for name in ("C7", "C7.error", "C7.clock", "C7.regular", "C8"):
         assert rows[name].verdict == "undecided" and "optimizer" in rows[name].reason, rows[name]

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.limits import limits
+from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.lazy_rich import Regime, lazy_rich, predict_from_start
 from synthetic_run import DatasetRun, budget_of, measure, power_law_modes, riccati
 
 TIMES = np.append(0.0, np.geomspace(0.05, 300, 36))
 LABELS = np.arange(1.0, 81) ** -1.5
+
+
+def rows_of(data):
+    return {row.claim: row for row in CLAIMS["C8"].judge(Evidence(DatasetRun(data)))}
 
 
 @cache
@@ -113,32 +116,32 @@ def test_a_few_modes_do_not_bound_the_distance():
 def test_both_limits_are_one_equation_where_nothing_rotates():
     """b = 1 without rotation: the equation gives the loss, frozen it is right or wrong as the coordinate says."""
     for rho, row, forward in ((1.01, "C8.lazy", "C8.still"), (1.5, "C8.rich", "C8.moving")):
-        rows = {found.claim: found for found in limits(Evidence(DatasetRun(scaling(rho))))}
+        rows = rows_of(scaling(rho))
         assert list(rows) == ["C8", "C8.equation", row, forward]
         assert {found.verdict for found in rows.values()} == {"supported"}, rows
 
 
 def test_rotation_contradicts_the_equation_without_a_source():
     """The balanced linear network: its eigenvalues alone do not give the loss."""
-    rows = {r.claim: r for r in limits(Evidence(DatasetRun(measure(riccati(4), np.linspace(0, 3, 8), 1e-3))))}
+    rows = rows_of(measure(riccati(4), np.linspace(0, 3, 8), 1e-3))
     assert rows["C8.equation"].verdict == "contradicted", rows
 
 
 def test_nothing_moves_so_there_is_no_law_to_forecast_with():
-    rows = {r.claim: r for r in limits(Evidence(DatasetRun(scaling(1.0))))}
+    rows = rows_of(scaling(1.0))
     assert rows["C8.lazy"].verdict == "supported" and rows["C8.still"].verdict == "undecided"
     assert "eigenvalues move" in rows["C8.still"].would_change
 
 
 def test_a_run_of_few_measurements_is_undecided_about_the_future():
-    rows = {r.claim: r for r in limits(Evidence(DatasetRun(scaling(1.5, np.array([0, 1, 10, 100, 300.0])))))}
+    rows = rows_of(scaling(1.5, np.array([0, 1, 10, 100, 300.0])))
     assert rows["C8.moving"].verdict == "undecided" and "measured more often" in rows["C8.moving"].would_change
     assert rows["C8.equation"].verdict == rows["C8.limit"].verdict == "undecided"
     assert "4 measurements after the first" in rows["C8.equation"].reason
 
 
 def test_between_the_limits_neither_is_claimed():
-    rows = {r.claim: r for r in limits(Evidence(DatasetRun(scaling(1.05))))}
+    rows = rows_of(scaling(1.05))
     assert rows["C8.limit"].verdict == "undecided" and "between the limits" in rows["C8.limit"].reason
 
 

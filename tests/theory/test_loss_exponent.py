@@ -9,8 +9,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.exponents import exponents
+from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.exponents.loss_exponent import loss_exponents
 from synthetic_run import DatasetRun
 from theory.self_similarity.test_frontier import FAST, history
@@ -105,7 +104,7 @@ def test_feature_learning_of_the_scalar_head_network(alpha, beta):
 
 
 def rows_of(data):
-    return {row.claim: row for row in exponents(Evidence(DatasetRun(data)))}
+    return {row.claim: row for row in CLAIMS["C6"].judge(Evidence(DatasetRun(data)))}
 
 
 def test_rows_of_a_power_law_run():

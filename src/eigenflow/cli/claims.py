@@ -20,7 +20,7 @@ def claims(
     Example: `eigenflow claims runs/digits --reasons`
     """
     from eigenflow.store import open_run
-    from eigenflow.theory import claims as test_claims
+    from eigenflow.theory.claims import claims as test_claims
 
     with err.status("Testing the claims, a few seconds ..."):
         rows = test_claims(open_run(run))

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
@@ -70,7 +70,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
-def claims_table(rows: "list[Claim]") -> Table:
+def claims_table(rows: "Sequence[Claim]") -> Table:
     """The claims and their assertions, one row each; the statements where the terminal is wide enough."""
     is_wide = out.width >= WIDE
     digits = 3 if is_wide else 2  # the table fits 80 columns

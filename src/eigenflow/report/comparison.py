@@ -11,7 +11,7 @@ from eigenflow.report.summary import Analysis, analyse
 from eigenflow.report.words import flattened
 from eigenflow.store import Run
 from eigenflow.theory import Claim
-from eigenflow.theory.lazy_rich import LazyRich, lazy_rich
+from eigenflow.theory.lazy_rich import LazyRich
 
 __all__ = ["ComparedRun", "Comparison", "compare"]
 
@@ -179,7 +179,7 @@ def compare(runs: Sequence[Run], *, progress: Progress | None = None) -> Compari
 def _compared(name: str, analysis: Analysis) -> ComparedRun:
     data = analysis.run.measurements
     try:
-        place = lazy_rich(data, analysis.budget)
+        place = analysis.evidence.place
     except ArgumentError:
         place = None
     loss, time = data["probe_loss"].values, float(data["time"][-1])

@@ -4,15 +4,14 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 import eigenflow
 from eigenflow.closure import Closure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 from eigenflow.shells import ShellBudget
 from eigenflow.store import Run
-from eigenflow.theory import Claim, Evidence, judge_all
+from eigenflow.theory.budget_terms import BudgetTerms
+from eigenflow.theory.claims import Claims, Evidence, judge_all
 from eigenflow.theory.forecasts.rest_of_run import RestForecast, forecast_rest
 
 __all__ = ["Analysis", "analyse"]
@@ -37,7 +36,7 @@ class Analysis:
     evidence: Evidence
     budget: ShellBudget
     closure: Closure | None
-    claims: list[Claim]
+    claims: Claims
     forecasts: list[RestForecast]
     problems: list[str]
     wall_s: float
@@ -60,7 +59,7 @@ class Analysis:
                 "scores": [_score(forecast) for forecast in self.forecasts],
             },
             "closure": None if self.closure is None else _closure(self.closure),
-            "budget": _budget(self.budget),
+            "budget": _budget(self.evidence.terms),
             "problems": self.problems,
             "timings": {**timings, "analyse_s": self.wall_s},
         }
@@ -122,12 +121,5 @@ def _closure(closure: Closure) -> dict[str, Any]:
     }
 
 
-def _budget(budget: ShellBudget) -> dict[str, Any]:
-    energy = budget.energy.sum("shell").values
-    terms = ("dissipation", "optimizer", "curvature", "transfer", "remainder", "buffers")
-    sums = {name: np.abs(getattr(budget, name).values).sum(1) for name in terms}
-    total = np.maximum(sum(sums.values()), np.finfo(np.float64).tiny)
-    return {
-        "largest_residual": float((np.abs(budget.residual.values).max(1) / energy).max()),
-        "median_shares": {name: float(np.median(values / total)) for name, values in sums.items()},
-    }
+def _budget(terms: BudgetTerms) -> dict[str, Any]:
+    return {"largest_residual": float(terms.residual.max()), "median_shares": terms.median_shares}

@@ -4,21 +4,13 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from eigenflow.closure import nonlocal_source
 from eigenflow.report.figures.closure import forward_figure, source_figure
 from eigenflow.report.figures.coupling import locality_figure, shift_figure
 from eigenflow.report.figures.effective_time import clocks_figure, index_figure
+from eigenflow.report.figures.exponents import exponents_figure
 from eigenflow.report.figures.lazy_rich import limits_figure
-from eigenflow.report.figures.self_similarity import collapse_figure, exponents_figure, frontier_figure
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.self_similarity import resolved_from
-from eigenflow.theory.coupling.locality import transfer_locality
-from eigenflow.theory.coupling.log_shift import log_shift
-from eigenflow.theory.effective_time.clocks import Clocks, error_clocks, operator_clocks
-from eigenflow.theory.effective_time.regular_variation import regular_variation
-from eigenflow.theory.exponents.regularity import regularity
-from eigenflow.theory.lazy_rich import predict_from_start
-from eigenflow.theory.self_similarity import frontiers, shell_collapse
+from eigenflow.report.figures.self_similarity import collapse_figure, frontier_figure
+from eigenflow.theory.claims import Evidence
 
 __all__ = ["MAKERS"]
 
@@ -37,14 +29,14 @@ def _forward(evidence: Evidence) -> Made:
 
 
 def _source(evidence: Evidence) -> Made:
-    return source_figure(nonlocal_source(evidence.budget, seed=evidence.seed)), (
+    return source_figure(evidence.source), (
         "S is what the transfer matrix carries over shells instead of to the neighbour, averaged over windows of time. "
         "A closed transport equation needs it to be small beside the flux."
     )
 
 
 def _locality(evidence: Evidence) -> Made:
-    found = transfer_locality(evidence.budget)
+    found = evidence.locality
     return locality_figure(found), (
         "How far in ln(λ) an update carries energy, beside exchange without regard to distance. "
         f"{len(found.times)} measured updates, {found.shells_per_decade} shells a decade."
@@ -52,7 +44,7 @@ def _locality(evidence: Evidence) -> Made:
 
 
 def _shift(evidence: Evidence) -> Made:
-    found = log_shift(evidence.budget, seed=evidence.seed)
+    found = evidence.shift
     return shift_figure(found), (
         "Share of a shell’s energy that goes k shells up or down, mean and standard deviation over shells: a law "
         f"that is invariant under shifts of ln(λ) has no spread. {found.shells:.0f} shells, {len(found.times)} updates."
@@ -60,7 +52,7 @@ def _shift(evidence: Evidence) -> Made:
 
 
 def _collapse(evidence: Evidence) -> Made:
-    found = shell_collapse(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+    found = evidence.collapse
     return collapse_figure(found), (
         f"Spectra of {len(found.times)} times as measured, left, and scaled by their best two exponents, right. "
         f"A self-similar solution falls on one curve; here the times miss it by {found.mismatch:.2g} (RMS of the "
@@ -69,23 +61,22 @@ def _collapse(evidence: Evidence) -> Made:
 
 
 def _frontier(evidence: Evidence) -> Made:
-    return frontier_figure(frontiers(evidence.data, seed=evidence.seed)), (
+    return frontier_figure(evidence.frontiers), (
         "Where modes have lost 1/e of their energy, in four coordinates. In λ it falls as 1 / t for every clock; "
         "what tells is its slope in the initial label, in rank, and as share of the energy."
     )
 
 
 def _exponents(evidence: Evidence) -> Made:
-    moving = regularity(evidence.data)
-    fixed = regularity(evidence.data, "fixed") if "initial_coefficient" in evidence.data else None
-    return exponents_figure(moving, fixed), (
+    fixed = evidence.fixed_regularity if "initial_coefficient" in evidence.data else None
+    return exponents_figure(evidence.regularity, fixed), (
         "Exponents of what has not been learned: energy below λ as a power of λ (source), λ as a power of rank "
         "(capacity). Regularity is preserved if they stay where they were at the start."
     )
 
 
 def _clocks(evidence: Evidence) -> Made:
-    found = _found_clocks(evidence)
+    found = evidence.clocks
     unit = "modes" if found.kind == "operator" else "shells"
     return clocks_figure(found), (
         f"Lazy-equivalent time of {unit}: equal for all if one effective time says "
@@ -93,23 +84,15 @@ def _clocks(evidence: Evidence) -> Made:
     )
 
 
-def _found_clocks(evidence: Evidence) -> Clocks:
-    """Of the error where the run holds it in the first basis, else of the eigenvalues."""
-    return (error_clocks if "initial_coefficient" in evidence.data else operator_clocks)(evidence.data)
-
-
 def _index(evidence: Evidence) -> Made:
-    found = _found_clocks(evidence)
-    kept = found.common > 0
-    variation = regular_variation(found.times[kept], found.common[kept], unit=1.0 / float(found.rates[0]))
-    return index_figure(variation), (
+    return index_figure(evidence.variation), (
         "ln[τ(ct) / τ(t)] / ln c for three factors c: they meet and settle if τ = t^α L(t) with L slowly varying. No "
         "finite range of time can verify that; it can only be rejected."
     )
 
 
 def _limits(evidence: Evidence) -> Made:
-    return limits_figure(predict_from_start(evidence.data)), (
+    return limits_figure(evidence.predictions), (
         "Loss of the whole run from the first measured state: with its operator frozen (lazy limit), and with the "
         "eigenvalues as they were measured to move, and nothing else. The second is no forecast: it knows them."
     )

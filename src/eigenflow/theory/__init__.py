@@ -1,8 +1,9 @@
 """What the theory asserts, as functions and as tests on measured runs. No torch."""
 
 from eigenflow.theory.claims import BANDS as BANDS
+from eigenflow.theory.claims import CLAIMS as CLAIMS
+from eigenflow.theory.claims import Claims as Claims
 from eigenflow.theory.claims import Evidence as Evidence
-from eigenflow.theory.claims import claims as claims
 from eigenflow.theory.claims import judge_all as judge_all
 from eigenflow.theory.forecasts.limits import LimitForecast as LimitForecast
 from eigenflow.theory.forecasts.limits import lazy_forecast as lazy_forecast

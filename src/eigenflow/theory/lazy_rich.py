@@ -17,7 +17,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
 from eigenflow.shells import ShellBudget
-from eigenflow.theory.effective_time.clocks import operator_clocks, power_integral
+from eigenflow.theory.effective_time.clocks import Clocks, operator_clocks, power_integral
 
 __all__ = ["LAZY", "RICH", "LazyRich", "LossPredictions", "Regime", "lazy_rich", "predict_from_start"]
 
@@ -41,7 +41,7 @@ class LazyRich:
         times: Sum of learning rates.
         distance: ||M - M0||_F / ||M0||_F, M0 the first measured operator.
         is_lower_bound: Whether `distance` is only the distance of the sorted eigenvalues, which is never larger
-            (Hoffman and Wielandt 1953): for runs recorded before the distance itself was.
+            [@hoffmanwielandt1953variation]: for runs recorded before the distance itself was.
         growth: ||M||_F / ||M0||_F.
         alignment: <M, M0> / (||M|| ||M0||), 1 for an operator that only grows; None if it was not recorded.
         target_alignment: y'My / (||M|| |y|^2); None if it was not recorded.
@@ -161,7 +161,7 @@ class LossPredictions:
         return score_curve(self.moving, self.truth)
 
 
-def predict_from_start(data: xr.Dataset) -> LossPredictions:
+def predict_from_start(data: xr.Dataset, *, clocks: Clocks | None = None) -> LossPredictions:
     """Predict the loss from the first measurement: with its operator frozen, and with its eigenvalues as they moved.
 
     Energy in modes that were not stored one by one, or that do not learn, stays; but for a tracked run's tail, which
@@ -169,8 +169,9 @@ def predict_from_start(data: xr.Dataset) -> LossPredictions:
 
     Args:
         data: `run.measurements`, at least 3.
+        clocks: Those of the operator, where they are known already.
     """
-    clocks = operator_clocks(data)
+    clocks = operator_clocks(data) if clocks is None else clocks
     energies = data["coefficient"].values[0, : len(clocks.rates)] ** 2
     truth = 0.5 * data["energy"].sum("shell").values
     times = clocks.times[:, None]

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
+
 __all__ = ["Claim", "Verdict", "change_of_all", "judge", "overall", "what_would_change"]
 
 
@@ -16,8 +18,8 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-@dataclass(frozen=True)
-class Claim:
+@dataclass(frozen=True, repr=False)
+class Claim(AbstractPrinted):
     """One row of the claims table.
 
     Attributes:
@@ -39,6 +41,31 @@ class Claim:
     verdict: Verdict
     reason: str
     would_change: str = ""
+
+    @property
+    def number(self) -> str:
+        """Of the claim that it belongs to, "C1" ..."""
+        return self.claim.split(".")[0]
+
+    @property
+    def is_assertion(self) -> bool:
+        """Whether it is one assertion of a claim, not a claim as a whole."""
+        return "." in self.claim
+
+    @property
+    def told(self) -> str:
+        """Verdict, and the estimate with its interval where there is one."""
+        if self.estimate is None:
+            return self.verdict.value
+        found = figure(self.estimate, 3) if self.interval is None else interval(self.estimate, *self.interval)
+        return f"{self.verdict:<12}  {found}"
+
+    def _card(self) -> Card:
+        low, high = self.band
+        ends = [f">= {low:g}" if low is not None else "", f"<= {high:g}" if high is not None else ""]
+        rows = [("statement", self.statement), ("band", " and ".join(filter(None, ends)) or "none")]
+        rows += [("reason", self.reason), ("would change", self.would_change)]
+        return Card(f"{self.claim} {self.told}", rows)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Claim":

@@ -5,10 +5,18 @@ import pandas as pd
 import pytest
 
 from eigenflow.core.grid import log_steps
-from eigenflow.theory.claims.closure import closure_rows, law_rows
-from eigenflow.theory.claims.drift import drift
-from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.claims import CLAIMS, Evidence
 from synthetic_run import DatasetRun, from_modes, measure
+
+CLOSURE = (
+    "C3.single",
+    "C3.source",
+    "C3.closure",
+    "C3.forward",
+    "C4.alternatives",
+    "C4.strength",
+    "C4.forward",
+)
 
 
 def evidence_of(path, times, step_size, *, batch=None):
@@ -19,7 +27,9 @@ def evidence_of(path, times, step_size, *, batch=None):
 
 
 def rows_of(evidence):
-    return {row.claim: row for row in (*closure_rows(evidence), *law_rows(evidence))}
+    """Each assertion on the closure and the law by itself, also where the claim as a whole is not judged."""
+    found = {one.key: one for name in ("C3", "C4") for one in CLAIMS[name].assertions}
+    return {key: found[key].judge(evidence, evidence.rng()) for key in CLOSURE}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +64,7 @@ def test_the_theorys_own_case_holds(transported):
 
 
 def test_drift_claim_names_its_velocity_and_scale(transported):
-    rows = drift(transported)
+    rows = CLAIMS["C4"].judge(transported)
     assert [row.claim for row in rows][:2] == ["C4", "C4.form"]
     assert "(mode)" in rows[0].reason and "b + p - 2" in rows[0].reason
     assert rows[0].estimate == pytest.approx(0.9, abs=0.03)

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from eigenflow.store import open_run
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.evolution import evolution
+from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.verdicts import Verdict
 from synthetic_run import from_modes, power_law_modes, riccati, write_run
 
 
 def rows(run):
-    return {row.claim: row for row in evolution(Evidence(run))}
+    return {row.claim: row for row in CLAIMS["C1"].judge(Evidence(run))}
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,16 @@
 import numpy as np
 import xarray as xr
 
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.regularity import regularity_row
+from eigenflow.theory.claims import Evidence
+from eigenflow.theory.claims.c4_drift_law import keeps_regularity
 from synthetic_run import DatasetRun
 from theory.self_similarity.test_frontier import history
 from theory.test_regularity import TIMES
 
 
 def row_of(data):
-    return regularity_row(Evidence(DatasetRun(data)))
+    evidence = Evidence(DatasetRun(data))
+    return keeps_regularity.judge(evidence, evidence.rng())
 
 
 def test_transport_that_preserves_regularity_is_supported():

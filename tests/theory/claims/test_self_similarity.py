@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.self_similarity import self_similarity
+from eigenflow.theory.claims import CLAIMS, Evidence
 from synthetic_run import DatasetRun, drifting_modes, measure, riccati
 from theory.test_batch_noise import sgd_run
 
@@ -13,7 +12,7 @@ LABELS = np.arange(1.0, 301.0) ** -1.5
 
 
 def rows_of_run(run):
-    return {row.claim: row for row in self_similarity(Evidence(run))}
+    return {row.claim: row for row in CLAIMS["C5"].judge(Evidence(run))}
 
 
 def rows_of(data):

@@ -1,18 +1,16 @@
-"""Figures of self-similarity: data collapse, frontiers in four coordinates, and exponents over training."""
+"""Figures of self-similarity: data collapse, and frontiers in four coordinates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from eigenflow.core.errors import EigenflowError
-from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, log_axis, new_figure
-from eigenflow.theory.exponents.loss_exponent import LossExponent
-from eigenflow.theory.exponents.regularity import Regularity
+from eigenflow.report.figures.canvas import ACCENT, WARM, log_axis, new_figure
 from eigenflow.theory.self_similarity import Collapse, Coordinate, Frontier
 
-__all__ = ["collapse_figure", "exponents_figure", "frontier_figure", "loss_exponent_figure"]
+__all__ = ["collapse_figure", "frontier_figure"]
 
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 LIGHTEST = 1e-6  # points with less of their time's energy are not drawn
@@ -22,7 +20,6 @@ AXES: dict[Coordinate, str] = {
     "rank": "learned modes",
     "energy": "share of energy unlearned",
 }
-FILLS = {ACCENT: "rgba(0,114,178,0.18)", WARM: "rgba(213,94,0,0.18)"}
 
 
 def collapse_figure(collapse: Collapse) -> go.Figure:
@@ -168,75 +165,3 @@ def _exponent(frontier: Frontier) -> str:
         return f"{frontier.coordinate}: too few times"
     low, high = power.interval
     return f"{frontier.coordinate}: {power.exponent:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
-
-
-def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.Figure:
-    """Draw the source and capacity exponents of the unlearned modes over training, with 90 % intervals.
-
-    Args:
-        moving: In the eigenbasis of M(t).
-        fixed: In that of the first measurement, if the run holds it.
-    """
-    figure = new_figure(
-        "Regularity of what is not yet learned",
-        columns=3,
-        height=420,
-        subplot_titles=["source exponent σ", "change of σ on the same ranks", "capacity exponent"],
-        horizontal_spacing=0.075,
-    )
-    bases = [("moving basis", moving, ACCENT, "solid")]
-    if fixed is not None:
-        bases.append(("fixed basis", fixed, WARM, "dash"))
-    for basis, found, color, dash in bases:
-        for column, name in enumerate(("source", "source_change", "capacity"), start=1):
-            values, half = getattr(found, name), getattr(found, f"{name}_half_width")
-            common = {"x": found.times, "mode": "lines", "legendgroup": basis, "row": 1, "col": column}
-            edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-            figure.add_scatter(y=values - half, name=f"{basis}, low", **edge, **common)
-            figure.add_scatter(
-                y=values + half, name=f"{basis}, high", fill="tonexty", fillcolor=FILLS[color], **edge, **common
-            )
-            figure.add_scatter(
-                y=values,
-                name=f"{basis}, 90 % interval",
-                showlegend=column == 1,
-                line={"color": color, "dash": dash, "width": 2},
-                hovertemplate=f"{basis}<br>t = %{{x:.4g}}: %{{y:.3g}}<extra></extra>",
-                **common,
-            )
-    times = [found.times for _, found, _, _ in bases]
-    figure.update_xaxes(title_text="t", **log_axis(*times, most_ticks=4))
-    figure.update_yaxes(zeroline=True, zerolinecolor=MUTED, nticks=7)
-    figure.update_layout(legend=LEGEND, margin_b=92)
-    return figure
-
-
-def loss_exponent_figure(windows: Sequence[LossExponent]) -> go.Figure:
-    """Draw the loss exponent of each window of time: predicted, summed over measured modes, and fitted.
-
-    Args:
-        windows: As from `loss_exponents`.
-    """
-    figure = new_figure("Loss exponent in time: predicted and fitted", height=400)
-    places = np.array([np.sqrt(w.start * w.end) for w in windows])
-    series = (
-        ("fitted, with the tail", "fitted", "fitted_half_width", INK, "circle", 1.0),
-        ("σ ρ from spectrum and drift", "predicted", "predicted_half_width", ACCENT, "diamond", 1.04),
-        ("loss itself", "raw", "raw_half_width", MUTED, "circle-open", 0.96),
-        ("sum over measured modes", "summed", "summed_half_width", WARM, "x", 1.08),
-    )
-    for name, value, half, color, symbol, shift in series:
-        figure.add_scatter(
-            x=places * shift,
-            y=[getattr(w, value) for w in windows],
-            error_y={"type": "data", "array": [getattr(w, half) for w in windows], "thickness": 1.2, "width": 3},
-            mode="markers",
-            name=name,
-            marker={"color": color, "symbol": symbol, "size": 8},
-            customdata=[[w.start, w.end] for w in windows],
-            hovertemplate=f"{name}<br>t = %{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}: %{{y:.3g}}<extra></extra>",
-        )
-    figure.update_xaxes(title_text=f"{TIME}, middle of the window", **log_axis(places, pad=0.15))
-    figure.update_yaxes(title_text="exponent x of loss ~ t<sup>−x</sup>", rangemode="tozero")
-    figure.update_layout(legend=LEGEND, margin_b=92)
-    return figure

@@ -1,42 +1,50 @@
 """The theory's claims, tested on a measured run: one row a claim, and one for each of its assertions.
 
-A module for each claim. Every band stands in `bands.py`; the verdict follows from the estimate's 90 % interval by
-`verdicts.judge`.
+A module for each claim, by number. In each an assertion is a block: statement, band, what it needs, and its estimate;
+see `assertions` for how verdicts follow. A new claim is a module of that form, a line in `CLAIMS`, and its estimates in
+`Evidence`.
 """
-
-from collections.abc import Callable
 
 from eigenflow.core.checks import check_kind
 from eigenflow.core.moved import keep_old_calls
 from eigenflow.store import Run
-from eigenflow.theory.claims.bands import BANDS as BANDS
-from eigenflow.theory.claims.coarse_graining import coarse_graining
-from eigenflow.theory.claims.drift import drift
-from eigenflow.theory.claims.effective_time import effective_time
+from eigenflow.theory.claims import (
+    c1_evolution,
+    c2_mode_equations,
+    c3_coarse_graining,
+    c4_drift_law,
+    c5_self_similarity,
+    c6_exponents,
+    c7_effective_time,
+    c8_limits,
+)
+from eigenflow.theory.claims.assertions import NO_BAND, Band, ClaimTest
 from eigenflow.theory.claims.evidence import Evidence as Evidence
-from eigenflow.theory.claims.evolution import evolution
-from eigenflow.theory.claims.exponents import exponents
-from eigenflow.theory.claims.limits import limits
-from eigenflow.theory.claims.mode_equations import mode_equations
-from eigenflow.theory.claims.rows import attempt
-from eigenflow.theory.claims.self_similarity import self_similarity
-from eigenflow.theory.verdicts import Claim
+from eigenflow.theory.claims.table import Claims as Claims
 
-__all__ = ["BANDS", "Evidence", "claims", "judge_all"]
+__all__ = ["BANDS", "CLAIMS", "Claims", "Evidence", "claims", "judge_all"]
 
-_TESTS: dict[str, tuple[str, Callable[[Evidence], list[Claim]]]] = {
-    "C1": ("Exact evolution de/dt = -M(t) e in function space", evolution),
-    "C2": ("Kato perturbation theory gives coupled mode equations", mode_equations),
-    "C3": ("Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S", coarse_graining),
-    "C4": ("Drift v = -c(t) lambda^b", drift),
-    "C5": ("Weak coupling gives self-similar solutions", self_similarity),
-    "C6": ("Explicit scaling-law exponents (the loss exponent in time)", exponents),
-    "C7": ("Effective training time tau(t) = t^alpha L(t)", effective_time),
-    "C8": ("Lazy (v = 0) and feature-learning (v != 0) limits", limits),
+CLAIMS: dict[str, ClaimTest] = {
+    test.name: test
+    for test in (
+        c1_evolution.CLAIM,
+        c2_mode_equations.CLAIM,
+        c3_coarse_graining.CLAIM,
+        c4_drift_law.CLAIM,
+        c5_self_similarity.CLAIM,
+        c6_exponents.CLAIM,
+        c7_effective_time.CLAIM,
+        c8_limits.CLAIM,
+    )
+}
+
+# Where each estimate lies if its claim holds: fixed before any run is judged, the same for every run, printed.
+BANDS: dict[str, Band] = {
+    one.key: one.band for test in CLAIMS.values() for one in test.assertions if one.band != NO_BAND
 }
 
 
-def claims(run: Run, *, seed: int = 0) -> list[Claim]:
+def claims(run: Run, *, seed: int = 0) -> Claims:
     """Test the theory's claims on a run.
 
     Args:
@@ -44,7 +52,7 @@ def claims(run: Run, *, seed: int = 0) -> list[Claim]:
         seed: Of the bootstrap intervals.
 
     Returns:
-        First each claim as a whole, then its assertions.
+        First each claim as a whole, then its assertions: a sequence of rows, which prints itself as a table.
 
     Raises:
         RunFolderError: If the run holds no measurement.
@@ -53,9 +61,9 @@ def claims(run: Run, *, seed: int = 0) -> list[Claim]:
     return judge_all(Evidence(run, seed))
 
 
-def judge_all(evidence: Evidence) -> list[Claim]:
+def judge_all(evidence: Evidence) -> Claims:
     """The rows of `claims`, for a caller that goes on using the evidence."""
     _ = evidence.budget  # a run without shells is refused, not undecided
-    return [row for name, (statement, test) in _TESTS.items() for row in attempt(name, statement, test, evidence)]
+    return Claims(row for test in CLAIMS.values() for row in test.judge(evidence))
 
 keep_old_calls(__name__)

@@ -1,4 +1,4 @@
-"""What the claims are judged by: a run, its shells, and the drift law fitted to them once."""
+"""What the claims are judged by, and what the report draws: a run, its shells, and every estimate, each made once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,24 +8,67 @@ import xarray as xr
 
 from eigenflow.closure import (
     Closure,
+    ClosureResidual,
+    Dispersion,
+    DriftLaw,
     FormComparison,
     ForwardTest,
+    NonlocalSource,
     Velocities,
+    closure_residual,
     compare_forms,
     fit_closure,
+    fit_drift_law,
     forward_test,
+    nonlocal_source,
     rank_velocities,
     shell_velocities,
+    velocity_dispersion,
 )
-from eigenflow.shells import ShellBudget, shell_budget
+from eigenflow.core.errors import ArgumentError
+from eigenflow.shells import IntegratedBalance, ShellBudget, integrated_balance, shell_budget
 from eigenflow.store import Run
+from eigenflow.theory.budget_terms import BudgetTerms, budget_terms
+from eigenflow.theory.coupling.batch_noise import BatchNoise, batch_noise
+from eigenflow.theory.coupling.kato import KatoRatio, kato_ratio
+from eigenflow.theory.coupling.locality import Locality, transfer_locality
+from eigenflow.theory.coupling.log_shift import LogShift, log_shift
+from eigenflow.theory.coupling.turning import Turning, shell_turning
+from eigenflow.theory.effective_time.clocks import Clocks, error_clocks, loss_clock, operator_clocks
+from eigenflow.theory.effective_time.regular_variation import RegularVariation, regular_variation
+from eigenflow.theory.estimate import Estimate
+from eigenflow.theory.exponents.loss_exponent import LossExponent, loss_exponents
+from eigenflow.theory.exponents.regularity import Regularity, regularity
+from eigenflow.theory.lazy_rich import LazyRich, LossPredictions, lazy_rich, predict_from_start
+from eigenflow.theory.modes.basis import BasisDrift, basis_drift
+from eigenflow.theory.modes.heavy_tail import SpectrumTails, spectrum_tails
+from eigenflow.theory.modes.integration import ModeIntegration, integrate_modes
+from eigenflow.theory.modes.single_updates import SingleUpdates, single_updates
+from eigenflow.theory.self_similarity import (
+    AmplitudeGrowth,
+    Collapse,
+    Coordinate,
+    Frontier,
+    PowerInTime,
+    amplitude_growth,
+    dissipation_law,
+    frontiers,
+    shell_collapse,
+)
 
-__all__ = ["Evidence"]
+__all__ = ["WIDTHS", "Evidence"]
+
+WIDTHS = (2, 4, 8)  # shells a decade at which the closure's residual is looked at
+# Leading modes for a second look at the mode equations, to tell how the error depends on their number.
+FEW_MODES = 16
 
 
 @dataclass(frozen=True)
 class Evidence:
     """A measured run as every claim sees it.
+
+    Every estimate is made when it is first asked for, and kept; one that the run does not allow raises the same
+    EigenflowError each time. Claims, report and comparison take them from here, so that none is made twice.
 
     Attributes:
         run: As from `open_run`.
@@ -35,15 +78,16 @@ class Evidence:
     run: Run
     seed: int = 0
 
+    def rng(self) -> np.random.Generator:
+        """A fresh generator, so that no claim depends on which others were tested before it."""
+        return np.random.default_rng(self.seed)
+
+    # What the run is.
+
     @cached_property
     def data(self) -> xr.Dataset:
         """All measurements, in memory."""
         return self.run.measurements
-
-    @cached_property
-    def budget(self) -> ShellBudget:
-        """The shells, 4 a decade."""
-        return shell_budget(self.run)
 
     @cached_property
     def has_minibatches(self) -> bool:
@@ -61,32 +105,214 @@ class Evidence:
         """Whether times are known: not if states far apart were recorded as neighbours."""
         return not self.run.has_unsaid_updates
 
-    @cached_property
+    @property
+    def _needs_ranks(self) -> bool:
+        return self.has_minibatches or self.why_no_updates is not None
+
+    # Shells and closure.
+
+    @Estimate
+    def budget(self) -> ShellBudget:
+        """The shells, 4 a decade."""
+        return shell_budget(self.run)
+
+    @Estimate
+    def terms(self) -> BudgetTerms:
+        """How large each term of the budget is."""
+        return budget_terms(self.budget)
+
+    @Estimate
+    def balance(self) -> IntegratedBalance:
+        """The budget between measured times."""
+        return integrated_balance(self.budget)
+
+    @Estimate
     def velocities(self) -> Velocities:
         """Of eigenvalues along measured updates; of ranks between measurements where those are minibatches' or none."""
         if self._needs_ranks and "eigenvalue" in self.data:
             return rank_velocities(self.run.modes, self.budget.edges)
         return shell_velocities(self.budget)
 
-    @cached_property
+    @Estimate
     def closure(self) -> Closure:
         """The drift law; raises ArgumentError where the run does not allow one."""
         return fit_closure(self.velocities, seed=self.seed)
 
-    @cached_property
+    @Estimate
     def forms(self) -> FormComparison:
         """The power form against others on later times."""
         return compare_forms(self.velocities, seed=self.seed)
 
-    @cached_property
+    @Estimate
     def forward(self) -> ForwardTest:
         """Forecasts from several cuts; of energy velocities, or of ranks where updates are minibatches'."""
         return forward_test(self.data, self.budget, velocities=self.velocities if self._needs_ranks else None)
 
-    @property
-    def _needs_ranks(self) -> bool:
-        return self.has_minibatches or self.why_no_updates is not None
+    @Estimate
+    def dispersion(self) -> Dispersion:
+        """How far modes of one eigenvalue differ in their velocity."""
+        return velocity_dispersion(self.run.modes, self.budget.edges, seed=self.seed)
 
-    def rng(self) -> np.random.Generator:
-        """A fresh generator, so that no claim depends on which others were tested before it."""
-        return np.random.default_rng(self.seed)
+    @Estimate
+    def source(self) -> NonlocalSource:
+        """S, the energy that jumps over shells."""
+        return nonlocal_source(self.budget, seed=self.seed)
+
+    @Estimate
+    def free_law(self) -> DriftLaw:
+        """The drift law with a strength of its own at every time."""
+        return fit_drift_law(self.velocities, "free", draws=0)
+
+    @Estimate
+    def residuals(self) -> dict[int, ClosureResidual]:
+        """What the free law leaves of the flux, by the number of shells a decade."""
+        drift, modes = self.free_law.drift(0.0), self.run.modes
+        modes = modes if "eigenvalue" in modes and "coefficient" in modes else None
+        found = {}
+        for width in WIDTHS:
+            budget = self.budget if width == 4 else shell_budget(self.run, shells_per_decade=width)
+            found[width] = closure_residual(budget, drift, modes=modes, seed=self.seed)
+        return found
+
+    # Single modes.
+
+    @Estimate
+    def tails(self) -> SpectrumTails:
+        """The upper tail of the spectrum over training."""
+        return spectrum_tails(self.data, seed=self.seed)
+
+    @Estimate
+    def basis(self) -> BasisDrift:
+        """How far the eigenbasis has turned."""
+        return basis_drift(self.data)
+
+    @Estimate
+    def single_updates(self) -> SingleUpdates:
+        """Mode equations against what single updates do."""
+        return single_updates(self.data)
+
+    @Estimate
+    def integrations(self) -> tuple[ModeIntegration, ModeIntegration, ModeIntegration]:
+        """Mode equations between measured times: with all modes, with a few, and with a few at twice the spacing."""
+        whole = integrate_modes(self.data)
+        few, sparse = (integrate_modes(self.data, modes=min(FEW_MODES, whole.modes), stride=s) for s in (1, 2))
+        return whole, few, sparse
+
+    # Coupling between shells.
+
+    @Estimate
+    def locality(self) -> Locality:
+        """How far updates carry energy."""
+        return transfer_locality(self.budget)
+
+    @Estimate
+    def kato(self) -> KatoRatio:
+        """How fast the operator's motion turns shells into one another."""
+        return kato_ratio(self.data)
+
+    @Estimate
+    def turning(self) -> Turning:
+        """What left each shell between measurements."""
+        return shell_turning(self.data)
+
+    @Estimate
+    def shift(self) -> LogShift:
+        """Whether shells pass on energy by one law."""
+        return log_shift(self.budget, seed=self.seed)
+
+    @Estimate
+    def noise(self) -> BatchNoise:
+        """The energy that batches add; raises ArgumentError for full batches."""
+        return batch_noise(self.run)
+
+    # Self-similarity.
+
+    @cached_property
+    def resolved_from(self) -> float:
+        """Time from which the frontier lies inside the spectrum: the largest shell's eigenvalue times t reaches 1."""
+        budget = self.budget
+        largest = np.where(budget.energy.values > 0, budget.mean_eigenvalue.values, 0.0).max(1)
+        late = np.flatnonzero(largest * budget.time.values >= 1.0)
+        return float(budget.time.values[late[0]]) if len(late) else np.inf
+
+    @Estimate
+    def frontiers(self) -> dict[Coordinate, Frontier]:
+        """The frontier of learned modes in its coordinates."""
+        return frontiers(self.data, seed=self.seed)
+
+    @Estimate
+    def collapse(self) -> Collapse:
+        """Spectra of all times on one curve, from `resolved_from` on."""
+        return shell_collapse(self.budget, start=self.resolved_from, seed=self.seed)
+
+    @Estimate
+    def amplitude(self) -> AmplitudeGrowth:
+        """What stands at the frontier; asks for a frontier in the coordinate "eigenvalue"."""
+        return amplitude_growth(self.data, self.frontiers["eigenvalue"], seed=self.seed)
+
+    @Estimate
+    def dissipation(self) -> PowerInTime:
+        """Dissipation as a power of time, from `resolved_from` on."""
+        return dissipation_law(self.budget, start=self.resolved_from, seed=self.seed)
+
+    # Exponents, clocks, limits.
+
+    @Estimate
+    def regularity(self) -> Regularity:
+        """Exponents of what is not yet learned, in the eigenbasis of M(t)."""
+        return regularity(self.data)
+
+    @Estimate
+    def fixed_regularity(self) -> Regularity:
+        """The same in the eigenbasis of the first measurement."""
+        return regularity(self.data, "fixed")
+
+    @Estimate
+    def loss_exponents(self) -> list[LossExponent]:
+        """The loss exponent in time, by window."""
+        return loss_exponents(self.data)
+
+    @Estimate
+    def operator_clocks(self) -> Clocks:
+        """Effective times of single modes, from the eigenvalues."""
+        return operator_clocks(self.data)
+
+    @Estimate
+    def error_clocks(self) -> Clocks:
+        """Effective times of shells, from the error in the first eigenbasis; ArgumentError where it is not known."""
+        return error_clocks(self.data)
+
+    @Estimate
+    def clocks(self) -> Clocks:
+        """Those of the error where they are known, else the operator's."""
+        try:
+            return self.error_clocks
+        except ArgumentError:
+            return self.operator_clocks
+
+    @Estimate
+    def loss_clock(self) -> np.ndarray:
+        """The common time from the whole energy alone."""
+        return loss_clock(self.data)[1]
+
+    @cached_property
+    def clocked(self) -> slice:
+        """The times from which on the common time of `clocks` is positive."""
+        bad = np.flatnonzero(self.clocks.common <= 0)
+        return slice(int(bad[-1]) + 1 if len(bad) else 0, None)
+
+    @Estimate
+    def variation(self) -> RegularVariation:
+        """The index of the common time of `clocks`; ArgumentError where it is positive at fewer than 8 times."""
+        clocks, kept = self.clocks, self.clocked
+        return regular_variation(clocks.times[kept], clocks.common[kept], unit=1.0 / float(clocks.rates[0]))
+
+    @Estimate
+    def predictions(self) -> LossPredictions:
+        """The loss of the whole run from its first measurement, in both limits."""
+        return predict_from_start(self.data, clocks=self.operator_clocks)
+
+    @Estimate
+    def place(self) -> LazyRich:
+        """Where the run lies between lazy and rich; ArgumentError where it does not say."""
+        return lazy_rich(self.data, self.budget)

@@ -4,8 +4,9 @@ A mode is learned when its energy has fallen below 1/e of what it was at the fir
 the attenuation is made monotone along the spectrum by isotonic regression weighted with the initial energies (the
 attenuation of a pooled group is then that of its energy), and the frontier is where it crosses 1/e.
 
-The same frontier has different exponents in different coordinates (theory.md 3.10). If all attenuation is
-exp(-2 lambda0 tau) with tau ~ t^rho, then with lambda0 ~ rank^-nu and energy below lambda0 ~ lambda0^sigma
+The same frontier has different exponents in different coordinates (equations/hypotheses.md#frontier-coordinates).
+If all attenuation is exp(-2 lambda0 tau) with tau ~ t^rho, then with lambda0 ~ rank^-nu and energy below lambda0 ~
+lambda0^sigma
 
     eigenvalue   instantaneous lambda:                     t^-1, whatever rho
     label        lambda at the first measurement:          t^-rho
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 from eigenflow.core.errors import RunFolderError
+from eigenflow.theory.estimate import Estimate
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
 
@@ -49,7 +51,7 @@ class Frontier:
     position: Float[np.ndarray, " time"]
     seed: int = 0
 
-    @property
+    @Estimate
     def power(self) -> PowerInTime:
         """The power of time that it follows; raises ArgumentError where there are too few times."""
         return fit_power(self.times, self.position, name=f"frontier in {self.coordinate}", seed=self.seed)

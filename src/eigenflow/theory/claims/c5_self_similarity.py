@@ -1,33 +1,20 @@
 """C5: coupling between shells is weak, and the solution is self-similar."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import block_interval
-from eigenflow.theory.claims.descent import why_not_descent
+from eigenflow.theory.claims.assertions import DESCENT, UPDATES, Assertion, ClaimTest, asserts
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.claims.rows import SINGLE_UPDATES, make_claim, make_row, median_row, undecided
-from eigenflow.theory.coupling.batch_noise import batch_noise
-from eigenflow.theory.coupling.kato import kato_ratio
-from eigenflow.theory.coupling.locality import Locality, transfer_locality
-from eigenflow.theory.coupling.log_shift import EXPONENTS, log_shift
-from eigenflow.theory.coupling.turning import shell_turning
+from eigenflow.theory.coupling.locality import Locality
+from eigenflow.theory.coupling.log_shift import EXPONENTS
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
-from eigenflow.theory.self_similarity import (
-    Frontier,
-    amplitude_growth,
-    dissipation_law,
-    frontiers,
-    shell_collapse,
-)
+from eigenflow.theory.self_similarity import Frontier
 from eigenflow.theory.verdicts import Claim, Verdict
 
-__all__ = ["self_similarity"]
-
-Row = Callable[[Evidence, str, str], Claim]
+__all__ = ["CLAIM"]
 
 # Updates or intervals that a statement about a run needs: a bootstrap of fewer has no width to speak of.
 FEW = 6
@@ -35,70 +22,39 @@ FEW = 6
 RESOLVED = 3.0
 # Share of exchange or energy in the open shells above which the rest says little.
 UNRESOLVED = 0.5
-# Rows on what single updates do.
-OF_UPDATES = ("C5.local", "C5.weak", "C5.kato", "C5.shift", "C5.dissipation")
-
-
-def self_similarity(evidence: Evidence) -> list[Claim]:
-    """C5 and its assertions."""
-    tests: dict[str, tuple[str, Row]] = {
-        "C5.local": ("energy moves between neighbours in ln(lambda)", _local),
-        "C5.weak": ("exchange beyond neighbouring shells is weak beside dissipation", _weak),
-        "C5.kato": ("the operator's motion turns shells into one another slowly", _kato),
-        "C5.turned": ("between measurements few directions of a shell leave for distant shells", _turned),
-        "C5.shift": ("shells pass on energy by the same law everywhere in ln(lambda)", _shift),
-        "C5.frontier": ("the frontier of learned modes moves as a power of time", _frontier),
-        "C5.collapse": ("spectra of all times fall on one curve", _collapse),
-        "C5.amplitude": ("the amplitude density at the frontier grows as a power of time", _amplitude),
-        "C5.dissipation": ("energy dissipates as a power of time", _dissipation),
-    }
-    rows = []
-    for key, (statement, test) in tests.items():
-        if key in OF_UPDATES and evidence.why_no_updates is not None:
-            rows.append(undecided(key, statement, evidence.why_no_updates, SINGLE_UPDATES))
-            continue
-        try:
-            why = why_not_descent(evidence) if key in ("C5.weak", "C5.dissipation") else None
-            rows.append(test(evidence, key, statement) if why is None else undecided(key, statement, why))
-        except EigenflowError as error:
-            rows.append(undecided(key, statement, str(error)))
-    rows.extend(_noise(evidence))
-    leading = next(row for row in rows if row.claim == "C5.collapse")
-    return make_claim("C5", "Weak coupling gives self-similar solutions", rows, leading)
-
-
-def resolved_from(evidence: Evidence) -> float:
-    """Time from which the frontier lies inside the spectrum: the largest shell's eigenvalue times t reaches 1."""
-    budget = evidence.budget
-    largest = np.where(budget.energy.values > 0, budget.mean_eigenvalue.values, 0.0).max(1)
-    late = np.flatnonzero(largest * budget.time.values >= 1.0)
-    return float(budget.time.values[late[0]]) if len(late) else np.inf
 
 
 def _late(evidence: Evidence, times: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The values since the frontier lies inside the spectrum; all of them if it never does."""
-    late = values[times >= resolved_from(evidence)]
+    late = values[times >= evidence.resolved_from]
     return late if len(late) else values
 
 
-def _median(key: str, statement: str, values: np.ndarray, evidence: Evidence, reason: str) -> Claim:
+def _median(this: Assertion, values: np.ndarray, evidence: Evidence, reason: str) -> Claim:
     """The median over updates, if there are enough of them."""
     if len(values) < FEW:
         few = f"{len(values)} measured updates or intervals allow it, and {FEW} are needed"
-        return undecided(key, statement, f"{few}; {reason}", "a run with more measurements")
-    return median_row(key, statement, values, evidence.rng(), reason)
+        return this.undecided(f"{few}; {reason}", "a run with more measurements")
+    return this.median_row(values, evidence.rng(), reason)
 
 
-def _local(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = transfer_locality(evidence.budget)
+@asserts(
+    "C5.local",
+    "energy moves between neighbours in ln(lambda)",
+    # Half the distance that exchange without regard to distance would cover.
+    band=(None, 0.5),
+    needs=[UPDATES],
+)
+def local_exchange(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The mean distance of exchange over that without regard to distance."""
+    found = evidence.locality
     if np.median(found.open_share) > UNRESOLVED:
-        return undecided(key, statement, _unresolved(found))
+        return this.undecided(_unresolved(found))
     if np.median(found.null_width) * found.shells_per_decade < RESOLVED:
         span = f"exchange without regard to distance would reach {np.median(found.null_width):.2g} decades"
-        return undecided(key, statement, f"the resolved shells span too little to tell: {span}")
+        return this.undecided(f"the resolved shells span too little to tell: {span}")
     return _median(
-        key,
-        statement,
+        this,
         found.relative_width,
         evidence,
         f"mean distance of exchange, {np.median(found.width):.2g} decades, over that of exchange without regard to "
@@ -115,13 +71,20 @@ def _unresolved(found: Locality) -> str:
     )
 
 
-def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = transfer_locality(evidence.budget)
+@asserts(
+    "C5.weak",
+    "exchange beyond neighbouring shells is weak beside dissipation",
+    # A tenth of the dissipation: what a closure without a nonlocal source may neglect.
+    band=(None, 0.1),
+    needs=[UPDATES, DESCENT],
+)
+def weak_exchange(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The energy exchanged beyond neighbours over the energy dissipated."""
+    found = evidence.locality
     if np.median(found.open_share) > UNRESOLVED:
-        return undecided(key, statement, _unresolved(found))
+        return this.undecided(_unresolved(found))
     row = _median(
-        key,
-        statement,
+        this,
         found.nonlocal_share,
         evidence,
         f"median of the energy exchanged beyond neighbours over the energy dissipated, {len(found.times)} updates; "
@@ -131,12 +94,19 @@ def _weak(evidence: Evidence, key: str, statement: str) -> Claim:
     return _bound(row, evidence)
 
 
-def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = kato_ratio(evidence.data)
+@asserts(
+    "C5.kato",
+    "the operator's motion turns shells into one another slowly",
+    # sin^2(0.3) = 0.09: less than a tenth of a shell's energy turns out of it while time grows by a factor e.
+    band=(None, 0.3),
+    needs=[UPDATES],
+)
+def turns_slowly(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The angle by which a vector leaves its shell in an e-fold of time."""
+    found = evidence.kato
     angles = _late(evidence, found.times, found.angle)
     row = _median(
-        key,
-        statement,
+        this,
         angles,
         evidence,
         f"median over {len(angles)} updates of the angle, in radians an e-fold of time, by which a vector leaves its "
@@ -146,12 +116,18 @@ def _kato(evidence: Evidence, key: str, statement: str) -> Claim:
     return _bound(row, evidence)
 
 
-def _turned(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = shell_turning(evidence.data)
+@asserts(
+    "C5.turned",
+    "between measurements few directions of a shell leave for distant shells",
+    # The same tenth as in C5.kato, as what remains between measurements.
+    band=(None, 0.1),
+)
+def stays_near(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The share of directions that left for shells which are not neighbours, an e-fold of time."""
+    found = evidence.turning
     rates = _late(evidence, found.times, found.rate)
     return _median(
-        key,
-        statement,
+        this,
         rates,
         evidence,
         f"median over {len(rates)} intervals of the share of directions that left for shells which are not neighbours, "
@@ -171,11 +147,19 @@ def _bound(row: Claim, evidence: Evidence) -> Claim:
     )
 
 
-def _shift(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = log_shift(evidence.budget, seed=evidence.seed)
-    reach = transfer_locality(evidence.budget)
+@asserts(
+    "C5.shift",
+    "shells pass on energy by the same law everywhere in ln(lambda)",
+    # One law for all shells explains at least half of what they pass on.
+    band=(None, 0.5),
+    needs=[UPDATES],
+)
+def shift_law(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The part of what shells pass on that differs by shell."""
+    found = evidence.shift
+    reach = evidence.locality
     if np.median(reach.open_share) > UNRESOLVED:
-        return undecided(key, statement, _unresolved(reach))
+        return this.undecided(_unresolved(reach))
     edge = " (an end of the search)" if found.exponent in (EXPONENTS[0], EXPONENTS[-1]) else ""
     told = (
         f"{found.shells:.0f} shells, {len(found.times)} updates; median score of single updates "
@@ -183,22 +167,27 @@ def _shift(evidence: Evidence, key: str, statement: str) -> Claim:
         f"best m = {found.exponent:.2g}{edge}"
     )
     if found.score is None or found.interval is None:
-        return undecided(key, statement, f"two halves of the updates share no pattern of transfer; {told}")
-    return make_row(key, statement, found.score, found.interval, f"part of the shares that differs by shell; {told}")
+        return this.undecided(f"two halves of the updates share no pattern of transfer; {told}")
+    return this.row(found.score, found.interval, f"part of the shares that differs by shell; {told}")
 
 
-def _frontier(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = frontiers(evidence.data, seed=evidence.seed)
+@asserts(
+    "C5.frontier",
+    "the frontier of learned modes moves as a power of time",
+    # At most half the squared error of the best alternative, on later times.
+    band=(0.5, None),
+)
+def frontier_power(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The skill of a power of time on the later half of the times."""
+    found = evidence.frontiers
     name = "label" if "label" in found else "rank"
     if name not in found:
-        return undecided(key, statement, "the frontier never lies inside the modes stored one by one")
+        return this.undecided("the frontier never lies inside the modes stored one by one")
     power = found[name].power
     told = ", ".join(f"{label} {_exponent(frontier)}" for label, frontier in found.items())
     if "label" not in found:
         told += f"; the label is not known, {why_initial_basis_is_unknown(evidence.data) or 'no crossing'}"
-    return make_row(
-        key,
-        statement,
+    return this.row(
         power.skill,
         power.skill_interval,
         f"skill of the power of time on the later half of {power.times} times, against the best alternative "
@@ -214,16 +203,21 @@ def _exponent(frontier: Frontier) -> str:
         return "unknown"
 
 
-def _collapse(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = shell_collapse(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
+@asserts(
+    "C5.collapse",
+    "spectra of all times fall on one curve",
+    # 20 %: the scatter of a sum of 50 random squares, about what a quarter of a decade holds of a thousand modes.
+    band=(None, 0.2),
+)
+def one_curve(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """How far scaled spectra miss their common curve."""
+    found = evidence.collapse
     energy = evidence.budget.energy.values
     held = float(np.median(energy[:, 1:-1].sum(1) / np.maximum(energy.sum(1), np.finfo(np.float64).tiny)))
     if held < UNRESOLVED:
         told = f"the resolved shells hold {held:.0%} of the energy (median); measure all modes, or track more of them"
-        return undecided(key, statement, told)
-    return make_row(
-        key,
-        statement,
+        return this.undecided(told)
+    return this.row(
         found.mismatch,
         found.mismatch_interval,
         f"root mean square of ln(energy / curve of the other times), weighted with energy, at E = t^-a F(lambda t^z), "
@@ -234,15 +228,19 @@ def _collapse(evidence: Evidence, key: str, statement: str) -> Claim:
     )
 
 
-def _amplitude(evidence: Evidence, key: str, statement: str) -> Claim:
-    found = frontiers(evidence.data, seed=evidence.seed)
+@asserts(
+    "C5.amplitude",
+    "the amplitude density at the frontier grows as a power of time",
+    band=(0.0, None),
+)
+def amplitude_grows(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The exponent of the amplitude density."""
+    found = evidence.frontiers
     if "eigenvalue" not in found:
-        return undecided(key, statement, "the frontier never lies inside the modes stored one by one")
-    grown = amplitude_growth(evidence.data, found["eigenvalue"], seed=evidence.seed)
+        return this.undecided("the frontier never lies inside the modes stored one by one")
+    grown = evidence.amplitude
     density, energy, single = (grown.power(n) for n in ("amplitude_density", "energy_density", "amplitude"))
-    return make_row(
-        key,
-        statement,
+    return this.row(
         density.exponent,
         density.interval,
         f"exponent of sum |g| / lambda at the frontier, {density.times} times; of the energy density "
@@ -252,11 +250,16 @@ def _amplitude(evidence: Evidence, key: str, statement: str) -> Claim:
     )
 
 
-def _dissipation(evidence: Evidence, key: str, statement: str) -> Claim:
-    law = dissipation_law(evidence.budget, start=resolved_from(evidence), seed=evidence.seed)
-    return make_row(
-        key,
-        statement,
+@asserts(
+    "C5.dissipation",
+    "energy dissipates as a power of time",
+    band=(0.5, None),
+    needs=[UPDATES, DESCENT],
+)
+def dissipation_power(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The skill of a power of time on the later half of the times."""
+    law = evidence.dissipation
+    return this.row(
         law.skill,
         law.skill_interval,
         f"skill of t^{law.exponent:.2f} on the later half of {law.times} times against the best alternative "
@@ -266,25 +269,43 @@ def _dissipation(evidence: Evidence, key: str, statement: str) -> Claim:
     )
 
 
-def _noise(evidence: Evidence) -> list[Claim]:
-    """One row if the run used batches; whether noise weakens coupling is asked of several runs, by `batch_sweep`."""
-    key, statement = "C5.noise", "batches add energy to the modes as the exact second moment of SGD says"
+@asserts(
+    "C5.noise",
+    "batches add energy to the modes as the exact second moment of SGD says",
+    # Exact for independent batches; those of one epoch are not, and a few dozen updates scatter by a tenth.
+    band=(0.75, 1.25),
+)
+def batch_energy(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim | None:
+    """The energy that batches added over its expectation; whether noise weakens coupling is asked by `batch_sweep`."""
     try:
-        noise = batch_noise(evidence.run)
+        noise = evidence.noise
     except ArgumentError:  # full batches: nothing is asserted
-        return []
-    except EigenflowError as error:
-        return [undecided(key, statement, str(error))]
+        return None
     ratio = noise.ratio[noise.expected > 0]
     if len(ratio) == 0:
-        return [undecided(key, statement, "no measured update was to add energy")]
-    return [
-        make_row(
-            key,
-            statement,
-            float(ratio.mean()),
-            block_interval(ratio, lambda v: float(v.mean()), evidence.rng()),
-            f"mean over {len(ratio)} updates of the energy that batches of {noise.batch_size} of {noise.samples} "
-            f"added, over its expectation; the expectation is {np.median(noise.share):.2g} of the dissipation (median)",
-        )
-    ]
+        return this.undecided("no measured update was to add energy")
+    return this.row(
+        float(ratio.mean()),
+        block_interval(ratio, lambda v: float(v.mean()), evidence.rng()),
+        f"mean over {len(ratio)} updates of the energy that batches of {noise.batch_size} of {noise.samples} "
+        f"added, over its expectation; the expectation is {np.median(noise.share):.2g} of the dissipation (median)",
+    )
+
+
+CLAIM = ClaimTest(
+    "C5",
+    "Weak coupling gives self-similar solutions",
+    (
+        local_exchange,
+        weak_exchange,
+        turns_slowly,
+        stays_near,
+        shift_law,
+        frontier_power,
+        one_curve,
+        amplitude_grows,
+        dissipation_power,
+        batch_energy,
+    ),
+    shown=one_curve,
+)

@@ -1,0 +1,180 @@
+"""How evidence becomes rows: an assertion of a claim, and a claim with its assertions.
+
+A module for each claim holds a block for each of its assertions: `@asserts(...)` gives statement, band and what the
+assertion needs, the function below it the estimate with its interval and reason. The verdict follows from interval and
+band by `verdicts.judge`, and so does what would change it. At the end of the module `CLAIM` puts them together.
+
+Bands are fixed before any run is judged, are the same for every run, and are printed. docs/explanation/claims.md says
+which of them were chosen after looking at the shipped experiments.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eigenflow.core.errors import EigenflowError
+from eigenflow.core.resampling import block_interval
+from eigenflow.theory.claims.descent import why_not_descent
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.verdicts import Claim, Verdict, change_of_all, judge, overall, what_would_change
+
+__all__ = ["CLOCK", "DESCENT", "NO_BAND", "UPDATES", "Assertion", "Band", "ClaimTest", "Need", "asserts"]
+
+Band = tuple[float | None, float | None]
+NO_BAND: Band = (None, None)
+
+# What would change a row that a run does not allow.
+ALLOWING = "a run that allows the estimate"
+SINGLE_UPDATES = "a record of every update of the run, or one that says how many lie between its states"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something without which an estimate says nothing.
+
+    Attributes:
+        why_not: Why a run lacks it, in words, or None.
+        change: What would change that; None for what the assertion or claim itself says.
+    """
+
+    why_not: Callable[[Evidence], str | None]
+    change: str | None = None
+
+
+# Measured changes are those of single updates; times are known; updates are gradient descent at the logged rates.
+UPDATES = Need(lambda evidence: evidence.why_no_updates, SINGLE_UPDATES)
+CLOCK = Need(lambda evidence: None if evidence.has_clock else evidence.why_no_updates, SINGLE_UPDATES)
+DESCENT = Need(why_not_descent)
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """One assertion of a claim.
+
+    Attributes:
+        key: "C1.flow": the claim's number, and a word.
+        statement: What is asserted, in words.
+        band: Where the estimate lies if the assertion holds; `NO_BAND` for a row that is never judged.
+        test: Makes the row by `row`, `median_row` or `undecided`; None if nothing is asserted of this run. The
+            generator is the claim's: its assertions draw from it in their order.
+        needs: Without these the row is undecided.
+        change: What would change that, where the need does not say.
+        decides: Whether the verdict on the claim as a whole depends on it.
+    """
+
+    key: str
+    statement: str
+    band: Band
+    test: Callable[["Assertion", Evidence, np.random.Generator], Claim | None]
+    needs: Sequence[Need] = ()
+    change: str = ALLOWING
+    decides: bool = True
+
+    def judge(self, evidence: Evidence, rng: np.random.Generator) -> Claim | None:
+        """The row; undecided with the reason where the run does not allow the estimate."""
+        for need in self.needs:
+            why = need.why_not(evidence)
+            if why is not None:
+                return self.undecided(why, need.change or self.change)
+        try:
+            return self.test(self, evidence, rng)
+        except EigenflowError as error:
+            return self.undecided(str(error))
+
+    def row(
+        self, estimate: float, interval: tuple[float, float], reason: str, beats_alternatives: bool = True
+    ) -> Claim:
+        """A row that the run allows to judge; `reason` says what the estimate is and what stands behind it."""
+        verdict = judge(interval, self.band, beats_alternatives)
+        change = what_would_change(interval, self.band, beats_alternatives)
+        return Claim(self.key, self.statement, estimate, interval, self.band, verdict, reason, change)
+
+    def median_row(self, values: np.ndarray, rng: np.random.Generator, reason: str) -> Claim:
+        """A row about the median over measured times."""
+        if len(values) == 0:
+            return self.undecided("no mode is isolated at any measured time")
+        interval = block_interval(values, lambda v: float(np.median(v)), rng)
+        return self.row(float(np.median(values)), interval, reason)
+
+    def undecided(self, reason: str, change: str = ALLOWING) -> Claim:
+        """A row that the run does not allow to judge."""
+        return Claim(self.key, self.statement, None, None, self.band, Verdict.UNDECIDED, reason, change)
+
+
+def asserts(
+    key: str,
+    statement: str,
+    band: Band,
+    *,
+    needs: Sequence[Need] = (),
+    change: str = ALLOWING,
+    decides: bool = True,
+) -> Callable[[Callable[[Assertion, Evidence, np.random.Generator], Claim | None]], Assertion]:
+    """Make an assertion of the function below, which estimates it; see `Assertion`."""
+    return lambda test: Assertion(key, statement, band, test, needs, change, decides)
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """A claim, tested by its assertions.
+
+    Attributes:
+        name: "C1" ...
+        statement: What is claimed, in words.
+        assertions: In the order of their rows.
+        shown: Whose estimate stands for the claim as a whole.
+        needs: Without these the claim is undecided as a whole.
+        change: What would change that, where the need does not say.
+        needs_clock: Whether all of it asks for known times.
+        requires: Asks for estimates without which there is no row: their EigenflowError leaves the claim undecided.
+        whole: Makes the row of the claim as a whole where that of `shown` will not do.
+    """
+
+    name: str
+    statement: str
+    assertions: Sequence[Assertion]
+    shown: Assertion
+    needs: Sequence[Need] = ()
+    change: str = ALLOWING
+    needs_clock: bool = True
+    requires: Callable[[Evidence], object] | None = None
+    whole: Callable[["ClaimTest", Evidence, Sequence[Claim]], Claim] | None = None
+
+    def judge(self, evidence: Evidence) -> list[Claim]:
+        """The claim as a whole, and its assertions; one row with the reason where the run does not allow it."""
+        if self.needs_clock and not evidence.has_clock:
+            return [self._undecided(f"{evidence.why_no_updates}; so times are not known", SINGLE_UPDATES)]
+        for need in self.needs:
+            why = need.why_not(evidence)
+            if why is not None:
+                return [self._undecided(why, need.change or self.change)]
+        try:
+            if self.requires is not None:
+                self.requires(evidence)
+        except EigenflowError as error:
+            return [self._undecided(str(error), ALLOWING)]
+        rng = evidence.rng()
+        found = [(one, one.judge(evidence, rng)) for one in self.assertions]
+        rows = [row for _, row in found if row is not None]
+        deciding = [row for one, row in found if row is not None and one.decides]
+        whole = self._summed(deciding) if self.whole is None else self.whole(self, evidence, deciding)
+        return [whole, *rows]
+
+    def _summed(self, rows: Sequence[Claim]) -> Claim:
+        """The row of the claim as a whole; it shows the estimate of one of its assertions."""
+        shown = next(row for row in rows if row.claim == self.shown.key)
+        told = ", ".join(f"{row.claim} {row.verdict}" for row in rows)
+        return Claim(
+            self.name,
+            self.statement,
+            shown.estimate,
+            shown.interval,
+            shown.band,
+            overall([row.verdict for row in rows]),
+            f"{told}. Shown: {shown.claim}, {shown.reason}",
+            change_of_all(rows),
+        )
+
+    def _undecided(self, reason: str, change: str) -> Claim:
+        return Claim(self.name, self.statement, None, None, NO_BAND, Verdict.UNDECIDED, reason, change)

@@ -1,0 +1,114 @@
+"""C1: training is the evolution de/dt = -M(t) e in function space, M(t) being heavy-tailed and its basis drifting.
+
+What kind of operator M is does not decide on the evolution, and has rows by itself.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from eigenflow.core.resampling import LEVEL, block_indices, block_interval
+from eigenflow.theory.claims.assertions import UPDATES, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.verdicts import Claim
+
+__all__ = ["CLAIM"]
+
+
+@asserts(
+    "C1.identity",
+    "e' - e = Jbar dtheta, with the Jacobian averaged along the update",
+    band=(None, 1e-10),  # rounding, with room for networks that are not smooth
+    needs=[UPDATES],
+)
+def identity(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The largest miss of the identity over the measured updates."""
+    miss = evidence.data["identity_residual"].values
+    return this.row(
+        float(miss.max()),
+        block_interval(miss, lambda v: float(v.max()), rng),
+        f"largest |e' - e - Jbar dtheta| over {len(miss)} measured updates, relative to the outputs' scale",
+    )
+
+
+@asserts(
+    "C1.flow",
+    "one update is one step of de/dt = -M e: e' - e = -dt M e",
+    band=(None, 0.1),
+    needs=[UPDATES],
+)
+def flow(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The typical miss of a step of the flow."""
+    miss = evidence.data["flow_residual"].values
+    return this.row(
+        float(np.median(miss)),
+        block_interval(miss, lambda v: float(np.median(v)), rng),
+        f"median |e' - e + dt M e| / |e' - e| over {len(miss)} updates; what is missing is the optimizer "
+        f"(batch, momentum) and the curvature of the network",
+    )
+
+
+@asserts(
+    "C1.heavy_tail",
+    "the spectrum of M is heavy-tailed: its upper tail is a power law, density lambda^-alpha",
+    # Heavy-tailed as the word is used: below an exponent of 3 the variance of the spectrum has no limit.
+    band=(None, 3.0),
+    decides=False,
+)
+def heavy_tail(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The exponent over training; its interval holds the scatter of times and of resampled modes."""
+    tails, rng = evidence.tails, evidence.rng()
+    draws = np.stack([fit.exponent_draws for fit in tails.fits])
+    medians = [np.median(draws[index, d % draws.shape[1]]) for d, index in enumerate(block_indices(len(draws), rng))]
+    low, high = np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    counted = Counter(str(fit.verdict) for fit in tails.fits)
+    margin = float(np.median([fit.margin for fit in tails.fits]))
+    return this.row(
+        float(np.median(tails.exponent)),
+        (float(low), float(high)),
+        f"median exponent at {len(tails.fits)} times, {tails.exponent[0]:.3g} at first, {tails.exponent[-1]:.3g} at "
+        f"last, from {min(fit.modes for fit in tails.fits)} modes or more; likelihoods say: "
+        f"{', '.join(f'{law} {n}' for law, n in counted.most_common())}; AIC of the best of log-normal, exponential "
+        f"cut-off and exponential less that of the power law: {margin:.3g} (median)",
+        beats_alternatives=margin > 0,
+    )
+
+
+@asserts(
+    "C1.basis",
+    "the eigenbasis of M drifts: a good part of M acts outside of the basis that it began with",
+    band=(0.1, None),  # a tenth of the operator's square acts outside of the basis that it began with
+    decides=False,
+)
+def basis(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The part of M outside of its first eigenbasis, over the last decade of time."""
+    drift, data = evidence.basis, evidence.data
+    if drift.outside is None or drift.outside_lower is None:
+        reason = "only tracked modes were measured, and this needs every mode of the first measurement"
+        return this.undecided(reason, "a run with all modes measured")
+    ends = data["time"].values + data["step_size"].values
+    is_late = (ends >= ends[-1] / 10.0) & (np.arange(len(ends)) > 0)
+    if not is_late.any():
+        return this.undecided("the run has one measurement", "a second measurement")
+    low = block_interval(drift.outside_lower[is_late], lambda v: float(np.median(v)), rng)[0]
+    high = block_interval(drift.outside[is_late], lambda v: float(np.median(v)), rng)[1]
+    start, before = drift.since_start, drift.since_before
+    turned = (
+        "" if np.isnan(before.whole).all() else f", {np.nanmedian(before.whole):.3g} from one measurement to the next"
+    )
+    return this.row(
+        float(np.median(drift.outside[is_late])),
+        (low, high),
+        f"median share of ||M||_F^2 off the diagonal in the first eigenbasis, over {int(is_late.sum())} times of the "
+        f"last decade. Of the modes, a share of {start.whole[-1]:.3g} ends in the shell it began in or a neighbour, "
+        f"after the spectrum as a whole moved by {start.shift[-1]} shells of a quarter decade{turned}",
+    )
+
+
+CLAIM = ClaimTest(
+    "C1",
+    "Exact evolution de/dt = -M(t) e in function space",
+    (identity, flow, heavy_tail, basis),
+    shown=flow,
+    needs_clock=False,
+)

@@ -1,0 +1,115 @@
+"""C6: explicit exponents. Here the loss exponent in time; other scaling exponents need more runs than one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eigenflow.theory.claims.assertions import DESCENT, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.descent import curvature_note
+from eigenflow.theory.claims.evidence import Evidence
+from eigenflow.theory.exponents.loss_exponent import LossExponent
+from eigenflow.theory.verdicts import Claim
+
+__all__ = ["CLAIM"]
+
+# Predictions this close to the fitted exponent count as equal when alternatives are compared.
+TIE = 0.02
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A predicted and a fitted exponent of one window."""
+
+    window: LossExponent
+    predicted: float
+    predicted_half_width: float
+    fitted: float
+    fitted_half_width: float
+
+    @property
+    def error(self) -> float:
+        """Relative."""
+        return self.predicted / self.fitted - 1.0
+
+    @property
+    def half_width(self) -> float:
+        """Of the 90 % interval of `error`."""
+        return float(np.hypot(self.predicted_half_width, self.predicted / self.fitted * self.fitted_half_width)) / abs(
+            self.fitted
+        )
+
+
+def _over_windows(this: Assertion, pairs: list[Pair], more: str) -> Claim:
+    """The median error over windows, against the loss going on as it did in the window before."""
+    estimate = float(np.median([pair.error for pair in pairs]))
+    # Windows overlap and share modes, so the interval is that of one window.
+    half = float(np.median([pair.half_width for pair in pairs]))
+    kept = [(abs(p.window.earlier / p.window.raw - 1.0), abs(p.error)) for p in pairs if p.window.earlier]
+    persisting, ours = np.median(kept, axis=0).tolist() if kept else (np.inf, 0.0)
+    told = ", ".join(
+        f"t = {p.window.start:.3g} to {p.window.end:.3g}: {p.predicted:.2f} for {p.fitted:.2f}" for p in pairs
+    )
+    return this.row(
+        estimate,
+        (estimate - half, estimate + half),
+        f"median over {len(pairs)} windows of predicted / fitted - 1 ({told}); {more}"
+        + (f"; keeping the exponent of the time before errs by {persisting:.0%}" if kept else ""),
+        beats_alternatives=ours <= max(persisting, TIE),
+    )
+
+
+@asserts(
+    "C6.time",
+    "the loss exponent in time is the source exponent times that of the clock, both measured",
+    band=(-0.1, 0.1),  # a tenth: what a finite spectrum without its tail is off by
+)
+def in_time(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The relative error of the exponent from spectrum and clock."""
+    windows = evidence.loss_exponents
+    last = windows[-1]
+    return _over_windows(
+        this,
+        [Pair(w, w.predicted, w.predicted_half_width, w.fitted, w.fitted_half_width) for w in windows],
+        f"in the last sigma = {last.source:.2g} from {last.modes} modes and rho = {last.clock:.2g}; fitted with the "
+        f"power law's tail, without it the loss falls as t^-{last.raw:.2f}",
+    )
+
+
+@asserts(
+    "C6.forecast",
+    "so it is with the clock continued from the drift before the window",
+    band=(-0.1, 0.1),
+)
+def from_before(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The same, of the exponent that was known before the window."""
+    windows = evidence.loss_exponents
+    last = windows[-1]
+    return _over_windows(
+        this,
+        [Pair(w, w.forecast, w.predicted_half_width, w.fitted, w.fitted_half_width) for w in windows],
+        f"in the last rho = {last.clock_before:.2g} before it and {last.clock:.2g} in it",
+    )
+
+
+@asserts(
+    "C6.spectrum",
+    "the loss falls as the sum over the modes of the window's start, each at its own measured rate",
+    band=(-0.1, 0.1),
+)
+def over_modes(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The same, of the sum over measured modes."""
+    return _over_windows(
+        this,
+        [Pair(w, w.summed, w.summed_half_width, w.raw, w.raw_half_width) for w in evidence.loss_exponents],
+        f"no power law is assumed; what is missing is exchange between modes{curvature_note(evidence)}",
+    )
+
+
+CLAIM = ClaimTest(
+    "C6",
+    "Explicit scaling-law exponents (the loss exponent in time)",
+    (in_time, from_before, over_modes),
+    shown=in_time,
+    needs=[DESCENT],
+    requires=lambda evidence: evidence.loss_exponents,
+)
