@@ -9,8 +9,8 @@ from scipy.integrate import solve_ivp
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport import CellMasses, ExactJump, PointMasses, PowerDrift
-from eigenflow.transport.flows.flow import make_flow
 from eigenflow.transport.flows.general_drifts import CallableDrift, TabulatedDrift
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.methods.march import March
 
 DOMAIN = (1e-6, 1e2)

@@ -12,6 +12,7 @@ from eigenflow.transport.inverse import RecoverStatus as RecoverStatus
 from eigenflow.transport.inverse import recover as recover
 from eigenflow.transport.methods.exact import Duhamel as Duhamel
 from eigenflow.transport.methods.exact import ExactJump as ExactJump
+from eigenflow.transport.methods.integrating_factor import IntegratingFactor as IntegratingFactor
 from eigenflow.transport.methods.ladder import Ladder as Ladder
 from eigenflow.transport.methods.lines import Lines as Lines
 from eigenflow.transport.methods.march import March as March

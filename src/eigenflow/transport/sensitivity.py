@@ -12,10 +12,10 @@ from jaxtyping import Float
 
 from eigenflow.core.display import AbstractPrinted, Card, figure, span
 from eigenflow.core.errors import ArgumentError, ShapeError
-from eigenflow.transport.flows.drift import PowerDrift
-from eigenflow.transport.flows.exponent_derivatives import exponent_derivatives, fall_by_exponent
-from eigenflow.transport.flows.flow import Flow, make_flow
-from eigenflow.transport.flows.paths import Values, fall, panel_rule
+from eigenflow.transport.flows.exponent_derivatives import exponent_derivatives
+from eigenflow.transport.flows.flow import AbstractFlow
+from eigenflow.transport.flows.paths import Values, fall, fall_by_exponent, panel_rule
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.initial import CellMasses, DepartureMesh, PointMasses, departure_mesh, refine
 from eigenflow.transport.methods.exits import survivors
 from eigenflow.transport.problem import TransportProblem
@@ -97,12 +97,13 @@ def sensitivities(problem: TransportProblem, times: Values) -> Sensitivities:
         ArgumentError: If an argument is out of its range, naming it.
     """
     output = _checked_times(times)
-    if problem.source is not None or not isinstance(problem.drift, PowerDrift):
+    drift = problem.power_drift
+    if problem.source is not None or drift is None:
         raise ArgumentError(
             "`problem` must have a `PowerDrift` and no source, but has not. With a source, difference "
             "the totals of `solve` at two values of the parameter."
         )
-    flow = make_flow(problem.drift, problem.dissipation, float(output[-1]))
+    flow = make_flow(drift, problem.dissipation, float(output[-1]))
     ends = (float(np.log(problem.domain[0])), float(np.log(problem.domain[1])))
     if isinstance(problem.initial, PointMasses):
         return _of_points(flow, problem.initial, output, ends)
@@ -121,7 +122,7 @@ def _checked_times(times: Values) -> Float[np.ndarray, " time"]:
     return output
 
 
-def _of_points(flow: Flow, initial: PointMasses, times: Array, ends: tuple[float, float]) -> Sensitivities:
+def _of_points(flow: AbstractFlow, initial: PointMasses, times: Array, ends: tuple[float, float]) -> Sensitivities:
     start = np.clip(np.log(np.asarray(initial.eigenvalues)), *ends)
     masses = np.asarray(initial.masses)
     low, high = survivors(flow, times, ends)
@@ -137,7 +138,7 @@ def _of_points(flow: Flow, initial: PointMasses, times: Array, ends: tuple[float
     return _gathered(times, rows, nothing, np.asarray(initial.eigenvalues), kept, _ROUNDING * sizes)
 
 
-def _integrands(flow: Flow, start: Array, time: float) -> tuple[Array, Array]:
+def _integrands(flow: AbstractFlow, start: Array, time: float) -> tuple[Array, Array]:
     """Per unit initial mass: the total and its derivatives by c, b and ln(dissipation); the share kept."""
     exponent = flow.exponent(start, np.full(start.shape, time))
     kept = np.exp(-exponent)
@@ -148,7 +149,7 @@ def _integrands(flow: Flow, start: Array, time: float) -> tuple[Array, Array]:
     return np.where(kept > 0, terms, 0.0), kept
 
 
-def _of_density(flow: Flow, initial, times: Array, ends: tuple[float, float]) -> Sensitivities:
+def _of_density(flow: AbstractFlow, initial, times: Array, ends: tuple[float, float]) -> Sensitivities:
     mesh = departure_mesh(initial, ends)
     low, high = survivors(flow, times, ends)
     rows, crossed, errors = np.zeros((len(times), 4)), np.zeros((len(times), 2)), np.zeros((len(times), 3))
@@ -180,7 +181,7 @@ def _gathered(
 
 
 def _pieces(
-    flow: Flow, mesh: DepartureMesh, time: float, inside: tuple[float, float], ends: tuple[float, float]
+    flow: AbstractFlow, mesh: DepartureMesh, time: float, inside: tuple[float, float], ends: tuple[float, float]
 ) -> tuple[Array, Array]:
     """Cut the departures of survivors so that no piece is long where it departs or where it arrives."""
     fine = refine(np.array(ends), _LONGEST_PIECE)
@@ -192,7 +193,7 @@ def _pieces(
 
 
 def _integrated(
-    flow: Flow, mesh: DepartureMesh, left: Array, right: Array, time: float, rule: tuple[Array, Array]
+    flow: AbstractFlow, mesh: DepartureMesh, left: Array, right: Array, time: float, rule: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     half = 0.5 * (right - left)[:, None]
     x = left[:, None] + half * (1.0 + rule[0])
@@ -204,7 +205,7 @@ def _integrated(
 
 
 def _through_ends(
-    flow: Flow, mesh: DepartureMesh, time: float, inside: tuple[float, float], ends: tuple[float, float]
+    flow: AbstractFlow, mesh: DepartureMesh, time: float, inside: tuple[float, float], ends: tuple[float, float]
 ) -> Array:
     """Derivative by c and by b of the survivors' bounds, times what arrives from there."""
     if inside[1] <= inside[0] or time == 0:
@@ -213,7 +214,7 @@ def _through_ends(
     result = np.zeros(2)
     # The lower bound moves with the greatest accumulated drift, the upper one with the least.
     for bound, end, reach, side in ((inside[0], ends[0], extremes[1], -1.0), (inside[1], ends[1], extremes[0], 1.0)):
-        by_c = reach if flow.table is not None else _reach_by_strength(flow, time, side)
+        by_c = flow.reach_by_strength(time, reach, side)
         if by_c == 0 and reach == 0:
             continue
         x = np.array([[bound - side * 1e-13 * max(1.0, abs(bound))]])
@@ -223,14 +224,8 @@ def _through_ends(
     return result
 
 
-def _reach_by_strength(flow: Flow, time: float, side: float) -> float:
-    if flow.c == 0:
-        return 0.5 * time
-    return time if np.sign(flow.c) == -side else 0.0
-
-
 def _kept_shares(
-    flow: Flow,
+    flow: AbstractFlow,
     initial,
     mesh: DepartureMesh,
     times: Array,
@@ -271,7 +266,7 @@ def _split_at(left: Array, right: Array, cuts: Array) -> tuple[Array, Array]:
     return points[:-1], points[1:]
 
 
-def _attenuation(flow: Flow, x: Array, times: Array, stayed: np.ndarray) -> Array:
+def _attenuation(flow: AbstractFlow, x: Array, times: Array, stayed: np.ndarray) -> Array:
     kept = np.zeros(x.shape)
     row, place = np.nonzero(stayed)
     kept[row, place] = np.exp(-flow.exponent(x[row, place], times[row]))

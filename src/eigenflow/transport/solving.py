@@ -40,7 +40,9 @@ def solve(
             dissipation integral is then a quadrature in time. A given source: about 0.05 s per output.
         "ladder": constant c with `SgdNoise` or `KernelSource`; no error in time, of order 9 in the
             cells for smooth states, never negative; 25 ms at 200 cells whatever the times.
-        "positive": Strang splitting; second order; no mass is negative unless a `GivenSource` is.
+        "positive": no mass is negative at any step, unless a `GivenSource` is. Jumps that are not faster than
+            dissipation: Runge-Kutta along the characteristics, of third order in the cells, about 20 ms at 100
+            cells. Other sources: Strang splitting, of second order.
         "march": no source; any drift with a `velocity`. Cells are remapped along its paths, in one jump to
             each output; conservative and never negative; third order in the cells.
         "lines": LSODA on third-order finite volumes; any drift with a `velocity`, any source.

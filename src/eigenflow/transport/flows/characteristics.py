@@ -13,8 +13,9 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.flows.drift import PowerDrift
-from eigenflow.transport.flows.flow import Dissipation, Flow, make_flow
+from eigenflow.transport.flows.flow import AbstractFlow, Dissipation
 from eigenflow.transport.flows.paths import Values, fall
+from eigenflow.transport.flows.preparation import make_flow
 
 __all__ = ["Characteristics"]
 
@@ -98,7 +99,7 @@ class Characteristics:
 
     def _prepare(
         self, eigenvalues: Values, times: Values, start: Values
-    ) -> tuple[Array, Array, Array, Flow, tuple[int, ...]]:
+    ) -> tuple[Array, Array, Array, AbstractFlow, tuple[int, ...]]:
         values = np.asarray(eigenvalues, dtype=np.float64)
         if not np.all((values > 0) & np.isfinite(values)):
             raise ArgumentError(

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eigenflow.transport.flows.drift import PowerDrift
-from eigenflow.transport.flows.flow import Dissipation, Flow, make_flow, rate_of
+from eigenflow.transport.flows.flow import AbstractFlow, Dissipation, rate_of
 from eigenflow.transport.flows.paths import fall
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.flows.tracing import trace
 
 __all__ = ["ClosedPaths", "IntegratedPaths", "make_paths"]
@@ -69,14 +70,14 @@ class IntegratedPaths:
 class ClosedPaths:
     """Paths of v = -c(t) lambda^b, over intervals in which c does not change sign."""
 
-    flow: Flow
+    flow: AbstractFlow
     ends: tuple[float, float]
 
     def departures(
         self, edges: Float[np.ndarray, " edge"], start: Float[np.ndarray, " step"], end: Float[np.ndarray, " step"]
     ) -> Float[np.ndarray, "step edge"]:
         """Give ln(lambda) at `start` of what is on the edges at `end`; the domain end if it came from there."""
-        passed = self._passed(start, end)[:, None]
+        passed = self.flow.passed(start, end)[:, None]
         return np.clip(edges - fall(edges[None, :], -passed, self.flow.b)[0], *self.ends)
 
     def follow(
@@ -89,27 +90,17 @@ class ClosedPaths:
         """Give the exponents until `end`, or until the end of the domain on the given side; see above."""
         stays = side == 0
         if stays.all():
-            return self._exponent(x, start, end), side
+            return self.flow.exponent(x, end, start), side
         exponent = np.zeros(len(x))
-        exponent[stays] = self._exponent(x[stays], start[stays], end[stays])
+        exponent[stays] = self.flow.exponent(x[stays], end[stays], start[stays])
         leaves = ~stays
-        if self.flow.table is None:
+        if self.flow.is_steady:
             drop = x[leaves] - np.where(side[leaves] < 0, *self.ends)
             exponent[leaves] = self.flow.exit_exponent(x[leaves], drop, end[leaves])
         else:
             integrated = IntegratedPaths(self.flow.drift, self.flow.dissipation, self.ends)
             exponent[leaves] = integrated.carry(x[leaves], start[leaves], end[leaves])[1]
         return exponent, side
-
-    def _passed(self, start: Array, end: Array) -> Array:
-        if self.flow.table is None:
-            return self.flow.c * (end - start)
-        return self.flow.accumulated(end) - self.flow.accumulated(start)
-
-    def _exponent(self, x: Array, start: Array, end: Array) -> Array:
-        if self.flow.table is None:
-            return self.flow.exponent(x, end - start)
-        return self.flow.exponent(x, end, start)
 
 
 def make_paths(

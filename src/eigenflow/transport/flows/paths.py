@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from eigenflow.core.limits import spend
 
-__all__ = ["Values", "accumulated_for_fall", "exp_ratio", "fall", "log1p_ratio", "panel_rule"]
+__all__ = ["Values", "accumulated_for_fall", "exp_ratio", "fall", "fall_by_exponent", "log1p_ratio", "panel_rule"]
 
 Array = Float[np.ndarray, "..."]
 # What a user may pass for numbers. numpy's ArrayLike is not understood by beartype 0.23.
@@ -23,6 +23,9 @@ Values = float | int | np.ndarray | Sequence
 
 # Beyond this w, log1p(w) = log(w) + 1/w to all digits, and w itself may overflow.
 _LARGE = 1e8
+# (z - 1 + e^-z) / z^2 = sum of (-z)^k / (k + 2)!, summed below this |z|, where the formula cancels.
+_SMALL = 1.0
+_SERIES = 1.0 / np.cumprod(np.concatenate([[2.0], np.arange(3.0, 22.0)]))
 # A call of numpy on few numbers, in units of `spend`.
 _CALL = 100.0
 
@@ -74,6 +77,19 @@ def accumulated_for_fall(log_start: Array, drop: Array, b: float) -> Array:
     """Give the accumulated drift C that makes ln(lambda) fall by a given, finite amount."""
     a = b - 1.0
     return drop * exp_ratio(-a * drop) * np.exp(-a * log_start)
+
+
+def fall_by_exponent(log_start: Array, drop: Array, b: float) -> Array:
+    """Give d' = d(fall)/db at fixed departure and accumulated drift, for a fall that is finite."""
+    z = (b - 1.0) * drop
+    return log_start * drop * exp_ratio(z) - drop**2 * _second_ratio(z)
+
+
+def _second_ratio(z: Array) -> Array:
+    """Give (z - 1 + exp(-z)) / z^2, which is 1/2 at z = 0."""
+    is_small = np.abs(z) < _SMALL
+    near, far = np.where(is_small, z, 0.0), np.where(is_small, 1.0, z)
+    return np.where(is_small, np.polynomial.polynomial.polyval(-near, _SERIES), (far + np.expm1(-far)) / far**2)
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import Flow, rate_of
+from eigenflow.transport.flows.flow import AbstractFlow, rate_of
 from eigenflow.transport.flows.paths import accumulated_for_fall, fall
 from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, tails
 from eigenflow.transport.sources import AbstractSource
@@ -32,7 +32,7 @@ class Arrivals:
         ends: ln(lambda) at the ends of the domain; paths begin inside.
     """
 
-    def __init__(self, flow: Flow, source: AbstractSource, ends: tuple[float, float]) -> None:
+    def __init__(self, flow: AbstractFlow, source: AbstractSource, ends: tuple[float, float]) -> None:
         self._flow, self._source, self._ends = flow, source, ends
         self._rate = rate_of(flow.dissipation)
 
@@ -64,10 +64,7 @@ class Arrivals:
         half = 0.5 * np.diff(panels)
         back = (panels[:-1, None] + half[:, None] * (1.0 + NODES)).ravel()
         moments = np.maximum(times[:, None] - span[:, None] * back, 0.0)
-        if self._flow.table is None:  # late times would cancel
-            passed = -self._flow.c * span[:, None] * back
-        else:
-            passed = self._flow.accumulated(moments) - self._flow.accumulated(times)[:, None]
+        passed = self._flow.passed_back(span[:, None], back, moments, times[:, None])
         b = self._flow.b
         origin = np.clip(x[:, None] - fall(x[:, None], passed, b)[0], *self._ends)
         rate = (self._rate(np.exp(origin)) * span[:, None]).reshape(len(x), -1, len(NODES))
@@ -84,26 +81,4 @@ class Arrivals:
         """Give for how long each path has been in the domain: since it came in through an end, or since t = 0."""
         flow, (low, high) = self._flow, self._ends
         least, most = (accumulated_for_fall(x, x - end, flow.b) for end in (high, low))
-        now = flow.accumulated(times)
-        if flow.table is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                back = np.where(flow.c > 0, -least, most) / abs(flow.c)
-            return np.clip(np.nan_to_num(back, nan=np.inf, posinf=np.inf), 0.0, times)
-        corners = np.concatenate([[0.0], flow.turning_times, [flow.horizon]])
-        entered, is_open = np.zeros(len(x)), np.ones(len(x), dtype=bool)
-        for begin, end in zip(corners[-2::-1], corners[:0:-1], strict=True):
-            here = flow.accumulated(np.array([begin]))[0] - now
-            is_out = is_open & (begin < times) & ((here < least) | (here > most))
-            if is_out.any():
-                entered[is_out] = self._crossing(is_out, begin, np.minimum(end, times), now, least, most)
-            is_open &= ~is_out
-        return times - entered
-
-    def _crossing(self, chosen: np.ndarray, begin: float, end: Array, now: Array, least: Array, most: Array) -> Array:
-        low, high = np.full(int(chosen.sum()), begin), end[chosen]
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            level = self._flow.accumulated(middle) - now[chosen]
-            is_out = (level < least[chosen]) | (level > most[chosen])
-            low, high = np.where(is_out, middle, low), np.where(is_out, high, middle)
-        return high
+        return flow.residence(least, most, times)

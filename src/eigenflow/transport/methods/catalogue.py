@@ -5,16 +5,17 @@ A new method derives from `AbstractMethod` in a module of its own, and stands in
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.methods.exact import ExactJump
+from eigenflow.transport.methods.integrating_factor import IntegratingFactor
 from eigenflow.transport.methods.ladder import Ladder
 from eigenflow.transport.methods.lines import Lines
 from eigenflow.transport.methods.march import March
 from eigenflow.transport.methods.method import AbstractMethod
-from eigenflow.transport.methods.splitting import Strang
 from eigenflow.transport.problem import TransportProblem
 
 __all__ = ["CATALOGUE", "choose"]
 
-CATALOGUE: dict[str, type[AbstractMethod]] = {kind.name: kind for kind in (ExactJump, March, Ladder, Strang, Lines)}
+_KINDS: tuple[type[AbstractMethod], ...] = (ExactJump, March, Ladder, IntegratingFactor, Lines)
+CATALOGUE = {kind.name: kind for kind in _KINDS}
 
 
 def choose(problem: TransportProblem, method: str | AbstractMethod) -> tuple[AbstractMethod, str]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import spend
-from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import (
     CellMasses,
@@ -114,7 +114,7 @@ class ExactJump(AbstractMethod):
         task.tell(len(task.times))
         return first
 
-    def jump(self, flow: Flow, initial: Initial, times: Array, edges: Array) -> Evolved:
+    def jump(self, flow: AbstractFlow, initial: Initial, times: Array, edges: Array) -> Evolved:
         """Carry an initial state to all output times.
 
         Args:
@@ -150,7 +150,7 @@ class ExactJump(AbstractMethod):
         left = leaving_density(flow, mesh, times, ends, (low, high), shared.rule)
         return _combine(flow, mesh.mass, mesh.error, (mass, dissipated, error), left)
 
-    def _choose(self, flow: Flow) -> tuple["_Setting", "_Setting"]:
+    def _choose(self, flow: AbstractFlow) -> tuple["_Setting", "_Setting"]:
         row = next(row for row in _SETTINGS if self.tolerance >= row[0])
         # Characteristics vary on the scale 1 / |b - 1|.
         scale = max(1.0, abs(flow.b - 1.0))
@@ -197,10 +197,9 @@ class _Setting:
     longest: float
 
 
-def _combine(flow: Flow, initial: float, error: float, stayed: tuple, left: Leaving) -> Evolved:
+def _combine(flow: AbstractFlow, initial: float, error: float, stayed: tuple, left: Leaving) -> Evolved:
     mass, dissipated, piece_error = stayed
-    is_closed = not callable(flow.dissipation) and (flow.table is None or flow.dissipation == 0)
-    rounding = (_ROUNDING if is_closed else _QUADRATURE) * mass.sum(axis=1)
+    rounding = (_ROUNDING if flow.is_exact else _QUADRATURE) * mass.sum(axis=1)
     return Evolved(
         initial=initial,
         mass=mass,
@@ -213,7 +212,7 @@ def _combine(flow: Flow, initial: float, error: float, stayed: tuple, left: Leav
 
 
 def _jump_density(
-    flow: Flow, mesh: DepartureMesh, times: Array, edges: Array, rule: PieceRule, longest: float
+    flow: AbstractFlow, mesh: DepartureMesh, times: Array, edges: Array, rule: PieceRule, longest: float
 ) -> tuple[Array, Array, Array]:
     left, right, row, cell = _union_pieces(flow, mesh, times, edges, longest)
     x, weights = rule.place(left, right)
@@ -238,7 +237,7 @@ def _jump_density(
 
 
 def _union_pieces(
-    flow: Flow, mesh: DepartureMesh, times: Array, edges: Array, longest: float
+    flow: AbstractFlow, mesh: DepartureMesh, times: Array, edges: Array, longest: float
 ) -> tuple[Array, Array, np.ndarray, np.ndarray]:
     """Cut the departures of all survivors, for all times at once.
 
@@ -263,7 +262,7 @@ def _union_pieces(
     return points[:, :-1][keep], points[:, 1:][keep], row, cell[keep]
 
 
-def _jump_points(flow: Flow, initial: PointMasses, times: Array, edges: Array) -> Evolved:
+def _jump_points(flow: AbstractFlow, initial: PointMasses, times: Array, edges: Array) -> Evolved:
     start = np.clip(np.log(np.asarray(initial.eigenvalues)), edges[0], edges[-1])
     masses = np.asarray(initial.masses)
     low, high = survivors(flow, times, (edges[0], edges[-1]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import DepartureMesh
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
@@ -27,7 +27,7 @@ class Leaving:
     dissipated: Float[np.ndarray, " time"]
 
 
-def survivors(flow: Flow, times: Array, ends: tuple[float, float]) -> tuple[Array, Array]:
+def survivors(flow: AbstractFlow, times: Array, ends: tuple[float, float]) -> tuple[Array, Array]:
     """Give between which departures, in ln(lambda), modes have stayed in the domain until `times`."""
     least, greatest = flow.extremes(times)
     low = ends[0] - fall(np.array(ends[0]), -greatest, flow.b)[0]
@@ -37,7 +37,7 @@ def survivors(flow: Flow, times: Array, ends: tuple[float, float]) -> tuple[Arra
 
 
 def leaving_density(
-    flow: Flow,
+    flow: AbstractFlow,
     mesh: DepartureMesh,
     times: Array,
     ends: tuple[float, float],
@@ -69,7 +69,7 @@ def leaving_density(
 
 
 def _leaving_steadily(
-    flow: Flow, mesh: DepartureMesh, stay: tuple[Array, Array], ends: tuple[float, float], rule: PieceRule
+    flow: AbstractFlow, mesh: DepartureMesh, stay: tuple[Array, Array], ends: tuple[float, float], rule: PieceRule
 ) -> Leaving:
     """Modes leave through one end and in the order of their departures: one cumulative integral for all times."""
     first, last = mesh.edges[0], mesh.edges[-1]
@@ -92,7 +92,7 @@ def _leaving_steadily(
 
 
 def leaving_points(
-    flow: Flow, start: Array, masses: Array, ends: tuple[float, float], low: Array, high: Array
+    flow: AbstractFlow, start: Array, masses: Array, ends: tuple[float, float], low: Array, high: Array
 ) -> Leaving:
     """Follow the single modes that leave by the last time."""
     is_leaving = (start < low[-1]) | (start > high[-1])
@@ -101,7 +101,9 @@ def leaving_points(
     return _accumulate(start, below, above, lost, low, high)
 
 
-def _followed(flow: Flow, start: Array, carried: Array, ends: tuple[float, float]) -> tuple[Array, Array, Array]:
+def _followed(
+    flow: AbstractFlow, start: Array, carried: Array, ends: tuple[float, float]
+) -> tuple[Array, Array, Array]:
     drops = start - ends[0], start - ends[1]
     times = [flow.exit_times(start, drop) for drop in drops]
     goes_below = times[0] <= times[1]
@@ -113,7 +115,7 @@ def _followed(flow: Flow, start: Array, carried: Array, ends: tuple[float, float
     return np.where(goes_below, out, 0.0), np.where(goes_below, 0.0, out), -carried * np.expm1(-exponent)
 
 
-def _followed_to(flow: Flow, start: Array, carried: Array, end: float) -> tuple[Array, Array]:
+def _followed_to(flow: AbstractFlow, start: Array, carried: Array, end: float) -> tuple[Array, Array]:
     drop = start - end
     # A mode on the last cut may seem to leave a rounding after the horizon.
     exit_time = np.minimum(flow.exit_times(start, drop), flow.horizon)

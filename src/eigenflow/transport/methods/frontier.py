@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.methods.exits import survivors
 from eigenflow.transport.methods.shared_nodes import smooth_until
@@ -16,7 +16,9 @@ _ROUNDS = 4
 _LONGEST_STEP = 0.25
 
 
-def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, float]) -> Float[np.ndarray, " time"]:
+def frontier(
+    flow: AbstractFlow, times: Float[np.ndarray, " time"], ends: tuple[float, float]
+) -> Float[np.ndarray, " time"]:
     """Find the lowest instantaneous eigenvalue whose path has the attenuation exponent 1.
 
     Args:
@@ -29,7 +31,7 @@ def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, f
     """
     low, high = survivors(flow, times, ends)
     start = flow.start_for_exponent(LOST_EXPONENT, times)
-    if start is None and flow.table is not None and smooth_until(flow, times, ends) == len(times):
+    if start is None and not flow.is_steady and smooth_until(flow, times, ends) == len(times):
         start = _start_on_grid(flow, times, low, high)
     if start is not None:
         is_some = (start > low) & (start <= high) & (high > low)
@@ -45,7 +47,7 @@ def frontier(flow: Flow, times: Float[np.ndarray, " time"], ends: tuple[float, f
 
 
 def _start_on_grid(
-    flow: Flow,
+    flow: AbstractFlow,
     times: Float[np.ndarray, " time"],
     low: Float[np.ndarray, " time"],
     high: Float[np.ndarray, " time"],
@@ -76,7 +78,7 @@ def _start_on_grid(
 
 
 def _crossing(
-    flow: Flow,
+    flow: AbstractFlow,
     times: Float[np.ndarray, " time"],
     low: Float[np.ndarray, " time"],
     high: Float[np.ndarray, " time"],

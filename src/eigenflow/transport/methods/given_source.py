@@ -9,7 +9,7 @@ budget closes only if paths, attenuation and quadratures all do.
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import refine
 from eigenflow.transport.methods.adaptive_panels import NODES, WEIGHTS, integrate_panels
@@ -23,7 +23,7 @@ Array = Float[np.ndarray, "..."]
 _LONGEST_PANEL = 0.25
 
 
-def with_given_source(first: Evolved, flow: Flow, task: Task) -> Evolved:
+def with_given_source(first: Evolved, flow: AbstractFlow, task: Task) -> Evolved:
     """Add what a given source has put in to what a problem without it would have.
 
     Args:
@@ -55,7 +55,7 @@ def with_given_source(first: Evolved, flow: Flow, task: Task) -> Evolved:
     )
 
 
-def _in_cells(arrivals: Arrivals, flow: Flow, time: float, log_edges: Array) -> tuple[Array, float]:
+def _in_cells(arrivals: Arrivals, flow: AbstractFlow, time: float, log_edges: Array) -> tuple[Array, float]:
     """Integrate over the cells, cut where paths arrive that began in a corner."""
     ends = log_edges[[0, -1]]
     begins = np.append(0.0, flow.turning_times[flow.turning_times < time])
@@ -68,7 +68,7 @@ def _in_cells(arrivals: Arrivals, flow: Flow, time: float, log_edges: Array) -> 
     return np.array([np.bincount(cell, part, len(log_edges) - 1) for part in parts]), error
 
 
-def _time_edges(flow: Flow, times: Array) -> Array:
+def _time_edges(flow: AbstractFlow, times: Array) -> Array:
     """Panels in time: between outputs, turning points and, early on, on all scales."""
     last = times[-1]
     early = last * 2.0 ** -np.arange(0, 24)
@@ -82,7 +82,7 @@ def _at_outputs(parts: Array, edges: Array, times: Array) -> Array:
 
 
 def _through(
-    arrivals: Arrivals, flow: Flow, times: Array, ends: tuple[float, float], side: float
+    arrivals: Arrivals, flow: AbstractFlow, times: Array, ends: tuple[float, float], side: float
 ) -> tuple[Array, Array]:
     """What goes out through an end, and what it had lost before; `side` is the way out."""
     if times[-1] == 0 or not np.any(flow.drift.strength(_time_edges(flow, times)[1:])):
@@ -107,7 +107,7 @@ def _through(
     return _at_outputs(parts[0], edges, times), _at_outputs(parts[1], edges, times)
 
 
-def _given(source: AbstractSource, flow: Flow, times: Array, log_edges: Array) -> Array:
+def _given(source: AbstractSource, flow: AbstractFlow, times: Array, log_edges: Array) -> Array:
     """Integrate the source over domain and time."""
     if times[-1] == 0:
         return np.zeros(len(times))

@@ -15,8 +15,9 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.flows.drift import PowerDrift
-from eigenflow.transport.flows.flow import Dissipation, make_flow
+from eigenflow.transport.flows.flow import Dissipation
 from eigenflow.transport.flows.path_maps import IntegratedPaths, make_paths
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.initial import Initial, PointMasses, cell_masses
 from eigenflow.transport.methods.exact import ExactJump
 from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task

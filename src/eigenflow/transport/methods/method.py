@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import Flow, make_flow
+from eigenflow.transport.flows.flow import AbstractFlow
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.problem import TransportProblem
 
 __all__ = ["AbstractMethod", "Evolved", "Progress", "Task", "tell"]
@@ -67,7 +68,7 @@ class Task:
         return float(self.log_edges[0]), float(self.log_edges[-1])
 
     @cached_property
-    def flow(self) -> Flow | None:
+    def flow(self) -> AbstractFlow | None:
         """Paths and exponents up to the last time, where the drift is a power law."""
         drift = self.problem.power_drift
         return None if drift is None else make_flow(drift, self.problem.dissipation, float(self.times[-1]))

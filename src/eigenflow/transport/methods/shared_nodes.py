@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.limits import spend
-from eigenflow.transport.flows.flow import Flow
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import DepartureMesh
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
@@ -25,7 +25,7 @@ _LEAST_W = -0.2
 _CHUNK = 400_000
 
 
-def smooth_until(flow: Flow, times: Array, ends: tuple[float, float]) -> int:
+def smooth_until(flow: AbstractFlow, times: Array, ends: tuple[float, float]) -> int:
     """Count the first times up to which no path of the domain has come near fanning out."""
     a = flow.b - 1.0
     least = np.zeros(len(times))
@@ -37,7 +37,7 @@ def smooth_until(flow: Flow, times: Array, ends: tuple[float, float]) -> int:
 
 
 def carry(
-    flow: Flow, mesh: DepartureMesh, times: Array, edges: Array, stay: tuple[Array, Array], rule: PieceRule
+    flow: AbstractFlow, mesh: DepartureMesh, times: Array, edges: Array, stay: tuple[Array, Array], rule: PieceRule
 ) -> tuple[Array, Array, Array]:
     """Carry a density to all times.
 
@@ -69,7 +69,9 @@ def carry(
     return mass, dissipated, error
 
 
-def _departures(flow: Flow, mesh: DepartureMesh, times: Array, edges: Array, stay: tuple[Array, Array]) -> Array:
+def _departures(
+    flow: AbstractFlow, mesh: DepartureMesh, times: Array, edges: Array, stay: tuple[Array, Array]
+) -> Array:
     points = edges - fall(edges[None, :], -flow.accumulated(times)[:, None], flow.b)[0]
     low, high = (np.clip(end, mesh.edges[0], mesh.edges[-1])[:, None] for end in stay)
     return np.minimum(np.maximum(points, low), high)

@@ -25,6 +25,8 @@ CONSERVED = 1e-6
 NARROWEST, WIDEST = 1e-9, 1e4
 _TARGET_NODES = 6
 _SPLITS = 4
+# Negative entries up to this share of the largest are taken for zero.
+_RINGING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,26 @@ class KernelSource(AbstractSource):
             shared[key] = Propagator(matrix, is_metzler=True), -float(np.diag(matrix).min())
         propagator, fastest = shared[key]
         return SourceStep(lambda masses, t, span: (propagator.carry(span, masses), 0.0), fastest, propagator.step)
+
+    @property
+    def leaving(self) -> float | None:
+        """The rate, if it is a factor of lambda."""
+        return None if callable(self.rate) else float(self.rate)
+
+    def landing(self, grid: CellGrid, shared: dict) -> Float[np.ndarray, "cell cell"]:
+        """What arrives in each cell from each."""
+        within("entries", MATRICES * grid.count**2, f"The method 'positive' on {grid.count:,} cells")
+        key = ("landing", self, float(grid.log_edges[0]), float(grid.log_edges[-1]), grid.count)
+        if key not in shared:
+            # A kernel narrower than cells rings where order is high; constant cells never do.
+            for order in (grid.order, 1):
+                cells = CellGrid(grid.log_edges, order)
+                leaving = cells.leaving(self.rates(cells.nodes))
+                arrivals = cells.assembled(self.arrivals(cells.log_edges, cells.rule[0], leaving))
+                if arrivals.min() >= -_RINGING * arrivals.max():
+                    break
+            shared[key] = np.maximum(arrivals, 0.0)
+        return shared[key]
 
     def rates(self, log_eigenvalues: Array) -> Array:
         """Evaluate a at ln(lambda), in 1 / time."""

@@ -54,6 +54,15 @@ class AbstractSource:
         """Give steps on the masses of cells; what tasks of a batch can share is looked up in `shared`."""
         return None
 
+    @property
+    def leaving(self) -> float | None:
+        """Factor of lambda at which modes jump away, where the source is jumps at such a rate."""
+        return None
+
+    def landing(self, grid: CellGrid, shared: dict) -> Float[np.ndarray, "cell cell"] | None:
+        """Give what lands in each cell of what jumps from each, no entry negative; where there is `leaving`."""
+        return None
+
     def forcing(self, grid: CellGrid) -> Forcing | None:
         """Give the source as a function of time and state, where it has no matrix."""
         return None
