@@ -1,6 +1,8 @@
 """What a result prints, tabulates and draws: short, harmless, and the numbers are its own."""
 
 import html.parser
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
@@ -44,7 +46,7 @@ def results():
     return {
         "curve": curves[0],
         "curves": curves,
-        "schedule": SCHEDULES["cosine"].with_batch(64),
+        "schedule": SCHEDULES["cosine"].with_batch(64.0),
         "blocks": SCHEDULES["cosine"].blocks,
         "fit": fit,
         "fit without priors": made.fits[1],
@@ -213,6 +215,14 @@ def test_a_result_makes_axes_of_its_own_if_none_are_given(results):
     ax = results["forecast"].plot()
     assert ax.figure.number in plt.get_fignums()
     plt.close(ax.figure)
+
+
+def test_the_face_is_light():
+    """Curves need no store, no network and no picture; the faces hold what docs and users name."""
+    heavy = "{'zarr', 'xarray', 'torch', 'matplotlib', 'plotly'}"
+    code = f"import sys, eigenflow.forecast, eigenflow.scaling; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 @pytest.mark.rejects

@@ -32,7 +32,9 @@ def results():
     table = make_table(size, tokens, loss, source="<img src=x onerror=alert(1)>")
     fit = fit_scaling(table, starts=2)
     plan = allocate(fit, np.geomspace(1e19, 1e22, 20))
-    n, d, r, b = (x.ravel() for x in np.meshgrid([1e8, 4e8], [1e9, 4e9], np.geomspace(1e-4, 4e-3, 7), [32, 64, 128]))
+    n, d, r, b = (
+        x.ravel() for x in np.meshgrid([1e8, 4e8], [1e9, 4e9], np.geomspace(1e-4, 4e-3, 7), [32.0, 64.0, 128.0])
+    )
     bowl = 3.0 * np.exp(
         0.01 * np.log(r / 6e-4 / (n / 1e8) ** -0.3) ** 2 + 0.01 * np.log(b / 64 / (d / 1e9) ** 0.2) ** 2
     )

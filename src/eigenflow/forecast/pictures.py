@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eigenflow.forecast.curves import format_size
@@ -15,7 +16,7 @@ from eigenflow.forecast.study.study import Study
 from eigenflow.plots import plot_designed_schedule, plot_forecast, plot_profile, plot_residuals, plot_schedules
 from eigenflow.plots.file import picture_text
 
-__all__ = ["design_figure", "fit_figure", "forecast_figure", "profiles_figure", "schedules_figure"]
+__all__ = ["design_figure", "draw_design", "fit_figure", "forecast_figure", "profiles_figure", "schedules_figure"]
 
 # The first fall of a run would hide the fan.
 LATE = 0.2
@@ -102,12 +103,17 @@ def schedules_figure(schedules: Mapping[str, Schedule]) -> Figure:
 def design_figure(design: DesignedSchedule) -> Figure:
     """Draw a designed schedule beside the best usual ones."""
     figure = Figure(figsize=(7, 4), layout="constrained")
+    draw_design(design, figure.subplots())
+    return figure
+
+
+def draw_design(design: DesignedSchedule, ax: Axes) -> Axes:
+    """Draw a designed schedule beside the best usual ones, each with its predicted loss, into given axes."""
     rivals = {
         f"{rival.name}, {rival.setting}": (rival.schedule.rates, float(np.median(rival.loss)))
         for rival in design.rivals
     }
-    plot_designed_schedule(design.schedule.rates, float(np.median(design.loss)), rivals, ax=figure.subplots())
-    return figure
+    return plot_designed_schedule(design.schedule.rates, float(np.median(design.loss)), rivals, ax=ax)
 
 
 def _blocks(schedules: Mapping[str, Schedule]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

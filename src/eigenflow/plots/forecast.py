@@ -28,13 +28,16 @@ WIDE = 20.0
 
 Steps = Int[np.ndarray, " point"]
 Points = Float[np.ndarray, " point"]
+# Of one curve among several, each with points of its own number.
+OwnSteps = Int[np.ndarray, " _"]
+OwnPoints = Float[np.ndarray, " _"]
 
 
 def plot_curves(
-    curves: Sequence[tuple[str, Steps, Points]],
+    curves: Sequence[tuple[str, OwnSteps, OwnPoints]],
     *,
     ax: Axes,
-    laws: Sequence[tuple[Steps, Points]] = (),
+    laws: Sequence[tuple[OwnSteps, OwnPoints]] = (),
     unit: str = "nats",
 ) -> Axes:
     """Draw measured losses as dots, and what a law says of each as a line.
@@ -69,7 +72,7 @@ def plot_forecast(
     ax: Axes,
     label: str = "forecast",
     colour: str = COLOURS[0],
-    measured: tuple[Steps, Points] | None = None,
+    measured: tuple[OwnSteps, OwnPoints] | None = None,
     unit: str = "nats",
 ) -> Axes:
     """Draw a forecast as a line in its 90 % fan, with measured points where there are any.
@@ -98,7 +101,7 @@ def plot_forecast(
     return ax
 
 
-def plot_residuals(residuals: Sequence[tuple[str, Points]], noise: float, *, ax: Axes, title: str = "") -> Axes:
+def plot_residuals(residuals: Sequence[tuple[str, OwnPoints]], noise: float, *, ax: Axes, title: str = "") -> Axes:
     """Draw ln(law / measured) of every fitted curve over the share of its points, with the fitted noise as a band.
 
     Args:
@@ -124,7 +127,7 @@ def plot_residuals(residuals: Sequence[tuple[str, Points]], noise: float, *, ax:
     return ax
 
 
-def plot_schedules(schedules: Mapping[str, tuple[Int[np.ndarray, " _"], Float[np.ndarray, " _"]]], *, ax: Axes) -> Axes:
+def plot_schedules(schedules: Mapping[str, tuple[OwnSteps, OwnPoints]], *, ax: Axes) -> Axes:
     """Draw learning rates over updates.
 
     Args:

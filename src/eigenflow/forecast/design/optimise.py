@@ -106,13 +106,10 @@ class DesignedSchedule(AbstractPrinted):
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw it beside the best usual schedules, with predicted losses; into new axes if none are given."""
-        from eigenflow.plots import axes_or_new, plot_designed_schedule
+        from eigenflow.forecast.pictures import draw_design
+        from eigenflow.plots import axes_or_new
 
-        rivals = {
-            f"{rival.name}, {rival.setting}": (rival.schedule.rates, float(np.median(rival.loss)))
-            for rival in self.rivals
-        }
-        return plot_designed_schedule(self.schedule.rates, float(np.median(self.loss)), rivals, ax=axes_or_new(ax))
+        return draw_design(self, axes_or_new(ax))
 
 
 def design_schedule(

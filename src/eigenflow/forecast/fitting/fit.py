@@ -84,7 +84,7 @@ class Forecast(AbstractPrinted):
 
     def _card(self) -> Card:
         shown = np.unique(np.linspace(0, len(self) - 1, 5).round().astype(int))[:-1] if len(self) else []
-        rows = [(f"step {self.steps[k]}", interval(*self._at(k), digits=5)) for k in shown]
+        rows = [(f"step {self.steps[k]}", interval(*self._at(int(k)), digits=5)) for k in shown]
         if len(self):
             rows.append(("last loss", f"{interval(*self._at(-1), digits=5)} at step {self.steps[-1]}, 90 % interval"))
         return Card(f"Forecast of {len(self)} steps", rows[::-1])
