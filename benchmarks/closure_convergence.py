@@ -26,7 +26,6 @@ from eigenflow.core.grid import log_steps
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from closure.test_residual import LAW, ensemble
-
 from particles import drifting_run
 
 WIDTHS = (1, 2, 4, 8, 16)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from closure.test_residual import ensemble as known_limit
 
+from closure.test_residual import ensemble as known_limit
 from eigenflow.closure import (
     balance_velocities,
     fit_drift_law,

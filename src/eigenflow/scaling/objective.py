@@ -47,8 +47,10 @@ class Huber:
         return max(1.4826 * float(np.median(np.abs(residual))), 1e-12)
 
     def covariance(self, jacobian, residual, scatter: float, precision: np.ndarray) -> np.ndarray:
-        """Sandwich estimate; the curvature is the expected one for normal residuals of this scatter, since few of
-        them lie inside `delta`."""
+        """Sandwich estimate.
+
+        The curvature is the expected one for normal residuals of this scatter, since few of them lie inside `delta`.
+        """
         share = min(1.0, 2.0 * self.delta / scatter / np.sqrt(2.0 * np.pi))
         pull = np.clip(residual, -self.delta, self.delta)
         inverse = _inverse(share * jacobian.T @ jacobian)

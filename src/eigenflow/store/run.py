@@ -141,7 +141,7 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """ "running", "complete", "complete with gaps" (see `gaps`), "failed" or "interrupted" (also: killed)."""
+        """Is "running", "complete", "complete with gaps" (see `gaps`), "failed" or "interrupted" (also: killed)."""
         if self._manifest.status == "running" and not self._is_held:
             return "interrupted"
         return self._manifest.status

@@ -95,8 +95,11 @@ class HoldoutPoint:
         return -self.product(self.train.error[None])[0]
 
     def loss_gradient(self) -> Float[Tensor, " size"]:
-        """K(X, x) e_x. Minus its inner product with a part of the probe's error is that part's share of the rate of the
-        test loss: -<K(X, x) e_x, P_B e> for the modes in a shell B, the same for any choice of eigenvectors."""
+        """K(X, x) e_x.
+
+        Minus its inner product with a part of the probe's error is that part's share of the rate of the test loss:
+        -<K(X, x) e_x, P_B e> for the modes in a shell B, the same for any choice of eigenvectors.
+        """
         return self.transposed(self.error[None])[0]
 
 

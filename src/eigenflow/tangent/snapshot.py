@@ -132,7 +132,6 @@ class Snapshot(AbstractPrinted):
 
     def to_dataset(self) -> "xr.Dataset":
         """Modes, eigenvectors, error and, with drift, rates and couplings; units in `attrs`."""
-
         found = self.to_dataframe().to_xarray()
         for name in ("eigenvalue", "eigenvalue_bound", "residual"):
             found[name].attrs["units"] = "1 / time"

@@ -65,8 +65,11 @@ class PooledFit(FieldsPrinted):
 
     @property
     def covariance(self) -> Float[np.ndarray, "free free"]:
-        """Laplace's approximation. Residuals that are correlated along a curve count as so many fewer points, and what
-        the curves do not determine has a standard deviation of 1.5 (in ln)."""
+        """Laplace's approximation.
+
+        Residuals that are correlated along a curve count as so many fewer points, and what the curves do not determine
+        has a standard deviation of 1.5 (in ln).
+        """
         stacked, residuals = np.concatenate(self.jacobians), np.concatenate(self.residuals)
         points, free = stacked.shape
         length = min(float(np.mean([correlation_length(one) for one in self.residuals])), points / (free + 1))

@@ -34,7 +34,7 @@ def annealing(history: History, decay: float = DECAY) -> Float[np.ndarray, " poi
 
 
 def _decaying_sum(values: Float[np.ndarray, " update"], decay: float) -> Float[np.ndarray, " update"]:
-    """Sum all values so far, each times decay ** age. (`scipy.signal.lfilter` takes a second to import.)"""
+    """Sum all values so far, each times decay ** age; `scipy.signal.lfilter` takes a second to import."""
     # Within a chunk it is a plain sum of values / decay ** position, whose range must stay far from the floats' ends.
     length = max(int(-5.0 / np.log(decay)), 1)
     powers = decay ** np.arange(length)

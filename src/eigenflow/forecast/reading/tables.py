@@ -98,8 +98,7 @@ def _plain_column(cells: Any) -> Any:
 
 
 def read_json_log(path: Path) -> LogTable:
-    """Read a JSON file: Hugging Face's `trainer_state.json`, a list of rows, columns, or a tracker's list of "
-    "metrics."""
+    """Read a JSON file: Hugging Face's `trainer_state.json`, a list of rows, or of columns, or a tracker's list."""
     content = read_json(path)
     name = path.stem if path.name != "trainer_state.json" else _trainer_name(path)
     if isinstance(content, Mapping) and "log_history" in content:

@@ -126,7 +126,7 @@ class LinearRule(AbstractRule):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """(out,)"""
+        """The shape (out,)."""
         return (self.outs,)
 
     def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:
@@ -153,7 +153,7 @@ class ConvRule(AbstractRule):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """(channels, 1, ...)"""
+        """The shape (channels, 1, ...)."""
         return (self.outs, *(1 for _ in self.kernel))
 
     def weight_size(self, met: torch.Size, result: torch.Size, rows: int, length: int) -> FactorSize:

@@ -38,8 +38,10 @@ class Bending:
 
 
 def bending_basis(low: float, high: float) -> Bending:
-    """Natural cubic splines over [low, high], orthogonal in bending; an even prior on their factors
-    is a prior on the second derivative, and leaves the power law itself free."""
+    """Natural cubic splines over [low, high], orthogonal in bending.
+
+    An even prior on their factors is a prior on the second derivative, and leaves the power law itself free.
+    """
     count = int(np.clip(whole_parts(high - low, np.log(10) / KNOTS_PER_DECADE) + 1, 4, MOST_KNOTS))
     knots = np.linspace(low, high, count)
     full = CubicSpline(knots, np.eye(count), bc_type="natural")
