@@ -69,9 +69,7 @@ def study(curves: Any) -> dict[str, Any]:
     from eigenflow.forecast.design import fit_final_loss
 
     found = ef.fit_study(curves)
-    design = ef.design_schedule(
-        fit_final_loss(found.fits[0], peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500
-    )
+    design = ef.design_schedule(fit_final_loss(found.fits[0], peak=3e-4, size=100e6), steps=8000, peak=3e-4, warmup=500)
     return {"study": found, "design": design}
 
 

@@ -41,6 +41,12 @@ def log_steps(total: int, *, count: int = 60) -> Int[np.ndarray, " count"]:
     Raises:
         ArgumentError: If `total` or `count` is no whole number, or below 1.
         LimitError: If `count` is above the limit `steps`.
+
+    Examples:
+        >>> log_steps(1000, count=4).tolist()
+        [0, 9, 99, 999]
+        >>> log_steps(3).tolist()
+        [0, 1, 2]
     """
     total = check_whole("total", total, 1, what="number of updates")
     # More measurements than updates are all updates.
@@ -76,6 +82,12 @@ def shell_edges(largest: float, *, decades_below: int = 12, decades_above: int =
 
     Raises:
         ArgumentError: If `largest` is not positive and finite.
+
+    Examples:
+        Every fourth edge of a decade is a factor of 10^(1/4) above the last:
+
+        >>> shell_edges(1.0, decades_below=1, decades_above=0)[::4].round(4).tolist()
+        [0.1, 0.1778, 0.3162, 0.5623, 1.0]
     """
     if not (np.isfinite(largest) and largest > 0):
         raise ArgumentError(
@@ -117,6 +129,10 @@ def shell_index(
     """Find the shell of each eigenvalue: 0 lies below `edges[0]`, `len(edges)` from `edges[-1]` on.
 
     An eigenvalue on an edge, or less than a millionth of it below, belongs to the shell above.
+
+    Examples:
+        >>> shell_index(np.array([0.05, 0.1, 0.5, 1.0]), np.array([0.1, 1.0])).tolist()
+        [0, 1, 1, 2]
     """
     return np.searchsorted(shell_floors(edges), eigenvalues, side="right")
 

@@ -65,6 +65,13 @@ def limits(**changes: float) -> Iterator[Limits]:
 
     Raises:
         ArgumentError: If a name or a value is not allowed.
+
+    Examples:
+        >>> with limits(rows=1000) as inside:
+        ...     print(inside.rows)
+        1000
+        >>> current_limits().rows
+        50000000
     """
     token = _current.set(replace(current_limits(), **{name: _checked(name, value) for name, value in changes.items()}))
     try:

@@ -63,6 +63,19 @@ def solve(
     Raises:
         ArgumentError: If an argument is out of its range, naming it.
         LimitError: If the solve would take more memory or work than `eigenflow.core.limits` allows.
+
+    Examples:
+        A mode with v = -c lambda^2 loses energy at 2 lambda(t): (1 + c lambda t)^(-2/c) of it is left, here 1/256.
+
+        >>> from eigenflow.transport import PointMasses, PowerDrift
+        >>> mode = PointMasses([1.0], [1.0])
+        >>> drift = PowerDrift(c=0.5, b=2.0)
+        >>> problem = TransportProblem(drift=drift, dissipation=2.0, initial=mode, domain=(1e-3, 10.0))
+        >>> solution = solve(problem, [0.0, 6.0])
+        >>> solution.total.round(12).tolist()
+        [1.0, 0.00390625]
+        >>> solution.status.name
+        'CONVERGED'
     """
     check_kind("problem", problem, TransportProblem, "a TransportProblem")
     with metered():

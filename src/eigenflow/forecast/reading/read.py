@@ -65,6 +65,14 @@ def read_curves(
     Raises:
         ArgumentError: If a column, a schedule or a value is missing or contradicts another; names file and row.
         NonFiniteError: If a loss is NaN or infinite, or a run diverges; names file and row.
+
+    Examples:
+        >>> log = pd.DataFrame({"curve": "a", "step": [1, 2, 3, 4, 5], "loss": [4.0, 3.5, 3.2, 3.1, 3.05], "lr": 1e-3})
+        >>> curves = read_curves(log, warmup=0)
+        >>> curves.names, curves.points
+        (['a'], 5)
+        >>> curves["a"].schedule.total
+        5
     """
     if not isinstance(unit, str) or unit not in NATS:
         raise ArgumentError(f"`unit` must be 'nats' or 'bits', but is {unit!r}.")

@@ -107,7 +107,15 @@ class Schedule(AbstractPrinted):
 
     @classmethod
     def cosine(cls, *, total: int, peak: float, end: float = 0.0, warmup: int = 0) -> "Schedule":
-        """Half a cosine from the peak, at update `warmup`, to `end`, at update `total`."""
+        """Half a cosine from the peak, at update `warmup`, to `end`, at update `total`.
+
+        Examples:
+            Half-way through the cosine the rate is half-way between its ends:
+
+            >>> schedule = Schedule.cosine(total=1000, peak=3e-4, end=1e-4, warmup=100)
+            >>> float(schedule.rates[100]), round(float(schedule.rates[550]), 10)
+            (0.0003, 0.0002)
+        """
         return cls._made("cosine", kinds.cosine, total, warmup, peak, end=end)
 
     @classmethod

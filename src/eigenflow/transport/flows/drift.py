@@ -27,6 +27,10 @@ class PowerDrift:
         b: Exponent, any finite number. b = 1 rescales all modes alike, b = 2 is scale-free.
         integral: Optional closed form C(t) of the integral of `c` from 0 to t, vectorised. Without
             it a function `c` is integrated numerically, to about 14 digits.
+
+    Examples:
+        >>> PowerDrift(c=0.5, b=2.0).velocity([1.0, 2.0]).tolist()
+        [-0.5, -2.0]
     """
 
     c: float | int | Callable
