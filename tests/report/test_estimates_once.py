@@ -15,9 +15,7 @@ from synthetic_run import power_law_modes, write_run
 
 # Everything that Evidence calls, and the fit behind the power of a frontier.
 ESTIMATORS = [
-    value
-    for value in vars(home).values()
-    if inspect.isfunction(value) and value.__module__.startswith("eigenflow.")
+    value for value in vars(home).values() if inspect.isfunction(value) and value.__module__.startswith("eigenflow.")
 ]
 # Made of several settings by one estimate.
 SEVERAL = {"shell_budget": 3, "closure_residual": 3, "integrate_modes": 3, "regularity": 2}

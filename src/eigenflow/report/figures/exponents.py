@@ -33,27 +33,32 @@ def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.
     if fixed is not None:
         bases.append(("fixed basis", fixed, WARM, "dash"))
     for basis, found, color, dash in bases:
-        for column, name in enumerate(("source", "source_change", "capacity"), start=1):
-            values, half = getattr(found, name), getattr(found, f"{name}_half_width")
-            common = {"x": found.times, "mode": "lines", "legendgroup": basis, "row": 1, "col": column}
-            edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-            figure.add_scatter(y=values - half, name=f"{basis}, low", **edge, **common)
-            figure.add_scatter(
-                y=values + half, name=f"{basis}, high", fill="tonexty", fillcolor=FILLS[color], **edge, **common
-            )
-            figure.add_scatter(
-                y=values,
-                name=f"{basis}, 90 % interval",
-                showlegend=column == 1,
-                line={"color": color, "dash": dash, "width": 2},
-                hovertemplate=f"{basis}<br>t = %{{x:.4g}}: %{{y:.3g}}<extra></extra>",
-                **common,
-            )
+        _with_interval(figure, found, basis, color, dash)
     times = [found.times for _, found, _, _ in bases]
     figure.update_xaxes(title_text="t", **log_axis(*times, most_ticks=4))
     figure.update_yaxes(zeroline=True, zerolinecolor=MUTED, nticks=7)
     figure.update_layout(legend=LEGEND, margin_b=92)
     return figure
+
+
+def _with_interval(figure: go.Figure, found: Regularity, basis: str, color: str, dash: str) -> None:
+    """Draw the three exponents of one basis, each as a line in its band."""
+    for column, name in enumerate(("source", "source_change", "capacity"), start=1):
+        values, half = getattr(found, name), getattr(found, f"{name}_half_width")
+        common = {"x": found.times, "mode": "lines", "legendgroup": basis, "row": 1, "col": column}
+        edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        figure.add_scatter(y=values - half, name=f"{basis}, low", **edge, **common)
+        figure.add_scatter(
+            y=values + half, name=f"{basis}, high", fill="tonexty", fillcolor=FILLS[color], **edge, **common
+        )
+        figure.add_scatter(
+            y=values,
+            name=f"{basis}, 90 % interval",
+            showlegend=column == 1,
+            line={"color": color, "dash": dash, "width": 2},
+            hovertemplate=f"{basis}<br>t = %{{x:.4g}}: %{{y:.3g}}<extra></extra>",
+            **common,
+        )
 
 
 def loss_exponent_figure(windows: Sequence[LossExponent]) -> go.Figure:

@@ -14,6 +14,7 @@ __all__ = ["collapse_figure", "frontier_figure"]
 
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 LIGHTEST = 1e-6  # points with less of their time's energy are not drawn
+Drawn = list[tuple[list[np.ndarray], list[np.ndarray]]]  # places and heights, by panel
 AXES: dict[Coordinate, str] = {
     "eigenvalue": "λ [1 / time]",
     "label": "initial λ [1 / time]",
@@ -36,10 +37,34 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
         subplot_titles=["energy of the shells", f"scaled with z = {z:.2f}, a = {a:.2f}"],
         horizontal_spacing=0.13,
     )
-    logs = np.log(collapse.times)
+    drawn = _spectra(figure, collapse)
+    low, high = np.log(np.concatenate(drawn[1][0])).min(), np.log(np.concatenate(drawn[1][0])).max()
+    inside = (collapse.curve_scaled >= low) & (collapse.curve_scaled <= high)
+    figure.add_scatter(
+        x=np.exp(collapse.curve_scaled[inside]),
+        y=np.exp(collapse.curve_height[inside]),
+        mode="lines",
+        name="common curve",
+        line={"color": WARM, "width": 2},
+        hoverinfo="skip",
+        row=1,
+        col=2,
+    )
+    _colour_of_time(figure, collapse.times)
+    titles = (("λ [1 / time]", "energy [2 × loss]"), ("λ t<sup>z</sup>", "energy × t<sup>a</sup>"))
+    for column, ((xs, ys), (x_title, y_title)) in enumerate(zip(drawn, titles, strict=True), start=1):
+        figure.update_xaxes(title_text=x_title, col=column, **log_axis(np.concatenate(xs), most_ticks=5))
+        figure.update_yaxes(title_text=y_title, col=column, **log_axis(np.concatenate(ys)))
+    figure.update_layout(legend={**LEGEND, "x": 0.6}, margin_b=92)
+    return figure
+
+
+def _spectra(figure: go.Figure, collapse: Collapse) -> Drawn:
+    """Draw every time's spectrum into both panels; return the places and heights drawn in each."""
+    z, a, logs = collapse.shift_exponent, collapse.decay_exponent, np.log(collapse.times)
     place = (logs - logs[0]) / max(float(logs[-1] - logs[0]), 1e-300)
     colors = sample_colorscale("Viridis", (0.95 * place).tolist())
-    drawn: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []), ([], [])]
+    drawn: Drawn = [([], []), ([], [])]
     for row, (time, color) in enumerate(zip(collapse.times, colors, strict=True)):
         kept = collapse.weights[row] > LIGHTEST
         scaled, height = collapse.scaled[row][kept], collapse.height[row][kept]
@@ -62,25 +87,7 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
                 row=1,
                 col=column + 1,
             )
-    low, high = np.log(np.concatenate(drawn[1][0])).min(), np.log(np.concatenate(drawn[1][0])).max()
-    inside = (collapse.curve_scaled >= low) & (collapse.curve_scaled <= high)
-    figure.add_scatter(
-        x=np.exp(collapse.curve_scaled[inside]),
-        y=np.exp(collapse.curve_height[inside]),
-        mode="lines",
-        name="common curve",
-        line={"color": WARM, "width": 2},
-        hoverinfo="skip",
-        row=1,
-        col=2,
-    )
-    _colour_of_time(figure, collapse.times)
-    titles = (("λ [1 / time]", "energy [2 × loss]"), ("λ t<sup>z</sup>", "energy × t<sup>a</sup>"))
-    for column, ((xs, ys), (x_title, y_title)) in enumerate(zip(drawn, titles, strict=True), start=1):
-        figure.update_xaxes(title_text=x_title, col=column, **log_axis(np.concatenate(xs), most_ticks=5))
-        figure.update_yaxes(title_text=y_title, col=column, **log_axis(np.concatenate(ys)))
-    figure.update_layout(legend={**LEGEND, "x": 0.6}, margin_b=92)
-    return figure
+    return drawn
 
 
 def _colour_of_time(figure: go.Figure, times: np.ndarray) -> None:

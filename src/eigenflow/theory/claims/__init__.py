@@ -66,4 +66,5 @@ def judge_all(evidence: Evidence) -> Claims:
     _ = evidence.budget  # a run without shells is refused, not undecided
     return Claims(row for test in CLAIMS.values() for row in test.judge(evidence))
 
+
 keep_old_calls(__name__)
