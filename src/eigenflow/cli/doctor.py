@@ -14,6 +14,7 @@ from rich.table import Table
 import eigenflow
 from eigenflow.cli.console import out, print_json
 from eigenflow.core.extras import remedy
+from eigenflow.core.memory import physical_bytes
 
 __all__ = ["doctor", "examine"]
 
@@ -60,7 +61,7 @@ def examine() -> dict[str, Any]:
         if versions[name] is None
     ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    memory = physical_bytes()
     machine: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": cores,

@@ -8,6 +8,8 @@ planted is replaced, never followed. An input is never overwritten, an existing 
 import errno
 import os
 import secrets
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +20,9 @@ __all__ = ["FORMAT", "TEMPORARY_PREFIX", "check_free", "explain", "write_whole"]
 TEMPORARY_PREFIX = ".tmp-"
 # Of every JSON object of results, printed or in a file; raised when a key changes its meaning or goes away.
 FORMAT = 1
+
+# On Windows a file that somebody reads cannot be replaced; readers of this package are done within milliseconds.
+_WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
 
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space, or choose a path on another disk",
@@ -159,6 +164,12 @@ def _put_in_place(temporary: Path, target: Path, *, replace: bool) -> None:
                 temporary.replace(target)
                 return
         raise ArgumentError(f"'{target}' exists already. Give another path, or replace it with --force.")
+    for wait_s in _WAITS_S:
+        try:
+            temporary.replace(target)
+            return
+        except PermissionError:
+            time.sleep(wait_s)
     temporary.replace(target)
 
 
@@ -168,5 +179,9 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # File systems of a network may not know how; the file itself is on the disk.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -31,6 +31,7 @@ __all__ = [
 
 _ZARR_TEMPORARY_SUFFIX = ".partial"
 # A link is not followed, and a pipe is not waited for.
+_KNOWS_LINKS = hasattr(os, "O_NOFOLLOW")
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -109,6 +110,8 @@ def read_file(path: Path) -> bytes:
         FileError: If the system refuses.
         LimitError: If it is larger than `file_bytes` allows.
     """
+    if not _KNOWS_LINKS and path.is_symlink():
+        raise RunFolderError(explain_link(path))
     try:
         descriptor = os.open(path, _READ)
     except (FileNotFoundError, NotADirectoryError):

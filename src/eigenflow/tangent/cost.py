@@ -5,9 +5,9 @@ samples are taken at once and what explicit rows may hold; a request that cannot
 and what would make it fit.
 """
 
-import os
 from dataclasses import dataclass
 
+from eigenflow.core import memory
 from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.rules.groups import find_groups, group_size
@@ -16,6 +16,8 @@ from eigenflow.tangent.rules.parts import outer_is_cheaper
 
 __all__ = ["DensePlan", "MeasureCost", "dense_cost", "physical_bytes", "plan_dense", "product_flops", "require_memory"]
 
+# A small machine of today.
+ASSUMED_BYTES = 8 * 2**30
 # Explicit rows need not be longer than this for the matrix products to be efficient.
 ROW_BYTES = 512 * 2**20
 # Blocks and their Gram matrices, and what the allocator keeps.
@@ -200,8 +202,8 @@ def dense_cost(size: int, num_parameters: int, drift: bool, forming: float | Non
 
 
 def physical_bytes() -> int:
-    """Memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Memory of this machine, or what is assumed where the system does not tell."""
+    return memory.physical_bytes() or ASSUMED_BYTES
 
 
 def require_memory(cost: MeasureCost, size: int, budget: int | None = None) -> None:
