@@ -1,11 +1,14 @@
-"""The page of commands, written from the commands themselves at each build; it is not kept in the repository."""
+"""The page of commands, from the commands themselves. The build writes it anew; a test says when it is out of date."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 import typer.main
-from sphinx.application import Sphinx
 from typer.cli import get_docs_for_click
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _INTRO = """# Commands
 
@@ -15,20 +18,23 @@ The exit status is 0 for success, 1 for bad data or a failed run, and 2 where an
 """
 
 
-def write_page(app: Sphinx) -> None:
-    """Write `reference/commands.md` where it is not what stands there already."""
+def page_text() -> str:
+    """What `reference/commands.md` holds."""
     from eigenflow.cli.app import app as program
 
     command = typer.main.get_command(program)
-    context = typer.Context(command, info_name="eigenflow")
-    found = get_docs_for_click(obj=command, ctx=context, name="eigenflow")
-    text = _INTRO + found.replace("# `eigenflow`", "## `eigenflow`", 1)
+    found = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="eigenflow"), name="eigenflow")
+    return _INTRO + found.replace("# `eigenflow`", "## `eigenflow`", 1).rstrip() + "\n"
+
+
+def write_page(app: "Sphinx") -> None:
+    """Write the page where it is not what stands there already, so that it is not built anew for nothing."""
     page = Path(app.srcdir) / "reference" / "commands.md"
-    if not page.is_file() or page.read_text(encoding="utf-8") != text:
-        page.write_text(text, encoding="utf-8")
+    if not page.is_file() or page.read_text(encoding="utf-8") != page_text():
+        page.write_text(page_text(), encoding="utf-8")
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_page)
     return {"parallel_read_safe": True}
