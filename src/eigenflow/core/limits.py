@@ -57,7 +57,7 @@ def current_limits() -> Limits:
 
 
 @contextmanager
-def limits(**changes: float) -> Iterator[Limits]:
+def limits(**changes: int | float) -> Iterator[Limits]:
     """Raise or lower limits for what is read and solved inside.
 
     Args:
@@ -97,7 +97,7 @@ def parse_limits(pairs: list[str]) -> dict[str, float]:
     return changes
 
 
-def within(name: str, came: float, what: str) -> None:
+def within(name: str, came: int | float, what: str) -> None:
     """Refuse what is above a limit.
 
     Args:
@@ -145,7 +145,7 @@ def metered() -> Iterator[None]:
         _meter.reset(token)
 
 
-def spend(amount: float, what: str = "The solve") -> None:
+def spend(amount: int | float, what: str = "The solve") -> None:
     """Count work that is about to be done.
 
     Args:
@@ -161,11 +161,11 @@ def spend(amount: float, what: str = "The solve") -> None:
         within("work", meter[0], what)
 
 
-def _spelled(value: float) -> str:
+def _spelled(value: int | float) -> str:
     return f"{value:,.0f}" if value < 1e15 else f"{value:.3g}"
 
 
-def _checked(name: str, value: float) -> int:
+def _checked(name: str, value: int | float) -> int:
     known = [field.name for field in fields(Limits)]
     if name not in known:
         raise ArgumentError(f"A limit must be one of {', '.join(known)}, but is {name!r}. Give NAME=VALUE.")

@@ -235,7 +235,7 @@ def _fit(table: ScalingTable, law: ScalingLaw, objective, priors, starts: int, s
 
     ends = []
     for start in _starts(law, y, starts, np.random.default_rng(seed)):
-        with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped below
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # a start that runs away is dropped
             end = minimize(cost, np.concatenate([start, objective.start]), jac=True, method="BFGS", options=BFGS)
             end = minimize(cost, end.x, jac=True, method="BFGS", options=BFGS)  # a fresh Hessian
             is_usable = np.isfinite(end.fun) and np.isfinite(cost(end.x)[1]).all() and np.abs(end.x).max() < RUN_AWAY
