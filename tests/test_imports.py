@@ -33,10 +33,14 @@ def test_reading_side_does_not_load_torch(package):
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.measure
 def test_every_public_name_is_there():
     code = "import eigenflow as ef; print(all(getattr(ef, n) is not None for n in ef.__all__))"
-    hide = "import sys; sys.modules['torch'] = None; "
     assert python(code).stdout.strip() == "True"
+
+
+def test_without_torch_measuring_says_what_to_install_and_reading_goes_on():
+    hide = "import sys; sys.modules['torch'] = None; "
     measuring = python(hide + "import eigenflow as ef\ntry: ef.Probe\nexcept ModuleNotFoundError as e: print(e)")
     assert "eigenflow[measure]" in measuring.stdout
     assert python(hide + "import eigenflow as ef; print(ef.open_run.__name__)").stdout.strip() == "open_run"
