@@ -10,6 +10,7 @@ References: Lawson (1967), SIAM J. Numer. Anal. 4, 372; Isherwood, Grant and Got
 3276, on integrating factors that keep signs.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -71,10 +72,11 @@ class IntegratingFactor(AbstractMethod):
             return Strang().run(task)
 
         def on(edges: Array, start: Array, is_rough: bool) -> Evolved:
-            progress = None if is_rough else task.progress
-            return _stepped(replace(task, log_edges=edges, progress=progress), start, self.step)
+            if is_rough:
+                return _stepped(replace(task, log_edges=edges, progress=None), start, self.step, _heun, 1)
+            return _stepped(task, start, self.step, _classical, 2)
 
-        # Of second order where fronts are not resolved.
+        # Half as many cells, and a rule of second order. Where fronts are not resolved cells are of first order.
         return with_estimate(on, task.problem.initial, task.log_edges, 1 / 2)
 
 
@@ -91,7 +93,7 @@ def _spans(times: Array, share: float, fastest: float) -> list[tuple[float, floa
     steps, now = [], 0.0
     for target in times[times > 0]:
         while now < target:
-            span = max(share * now, 1.0 / fastest if fastest > 0 else np.inf)
+            span = share * max(now, 1.0 / fastest if fastest > 0 else np.inf)
             left = float(target) - now
             # Two even steps rather than a long one and a rest.
             span = left if left <= span * (1 + 1e-9) else min(span, 0.5 * left)
@@ -100,11 +102,12 @@ def _spans(times: Array, share: float, fastest: float) -> list[tuple[float, floa
     return steps
 
 
-class _Halves:
-    """Jumps over both halves of a step, of two states at once.
+class _Jumps:
+    """Exact jumps over parts of steps, of several states at once.
 
     Args:
-        remap: Of half steps; both halves of step i are the rows `first[i]` and `second[i]`.
+        remap: One row a part.
+        width: Of the cells.
     """
 
     def __init__(self, remap: Remap, width: float) -> None:
@@ -113,7 +116,7 @@ class _Halves:
         self._gone = np.stack([remap.lost, remap.below, remap.above], axis=1).reshape(len(remap.lost), 3, -1)
 
     def carry(self, row: int, states: Float[np.ndarray, "state cell"]) -> tuple[Array, Array]:
-        """Give the states after a half step, and what was lost or went out, shape (state, 3)."""
+        """Give the states after the part, and what was lost or went out, shape (state, 3)."""
         shapes = coefficients(states / self._width)
         count, cells = states.shape
         here = slice(self._remap.bounds[row], self._remap.bounds[row + 1])
@@ -124,7 +127,38 @@ class _Halves:
         return arrived.reshape(count, cells), shapes.reshape(count, -1) @ self._gone[row].T
 
 
-def _stepped(task: Task, masses: Array, share: float) -> Evolved:
+def _classical(
+    jumps: _Jumps, index: Sequence[int], masses: Array, span: float, landing: Array
+) -> tuple[Array, Array, float]:
+    """Give the masses after a step of the classical rule, what has gone (lost, below, above), and what has landed."""
+    first = landing @ masses
+    (kept, moved), gone_first = jumps.carry(index[0], np.stack([masses, first]))
+    second = landing @ (kept + 0.5 * span * moved)
+    third = landing @ (kept + 0.5 * span * second)
+    inner = kept + span / 6.0 * moved + span / 3.0 * (second + third)
+    (last, carried), gone_second = jumps.carry(index[1], np.stack([kept + span * third, inner]))
+    fourth = landing @ last
+    landed = span / 6.0 * float((first + 2.0 * (second + third) + fourth).sum())
+    gone = gone_first[0] + span / 6.0 * gone_first[1] + gone_second[1]
+    return carried + span / 6.0 * fourth, gone, landed
+
+
+def _heun(
+    jumps: _Jumps, index: Sequence[int], masses: Array, span: float, landing: Array
+) -> tuple[Array, Array, float]:
+    """The same by Heun's rule, of second order."""
+    first = landing @ masses
+    (ahead, carried), gone = jumps.carry(index[0], np.stack([masses + span * first, masses + 0.5 * span * first]))
+    second = landing @ ahead
+    return carried + 0.5 * span * second, gone[1], 0.5 * span * float((first + second).sum())
+
+
+# Takes jumps and which of them are the step's, masses, the step and the matrix of what lands.
+Rule = Callable[[_Jumps, Sequence[int], Array, float, Array], tuple[Array, Array, float]]
+
+
+def _stepped(task: Task, masses: Array, share: float, rule: Rule, parts: int) -> Evolved:
+    """Step by a rule that needs jumps over each of `parts` even parts of a step."""
     problem, times, log_edges = task.problem, task.times, task.log_edges
     rates = _rates(problem)
     assert rates is not None and problem.source is not None and task.flow is not None
@@ -142,17 +176,15 @@ def _stepped(task: Task, masses: Array, share: float) -> Evolved:
     for begin in range(0, len(steps), at_once):
         some = steps[begin : begin + at_once]
         starts = np.array([start for start, _, _ in some])
-        middles = starts + 0.5 * np.array([span for _, span, _ in some])
-        if is_steady:
-            remap = make_remap(paths, log_edges, np.zeros(len(some)), middles - starts, _NODES)
-        else:
-            ends = 2.0 * middles - starts
-            remap = make_remap(paths, log_edges, np.append(starts, middles), np.append(middles, ends), _NODES)
-        halves = _Halves(remap, grid.width)
+        lengths = np.array([span for _, span, _ in some]) / parts
+        # At constant c all parts of a step are alike.
+        begins = [np.zeros(len(some))] if is_steady else [starts + part * lengths for part in range(parts)]
+        stops = np.concatenate([begun + lengths for begun in begins])
+        jumps = _Jumps(make_remap(paths, log_edges, np.concatenate(begins), stops, _NODES), grid.width)
         for index, (_, span, is_output) in enumerate(some):
-            rows_of_halves = (index, index if is_steady else index + len(some))
+            row_of = [index + (0 if is_steady else part * len(some)) for part in range(parts)]
             spend(4 * landing.size / _PRODUCTS)
-            masses, gone, landed = _step(halves, rows_of_halves, masses, span, landing)
+            masses, gone, landed = rule(jumps, row_of, masses, span, landing)
             # A jump puts down what it takes up: all else that was lost is dissipated.
             books[:3] += gone[0] - landed, gone[1], gone[2]
             books[3] += abs(gone[0] * rates[1] / sum(rates) - landed) if rates[1] else 0.0
@@ -163,19 +195,3 @@ def _stepped(task: Task, masses: Array, share: float) -> Evolved:
     task.tell(len(times))
     dissipated, below, above, uncertain = np.ascontiguousarray(kept.T)
     return Evolved(initial, rows, dissipated, below, above, np.zeros(len(times)), uncertain)
-
-
-def _step(
-    halves: _Halves, index: tuple[int, int], masses: Array, span: float, landing: Array
-) -> tuple[Array, Array, float]:
-    """Give the masses after a step of the classical rule, what has gone (lost, below, above), and what has landed."""
-    first = landing @ masses
-    (kept, moved), gone_first = halves.carry(index[0], np.stack([masses, first]))
-    second = landing @ (kept + 0.5 * span * moved)
-    third = landing @ (kept + 0.5 * span * second)
-    inner = kept + span / 6.0 * moved + span / 3.0 * (second + third)
-    (last, carried), gone_second = halves.carry(index[1], np.stack([kept + span * third, inner]))
-    fourth = landing @ last
-    landed = span / 6.0 * float((first + 2.0 * (second + third) + fourth).sum())
-    gone = gone_first[0] + span / 6.0 * gone_first[1] + gone_second[1]
-    return carried + span / 6.0 * fourth, gone, landed

@@ -153,8 +153,12 @@ def coefficients(mean: Float[np.ndarray, "*row cell"]) -> Float[np.ndarray, "*ro
     Edge values are of sixth order [@colella2008limiter]. Parabolas
     that would be negative are drawn to their mean [@zhang2010maximum].
     """
-    left, right = (mean.copy(), mean) if mean.shape[-1] == 1 else _edge_values(mean)
-    rise, bend = right - left, 6.0 * mean - 3.0 * (left + right)
+    edges = np.repeat(mean, 2, axis=-1) if mean.shape[-1] == 1 else _edge_values(mean)
+    right, shape = edges[..., 1:], np.empty((*mean.shape[:-1], 3, mean.shape[-1]))
+    left, rise, bend = shape[..., 0, :], shape[..., 1, :], shape[..., 2, :]
+    left[...] = edges[..., :-1]
+    np.subtract(right, left, out=rise)
+    np.subtract(6.0 * mean, 3.0 * (left + right), out=bend)
     slope = rise + bend
     dips = (bend < 0) & (np.abs(rise) < -bend) & (slope * slope > -4.0 * bend * left)
     if dips.any():
@@ -162,19 +166,22 @@ def coefficients(mean: Float[np.ndarray, "*row cell"]) -> Float[np.ndarray, "*ro
         share = mean[dips] / (mean[dips] - least)
         left[dips] = mean[dips] + share * (left[dips] - mean[dips])
         rise[dips], bend[dips] = share * rise[dips], share * bend[dips]
-    return np.stack([left, rise, bend], axis=-2)
+    return shape
 
 
-def _edge_values(mean: Array) -> tuple[Array, Array]:
+def _edge_values(mean: Array) -> Array:
+    count, outer = mean.shape[-1], mean.shape[:-1]
     first, last = mean[..., :1], mean[..., -1:]
-    a = np.concatenate([first, first, mean, last, last], axis=-1)
+    a = np.empty((*outer, count + 4))
+    a[..., :2], a[..., 2:-2], a[..., -2:] = first, mean, last
     before, after = a[..., 2:-3], a[..., 3:-2]
     inner = (37.0 * (before + after) - 8.0 * (a[..., 1:-4] + a[..., 4:-1]) + a[..., :-5] + a[..., 5:]) / 60.0
+    edges = np.empty((*outer, count + 1))
     # Overshoots of steep fronts; smooth data never reach these bounds.
-    inner = np.minimum(np.maximum(inner, 0.0), 1.5 * np.maximum(before, after))
-    begin = np.maximum(0.0, 2.0 * first - inner[..., :1])
-    end = np.maximum(0.0, 2.0 * last - inner[..., -1:])
-    return np.concatenate([begin, inner], axis=-1), np.concatenate([inner, end], axis=-1)
+    np.minimum(np.maximum(inner, 0.0), 1.5 * np.maximum(before, after), out=edges[..., 1:-1])
+    np.maximum(0.0, 2.0 * first - edges[..., 1:2], out=edges[..., :1])
+    np.maximum(0.0, 2.0 * last - edges[..., -2:-1], out=edges[..., -1:])
+    return edges
 
 
 def rougher_coefficients(mean: Float[np.ndarray, "*row cell"]) -> Float[np.ndarray, "*row 3 cell"]:
