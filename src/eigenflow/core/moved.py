@@ -5,7 +5,6 @@ nothing is imported before it is asked for, and no package comes to depend on on
 """
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -84,9 +83,7 @@ class _Called(ModuleType):
 
 
 class _OldPaths(MetaPathFinder):
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if not fullname.startswith("eigenflow."):
             return None
         for old, new in MODULES.items():
