@@ -1,7 +1,7 @@
 """Estimates that are made once: a property that keeps its value, or the error that says why there is none."""
 
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from eigenflow.core.errors import EigenflowError
 
@@ -23,10 +23,10 @@ class Estimate(Generic[T]):
         self.__doc__ = make.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
+    def __get__(self, instance: None, owner: type) -> "Estimate[T]": ...
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object | None, owner: type) -> Self | T:
+    def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
             return self
         kept = instance.__dict__

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "SolveStatus", "TransportSolution"]
 
+# Share of the last total from which what lies below the domain is worth a line.
+_NOTICED = 1e-3
+
 
 class SolveStatus(Enum):
     """How a solve ended.
@@ -100,7 +103,13 @@ class TransportSolution(AbstractPrinted):
 
     def _card(self) -> Card:
         budget, learned = self.budget, self.frontier[-1]
-        where = "no mode learned" if np.isinf(learned) else "all learned" if learned == 0 else figure(float(learned))
+        where = (
+            "none, or no mode is left,"
+            if np.isinf(learned)
+            else "all learned"
+            if learned == 0
+            else figure(float(learned))
+        )
         gone = f"dissipated {figure(float(budget.dissipated[-1]))}, outflow {figure(float(budget.outflow[-1]))}"
         rows = [
             ("status", self.status.value),
@@ -113,6 +122,10 @@ class TransportSolution(AbstractPrinted):
             ("error", f"{figure(float(self.error.max()), 2)} estimated, of the masses, at worst"),
             ("residual", f"{figure(float(np.abs(budget.residual).max()), 2)} of the budget, at worst"),
         ]
+        if self.missing_below > _NOTICED * self.total[-1]:
+            rows.append(
+                ("left out", f"below the domain up to {figure(self.missing_below, 2)}, if `initial` goes on there")
+            )
         return Card(f"TransportSolution: {len(self.times)} times, {len(self.edges) - 1} cells", rows)
 
     def to_dataset(self) -> "xr.Dataset":
@@ -137,6 +150,23 @@ class TransportSolution(AbstractPrinted):
         from eigenflow.plots.transport import plot_density
 
         return plot_density(self.times, self.edges, self.mass, self.frontier, ax=axes_or_new(ax))
+
+    @property
+    def missing_below(self) -> float:
+        """Mass at t = 0 below the domain, if a callable `initial` goes on there as the power law of its lowest e-fold.
+
+        It counts as zero, and none of it is in `error`. Where it is not small beside the last `total`, a lower end of
+        the domain changes what is found late: take one far below 1 / time. inf if the power law has no integral; 0 for
+        masses, which end where they end.
+        """
+        initial, lowest = self.problem.initial, self.edges[0]
+        if not callable(initial):
+            return 0.0
+        here, above = (float(x * initial(np.array([x]))[0]) for x in (lowest, lowest * np.e))
+        if here <= 0.0:
+            return 0.0
+        slope = np.log(above / here) if above > 0.0 else 0.0
+        return here / slope if slope > 0.0 else np.inf
 
     @property
     def density(self) -> Float[np.ndarray, "time cell"]:

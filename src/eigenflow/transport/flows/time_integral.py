@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.polynomial import legendre
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.transport.calls import on_arrays
 from eigenflow.transport.flows.paths import panel_rule
 
 __all__ = ["TimeIntegral", "integrate_panels", "integrate_strength", "panel_nodes"]
@@ -83,7 +84,7 @@ class TimeIntegral:
 def evaluate(name: str, function: TimeFunction, times: Array) -> Array:
     """Call a user's function of time and check what comes back."""
     flat = np.ravel(times)
-    values = np.asarray(function(flat), dtype=np.float64)
+    values = on_arrays(name, function, flat)
     # These lines are run some twenty times a solve: the sum is finite unless a value is not, or it overflows.
     if values.shape == flat.shape and math.isfinite(values.sum()):
         return values.reshape(np.shape(times))

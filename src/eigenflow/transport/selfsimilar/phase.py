@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
+from eigenflow.core.checks import check_number
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.selfsimilar.laws import Laws, PowerLaw, Setting, laws_of
@@ -98,7 +99,8 @@ class Phase(AbstractPrinted):
             Prefactor included, without an error bound: corrections die slowly. None where the
             prefactor depends on how the start is cut, or the law is no power of t or ln t.
         """
-        if not (np.isfinite(time) and time > 1):
+        time = check_number("time", time)
+        if not time > 1:
             raise ArgumentError(f"`time` must be finite and above 1, but is {time}. The law holds for late times.")
         log_clock = _log_clock(self, float(time))
         if self.regime is Regime.SELF_SIMILAR:

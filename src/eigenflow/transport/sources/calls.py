@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.limits import spend
+from eigenflow.transport.calls import on_arrays
 
 __all__ = ["called", "refuse_negative"]
 
@@ -25,7 +26,7 @@ def called(name: str, function: Callable, *arguments: Array) -> Array:
     flat = [np.ravel(argument) for argument in arguments]
     spend(len(flat[0]))
     with np.errstate(under="ignore"):
-        values = np.asarray(function(*flat), dtype=np.float64)
+        values = on_arrays(name, function, *flat)
     if values.shape not in ((), flat[0].shape):
         raise ShapeError(
             f"`{name}` must return one value per entry, shape {flat[0].shape}, but returned shape "
