@@ -2,8 +2,9 @@
 Solve the equation
 ==================
 
-The equation has closed solutions for some drifts. At b = 2, for the density lambda^(s - 1) without a cut-off, the loss
-is L(t) = (c t)^-s B(s, 2 / c - s), where B is Euler's beta function. This script solves the equation and compares.
+The equation has closed solutions for some drifts. At b = 2, for the density lambda^(s - 1) without a cut-off, the
+energy, twice the loss, is (c t)^-s B(s, 2 / c - s), where B is Euler's beta function. This script solves the equation
+and compares.
 
 The picture shows how the density empties from the right: large eigenvalues are learned first.
 """
@@ -27,7 +28,7 @@ def main() -> float:
     solution = ef.solve(problem, times, cells=200)
     exact = (c * times) ** -s * beta(s, 2 / c - s)
     for time, total, truth in zip(times, solution.total, exact, strict=True):
-        print(f"t = {time:8.1f}   loss {total:.10f}   closed form {truth:.10f}")
+        print(f"t = {time:8.1f}   energy {total:.10f}   closed form {truth:.10f}")
     print(f"status: {solution.status}; {solution.reason}")
 
     _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -39,7 +40,7 @@ def main() -> float:
     left.legend(frameon=False)
     right.loglog(times, exact, color="0.7", linewidth=5, label="closed form")
     right.loglog(times, solution.total, "o-", label="solved")
-    right.set(xlabel="time", ylabel="loss")
+    right.set(xlabel="time", ylabel="energy: twice the loss")
     right.legend(frameon=False)
     return float(np.abs(solution.total / exact - 1).max())
 
