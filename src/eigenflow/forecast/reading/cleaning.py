@@ -1,5 +1,6 @@
 """From the rows of one run to a curve: pieces of restarts, doubled rows, spikes, divergence."""
 
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.forecast.reading.hidden_runs import begins_anew
 
 __all__ = ["Points", "refuse_divergence", "remove_spikes", "require_points", "stitch"]
 
@@ -57,6 +59,14 @@ def stitch(points: Points, place: str) -> Points:
                 f"{points.rows[kept[-1]]}) to {first}, and the rows that follow do not log again what came before, as "
                 f"a restarted run would. Sort the rows by run and step, or name the column that tells runs apart "
                 f"(`columns={{'curve': NAME}}`)."
+            )
+        if begins_anew(points.steps[kept], int(first)):
+            warnings.warn(
+                f"{place}, row {points.rows[begin]}: the step goes back to {first}, and the rows from there on replace "
+                f"{len(over)} of the {len(kept)} points before them. If they are another run, name the column that "
+                f"tells runs apart (`columns={{'curve': NAME}}`, --column curve=NAME).",
+                UserWarning,
+                stacklevel=4,
             )
         if len(over):
             lines.append(

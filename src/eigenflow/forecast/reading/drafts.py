@@ -14,6 +14,7 @@ from eigenflow.forecast.checks import LEAST, MOST
 from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, recognise, size_unit
+from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
 from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
 
 __all__ = ["Draft", "drafts_of"]
@@ -166,6 +167,9 @@ def _draft(
         )
     require_usual(losses[kept], rows[kept], place, "loss")
     points = Points(rows[kept], steps[kept], losses[kept])
+    if np.any(np.diff(points.steps) < 0):
+        unused, is_split = _telling(frame, columns), "curve" in columns.names
+        refuse_hidden_runs(frame.loc[kept], points.rows, points.steps, unused, place, has_curves=is_split)
     rate_steps, rates = _logged(frame, rows, steps, columns, "learning_rate", place)
     batch_steps, batches = _logged(frame, rows, steps, columns, "batch", place)
     _check_unit(frame, rows, columns, place)
@@ -184,6 +188,13 @@ def _draft(
         tokens_per_step or _tokens_per_step(frame, rows, steps, columns, place),
         float(peak[0]) if len(peak) else None,
     )
+
+
+def _telling(frame: pd.DataFrame, columns: Columns) -> list[str]:
+    """Columns that may tell runs apart: all but those that are measured, or change where a run is started again."""
+    measured = {columns.get(field) for field in ("step", "loss", "learning_rate", "tokens", "batch", "curve", "size")}
+    names = [str(column) for column in frame.columns]
+    return [name for name in names if name not in measured and name not in columns.other_losses]
 
 
 def _steps(frame: pd.DataFrame, rows: Any, columns: Columns, place: str, tokens_per_step: float | int | None) -> Any:
