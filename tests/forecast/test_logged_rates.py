@@ -83,3 +83,38 @@ def test_a_curve_longer_than_its_log_of_rates_keeps_the_last_rate():
         {"step": np.arange(0, 100, 10), "loss": np.linspace(3, 2, 10), "lr": [1e-3] * 8 + [np.nan] * 2}
     )
     assert ef.read_curves(frame)[0].schedule.total == 90
+
+
+# 60 entries of a fall to 0 from 6e-4 lie 1e-5 apart: a round number at every spacing.
+ROUND = {
+    "linear": lambda every: np.linspace(6e-4, 0.0, 61 * every)[: 60 * every],
+    "exactly linear": lambda every: 6e-4 * (1.0 - np.arange(60 * every) / (60 * every)),
+    "cosine": lambda every: 3e-4 * (1.0 + np.cos(np.pi * np.arange(60 * every) / (60 * every))),
+    "wsd": lambda every: 6e-4 * np.minimum(1.0, 1.2 * (1.0 - np.arange(72 * every) / (72 * every))),
+    "warm-up and linear": lambda every: np.minimum(
+        6e-4 * np.arange(72 * every) / (12 * every), 6e-4 * (1.0 - (np.arange(72 * every) / every - 12) / 60)
+    ),
+}
+
+
+@pytest.mark.parametrize("every", [10, 20, 50])
+@pytest.mark.parametrize("name", ROUND)
+def test_exact_rates_are_not_called_rounded(name, every):
+    """Straight lines between exact entries are the schedule itself, but for the cosine's curvature and the corner."""
+    rates = ROUND[name](every)
+    steps = np.arange(0, len(rates), every)
+    made, notes = schedule_from_log(steps, rates[steps], total=int(steps[-1]))
+    assert not [note for note in notes if "rounded" in note]
+    if name != "cosine":
+        np.testing.assert_allclose(made.rates, rates[: steps[-1]], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("every", [2, 5])
+@pytest.mark.parametrize("name", ROUND)
+def test_rates_that_are_rounded_in_the_log_are_said_to_be(name, every):
+    """A spacing at which several entries show one value, as only rounding to 1e-5 makes them."""
+    rates = ROUND[name](20)
+    steps = np.arange(0, len(rates), every)
+    made, notes = schedule_from_log(steps, np.round(rates[steps], 5), total=int(steps[-1]))
+    assert any("rounded to 1e-05" in note for note in notes)
+    assert np.abs(made.rates - rates[: steps[-1]]).max() <= 0.75e-5

@@ -99,6 +99,11 @@ def _without_rounding(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, An
     turn = np.diff(levels[starts])
     is_stair = np.zeros(len(starts), dtype=bool)
     is_stair[1:-1] = (turn[1:] == turn[:-1]) & (np.abs(turn[1:]) == 1)
+    if np.all(ends[is_stair] == starts[is_stair]):
+        return (
+            steps,
+            rates,
+        )  # Each value stands once, as in an exact straight line whose fall per entry is a round number.
     # A plateau keeps both its ends; the middle of a stair is where the rate has the stair's value.
     first = np.where(is_stair, 0.5 * (steps[starts] + steps[ends]), steps[starts])
     places = np.concatenate([first, steps[ends[~is_stair]]])
