@@ -268,3 +268,14 @@ def test_kinds_of_named_schedules(tmp_path):
         "f": Schedule.cyclic(**common, end=1e-4, period=99),
         "g": Schedule.wsd(**common, decay_start=10, end=1e-4),
     }
+
+
+@pytest.mark.parametrize(
+    "keys", [("step", "learning_rate", "loss"), ("iteration", "lr", "train_loss"), ("Step", "LR", "nll")]
+)
+def test_a_quantity_is_mapped_under_any_name_by_which_it_is_recognised(keys):
+    frame = RUN.rename(columns={"step": "upto", "lr": "lr_now", "loss": "misfit"})
+    columns = dict(zip(keys, ("upto", "lr_now", "misfit"), strict=True))
+    curve = ef.read_curves(frame, columns=columns)[0]
+    assert_is_the_run(curve)
+    assert curve.schedule == ef.read_curves(RUN)[0].schedule

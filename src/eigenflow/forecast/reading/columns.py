@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["Columns", "recognise", "size_unit"]
+__all__ = ["Columns", "by_quantity", "recognise", "size_unit"]
 
 # In order of preference. Compared without case, blanks and the prefixes of trackers.
 _NAMES = {
@@ -45,7 +45,7 @@ def recognise(available: Sequence[str], chosen: Mapping[str, str] | None, place:
 
     Args:
         available: The table's columns.
-        chosen: What the user said: quantity to column.
+        chosen: What the user said: quantity, or a name under which it is recognised, to column.
         place: The file, for messages.
 
     Returns:
@@ -54,10 +54,7 @@ def recognise(available: Sequence[str], chosen: Mapping[str, str] | None, place:
     Raises:
         ArgumentError: If the user's choice does not exist, or a column is missing.
     """
-    chosen = dict(chosen or {})
-    unknown = sorted(set(chosen) - set(KNOWN))
-    if unknown:
-        raise ArgumentError(f"`columns` maps {unknown}, which eigenflow does not know. It knows: {', '.join(KNOWN)}.")
+    chosen = by_quantity(chosen or {}, KNOWN)
     absent = {field: name for field, name in chosen.items() if name not in available}
     if absent:
         raise ArgumentError(
@@ -82,6 +79,28 @@ def recognise(available: Sequence[str], chosen: Mapping[str, str] | None, place:
             f"(--column {missing}=NAME)."
         )
     return Columns(names, tuple(name for name in losses if name != names["loss"]))
+
+
+def by_quantity(chosen: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Quantity to column, where a quantity may be called by any name under which its column is recognised.
+
+    Raises:
+        ArgumentError: If a key is no such name, or two keys are one quantity.
+    """
+    found: dict[str, str] = {}
+    said: dict[str, str] = {}
+    for key, column in chosen.items():
+        plain = str(key).strip().lower()
+        field = next((one for one, names in known.items() if plain in {one, *(name.lower() for name in names)}), None)
+        if field is None:
+            allowed = "; ".join(f"{one} ({', '.join(n for n in names if n != one)})" for one, names in known.items())
+            raise ArgumentError(
+                f"`columns` maps {key!r}, which is no quantity. Quantities, and other names of each, are: {allowed}."
+            )
+        if field in found:
+            raise ArgumentError(f"`columns` maps {said[field]!r} and {key!r}, but both are the {field}. Keep one.")
+        found[field], said[field] = column, str(key)
+    return found
 
 
 def size_unit(column: str) -> float:

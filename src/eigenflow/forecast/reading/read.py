@@ -51,7 +51,8 @@ def read_curves(
         schedules: A table of schedules (see `read_schedules`), schedules by curve name, or one schedule for all curves.
             "constant": a constant rate (the table's peak rate, else 1). None: the log's own column of learning rates.
         columns: Column of a quantity where names are not recognised, e.g. `{"loss": "val_loss", "curve": "run"}`.
-            Quantities: step, loss, learning_rate, curve, size, role, tokens, batch, peak, unit.
+            Quantities: step, loss, learning_rate, curve, size, role, tokens, batch, peak, unit; or a name under which
+            such a column is recognised, as lr, run, params.
         exclude: Names of curves to leave out.
         unit: "nats" or "bits": what the losses are in. Bits are converted to nats.
         warmup: Updates of linear warm-up, where logs start after it and no table of schedules says it.
