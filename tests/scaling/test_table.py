@@ -87,3 +87,31 @@ def test_mixed_units_missing_columns_and_wrong_flops(frame, tmp_path):
         make_table([1e8, 2e8], [1e9, 2e9], [3.0, 2.9])
     with pytest.raises(ArgumentError, match="one length"):
         make_table([1e8, 2e8], [1e9], [3.0, 2.9])
+
+
+@pytest.mark.parametrize("key", ["size", "params", "n_params", "N", "n"])
+def test_a_quantity_is_mapped_under_any_name_by_which_it_is_recognised(frame, tmp_path, key):
+    path = write(frame.rename(columns={"params": "breadth"}), tmp_path)
+    np.testing.assert_array_equal(read_scaling_table(path, columns={key: "breadth"}).size, frame.params)
+
+
+@pytest.mark.rejects
+def test_a_quantity_that_is_none_is_refused_with_the_list(frame, tmp_path):
+    with pytest.raises(ArgumentError, match=r"'lss', which is no quantity.*size \(.*params.*loss \(.*unique_tokens"):
+        read_scaling_table(write(frame, tmp_path), columns={"lss": "val_loss"})
+    with pytest.raises(ArgumentError, match=r"'size' and 'params'.*both are the size"):
+        read_scaling_table(write(frame, tmp_path), columns={"size": "params", "params": "params"})
+
+
+@pytest.mark.rejects
+def test_all_missing_columns_are_named_and_the_example_maps_all_of_them(frame, tmp_path):
+    """The example is taken from the table's own columns, and works as it stands."""
+    odd = frame.rename(columns={"params": "n_params", "val_loss": "wiki_nll", "train_tokens": "Dtok"})
+    path = write(odd[["kind", "n_params", "Dtok", "wiki_nll"]], tmp_path)
+    with pytest.raises(ArgumentError, match=r"no column for loss and tokens \(or flops\)") as error:
+        read_scaling_table(path)
+    assert "columns={'loss': 'wiki_nll', 'tokens': 'Dtok'} (--column loss=wiki_nll --column tokens=Dtok)" in str(
+        error.value
+    )
+    table = read_scaling_table(path, columns={"loss": "wiki_nll", "tokens": "Dtok"})
+    np.testing.assert_array_equal(table.tokens, frame.train_tokens)

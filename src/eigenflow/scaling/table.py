@@ -14,6 +14,7 @@ from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.forecast.checks import as_numbers
 from eigenflow.forecast.reading.cells import numbers, require_usual
+from eigenflow.forecast.reading.columns import by_quantity
 from eigenflow.forecast.reading.parquet import read_parquet
 from eigenflow.forecast.reading.tables import from_frame, read_delimited, refuse_doubled
 from eigenflow.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
@@ -29,6 +30,12 @@ RECOGNISED = {
     "loss": ("loss", "val_loss", "final_loss", "smooth_loss", "final_val_loss", "train_loss"),
     "flops": ("flops", "train_flop", "flops_budget", "budget", "C", "train_flops", "compute"),
     "unique_tokens": ("unique_tokens", "U"),
+}
+# Parts of the names of columns that may hold a quantity, in order, for the example in a message.
+HINTS = {
+    "size": (("size", "param"), ("size", "size"), ("size", "non_emb")),
+    "loss": (("loss", "loss"), ("loss", "nll"), ("loss", "entropy"), ("loss", "ce"), ("loss", "eval"), ("loss", "val")),
+    "tokens": (("tokens", "tok"), ("flops", "flop"), ("flops", "compute"), ("tokens", "data"), ("tokens", "seen")),
 }
 MIN_ROWS = 3
 # What a cell without a value says; such a row is refused as one that did not finish.
@@ -146,8 +153,9 @@ def read_scaling_table(
 
     Args:
         path: The file.
-        columns: Names of its columns for "size", "tokens", "loss", "flops", "unique_tokens"; those left out are
-            recognised by their usual names. Tokens are flops / (6 size) where there are none.
+        columns: Names of its columns for "size", "tokens", "loss", "flops", "unique_tokens", or under another name by
+            which one is recognised, as "params"; those left out are recognised by their usual names. Tokens are
+            flops / (6 size) where there are none.
         where: Rows to keep, as column -> value (compared as text).
 
     Returns:
@@ -163,15 +171,9 @@ def read_scaling_table(
     frame = _frame(path)
     frame.index = frame.index + 2  # as an editor counts: the header is row 1
     frame = _keep(frame, where or {}, path)
-    named = {role: _column(frame, role, (columns or {}).get(role), path) for role in RECOGNISED}
-    missing = [role for role in ("size", "loss") if named[role] is None]
-    missing += [] if named["tokens"] or named["flops"] else ["tokens or flops"]
-    if missing:
-        first = next(iter(frame.columns), "NAME")
-        raise ArgumentError(
-            f"{path}: found no column for {', '.join(missing)}. It has {', '.join(map(str, frame.columns)) or 'none'}; "
-            f"map one, for example columns={{'size': '{first}'}} (--column size={first})."
-        )
+    asked = by_quantity(columns or {}, RECOGNISED)
+    named = {role: _column(frame, role, asked.get(role), path) for role in RECOGNISED}
+    _require_columns(frame, named, path)
     values: dict[str, Any] = {
         role: None if name is None else _numbers(frame, name, path) for role, name in named.items()
     }
@@ -250,6 +252,31 @@ def _column(frame: pd.DataFrame, role: str, asked: str | None, path: Path) -> st
             )
         return asked
     return next((name for name in RECOGNISED[role] if name in frame.columns), None)
+
+
+def _require_columns(frame: pd.DataFrame, named: Mapping[str, str | None], path: Path) -> None:
+    """Refuse a table without a size, a loss, or both of tokens and flops; the example maps all that is missing."""
+    missing = [role for role in ("size", "loss") if named[role] is None]
+    is_tokenless = not (named["tokens"] or named["flops"])
+    if not missing and not is_tokenless:
+        return
+    listed = [*missing, *(["tokens (or flops)"] if is_tokenless else [])]
+    free = [str(name) for name in frame.columns if name not in set(named.values())]
+    example: dict[str, str] = {}
+    for role in [*missing, *(["tokens"] if is_tokenless else [])]:
+        likely = next(((what, name) for what, sign in HINTS[role] for name in free if sign in name.lower()), None)
+        what, name = likely or (role, next(iter(free), "NAME"))
+        example[what] = name
+        free = [one for one in free if one != name]
+    options = " ".join(f"--column {what}={name}" for what, name in example.items())
+    raise ArgumentError(
+        f"{path}: found no column for {_and(listed)}. It has {', '.join(map(str, frame.columns)) or 'none'}. Map "
+        f"{'them' if len(listed) > 1 else 'it'}, for example columns={example} ({options})."
+    )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _check_column(name: str, values: np.ndarray, source: str, rows: np.ndarray) -> None:
