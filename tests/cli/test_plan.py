@@ -55,3 +55,11 @@ def test_wrong_pairs_are_named(path):
 def test_schedule_of_a_missing_fit_names_the_next_step(tmp_path):
     done = CliRunner().invoke(forecast_app, ["schedule", str(tmp_path / "no.json"), "--steps", "100", "--peak", "1e-3"])
     assert isinstance(done.exception, ArgumentError) and "eigenflow forecast fit" in str(done.exception)
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize("budget", ["1e21PF", "-1e21", "nan", "inf", "many"])
+def test_a_budget_that_is_no_number_is_refused_before_the_table_is_read(budget):
+    done = CliRunner().invoke(app, ["no.csv", f"--flops={budget}"])
+    assert isinstance(done.exception, ArgumentError)
+    assert "`--flops` must be a positive number" in str(done.exception) and budget in str(done.exception)

@@ -208,3 +208,27 @@ def test_wrong_usage_and_bad_data_end_with_their_code_and_a_message(folder, word
 @pytest.mark.parametrize("command", ["fit", "predict", "score", "backtest", "plan", "schedule", "report"])
 def test_help_has_an_example(folder, command):
     assert f"Example: eigenflow forecast {command}" in eigenflow(command, "--help", cwd=folder).stdout.replace("`", "")
+
+
+def test_the_report_takes_a_table_of_runs_as_plan_does_and_checks_it_first(folder):
+    """Column, rows, budgets and law as in `plan`; a wrong one is refused before profiles are computed."""
+    size = np.repeat(np.geomspace(1e8, 3e9, 6), 4)
+    tokens = size * np.tile([5.0, 15.0, 45.0, 135.0], 6)
+    loss = 1.69 + 406.4 * size**-0.34 + 410.7 * tokens**-0.28
+    runs = pd.DataFrame({"params": size, "tokens": tokens, "wiki": loss, "set": "a"})
+    pd.concat([runs, runs.assign(wiki=9.0, set="b")]).to_csv(folder / "runs.csv", index=False)
+    words = ["report", "fit.json", "--plan", "runs.csv", "--out", "planned.html"]
+    ours = ["--column", "loss=wiki", "--where", "set=a", "--plan-law", "approach3", "--flops", "1e22"]
+    for wrong, message in (
+        ([], "--column loss=wiki"),
+        (["--column", "loss=wiki", "--where", "set=c"], "no row has set = c"),
+        (["--column", "loss=wiki", "--where", "set=a", "--plan-law", "apriori"], "apriori"),
+        (["--column", "loss=wiki", "--flops", "1e21PF"], "`--flops` must be a positive number"),
+    ):
+        done = eigenflow(*words, *wrong, cwd=folder, code=2)
+        assert message in " ".join(done.stderr.split()) and "Profiles" not in done.stderr
+    alone = eigenflow("report", "fit.json", "--out", "planned.html", *ours[:2], cwd=folder, code=2)
+    assert "`--column`" in alone.stderr and "`--plan TABLE` is missing" in alone.stderr
+    eigenflow(*words, *ours, cwd=folder)
+    text = (folder / "planned.html").read_text(encoding="utf-8")
+    assert re.search(r"24 finished runs; \w+: L = ", text) and text.count('<td class="n">1 × 10²²</td>') == 1

@@ -22,23 +22,25 @@ if TYPE_CHECKING:
     from eigenflow.scaling.fit import ScalingFit
     from eigenflow.scaling.table import ScalingTable
 
-__all__ = ["plan"]
+__all__ = ["PlanColumns", "Where", "fitted_table", "parse_budgets", "plan"]
 
 BUDGETS_AHEAD = (1.0, 10.0, 100.0)
+
+PlanColumns = Annotated[
+    list[str] | None, typer.Option("--column", help="Name a column: loss=val_loss, size=N.", metavar="WHAT=NAME")
+]
+Where = Annotated[list[str] | None, typer.Option(help="Keep rows only: column=value.", metavar="COLUMN=VALUE")]
 
 
 def plan(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet of finished runs: size, tokens (or flops), loss.")],
     flops: Annotated[
-        list[float] | None, typer.Option(help="Budget C = 6 N D; repeat. Default: 1, 10, 100 times the largest run.")
+        list[str] | None,
+        typer.Option(help="Budget C = 6 N D; repeat. Default: 1, 10, 100 times the largest run.", metavar="FLOP"),
     ] = None,
     law: Annotated[str, typer.Option(help="frontier, chinchilla, tied, kaplan, repeats, or approach3.")] = "frontier",
-    columns: Annotated[
-        list[str] | None, typer.Option("--column", help="Name a column: loss=val_loss, size=N.", metavar="WHAT=NAME")
-    ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="Keep rows only: column=value.", metavar="COLUMN=VALUE")
-    ] = None,
+    columns: PlanColumns = None,
+    where: Where = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Score the laws: fit the lower compute, predict the upper.")
     ] = False,
@@ -55,13 +57,13 @@ def plan(
     import numpy as np
 
     from eigenflow.scaling.allocation import allocate
-    from eigenflow.scaling.backtest import backtest_table, fit_named
-    from eigenflow.scaling.table import read_scaling_table
+    from eigenflow.scaling.backtest import backtest_table
 
     options.check_outputs({"--picture": picture}, inputs=[table], replace=force)
-    known = read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where))
-    fit = fit_named(known, law)
-    budgets = sorted(flops or [float(known.flops.max()) * factor for factor in BUDGETS_AHEAD])
+    wanted = parse_budgets(flops)
+    fit = fitted_table(table, columns, where, law)
+    known = fit.table
+    budgets = wanted or sorted(float(known.flops.max()) * factor for factor in BUDGETS_AHEAD)
     found = allocate(fit, np.array(budgets))
     scores = backtest_table(known) if backtest else ()
     if picture is not None:
@@ -76,6 +78,31 @@ def plan(
     out.print(_allocation_table(found, fit))
     if scores:
         out.print(_score_table(scores))
+
+
+def fitted_table(table: Path, columns: list[str] | None, where: list[str] | None, law: str) -> "ScalingFit":
+    """Read a table of finished runs by the options of a command, and fit a law to it."""
+    from eigenflow.scaling.backtest import fit_named
+    from eigenflow.scaling.table import read_scaling_table
+
+    return fit_named(read_scaling_table(table, _pairs("--column", columns), _pairs("--where", where)), law)
+
+
+def parse_budgets(entries: list[str] | None) -> list[float]:
+    """Turn the budgets of `--flops` into numbers, increasing; none if none is given."""
+    budgets = []
+    for entry in entries or []:
+        try:
+            budget = float(entry)
+        except ValueError:
+            budget = float("nan")
+        if not 0 < budget < float("inf"):
+            raise ArgumentError(
+                f"`--flops` must be a positive number of floating-point operations such as 1e21, but is '{entry}'. "
+                f"Write it without a unit: a petaflop/s-day is 8.64e19."
+            )
+        budgets.append(budget)
+    return sorted(budgets)
 
 
 def _pairs(option: str, entries: list[str] | None) -> dict[str, str]:

@@ -9,7 +9,9 @@ import typer
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 from eigenflow.cli.forecast.backtest import held_out
+from eigenflow.cli.forecast.plan import PlanColumns, Where, fitted_table, parse_budgets
 from eigenflow.cli.forecast.predict import chosen_schedules, forecast_table
+from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
@@ -40,6 +42,17 @@ def report(
     plan: Annotated[
         Path | None, typer.Option(help="Table of finished runs, as for `plan`: best size by budget.", metavar="TABLE")
     ] = None,
+    flops: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Budget of --plan, C = 6 N D; repeat. Default: from the table's to 100 times.", metavar="FLOP"
+        ),
+    ] = None,
+    columns: PlanColumns = None,
+    where: Where = None,
+    plan_law: Annotated[
+        str | None, typer.Option(help="Law of --plan, as `plan --law`. Default: frontier.", metavar="LAW")
+    ] = None,
     seed: options.Seed = 0,
     force: options.Force = False,
     as_json: options.AsJson = False,
@@ -55,9 +68,14 @@ def report(
     from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 
     options.check_outputs({"--out": out_file}, inputs=[fit, schedules, plan], replace=force)
+    given = {"--flops": flops, "--column": columns, "--where": where, "--plan-law": plan_law}
+    if plan is None and (idle := [name for name, value in given.items() if value]):
+        raise ArgumentError(f"`{idle[0]}` is of a table of finished runs, but `--plan TABLE` is missing. Add it.")
+    budgets = parse_budgets(flops)
     study = load_study(fit)
     wanted = {} if schedules is None else chosen_schedules(schedules, names)
     chosen = study.checked_size(options.parse_size(size, study.curves.size_unit)) if wanted else None
+    planned = None if plan is None else _plan(fitted_table(plan, columns, where, plan_law or "frontier"), budgets)
     longest = max((one.total for one in wanted.values()), default=1)
     table = forecast_table(study, wanted, chosen, None, max(1, longest // DRAWN)) if wanted else None
     with err.status("Profiles ...") as status:
@@ -65,9 +83,7 @@ def report(
         scores, choice, problems = None, None, ()
         if backtest:
             scores, choice, problems = _backtest(study, seed, status.update)
-    page = ForecastPage(
-        study, str(fit), table, wanted, chosen, found, scores, choice, problems, None if plan is None else _plan(plan)
-    )
+    page = ForecastPage(study, str(fit), table, wanted, chosen, found, scores, choice, problems, planned)
     write_forecast_page(page, out_file, replace=force)
     if as_json:
         open_ones = [one.name for one in found if not one.is_identified]
@@ -83,7 +99,6 @@ def _backtest(
 ) -> "tuple[pd.DataFrame | None, Recommendation | None, tuple[str, ...]]":
     import numpy as np
 
-    from eigenflow.core.errors import ArgumentError
     from eigenflow.forecast.evaluation.selection import recommend
     from eigenflow.forecast.laws.registry import LAWS
 
@@ -95,12 +110,10 @@ def _backtest(
         return None, None, (f"backtest: {error}",)
 
 
-def _plan(table: Path) -> "tuple[Allocation, ScalingFit]":
+def _plan(fit: "ScalingFit", budgets: list[float]) -> "tuple[Allocation, ScalingFit]":
     import numpy as np
 
     from eigenflow.scaling.allocation import allocate
-    from eigenflow.scaling.backtest import fit_named
-    from eigenflow.scaling.table import read_scaling_table
 
-    fit = fit_named(read_scaling_table(table), "frontier")
-    return allocate(fit, np.geomspace(fit.table.flops.min(), 100 * fit.table.flops.max(), 9)), fit
+    flops = fit.table.flops
+    return allocate(fit, np.array(budgets or np.geomspace(flops.min(), 100 * flops.max(), 9))), fit
