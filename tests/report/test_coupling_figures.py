@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from eigenflow.report.figures.coupling import kato_figure, locality_figure, shift_figure
-from eigenflow.report.figures.exponents import exponents_figure, loss_exponent_figure
+from eigenflow.report.figures.coupling import locality_figure, shift_figure
+from eigenflow.report.figures.exponents import exponents_figure
 from eigenflow.report.figures.self_similarity import collapse_figure, frontier_figure
-from eigenflow.theory.coupling.kato import kato_ratio
 from eigenflow.theory.coupling.locality import transfer_locality
 from eigenflow.theory.coupling.log_shift import log_shift
-from eigenflow.theory.exponents.loss_exponent import loss_exponents
 from eigenflow.theory.exponents.regularity import regularity
 from eigenflow.theory.self_similarity import frontiers, shell_collapse
 from synthetic_run import budget_of, measure, riccati
@@ -31,19 +29,16 @@ def labelled(figure):
     return all(axis.title.text for axis in axes)
 
 
-def test_locality_and_shift_and_kato(data):
+def test_locality_and_shift(data):
     budget = budget_of(data)
-    locality, shift, kato = transfer_locality(budget), log_shift(budget), kato_ratio(data)
+    locality, shift = transfer_locality(budget), log_shift(budget)
     drawn = traces(locality_figure(locality))
     np.testing.assert_array_equal(drawn["measured"].y, locality.width)
     np.testing.assert_array_equal(drawn["if distance did not matter"].y, locality.null_width)
     assert drawn["share"].z.shape[1] == len(locality.times)
     bars = shift_figure(shift).data[0]
     np.testing.assert_array_equal(bars.y, shift.mean_share[np.isin(shift.shifts, bars.x)])
-    lines = traces(kato_figure(kato))
-    np.testing.assert_array_equal(lines["all shells, an e-fold of time"].y, kato.angle[kato.times > 0])
-    for figure in (shift_figure(shift), kato_figure(kato)):
-        assert labelled(figure)
+    assert labelled(shift_figure(shift))
 
 
 def test_collapse_draws_every_time_twice(data):
@@ -67,7 +62,3 @@ def test_frontiers_and_exponents():
     drawn = traces(exponents_figure(moving, regularity(run, "fixed")))
     assert "fixed basis, 90 % interval" in drawn
     assert "fixed basis, 90 % interval" not in traces(exponents_figure(moving))
-    windows = loss_exponents(run)
-    points = traces(loss_exponent_figure(windows))
-    np.testing.assert_array_equal(points["fitted, with the tail"].y, [w.fitted for w in windows])
-    assert labelled(loss_exponent_figure(windows))

@@ -3,11 +3,10 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from eigenflow.closure import DriftLaw, ForwardTest, NonlocalSource, VelocityIntervals
-from eigenflow.closure.forward import ForwardCut
+from eigenflow.closure import ForwardTest, NonlocalSource
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, RATE, TIME, WARM, log_axis, new_figure
 
-__all__ = ["forecast_cut_figure", "forward_figure", "interval_figure", "source_figure"]
+__all__ = ["forward_figure", "source_figure"]
 
 METHODS = {
     "closure": (WARM, "solid", "equation, v = −c₀ (1 + t/t₀)<sup>−p</sup> λ<sup>b</sup>"),
@@ -20,68 +19,6 @@ BAND = "rgba(213,94,0,0.16)"
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 MOST_DECADES = 4  # of forecast errors below the largest that is not absurd
 WORST = 10.0  # an error of ln(loss) beyond which a forecast is off the picture
-
-
-def interval_figure(found: VelocityIntervals, law: DriftLaw | None, positions: list[int]) -> go.Figure:
-    """Draw t w over the eigenvalue at a few times, with 90 % intervals, and the law.
-
-    Args:
-        found: Velocities with intervals.
-        law: Drawn as a line, or left out.
-        positions: Which of the times to draw.
-    """
-    figure = new_figure(
-        "How fast eigenvalues move",
-        columns=len(positions),
-        height=420,
-        subplot_titles=[f"t = {found.times[position]:.3g}" for position in positions],
-        horizontal_spacing=0.02,
-        shared_yaxes=True,
-    )
-    drawn = []
-    for column, row in enumerate(positions, start=1):
-        used, t = found.is_used[row], found.times[row]
-        middle, low, high = (t * x[row, used] for x in (found.value, found.low, found.high))
-        drawn += [middle, low, high]
-        figure.add_scatter(
-            x=found.centres[used],
-            y=middle,
-            error_y={"array": high - middle, "arrayminus": middle - low, "color": ACCENT, "thickness": 1.2, "width": 2},
-            customdata=np.stack([low, high, found.behind[row, used]], axis=1),
-            name=f"shells, 90 % interval over {found.resampled}",
-            mode="markers",
-            marker={"color": ACCENT, "size": 6},
-            legendgroup="shells",
-            showlegend=column == 1,
-            hovertemplate="λ = %{x:.3g}, t w = %{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}], "
-            f"%{{customdata[2]:.0f}} {found.resampled}<extra></extra>",
-            row=1,
-            col=column,
-        )
-        if law is not None and used.any():
-            places = np.geomspace(found.centres[used].min(), found.centres[used].max(), 60)
-            kappa = float(law.strength(np.array([t]))[0])
-            figure.add_scatter(
-                x=places,
-                y=-t * kappa * (places / law.reference) ** (law.b - 1.0),
-                name=f"v = −c(t) λ<sup>{law.b:.2f}</sup>",
-                mode="lines",
-                line={"color": WARM, "width": 2},
-                legendgroup="law",
-                showlegend=column == 1,
-                hoverinfo="skip",
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(title_text="λ [1 / time]", col=column, **log_axis(found.centres, pad=0.04, most_ticks=3))
-    # Shells with few modes have intervals that would squeeze the others flat.
-    values = np.concatenate(drawn)
-    low, high = np.quantile(values, [0.02, 0.98]) if len(values) else (-1.0, 1.0)
-    room = 0.15 * max(high - low, 1e-12)
-    figure.update_yaxes(range=[min(low - room, -room), max(high + room, room)], zeroline=True, zerolinecolor=MUTED)
-    figure.update_yaxes(title_text="t λ̇ / λ, no unit", col=1)
-    figure.update_layout(legend=LEGEND, margin_b=96)
-    return figure
 
 
 def forward_figure(test: ForwardTest) -> go.Figure:
@@ -116,35 +53,6 @@ def forward_figure(test: ForwardTest) -> go.Figure:
         shown = shown[shown > shown.max() * 10.0**-MOST_DECADES]
         figure.update_yaxes(col=1, **log_axis(shown, pad=0.08))
     figure.update_yaxes(col=2, rangemode="tozero")
-    figure.update_layout(legend=LEGEND, margin_b=124)
-    return figure
-
-
-def forecast_cut_figure(cut: ForwardCut) -> go.Figure:
-    """Draw the forecasts from one cut beside the truth, with the band of the equation.
-
-    Args:
-        cut: One cut of a forward test.
-    """
-    figure = new_figure(f"Forecasts from {100.0 * cut.cut:.3g} % of the steps", height=430)
-    mine = cut.forecasts["closure"]
-    drawn = [cut.truth]
-    if mine.lower is not None and mine.upper is not None:
-        common = {"x": cut.times, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter(y=mine.lower, name="low", **common)
-        figure.add_scatter(y=mine.upper, name="high", fill="tonexty", fillcolor=BAND, **common)
-        # A band that spans many decades would press the curves together.
-        drawn += [np.maximum(mine.lower, 0.1 * cut.truth.min()), np.minimum(mine.upper, 10.0 * cut.truth.max())]
-    for name, (color, dash, label) in METHODS.items():
-        one = cut.forecasts[name]
-        if one.score.rms_log_ratio < WORST:
-            drawn.append(one.loss)
-        figure.add_scatter(
-            x=cut.times, y=one.loss, name=label, mode="lines", line={"color": color, "dash": dash, "width": 2}
-        )
-    figure.add_scatter(x=cut.times, y=cut.truth, name="truth", mode="markers", marker={"color": INK, "size": 6})
-    figure.update_xaxes(title_text=TIME, **log_axis(cut.times))
-    figure.update_yaxes(title_text="loss, or half the energy ‖e‖²", **log_axis(*drawn, pad=0.06))
     figure.update_layout(legend=LEGEND, margin_b=124)
     return figure
 

@@ -4,11 +4,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, cell_bounds, log_axis, new_figure
-from eigenflow.theory.coupling.kato import KatoRatio
 from eigenflow.theory.coupling.locality import Locality
 from eigenflow.theory.coupling.log_shift import LogShift
 
-__all__ = ["kato_figure", "locality_figure", "shift_figure"]
+__all__ = ["locality_figure", "shift_figure"]
 
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 BAND = "rgba(0,114,178,0.18)"
@@ -100,32 +99,4 @@ def shift_figure(shift: LogShift) -> go.Figure:
     figure.update_xaxes(title_text="shift, in shells; positive towards large λ", dtick=max(1, reach // 6))
     figure.update_yaxes(title_text="share per e-fold of time", zeroline=True, zerolinecolor=INK)
     figure.update_layout(legend=LEGEND, showlegend=True, margin_b=92, bargap=0.4)
-    return figure
-
-
-def kato_figure(kato: KatoRatio) -> go.Figure:
-    """Draw by how much the operator's motion turns shells into one another.
-
-    Args:
-        kato: As from `kato_ratio`.
-    """
-    figure = new_figure("How fast shells turn into one another", height=400)
-    late = kato.times > 0
-    lines = (
-        ("all shells, an e-fold of time", kato.angle, ACCENT, "solid"),
-        ("shells that are not neighbours", kato.far_angle, WARM, "dash"),
-        ("all shells, one update", kato.update_angle, MUTED, "dot"),
-    )
-    for name, values, color, dash in lines:
-        figure.add_scatter(
-            x=kato.times[late],
-            y=np.where(values[late] > 0, values[late], np.nan),
-            name=name,
-            mode="lines",
-            line={"color": color, "dash": dash, "width": 2},
-            hovertemplate=f"{name}<br>t = %{{x:.4g}}, %{{y:.3g}} rad<extra></extra>",
-        )
-    figure.update_xaxes(title_text=TIME, **log_axis(kato.times[late]))
-    figure.update_yaxes(title_text="angle [rad]", **log_axis(kato.angle, kato.far_angle, kato.update_angle))
-    figure.update_layout(legend=LEGEND, margin_b=92)
     return figure

@@ -1,15 +1,11 @@
 """Figures of exponents: regularity of what is not yet learned, and the loss exponent in time."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import plotly.graph_objects as go
 
-from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, log_axis, new_figure
-from eigenflow.theory.exponents.loss_exponent import LossExponent
+from eigenflow.report.figures.canvas import ACCENT, MUTED, WARM, log_axis, new_figure
 from eigenflow.theory.exponents.regularity import Regularity
 
-__all__ = ["exponents_figure", "loss_exponent_figure"]
+__all__ = ["exponents_figure"]
 
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 FILLS = {ACCENT: "rgba(0,114,178,0.18)", WARM: "rgba(213,94,0,0.18)"}
@@ -59,34 +55,3 @@ def _with_interval(figure: go.Figure, found: Regularity, basis: str, color: str,
             hovertemplate=f"{basis}<br>t = %{{x:.4g}}: %{{y:.3g}}<extra></extra>",
             **common,
         )
-
-
-def loss_exponent_figure(windows: Sequence[LossExponent]) -> go.Figure:
-    """Draw the loss exponent of each window of time: predicted, summed over measured modes, and fitted.
-
-    Args:
-        windows: As from `loss_exponents`.
-    """
-    figure = new_figure("Loss exponent in time: predicted and fitted", height=400)
-    places = np.array([np.sqrt(w.start * w.end) for w in windows])
-    series = (
-        ("fitted, with the tail", "fitted", "fitted_half_width", INK, "circle", 1.0),
-        ("σ ρ from spectrum and drift", "predicted", "predicted_half_width", ACCENT, "diamond", 1.04),
-        ("loss itself", "raw", "raw_half_width", MUTED, "circle-open", 0.96),
-        ("sum over measured modes", "summed", "summed_half_width", WARM, "x", 1.08),
-    )
-    for name, value, half, color, symbol, shift in series:
-        figure.add_scatter(
-            x=places * shift,
-            y=[getattr(w, value) for w in windows],
-            error_y={"type": "data", "array": [getattr(w, half) for w in windows], "thickness": 1.2, "width": 3},
-            mode="markers",
-            name=name,
-            marker={"color": color, "symbol": symbol, "size": 8},
-            customdata=[[w.start, w.end] for w in windows],
-            hovertemplate=f"{name}<br>t = %{{customdata[0]:.3g}} to %{{customdata[1]:.3g}}: %{{y:.3g}}<extra></extra>",
-        )
-    figure.update_xaxes(title_text=f"{TIME}, middle of the window", **log_axis(places, pad=0.15))
-    figure.update_yaxes(title_text="exponent x of loss ~ t<sup>−x</sup>", rangemode="tozero")
-    figure.update_layout(legend=LEGEND, margin_b=92)
-    return figure
