@@ -232,3 +232,25 @@ def test_the_report_takes_a_table_of_runs_as_plan_does_and_checks_it_first(folde
     eigenflow(*words, *ours, cwd=folder)
     text = (folder / "planned.html").read_text(encoding="utf-8")
     assert re.search(r"24 finished runs; \w+: L = ", text) and text.count('<td class="n">1 × 10²²</td>') == 1
+
+
+@pytest.mark.parametrize(("peak", "factor"), [("3e-3", "10"), ("3e-5", "0.1"), ("3.03e-4", None), ("3e-4", None)])
+def test_a_peak_outside_the_fitted_ones_is_cautioned_of(folder, peak, factor):
+    """All fitted runs have 3e-4; 1 % more is the same peak."""
+    words = ["schedule", "fit.json", "--steps", 500, "--peak", peak, "--warmup", 50, "--size", 25, "--blocks", 3]
+    told = json.loads(eigenflow(*words, "--json", cwd=folder).stdout)
+    assert len(told["cautions"]) == (factor is not None)
+    (folder / "peak.csv").write_text(
+        (folder / "new.csv").read_text().splitlines()[0] + f"\nnew,wsd_linear_decay,3000,100,{peak},0,2400\n"
+    )
+    forecast = ["predict", "fit.json", "--schedules", "peak.csv", "--size", 25, "--every", 500]
+    predicted = json.loads(eigenflow(*forecast, "--json", cwd=folder).stdout)
+    assert len(predicted["cautions"]) == (factor is not None)
+    design = Schedule.wsd(total=3000, warmup=100, peak=float(peak), decay_start=2400)
+    found = load_study(folder / "fit.json").predict(design, size=25e6, every=500)
+    assert len(found.cautions) == (factor is not None)
+    if factor is not None:
+        message = f"{factor} times the peak of the fitted runs, 0.0003"
+        assert message in told["cautions"][0] and message in predicted["cautions"][0]
+        shown = [eigenflow(*one, cwd=folder).stdout for one in (words, forecast)]
+        assert all("caution: " in one and message in one for one in shown) and message in " ".join(str(found).split())

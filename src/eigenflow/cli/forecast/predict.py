@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eigenflow.forecast import Schedule
     from eigenflow.forecast.study.study import Study
 
-__all__ = ["chosen_schedules", "forecast_table", "predict"]
+__all__ = ["chosen_schedules", "forecast_table", "peaks_outside", "predict"]
 
 
 def predict(
@@ -53,6 +53,7 @@ def predict(
     if chosen is not None:
         kind = "a fitted size" if chosen in study.curves.sizes else "not a fitted size: extrapolated"
         err.print(f"size: {format_size(chosen)} parameters ({kind})", markup=False, highlight=False)
+    cautions = peaks_outside(study, wanted, chosen, law)
     table = forecast_table(study, wanted, chosen, law, every)
     write_whole(out_file, table.to_csv(index=False, float_format="%.7g"), replace=force)
     if picture is not None:
@@ -64,13 +65,15 @@ def predict(
     if as_json:
         rows = last.to_dict("records")
         name = law or study.laws[0]
-        told = {"format": FORMAT, "out": str(out_file), "law": name, "size": chosen}
+        told = {"format": FORMAT, "out": str(out_file), "law": name, "size": chosen, "cautions": cautions}
         print_json(told | {"cpu_s": process_time() - begun, "final": rows})
         return
     for row in last.to_dict("records"):
         interval = f"[{row['lower']:.4f}, {row['upper']:.4f}]"
         line = f"{row['curve']}: {row['loss']:.4f} at step {row['step']}, 90 % {interval}"
         out.print(line, markup=False, soft_wrap=True)
+    for caution in cautions:
+        out.print(f"caution: {caution}", markup=False, soft_wrap=True)
     out.print(f"{len(table)} rows written to {out_file}", markup=False, soft_wrap=True)
 
 
@@ -86,6 +89,14 @@ def chosen_schedules(table: Path, names: list[str] | None) -> "dict[str, Schedul
     if missing:
         raise ArgumentError(f"`--curve` names {', '.join(missing)}, but the schedules are {', '.join(found)}.")
     return {name: schedule for name, schedule in found.items() if not names or name in names}
+
+
+def peaks_outside(study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None) -> list[str]:
+    """Schedules whose peak rate the fitted runs do not cover, in words."""
+    from eigenflow.forecast.fitting.reach import peak_cautions
+
+    fit = study.fit_for(law, size)
+    return [f"{name}: {line}" for name, one in wanted.items() for line in peak_cautions(fit, one.peak)]
 
 
 def forecast_table(

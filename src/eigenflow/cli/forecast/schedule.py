@@ -59,8 +59,11 @@ def schedule(
     }
     if as_json:
         summary = {"loss": design.loss, "status": design.status.value, "agreeing_starts": design.agreeing_starts}
+        summary |= {"cautions": list(design.cautions)}
         print_json({"format": FORMAT} | summary | {"rivals": rivals, "schedule": design.schedule.to_dict()})
         return
+    for caution in design.cautions:
+        out.print(f"caution: {caution}", markup=False, soft_wrap=True)
     out.print(f"predicted final loss {design.loss[0]:.4f}; {design.status.value}", markup=False)
     for name, rival in rivals.items():
         low, high = rival["interval"]

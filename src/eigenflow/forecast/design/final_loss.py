@@ -112,10 +112,12 @@ class LawFinalLoss:
     Attributes:
         law: Of `forecast/laws`.
         thetas: Internal parameters, one row a draw.
+        cautions: What the fitted runs do not cover.
     """
 
     law: Law
     thetas: Float[np.ndarray, "draw parameter"]
+    cautions: tuple[str, ...] = ()
 
     def __call__(
         self, lengths: Int[np.ndarray, " block"], rates: Float[np.ndarray, " block"], first: int = 0

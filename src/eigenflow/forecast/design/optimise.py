@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.forecast.design.final_loss import FinalLoss
+from eigenflow.forecast.design.final_loss import FinalLoss, LawFinalLoss
 from eigenflow.forecast.schedules.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class DesignedSchedule(AbstractPrinted):
         status: Whether several starts ended at one schedule's loss.
         stationarity: Largest projected derivative of the objective, as a share of the loss: 0 at a constrained optimum.
         agreeing_starts: Share of the starts that ended within 1e-4 of the best objective.
+        cautions: What the fitted runs do not cover, such as a peak rate outside theirs.
     """
 
     schedule: Schedule
@@ -85,6 +86,7 @@ class DesignedSchedule(AbstractPrinted):
     status: DesignStatus
     stationarity: float
     agreeing_starts: float
+    cautions: tuple[str, ...] = ()
 
     def _card(self) -> Card:
         tail = (1 - LEVEL) / 2
@@ -97,6 +99,7 @@ class DesignedSchedule(AbstractPrinted):
         for rival in self.rivals:
             gain = interval(rival.gain, rival.gain_lower, rival.gain_upper)
             rows.append((f"gain over {rival.name}", f"{gain}, 90 % interval; at its best: {rival.setting}"))
+        rows += [("caution", caution) for caution in self.cautions]
         return Card(f"Designed schedule of {self.schedule.total} updates", rows)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -182,7 +185,8 @@ def design_schedule(
         _best_rival("wsd", _wsds(steps, peak, warmup, end), predict, loss, risk),
     )
     stationarity = float(np.abs(projected).max() / best.fun)
-    return DesignedSchedule(schedule, loss, rivals, status, stationarity, agreeing)
+    cautions = predict.cautions if isinstance(predict, LawFinalLoss) else ()
+    return DesignedSchedule(schedule, loss, rivals, status, stationarity, agreeing, cautions)
 
 
 def _worst_mean(loss: np.ndarray, risk: float) -> tuple[float, np.ndarray]:

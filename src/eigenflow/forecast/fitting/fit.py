@@ -16,6 +16,7 @@ from eigenflow.forecast.checks import within_numbers
 from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fitting.covariates import Covariates
 from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps, interpolated
+from eigenflow.forecast.fitting.reach import peak_cautions
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
 
@@ -72,12 +73,14 @@ class Forecast(AbstractPrinted):
         loss: Forecast, in the unit of the fitted losses.
         lower: Lower end of the 90 % interval.
         upper: Upper end.
+        cautions: What the fitted runs do not cover, such as a peak rate outside theirs.
     """
 
     steps: Int[np.ndarray, " point"]
     loss: Points
     lower: Points
     upper: Points
+    cautions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -87,7 +90,8 @@ class Forecast(AbstractPrinted):
         rows = [(f"step {self.steps[k]}", interval(*self._at(int(k)), digits=5)) for k in shown]
         if len(self):
             rows.append(("last loss", f"{interval(*self._at(-1), digits=5)} at step {self.steps[-1]}, 90 % interval"))
-        return Card(f"Forecast of {len(self)} steps", rows[::-1])
+        told = [("caution", caution) for caution in self.cautions]
+        return Card(f"Forecast of {len(self)} steps", [*rows[::-1], *told])
 
     def _at(self, index: int) -> tuple[float, float, float]:
         return float(self.loss[index]), float(self.lower[index]), float(self.upper[index])
@@ -265,7 +269,8 @@ class Fit(AbstractPrinted):
                 middle, _, upper = self.intervals.ends(self, history, size)
                 loss = np.exp(interpolated(nodes, np.log(middle), steps))
                 ratio = np.exp(np.interp(steps, nodes, np.log(upper / middle)))
-                return Forecast(steps, loss, loss / ratio, loss * ratio)
+                told = peak_cautions(self, float(schedule.rates.max()))
+                return Forecast(steps, loss, loss / ratio, loss * ratio, told)
             log_loss, jacobian = self.log_prediction(history, size)
             variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
             half = NINETY * np.sqrt(np.interp(steps, nodes, variance))

@@ -163,7 +163,7 @@ class Study(AbstractPrinted):
         steps = np.unique(np.maximum(curve.steps, 1))
         found = self.fit_for(law, size).predict_steps(curve.schedule, steps, size=size)
         at = np.searchsorted(steps, np.maximum(curve.steps, 1))
-        return Forecast(curve.steps, found.loss[at], found.lower[at], found.upper[at])
+        return Forecast(curve.steps, found.loss[at], found.lower[at], found.upper[at], found.cautions)
 
     def _listed_sizes(self) -> str:
         return ", ".join(format_size(size) for size in self.curves.sizes if size is not None)
