@@ -81,7 +81,7 @@ def test_cards_hold_the_results_own_numbers(recorded):
     assert "8 of 8 eigenvalues (converged)" in repr(snapshot) and "8 modes of 48" in repr(snapshot)
     assert f"b          {closure.b:.3g} [{closure.b_interval[0]:.3g}, {closure.b_interval[1]:.3g}]" in repr(closure)
     assert "complete" in repr(recorded["run"]) and "18 steps, 0 to 119" in repr(recorded["run"])
-    assert "48: 48 samples x 1 outputs" in repr(recorded["probe"]) and "225 trainable" in repr(recorded["probe"])
+    assert "48: 48 samples x 1 output" in repr(recorded["probe"]) and "225 trainable" in repr(recorded["probe"])
     lost = figure(float(recorded["budget"].dissipation.sum()), 3)
     assert f"dissipation  {lost} over" in repr(recorded["budget"])
 

@@ -102,7 +102,8 @@ class Closure(AbstractPrinted):
         return self.strength * self.reference ** (1.0 - self.b)
 
     def _card(self) -> Card:
-        sign = "eigenvalues grow" if self.gamma < 0 else "eigenvalues sink"
+        low, high = self.gamma_interval
+        sign = "eigenvalues grow" if high < 0 else "eigenvalues sink" if low > 0 else "no clear direction"
         ahead = f"{interval(self.held_out.skill, *self.held_out.interval)} against {self.held_out.best_alternative!r}"
         rows = [
             ("b", interval(self.b, *self.b_interval)),

@@ -118,7 +118,10 @@ class Probe:
         count = sum(parameter.numel() for parameter in self._trainable().values())
         held_out = "none" if self.holdout is None else f"{len(self.holdout[1])} samples"
         rows = [
-            ("rows of M", f"{self.size}: {self.samples} samples x {self.outputs} outputs"),
+            (
+                "rows of M",
+                f"{self.size}: {self.samples} samples x {self.outputs} output{'s' if self.outputs != 1 else ''}",
+            ),
             ("network", f"{type(self.network.model).__name__}, {count:,} trainable parameters"),
             ("loss", f"{self.loss.describe()['loss']}, factor {figure(self.factor)}"),
             ("holdout", held_out),
