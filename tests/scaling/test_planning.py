@@ -8,6 +8,7 @@ from eigenflow.scaling.allocation import allocate, isoflop_minima
 from eigenflow.scaling.backtest import backtest_table, compute_cuts
 from eigenflow.scaling.exponents import Regime, scaling_exponents
 from eigenflow.scaling.fit import fit_approach3, fit_scaling
+from eigenflow.scaling.pictures import plan_figure
 from eigenflow.scaling.prediction import predict_losses
 from eigenflow.scaling.sweep import fit_sweep
 from eigenflow.scaling.table import make_table
@@ -177,3 +178,26 @@ def test_exponents_out_of_range():
         scaling_exponents(0.9, 0.5)
     with pytest.raises(ArgumentError, match="`source` must be positive"):
         scaling_exponents(1.5, 0.0)
+
+
+@pytest.mark.parametrize("budgets", [1, 2, 3, 5])
+def test_the_picture_of_a_plan_shows_interval_and_optimum_at_every_budget(budgets):
+    """Few budgets have a point and a bar from end to end each; more have a band. The legend names what is there."""
+    fit = fit_scaling(isoflop_table(noise=0.003))
+    plan = allocate(fit, np.geomspace(1e21, 1e23, budgets) if budgets > 1 else np.array([1e21]))
+    left, middle = plan_figure(plan, fit).axes[:2]
+    per_token = plan.flops / 6
+    for ax, best, lower, upper in (
+        (left, plan.size, plan.size_lower, plan.size_upper),
+        (middle, plan.tokens, per_token / plan.size_upper, per_token / plan.size_lower),
+    ):
+        line = next(line for line in ax.lines if len(line.get_xdata()) == budgets)
+        np.testing.assert_allclose(line.get_ydata(), best)
+        assert budgets > 3 or line.get_marker() == "o"
+        if budgets > 3:
+            assert not ax.containers and ax.collections
+        else:
+            (bars,) = ax.containers[0].lines[2]
+            np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 1], np.column_stack([lower, upper]))
+        low, high = ax.get_xlim()
+        assert 0 < low < plan.flops.min() <= plan.flops.max() < high and high / low > 10

@@ -11,6 +11,8 @@ from eigenflow.plots.forecast import COLOURS, MOST_NAMED
 
 __all__ = ["plot_allocation", "plot_designed_schedule", "plot_plan", "plot_runs", "plot_scaling_residuals"]
 
+# Bands over so few budgets are slivers or nothing: each budget gets a point with its bar instead.
+FEW = 3
 OURS, RIVALS, MEASURED = "#D55E00", ("#0072B2", "#009E73"), "#66717d"
 
 Budgets = Float[np.ndarray, " budget"]
@@ -63,10 +65,13 @@ def plot_plan(
     if runs is not None:
         ax.scatter(*runs, s=8, color=MEASURED, alpha=0.5, label="fitted runs", linewidths=0)
     ax.loglog(flops, size, "o-", color=OURS, ms=4, label="compute-optimal")
-    ax.fill_between(flops, lower, upper, color=OURS, alpha=0.2, lw=0, label="90 % interval")
+    _draw_between(flops, size, lower, upper, ax=ax, colour=OURS, label="90 % interval")
     if within is not None:
         low, high = (size * within[:, side] for side in (0, 1))
-        ax.fill_between(flops, low, high, color=RIVALS[0], alpha=0.12, lw=0, label="loss within 0.1 %")
+        if len(flops) > FEW:
+            ax.fill_between(flops, low, high, color=RIVALS[0], alpha=0.12, lw=0, label="loss within 0.1 %")
+        else:
+            ax.vlines(flops, low, high, color=RIVALS[0], alpha=0.25, lw=8, label="loss within 0.1 %")
     ax.set_xlabel("training compute C = 6 N D [FLOP]")
     ax.set_ylabel("parameters N")
     ax.legend(frameon=False)
@@ -89,12 +94,26 @@ def plot_allocation(
     Returns:
         The same `ax`, both axes logarithmic.
     """
-    ax.fill_between(flops, lower, upper, color=COLOURS[0], alpha=0.2, linewidth=0, label="90 %")
-    ax.loglog(flops, best, color=COLOURS[0], linewidth=1.4, label="optimum")
+    marker = "o" if len(flops) <= FEW else None
+    ax.loglog(flops, best, color=COLOURS[0], linewidth=1.4, marker=marker, ms=4, label="optimum")
+    _draw_between(flops, best, lower, upper, ax=ax, colour=COLOURS[0], label="90 % interval")
+    if len(flops) == 1:
+        ax.set_xlim(flops[0] / 10, flops[0] * 10)
     ax.set_xlabel("training compute C = 6 N D [FLOP]")
     ax.set_ylabel(what)
     ax.legend(frameon=False, fontsize=8)
     return ax
+
+
+def _draw_between(
+    flops: Budgets, best: Budgets, lower: Budgets, upper: Budgets, *, ax: Axes, colour: str, label: str
+) -> None:
+    """Draw an interval over compute: a band, or a bar at each of few budgets."""
+    if len(flops) > FEW:
+        ax.fill_between(flops, lower, upper, color=colour, alpha=0.2, lw=0, label=label)
+        return
+    ends = [np.maximum(best - lower, 0.0), np.maximum(upper - best, 0.0)]
+    ax.errorbar(flops, best, yerr=ends, fmt="none", ecolor=colour, elinewidth=1.2, capsize=4, label=label)
 
 
 def plot_scaling_residuals(
