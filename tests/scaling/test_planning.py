@@ -201,3 +201,16 @@ def test_the_picture_of_a_plan_shows_interval_and_optimum_at_every_budget(budget
             np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 1], np.column_stack([lower, upper]))
         low, high = ax.get_xlim()
         assert 0 < low < plan.flops.min() <= plan.flops.max() < high and high / low > 10
+
+
+def test_an_allocation_holds_the_interval_of_its_loss():
+    """The same as a forecast of one run of that size and those tokens; the loss itself lies inside."""
+    fit = fit_scaling(isoflop_table(noise=0.003))
+    plan = allocate(fit, np.array([1e21, 1e23]))
+    ahead = predict_losses(fit, plan.size, plan.tokens)
+    np.testing.assert_array_equal(
+        plan.to_dataframe()[["loss_lower", "loss_upper"]], np.stack([ahead.lower, ahead.upper], 1)
+    )
+    assert np.all((plan.loss_lower < plan.loss) & (plan.loss < plan.loss_upper))
+    assert f"[{plan.loss_lower[0]:.4g}" in str(plan) and "for 2 budgets" in str(plan)
+    assert "for 1 budget;" in str(allocate(fit, np.array([1e21])))

@@ -11,27 +11,25 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from eigenflow.core.display import AbstractPrinted, Card, figure
+from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.curves import format_size
 from eigenflow.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
 from eigenflow.scaling.fit import ScalingFit
-from eigenflow.scaling.laws import ALPHA, BETA, D0, GAMMA, evaluate
-from eigenflow.scaling.laws import A as LEVEL_OF_SIZE
-from eigenflow.scaling.laws import B as LEVEL_OF_TOKENS
+from eigenflow.scaling.laws import evaluate
+from eigenflow.scaling.optimum import optimal_log_size
+from eigenflow.scaling.prediction import predict_losses
 from eigenflow.scaling.table import ScalingTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Allocation", "IsoFlop", "allocate", "isoflop_minima", "optimal_log_size"]
+__all__ = ["Allocation", "IsoFlop", "allocate", "isoflop_minima"]
 
 SAME_BUDGET = 0.05
 MIN_POINTS = 5
 DRAWS = 400
-# ln N beyond which no optimum is looked for, from the centre of the table.
-REACH = 40.0
 FLAT = 1e-3
 
 
@@ -46,6 +44,8 @@ class Allocation(AbstractPrinted):
         size_upper: Upper end.
         tokens: C / (6 size).
         loss: Predicted loss there.
+        loss_lower: Lower end of the 90 % interval of the loss of one new run.
+        loss_upper: Upper end.
         exponent: d ln N / d ln C at each budget.
         within: Ratio of sizes over which the predicted loss stays within 0.1 % of the optimum, as (lower, upper).
     """
@@ -56,6 +56,8 @@ class Allocation(AbstractPrinted):
     size_upper: Float[np.ndarray, " budget"]
     tokens: Float[np.ndarray, " budget"]
     loss: Float[np.ndarray, " budget"]
+    loss_lower: Float[np.ndarray, " budget"]
+    loss_upper: Float[np.ndarray, " budget"]
     exponent: Float[np.ndarray, " budget"]
     within: Float[np.ndarray, "budget 2"]
 
@@ -67,14 +69,18 @@ class Allocation(AbstractPrinted):
             (
                 f"{figure(float(self.flops[k]), 3)} FLOP",
                 f"{_short(self.size[k])} [{_short(self.size_lower[k])}, {_short(self.size_upper[k])}] parameters, "
-                f"{_short(self.tokens[k])} tokens, loss {figure(float(self.loss[k]))}",
+                f"{_short(self.tokens[k])} tokens, loss {interval(*self._loss_at(k), digits=4)}",
             )
             for k in range(len(self))
         ]
-        return Card(f"Compute-optimal runs for {len(self)} budgets; 90 % intervals of the size", rows)
+        budgets = f"{len(self)} budget{'s' * (len(self) != 1)}"
+        return Card(f"Compute-optimal runs for {budgets}; 90 % intervals of the size and of the loss", rows)
+
+    def _loss_at(self, k: int) -> tuple[float, float, float]:
+        return float(self.loss[k]), float(self.loss_lower[k]), float(self.loss_upper[k])
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a budget: flops, size with its ends, tokens, loss, exponent, and the factors of `within`."""
+        """One row a budget: flops, size with its ends, tokens, loss with its ends, exponent, factors of `within`."""
         return pd.DataFrame(
             {
                 "flops": self.flops,
@@ -83,6 +89,8 @@ class Allocation(AbstractPrinted):
                 "size_upper": self.size_upper,
                 "tokens": self.tokens,
                 "loss": self.loss,
+                "loss_lower": self.loss_lower,
+                "loss_upper": self.loss_upper,
                 "exponent": self.exponent,
                 "within_lower": self.within[:, 0],
                 "within_upper": self.within[:, 1],
@@ -137,28 +145,6 @@ def _short(count: float | np.floating) -> str:
     return format_size(float(f"{count:.3g}"))
 
 
-def optimal_log_size(parameters: np.ndarray, log_product: np.ndarray) -> np.ndarray:
-    """Centred ln N of smallest loss for centred ln(N D), by bisection on the slope of the reducible loss.
-
-    The optimum is where alpha times the size's share equals beta times the tokens' share times D / (D + D0). The left
-    side falls in N; the right side grows in N as long as D > D0 gamma / beta, and below that tokens are worth ever
-    less and no optimum is looked for.
-    """
-    alpha, beta, gamma = np.exp(parameters[[ALPHA, BETA, GAMMA]])
-    log_product = np.asarray(log_product, dtype=np.float64)
-    least_tokens = parameters[D0] + np.log(gamma / beta)
-    low, high = np.full_like(log_product, -REACH), np.minimum(log_product - least_tokens, REACH)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        tokens = log_product - middle
-        shifted = np.logaddexp(tokens, parameters[D0])
-        size_pull = np.log(alpha) + (parameters[LEVEL_OF_SIZE] - alpha * middle) / gamma
-        token_pull = np.log(beta) + (parameters[LEVEL_OF_TOKENS] - beta * shifted) / gamma + tokens - shifted
-        is_small = size_pull > token_pull
-        low, high = np.where(is_small, middle, low), np.where(is_small, high, middle)
-    return 0.5 * (low + high)
-
-
 def allocate(fit: ScalingFit, flops: Float[np.ndarray, " budget"], *, seed: int = 0) -> Allocation:
     """Give the size and tokens of smallest predicted loss for each budget.
 
@@ -184,8 +170,10 @@ def allocate(fit: ScalingFit, flops: Float[np.ndarray, " budget"], *, seed: int 
     lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=0)
     size, size_lower, size_upper = (np.exp(v + fit.centre[0]) for v in (best, lower, upper))
     loss = np.exp(evaluate(fit.parameters, best, offset - best)[0])
+    tokens = flops / FLOPS_PER_PARAMETER_TOKEN / size
+    ahead = predict_losses(fit, size, tokens)
     return Allocation(
-        flops, size, size_lower, size_upper, flops / FLOPS_PER_PARAMETER_TOKEN / size, loss, slope,
+        flops, size, size_lower, size_upper, tokens, loss, ahead.lower, ahead.upper, slope,
         _flat_range(fit.parameters, best, offset),
     )  # fmt: skip
 

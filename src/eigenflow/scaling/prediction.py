@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
-from eigenflow.scaling.allocation import optimal_log_size
 from eigenflow.scaling.fit import ScalingFit
 from eigenflow.scaling.laws import evaluate
+from eigenflow.scaling.optimum import optimal_log_size
 from eigenflow.scaling.priors import LEARNED
 
 __all__ = ["ScalingForecast", "predict_losses"]

@@ -75,7 +75,7 @@ def plan(
         print_json(_as_dict(known, fit, found, scores))
         return
     _show_fit(fit)
-    out.print(_allocation_table(found, fit))
+    out.print(_allocation_table(found))
     if scores:
         out.print(_score_table(scores))
 
@@ -129,11 +129,9 @@ def _show_fit(fit: "ScalingFit") -> None:
         err.print(f"outliers, rows of the table from 0: {', '.join(map(str, fit.outliers))}", markup=False)
 
 
-def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
+def _allocation_table(found: "Allocation") -> Table:
     from eigenflow.forecast.curves import format_size
-    from eigenflow.scaling.prediction import predict_losses
 
-    ahead = predict_losses(fit, found.size, found.tokens)
     table = Table(title="Compute-optimal runs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("FLOP", "size", "90 % interval", "tokens", "a size", "loss", "90 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -144,7 +142,7 @@ def _allocation_table(found: "Allocation", fit: "ScalingFit") -> Table:
                    f"{format_size(float(f'{found.size_upper[row]:.3g}'))}]"),
             format_size(float(f"{found.tokens[row]:.3g}")), number(found.tokens[row] / found.size[row]),
             f"{found.loss[row]:.3f}",
-            escape(f"[{ahead.lower[row]:.3f}, {ahead.upper[row]:.3f}]"),
+            escape(f"[{found.loss_lower[row]:.3f}, {found.loss_upper[row]:.3f}]"),
         )  # fmt: skip
     return table
 
@@ -165,9 +163,6 @@ def _score_table(scores: "Sequence[TableScore]") -> Table:
 def _as_dict(
     known: "ScalingTable", fit: "ScalingFit", found: "Allocation", scores: "Sequence[TableScore]"
 ) -> dict[str, Any]:
-    from eigenflow.scaling.prediction import predict_losses
-
-    ahead = predict_losses(fit, found.size, found.tokens)
     return {
         "format": FORMAT,
         "source": known.source,
@@ -180,6 +175,6 @@ def _as_dict(
         "scatter": fit.scatter,
         "identified": fit.identified,
         "outliers": list(fit.outliers),
-        "allocation": asdict(found) | {"loss_lower": ahead.lower, "loss_upper": ahead.upper},
+        "allocation": asdict(found),
         "backtest": [asdict(score) for score in scores],
     }
