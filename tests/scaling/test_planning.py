@@ -193,8 +193,8 @@ def test_the_picture_of_a_plan_shows_interval_and_optimum_at_every_budget(budget
     ):
         line = next(line for line in ax.lines if len(line.get_xdata()) == budgets)
         np.testing.assert_allclose(line.get_ydata(), best)
-        assert budgets > 3 or line.get_marker() == "o"
-        if budgets > 3:
+        assert budgets > 2 or line.get_marker() == "o"
+        if budgets > 2:
             assert not ax.containers and ax.collections
         else:
             (bars,) = ax.containers[0].lines[2]

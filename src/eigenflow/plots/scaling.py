@@ -12,7 +12,7 @@ from eigenflow.plots.forecast import COLOURS, MOST_NAMED
 __all__ = ["plot_allocation", "plot_designed_schedule", "plot_plan", "plot_runs", "plot_scaling_residuals"]
 
 # Bands over so few budgets are slivers or nothing: each budget gets a point with its bar instead.
-FEW = 3
+FEW = 2
 OURS, RIVALS, MEASURED = "#D55E00", ("#0072B2", "#009E73"), "#66717d"
 
 Budgets = Float[np.ndarray, " budget"]
