@@ -1,14 +1,18 @@
 """`eigenflow forecast` as a user runs it: fit, predict, score; files, JSON, exit codes. Without torch."""
 
+import io
 import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from cli.program import eigenflow as program
+from eigenflow.cli.forecast.backtest import _table as backtest_table
 from eigenflow.forecast import Schedule, load_study
+from eigenflow.forecast.laws.registry import LAWS
 from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
 
 
@@ -254,3 +258,31 @@ def test_a_peak_outside_the_fitted_ones_is_cautioned_of(folder, peak, factor):
         assert message in told["cautions"][0] and message in predicted["cautions"][0]
         shown = [eigenflow(*one, cwd=folder).stdout for one in (words, forecast)]
         assert all("caution: " in one and message in one for one in shown) and message in " ".join(str(found).split())
+
+
+def test_no_number_of_a_backtest_is_cut_at_80_characters():
+    """The longest names of protocols and laws; what the short headers mean stands below the table."""
+    protocols = ("rest of a curve", "leave one schedule out", "two sizes to a larger one")
+    row = {"final_error": 0.01234, "mae": 0.02345, "coverage": 1.0, "winkler": 123.45678}
+    rows = [{"protocol": p, "law": law, **row} for p in protocols for law in LAWS]
+    printed = io.StringIO()
+    Console(width=80, file=printed).print(backtest_table(pd.DataFrame(rows)))
+    text = printed.getvalue()
+    assert "…" not in text and "..." not in text and "score" in text
+    for shown in ("0.01234", "0.02345", "100%", "123.45678"):
+        assert text.count(shown) == len(rows), shown
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_slopes_are_told_in_words(folder):
+    """Two sizes and a prior with slopes: the law's positive parameters move by their logarithm."""
+    again = ["--law", "transport", "--starts", 1, "--out", "slopes.json"]
+    shown = eigenflow("fit", "curves.csv", "--schedules", "schedules.csv", *again, cwd=folder).stdout
+    fit = load_study(folder / "slopes.json").fits[0]
+    own = len(fit.law.parameters)
+    assert fit.covariates.meaning(0) == fit.law.parameters[0].meaning
+    for k, slope in enumerate(fit.covariates.slopes, own):
+        parameter = fit.law.parameters[slope.parameter]
+        assert parameter.name in fit.covariates.meaning(k) and "per e-fold of the" in fit.covariates.meaning(k)
+        assert ("ln " in fit.covariates.meaning(k)) == (parameter.scale == "log")
+    assert fit.covariates.meaning(own) in " ".join(shown.split())

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PRIORS", "backtest", "held_out"]
 
+COLUMNS = (
+    "n: hidden curves, over which the rest are means; |final|: error of the last loss; MAE: mean absolute error; "
+    "inside: share of points in the 90 % interval; score: Winkler's interval score (width of the interval, and 20 "
+    "times what lies outside), smaller is better"
+)
 PRIORS = "the transport law is fitted with its learned priors, the other laws have none: they see these curves alone"
 
 
@@ -66,6 +71,7 @@ def backtest(
         print_json(result | {"priors": priors, "problems": found.problems})
         return
     out.print(_table(scores))
+    out.print(COLUMNS, markup=False, soft_wrap=True)
     if "transport" in wanted:
         out.print(f"priors: {PRIORS}", markup=False, soft_wrap=True)
     out.print(f"recommended: {reason}" if choice else f"no recommendation: {reason}", markup=False, soft_wrap=True)
@@ -96,11 +102,10 @@ def held_out(
 
 
 def _table(scores: "pd.DataFrame") -> Table:
-    title = "Held-out scores: means over n hidden curves; inside: share of points in the 90 % interval"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("hidden", no_wrap=True)
+    table = Table(title="Held-out scores", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("hidden", overflow="fold")
     table.add_column("law", no_wrap=True)
-    for name in ("n", "|final|", "MAE", "inside", "Winkler"):
+    for name in ("n", "|final|", "MAE", "inside", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     for protocol in dict.fromkeys(scores["protocol"]):
         part = scores[scores["protocol"] == protocol]

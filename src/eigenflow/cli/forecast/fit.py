@@ -100,6 +100,8 @@ def _show(study: "Study") -> None:
     out.print(table)
     for one in study.fits:
         out.print(_parameters(one))
+        for name, told in _slopes(one).items():
+            out.print(f"{name}: {told}", markup=False, soft_wrap=True)
     if any(one.status.name != "CONVERGED" for one in study.fits):
         err.print(
             "A fit that did not converge, or ended at a guard, forecasts with care: see its status.", markup=False
@@ -118,6 +120,15 @@ def _counts(fit: "Fit") -> tuple[str, str, str]:
 
     residuals = concatenate(list(fit.residuals))
     return str(len(fit.curves)), str(len(residuals)), f"{float(sqrt(mean(residuals**2))):.2e}"
+
+
+def _slopes(fit: "Fit") -> dict[str, str]:
+    """The first slope of each kind and what it is, as an example for the others."""
+    found: dict[str, str] = {}
+    for k, slope in enumerate(fit.covariates.slopes, len(fit.law.parameters)):
+        if not any(name.endswith(f"| {slope.kind}") for name in found):
+            found[fit.covariates.names[k]] = fit.covariates.meaning(k)
+    return found
 
 
 def _parameters(fit: "Fit") -> Table:

@@ -87,6 +87,17 @@ class Covariates:
         own = [parameter.name for parameter in self.law.parameters]
         return (*own, *(f"{own[slope.parameter]} | {slope.kind}" for slope in self.slopes))
 
+    def meaning(self, k: int) -> str:
+        """What parameter k of the fit is, in words: the law's own meaning, or of what a slope is the change."""
+        own = len(self.law.parameters)
+        if k < own:
+            return self.law.parameters[k].meaning
+        slope = self.slopes[k - own]
+        parameter = self.law.parameters[slope.parameter]
+        moving = f"ln {parameter.name}" if parameter.scale == "log" else parameter.name
+        along = "the peak rate" if slope.kind == "rate" else "the model size, at the fit's mean size"
+        return f"change of {moving} per e-fold of {along}"
+
     def design(self, size: float | None, peak: float) -> Float[np.ndarray, "own parameter"]:
         """Give d theta(curve) / d theta; a curve without a size stands at the reference."""
         own = len(self.law.parameters)
