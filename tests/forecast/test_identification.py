@@ -5,7 +5,7 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule, fit_law
-from eigenflow.forecast.fitting.identification import profiles, worth_of_runs
+from eigenflow.forecast.fitting.identification import Profile, prior_conflicts, profiles, worth_of_runs
 from forecast.synthetic_runs import SCHEDULES, TOTAL, WARMUP, curve, three
 
 PEAK = 3e-4
@@ -67,3 +67,32 @@ def test_unknown_parameter_is_refused(constant_only):
     known, fit = constant_only
     with pytest.raises(ArgumentError, match="`names` holds 'gamma', which is no parameter"):
         profiles(fit, known, ["gamma"])
+
+
+@pytest.mark.parametrize(
+    ("shift", "is_disjoint"), [((2.0, 3.0), True), ((-3.0, -2.0), True), ((0.5, 3.0), False), ((-3.0, -0.5), False)]
+)
+def test_intervals_with_and_without_the_prior_that_do_not_touch_are_told(constant_only, shift, is_disjoint):
+    """Ends of the curves-alone interval in half-widths of the one with the prior, from its middle, in ln."""
+    _, fit = constant_only
+    row = next(row for row in fit.parameters if row["name"] == "b")
+    middle, half = np.log(row["value"]), np.log(row["upper"] / row["value"])
+    ends = [float(np.exp(middle + one * half)) for one in shift]
+    profile = Profile("b", np.array(ends), np.zeros(2), *ends)
+    told = prior_conflicts(fit, [profile])
+    assert len(told) == is_disjoint
+    assert all(line.startswith("b: ") and "disjoint" in line for line in told)
+    # An open end towards the other interval touches it.
+    opened = Profile("b", np.array(ends), np.zeros(2), *((None, ends[1]) if shift[0] > 0 else (ends[0], None)))
+    assert prior_conflicts(fit, [opened]) == []
+    without = fit_law(constant_only[0], "power_time", prior=None, starts=1)
+    assert prior_conflicts(without, [Profile("b", np.array(ends), np.zeros(2), *ends)]) == []
+
+
+def test_fit_and_profile_say_by_which_criterion_a_parameter_is_open(constant_only):
+    """The two differ: one is Laplace's with the prior, one the likelihood's without."""
+    known, fit = constant_only
+    assert fit.not_identified and "Laplace's approximation" in " ".join(str(fit).split())
+    (profile,) = profiles(fit, known, ["q"])
+    assert "not identified by the curves alone" in str(profile)
+    assert "profile likelihood of the curves, without prior" in " ".join(str(profile).split())

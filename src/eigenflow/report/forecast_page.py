@@ -17,7 +17,7 @@ from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
 from eigenflow.forecast.evaluation.selection import Recommendation
 from eigenflow.forecast.fitting.fit import Fit
-from eigenflow.forecast.fitting.identification import Profile
+from eigenflow.forecast.fitting.identification import Profile, prior_conflicts
 from eigenflow.forecast.pictures import fit_figure, forecast_figure, profiles_figure, schedules_figure
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study
@@ -46,6 +46,7 @@ class ForecastPage:
         recommendation: From these scores.
         problems: What could not be computed, and why.
         plan: Budgets with their best sizes, and the fit behind them.
+        cautions: What the fitted runs do not cover.
     """
 
     study: Study
@@ -58,6 +59,7 @@ class ForecastPage:
     recommendation: Recommendation | None = None
     problems: Sequence[str] = field(default=())
     plan: tuple[Allocation, ScalingFit] | None = None
+    cautions: Sequence[str] = field(default=())
 
 
 def write_forecast_page(page: ForecastPage, path: Path, *, replace: bool = False) -> Path:
@@ -145,8 +147,11 @@ def _headlines(page: ForecastPage) -> list[tuple[str, str]]:
     )
     if page.profiles:
         open_ones = [one.name for one in page.profiles if not one.is_identified]
-        told = f"not bounded by these curves alone: {', '.join(open_ones)} (the prior decides)" if open_ones else "all"
-        found.append(("Identified", f"{told}." if open_ones else "The curves alone bound every parameter."))
+        told = f"not bounded by these curves alone: {', '.join(open_ones)} (the prior decides)"
+        told = told if open_ones else "The curves alone bound every parameter"
+        found.append(("Identified", f"{told}; by the profile likelihood, without prior."))
+        found += [("Caution", caution) for caution in prior_conflicts(fit, page.profiles)]
+    found += [("Caution", caution) for caution in page.cautions]
     if page.recommendation is not None:
         found.append(("Law", page.recommendation.reason))
         found += [("Caution", caution) for caution in page.recommendation.cautions]
@@ -209,7 +214,7 @@ def _parameters(page: ForecastPage) -> list[dict[str, Any]]:
             "name": _fit_name(fit),
             "is_profiled": bool(alone) and index == 0,
             "rows": [
-                row | {"alone": "" if index else alone.get(row["name"], ""), "meaning": _meaning(fit, k)}
+                row | {"alone": "" if index else alone.get(row["name"], ""), "meaning": fit.covariates.meaning(k)}
                 for k, row in enumerate(fit.parameters)
             ],
         }
@@ -220,11 +225,6 @@ def _parameters(page: ForecastPage) -> list[dict[str, Any]]:
 def _fit_name(fit: Fit) -> str:
     sizes = sorted({size for size in fit.sizes if size is not None})
     return fit.law.name + (f", {', '.join(format_size(size) for size in sizes)}" if sizes else "")
-
-
-def _meaning(fit: Fit, k: int) -> str:
-    own = fit.law.parameters
-    return own[k].meaning if k < len(own) else "slope of its internal value"
 
 
 # Columns of a backtest's scores whose means are shown; only the error of the last point has a sign.

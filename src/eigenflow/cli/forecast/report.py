@@ -10,7 +10,7 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 from eigenflow.cli.forecast.backtest import held_out
 from eigenflow.cli.forecast.plan import PlanColumns, Where, fitted_table, parse_budgets
-from eigenflow.cli.forecast.predict import chosen_schedules, forecast_table
+from eigenflow.cli.forecast.predict import chosen_schedules, forecast_table, peaks_outside
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
@@ -63,7 +63,7 @@ def report(
 
     Example: `eigenflow forecast report fit.json --schedules schedules.csv --size 400 --backtest --out forecast.html`
     """
-    from eigenflow.forecast.fitting.identification import profiles
+    from eigenflow.forecast.fitting.identification import prior_conflicts, profiles
     from eigenflow.forecast.study.file import load_study
     from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 
@@ -78,19 +78,23 @@ def report(
     planned = None if plan is None else _plan(fitted_table(plan, columns, where, plan_law or "frontier"), budgets)
     longest = max((one.total for one in wanted.values()), default=1)
     table = forecast_table(study, wanted, chosen, None, max(1, longest // DRAWN)) if wanted else None
+    cautions = peaks_outside(study, wanted, chosen, None) if wanted else []
     with err.status("Profiles ...") as status:
         found = profiles(study.fits[0], study.fits[0].known.curves)
         scores, choice, problems = None, None, ()
         if backtest:
             scores, choice, problems = _backtest(study, seed, status.update)
-    page = ForecastPage(study, str(fit), table, wanted, chosen, found, scores, choice, problems, planned)
+    page = ForecastPage(study, str(fit), table, wanted, chosen, found, scores, choice, problems, planned, cautions)
     write_forecast_page(page, out_file, replace=force)
+    cautions = [*cautions, *prior_conflicts(study.fits[0], found)]
     if as_json:
         open_ones = [one.name for one in found if not one.is_identified]
         law = None if choice is None else choice.law
         told = {"format": FORMAT, "out": str(out_file), "not_identified": open_ones, "recommended": law}
-        print_json(told | {"problems": list(problems)})
+        print_json(told | {"problems": list(problems), "cautions": cautions})
         return
+    for caution in cautions:
+        out.print(f"caution: {caution}", markup=False, soft_wrap=True)
     out.print(f"written to {out_file}", markup=False, soft_wrap=True)
 
 

@@ -172,7 +172,9 @@ class Fit(AbstractPrinted):
             ("noise", f"{figure(100 * self.noise, 3)} % of the loss; prior: {self.prior or 'none'}"),
         ]
         if told := self.open_words():
-            rows.append(("not identified", f"{told} ({'the prior decides' if self.prior else 'wide'})"))
+            # The criterion stands first: a card cuts long lines.
+            why = "the prior decides" if self.prior else "wide"
+            rows.append(("not identified", f"by Laplace's approximation: {told} ({why})"))
         own = len(self.law.parameters)
         for row in self.parameters[:own]:
             unit = f" {row['unit']}" if row["unit"] else ""

@@ -28,7 +28,7 @@ from eigenflow.forecast.schedules.schedule import Schedule
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CandidateRun", "Profile", "profiles", "worth_of_runs"]
+__all__ = ["CandidateRun", "Profile", "prior_conflicts", "profiles", "worth_of_runs"]
 
 # Half of the 90 % quantile of chi-squared with one degree of freedom: the rise of the cost at the ends of the interval.
 RISE = 1.3528
@@ -63,8 +63,9 @@ class Profile(AbstractPrinted):
     def _card(self) -> Card:
         low = "open" if self.lower is None else figure(self.lower, 3)
         high = "open" if self.upper is None else figure(self.upper, 3)
-        told = "identified" if self.is_identified else "not identified by the curves alone"
-        return Card(f"Profile of {self.name}: {told}", [("90 % interval", f"{low} to {high}")])
+        told = "identified" if self.is_identified else "not identified"
+        rows = [("90 % interval", f"{low} to {high}"), ("criterion", "profile likelihood of the curves, without prior")]
+        return Card(f"Profile of {self.name}: {told} by the curves alone", rows)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a value at which the parameter was held: value, rise."""
@@ -155,6 +156,34 @@ def profiles(
             )
         )
     return found
+
+
+def prior_conflicts(fit: Fit, found: Sequence[Profile]) -> list[str]:
+    """Parameters whose interval with the prior and interval from the curves alone do not touch, a line each.
+
+    The prior then holds the parameter where the curves would not have it, or the law does not describe the curves.
+
+    Args:
+        fit: With a prior; there is nothing to say of one without.
+        found: Its profiles.
+    """
+    if fit.prior is None:
+        return []
+    rows = {row["name"]: row for row in fit.parameters}
+    told = []
+    for one in found:
+        row = rows[one.name]
+        is_below = one.upper is not None and one.upper < row["lower"]
+        is_above = one.lower is not None and one.lower > row["upper"]
+        if is_below or is_above:
+            ends = " to ".join("open" if end is None else figure(end, 3) for end in (one.lower, one.upper))
+            held = f"{figure(row['lower'], 3)} to {figure(row['upper'], 3)}"
+            told.append(
+                f"{one.name}: its 90 % interval with the prior, {held}, and the one from the curves alone, {ends}, are "
+                "disjoint. The prior decides against these curves, or the law does not describe them; compare a fit "
+                "without prior."
+            )
+    return told
 
 
 def worth_of_runs(

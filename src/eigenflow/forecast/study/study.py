@@ -58,7 +58,7 @@ class Study(AbstractPrinted):
             residuals = np.concatenate(fit.residuals)
             size = f" {format_size(fit.sizes[0])}" if self.is_per_size and fit.sizes[0] is not None else ""
             error = figure(100 * float(np.sqrt(np.mean(residuals**2))), 3)
-            left = f"; not identified: {fit.open_words()}" if fit.not_identified else ""
+            left = f"; not identified (Laplace): {fit.open_words()}" if fit.not_identified else ""
             rows.append((f"{fit.law.name}{size}", f"{fit.status.value}; RMS residual {error} %{left}"))
         laws = f"{len(self.laws)} law{'s' * (len(self.laws) > 1)}"
         return Card(f"Study of {len(self.curves)} curves, {self.curves.points} points: {laws}", rows)
