@@ -2,7 +2,7 @@
 
 PyTorch's own library and NumPy's, on the same memory and one thread, in turns; shapes of the layers 64-256 and 256-256
 on 1000 samples with 4 and 40 vectors, there (inputs transposed) and back, and a square for comparison. What
-`eigenflow.linalg.matrix_product` picks on this machine is written beside.
+`eigenflow.linalg.fast_products` picks on this machine is written beside.
 
 Run:  OMP_NUM_THREADS=1 python benchmarks/matrix_products.py
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from _machine import write
-from eigenflow.linalg.matrix_product import _better_openblas
+from eigenflow.linalg.fast_products import _better_openblas
 
 REPEATS = 7
 

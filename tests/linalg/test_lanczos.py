@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ShapeError
-from eigenflow.linalg.lanczos import lanczos
+from eigenflow.linalg.krylov import lanczos
 from eigenflow.linalg.operator import SymmetricOperator
 from problems import samples, tanh_net
 

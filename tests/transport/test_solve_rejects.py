@@ -105,9 +105,7 @@ def test_functions_of_single_numbers_are_named_with_what_to_write_instead():
     def rate(time):
         return 1.0 if time > 0 else 0.0
 
-    with pytest.raises(
-        ArgumentError, match=r"`c` must take an array.*ambiguous.*np\.where instead of if"
-    ):
+    with pytest.raises(ArgumentError, match=r"`c` must take an array.*ambiguous.*np\.where instead of if"):
         solve(problem(drift=PowerDrift(c=rate, b=1.0)), [1.0])
     with pytest.raises(ArgumentError, match=r"`time` must be a number, but is array"):
         classify(1.5, 0.5, 0.5, 0.6).asymptote(np.array([10.0, 100.0]))

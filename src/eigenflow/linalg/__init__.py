@@ -12,14 +12,14 @@ from eigenflow.linalg.density import SpectralDensity as SpectralDensity
 from eigenflow.linalg.density import shell_masses as shell_masses
 from eigenflow.linalg.density import spectral_density as spectral_density
 from eigenflow.linalg.density import spectral_measures as spectral_measures
+from eigenflow.linalg.fast_products import matrix_product as matrix_product
 from eigenflow.linalg.frobenius import Estimate as Estimate
 from eigenflow.linalg.frobenius import FrobeniusProducts as FrobeniusProducts
 from eigenflow.linalg.frobenius import frobenius_products as frobenius_products
 from eigenflow.linalg.identity import Crossing as Crossing
 from eigenflow.linalg.identity import ModeIdentity as ModeIdentity
-from eigenflow.linalg.lanczos import SpectralMeasure as SpectralMeasure
-from eigenflow.linalg.lanczos import lanczos as lanczos
-from eigenflow.linalg.matrix_product import matrix_product as matrix_product
+from eigenflow.linalg.krylov import SpectralMeasure as SpectralMeasure
+from eigenflow.linalg.krylov import lanczos as lanczos
 from eigenflow.linalg.operator import AbstractRowSpace as AbstractRowSpace
 from eigenflow.linalg.operator import RowSpace as RowSpace
 from eigenflow.linalg.operator import SymmetricOperator as SymmetricOperator

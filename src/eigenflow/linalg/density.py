@@ -1,7 +1,7 @@
 """How energy and eigenvalues are spread below the modes that are followed one by one, with error bars.
 
 Energy: one Lanczos run started at e itself gives the measure that puts <phi_u, e>^2 on lambda_u. The bounds of a
-shell's energy are deterministic and hold for every operator; nothing is sampled (`linalg.lanczos`).
+shell's energy are deterministic and hold for every operator; nothing is sampled (`linalg.krylov`).
 
 Eigenvalues: random directions z, uniform on the sphere, have measures whose mean is the density of eigenvalues
 [@lin2016approximating]. Their error bars add the sampling error, whose law is known: the share of z in a space of
@@ -19,7 +19,7 @@ from torch import Tensor
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.linalg.lanczos import SpectralMeasure, lanczos
+from eigenflow.linalg.krylov import SpectralMeasure, lanczos
 from eigenflow.linalg.operator import SymmetricOperator
 
 __all__ = ["ShellEstimate", "SpectralDensity", "shell_masses", "spectral_density", "spectral_measures"]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.core.errors import NonFiniteError, ShapeError
-from eigenflow.linalg.matrix_product import matrix_product
+from eigenflow.linalg.fast_products import matrix_product
 
 __all__ = ["AbstractRowSpace", "RowSpace", "SymmetricOperator"]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError, ShapeError
-from eigenflow.linalg.lanczos import lanczos
+from eigenflow.linalg.krylov import lanczos
 from eigenflow.linalg.operator import RowSpace, SymmetricOperator
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint

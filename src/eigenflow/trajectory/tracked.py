@@ -28,7 +28,7 @@ from eigenflow.linalg import (
     lanczos,
     match_modes,
 )
-from eigenflow.linalg.lanczos import KrylovBasis
+from eigenflow.linalg.krylov import KrylovBasis
 from eigenflow.tangent import Probe
 from eigenflow.tangent.measuring import audited_jacobian
 from eigenflow.tangent.model.network import Parameters
