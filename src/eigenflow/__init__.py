@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eigenflow.core.extras import EXTRAS, remedy
-from eigenflow.core.moved import keep_old_modules
+from eigenflow.core.moved import keep_old_modules as _keep_old_modules
 
 __version__ = "0.1.0"
 
@@ -102,4 +102,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-keep_old_modules()
+_keep_old_modules()

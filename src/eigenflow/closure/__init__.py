@@ -25,6 +25,6 @@ from eigenflow.closure.velocities import Velocities as Velocities
 from eigenflow.closure.velocities import balance_velocities as balance_velocities
 from eigenflow.closure.velocities import rank_velocities as rank_velocities
 from eigenflow.closure.velocities import shell_velocities as shell_velocities
-from eigenflow.core.moved import keep_old_names
+from eigenflow.core.moved import keep_old_names as _keep_old_names
 
-keep_old_names(__name__)
+_keep_old_names(__name__)

@@ -6,7 +6,7 @@
 was on what it had not seen, `design` which schedule ends lowest.
 """
 
-from eigenflow.core.moved import keep_old_names
+from eigenflow.core.moved import keep_old_names as _keep_old_names
 from eigenflow.forecast.curves import Curve as Curve
 from eigenflow.forecast.curves import CurveSet as CurveSet
 from eigenflow.forecast.curves import Origin as Origin
@@ -53,4 +53,4 @@ from eigenflow.forecast.study.study import Study as Study
 from eigenflow.forecast.study.study import fit_law as fit_law
 from eigenflow.forecast.study.study import fit_study as fit_study
 
-keep_old_names(__name__)
+_keep_old_names(__name__)

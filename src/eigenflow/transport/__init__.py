@@ -1,6 +1,6 @@
 """The transport-dissipation equation of eigenvalue spectra, and its solvers. No torch."""
 
-from eigenflow.core.moved import keep_old_names
+from eigenflow.core.moved import keep_old_names as _keep_old_names
 from eigenflow.transport.flows.characteristics import Characteristics as Characteristics
 from eigenflow.transport.flows.drift import PowerDrift as PowerDrift
 from eigenflow.transport.flows.general_drifts import CallableDrift as CallableDrift
@@ -42,4 +42,4 @@ from eigenflow.transport.sources import LogNormalKernel as LogNormalKernel
 from eigenflow.transport.sources import SgdNoise as SgdNoise
 from eigenflow.transport.sources import StateSource as StateSource
 
-keep_old_names(__name__)
+_keep_old_names(__name__)

@@ -6,7 +6,7 @@ see `assertions` for how verdicts follow. A new claim is a module of that form, 
 """
 
 from eigenflow.core.checks import check_kind
-from eigenflow.core.moved import keep_old_calls
+from eigenflow.core.moved import keep_old_calls as _keep_old_calls
 from eigenflow.store import Run
 from eigenflow.theory.claims import (
     c1_evolution,
@@ -67,4 +67,4 @@ def judge_all(evidence: Evidence) -> Claims:
     return Claims(row for test in CLAIMS.values() for row in test.judge(evidence))
 
 
-keep_old_calls(__name__)
+_keep_old_calls(__name__)
