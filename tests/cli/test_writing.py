@@ -76,7 +76,7 @@ def computed_once(inputs):
 
     designed = SimpleNamespace(
         schedule=Schedule.constant(total=400, peak=1e-3), loss=[2.0], status=SimpleNamespace(value="ok"),
-        agreeing_starts=1, rivals=[],
+        agreeing_starts=1, rivals=[], cautions=(),
     )  # fmt: skip
     fitted = load_study(inputs / "fit.json")
     stands_in = {

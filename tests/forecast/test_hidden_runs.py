@@ -6,6 +6,7 @@ import pytest
 
 from eigenflow import read_curves
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.reading.hidden_runs import HiddenRunWarning
 
 
 def piece(first: int, last: int, *, floor: float = 2.0, **constants: object) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def test_a_run_that_is_started_anew_is_kept_with_a_warning(extra):
     table = pd.concat([first, second], ignore_index=True)
     if "wall" in extra:
         table["wall"] = np.arange(len(table)) * 1.5
-    with pytest.warns(UserWarning, match=r"row 16.*replace 15 of the 15 points.*--column curve=NAME"):
+    with pytest.warns(HiddenRunWarning, match=r"row 16.*replace 15 of the 15 points.*--column curve=NAME"):
         found = read_curves(table, warmup=0)
     assert found.points == len(second)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 import eigenflow as ef
 from eigenflow.forecast import Curve, load_study, read_fit, read_schedules, write_fit
+from eigenflow.forecast.reading.hidden_runs import HiddenRunWarning
 from eigenflow.scaling.table import read_scaling_table
 from fuzz.records import to_records
 from fuzz.registry import Reader, Sample
@@ -211,15 +212,20 @@ def _read_schedules(path: Path) -> None:
             raise AssertionError("A schedule that is not finite.")
 
 
+def _is_own_word(category: type[Warning], _: str) -> bool:
+    """Broken tables may look like several runs in one, and that is said."""
+    return category is HiddenRunWarning
+
+
 READERS = (
-    Reader("csv", _csv, _read_curves),
-    Reader("json", _json, _read_curves),
-    Reader("jsonl", _json_lines, _read_curves),
-    Reader("trainer_state", _trainer, _read_curves),
-    Reader("parquet", _parquet, _read_curves),
-    Reader("events", _events, _read_curves),
-    Reader("mlflow", _mlflow, _read_curves),
-    Reader("wandb", _wandb, _read_curves),
+    Reader("csv", _csv, _read_curves, may_warn=_is_own_word),
+    Reader("json", _json, _read_curves, may_warn=_is_own_word),
+    Reader("jsonl", _json_lines, _read_curves, may_warn=_is_own_word),
+    Reader("trainer_state", _trainer, _read_curves, may_warn=_is_own_word),
+    Reader("parquet", _parquet, _read_curves, may_warn=_is_own_word),
+    Reader("events", _events, _read_curves, may_warn=_is_own_word),
+    Reader("mlflow", _mlflow, _read_curves, may_warn=_is_own_word),
+    Reader("wandb", _wandb, _read_curves, may_warn=_is_own_word),
     Reader("schedules", _schedules, _read_schedules),
     Reader("schedules_json", _schedules_json, _read_schedules),
     Reader("scaling", _scaling, _read_table),

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError
-from eigenflow.forecast.reading.hidden_runs import begins_anew
+from eigenflow.forecast.reading.hidden_runs import HiddenRunWarning, begins_anew
 
 __all__ = ["Points", "refuse_divergence", "remove_spikes", "require_points", "stitch"]
 
@@ -65,7 +65,7 @@ def stitch(points: Points, place: str) -> Points:
                 f"{place}, row {points.rows[begin]}: the step goes back to {first}, and the rows from there on replace "
                 f"{len(over)} of the {len(kept)} points before them. If they are another run, name the column that "
                 f"tells runs apart (`columns={{'curve': NAME}}`, --column curve=NAME).",
-                UserWarning,
+                HiddenRunWarning,
                 stacklevel=4,
             )
         if len(over):

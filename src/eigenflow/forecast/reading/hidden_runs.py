@@ -14,10 +14,16 @@ from jaxtyping import Int
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["begins_anew", "refuse_hidden_runs"]
+__all__ = ["HiddenRunWarning", "begins_anew", "refuse_hidden_runs"]
 
 # Share of the points before it that a restart must replace to look like another run.
 NEARLY_ALL = 0.9
+
+
+class HiddenRunWarning(UserWarning):
+    """What was read as a restart replaces nearly everything before it, and may be another run."""
+
+
 MOST_NAMED = 5
 
 
