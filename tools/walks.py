@@ -74,12 +74,8 @@ def study(curves: Any) -> dict[str, Any]:
 
 
 def plan() -> dict[str, Any]:
-    try:
-        from eigenflow.scaling import allocate, fit_scaling, read_scaling_table
-    except ImportError:  # the older house
-        from eigenflow.scaling.allocation import allocate  # type: ignore[no-redef]
-        from eigenflow.scaling.fit import fit_scaling  # type: ignore[no-redef]
-        from eigenflow.scaling.table import read_scaling_table  # type: ignore[no-redef]
+    from eigenflow.scaling import allocate, fit_scaling, read_scaling_table
+
     table = read_scaling_table(LOGS / "runs.csv")
     fit = fit_scaling(table)
     return {"table": table, "scaling fit": fit, "plan": allocate(fit, np.array([1e22]))}

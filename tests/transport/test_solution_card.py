@@ -59,3 +59,14 @@ def test_error_of_split_noise_covers_what_steps_longer_than_dissipation_do(metho
     # And says little more than that where it is the largest part.
     assert np.all(found.error <= 20 * wrong + 1e-4)
     assert found.mass.min() >= 0
+
+
+def test_error_of_split_noise_covers_under_a_drift_that_sweeps_modes_down():
+    """Against the ladder on eight times the cells, whose own error is not small at the front and counts too."""
+    noise = SgdNoise(0.1, 8, lambda lam: lam**-0.5 * np.exp(-lam), 0.01)
+    problem = power_problem(1e-8, 0.6, source=noise, drift=ef.PowerDrift(c=2.0, b=2.0))
+    times = np.array([1.0, 1000.0])
+    exact = ef.solve(problem, times, cells=640, method="ladder")
+    found = ef.solve(problem, times, cells=80, method="positive")
+    wrong = np.abs(found.mass.reshape(2, 40, 2).sum(2) - exact.mass.reshape(2, 40, 16).sum(2)).sum(1)
+    assert np.all(wrong <= found.error + exact.error) and np.all(found.error <= 10 * wrong)

@@ -7,7 +7,7 @@ few exponentials serve them all. Second order in the steps and in the cells.
 
 What a source puts down in the middle of a step decays over half of it, where it should have decayed over the time since
 it came. Where dissipation is faster than the step that is no error of second order, and halving the steps does not
-show it. So it is counted where it arises, and decays from there.
+show it. So it is counted where it arises, and carried along with the masses.
 
 Source: [@strang1968construction].
 """
@@ -35,6 +35,9 @@ _NODES = 3
 # Jumps prepared at once.
 _CHUNK = 128
 _CELLS_AT_ONCE = 100_000
+# What comes late also feeds the source late, which is not followed. Chosen after looking: without it, noise under fast
+# drifts had its error told at 0.7 to 1 of the difference from references that are not exact there themselves.
+_FED_BACK = 1.5
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,8 @@ def _stepped(task: Task, masses: Array, step: float) -> Evolved:
     initial = float(masses.sum())
     rows, kept = np.repeat(masses[None], len(times), axis=0), np.zeros((len(times), 4))
     error = np.zeros(len(times))
-    books, late, coming = (
-        np.zeros(4),
-        np.zeros_like(masses),
-        np.zeros_like(masses),
-    )  # `late`: what came at a wrong time within its step
+    books, coming = np.zeros(4), 0.0
+    late = np.zeros_like(masses)  # what came at a wrong time within its step
     rates = _rates(problem, grid)
     row, taken, now = int(np.count_nonzero(times == 0)), 0, 0.0
     at_once = max(1, min(_CHUNK, _CELLS_AT_ONCE // grid.count))
@@ -154,11 +154,11 @@ def _stepped(task: Task, masses: Array, step: float) -> Evolved:
         for index, is_last in enumerate(plan.is_last[chunk]):
             parabolas = coefficients(masses / grid.width)
             masses = remap.apply(index, parabolas)
-            # On the safe side: at half the rate of where it came, since modes that sink decay more slowly.
-            late, coming = coming + late * np.exp(-0.5 * rates * (stops[index] - starts[index])), 0.0
+            # It sinks and decays as masses do.
+            late, coming = coming + remap.apply(index, coefficients(late / grid.width)), 0.0
             books[:3] += [np.vdot(part[index], parabolas) for part in (remap.lost, remap.below, remap.above)]
             if is_last:
-                rows[row], kept[row], error[row] = masses, books, np.sum(late)
+                rows[row], kept[row], error[row] = masses, books, _FED_BACK * np.sum(late)
                 row += 1
                 task.tell(row)
                 continue
