@@ -78,8 +78,8 @@ class TransportSolution(AbstractPrinted):
         frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
             where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
             (equations/hypotheses.md#frontier-coordinates). Only paths inside the domain count: inf while
-            none has lost that much (or none is left), 0 when all have. The source does not enter; for a drift that is
-            no `PowerDrift` it is not known, and inf.
+            none has lost that much (or none is left), 0 when all have. The source does not enter. For a drift that is
+            no `PowerDrift` paths are followed numerically, and it is good to 1e-8 where the rate is smooth.
         budget: Where the mass has gone.
         error: Estimated error of `mass`, summed over the cells, shape (time,); on the safe side for
             smooth data. For `CellMasses` it is what halving their resolution would change; for the
