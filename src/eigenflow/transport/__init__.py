@@ -41,5 +41,11 @@ from eigenflow.transport.sources import KernelSource as KernelSource
 from eigenflow.transport.sources import LogNormalKernel as LogNormalKernel
 from eigenflow.transport.sources import SgdNoise as SgdNoise
 from eigenflow.transport.sources import StateSource as StateSource
+from eigenflow.transport.state_drift import StateDrift as StateDrift
+from eigenflow.transport.state_drift import StateProblem as StateProblem
+from eigenflow.transport.state_drift import UpwardJumps as UpwardJumps
+from eigenflow.transport.state_solving import StateSolution as StateSolution
+from eigenflow.transport.state_solving import StateStatus as StateStatus
+from eigenflow.transport.state_solving import solve_state as solve_state
 
 _keep_old_names(__name__)

@@ -1,5 +1,6 @@
 """Modes that leave the domain: which, through which end, when, and with what they still carry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,11 @@ Array = Float[np.ndarray, "..."]
 
 # Where the drift turns, the exit time goes like a square root of the departure.
 _GRADED = 0.25 * 2.0 ** -np.arange(20)
+# What modes still carry when they leave may be as steep in their departure as their exit time is: with c = -1 / (t + s)
+# that is exponential. Panels are bisected until each is resolved to this share of the mass.
+_RESOLVED = 1e-13
+_BISECTIONS = 40
+_MAX_PANELS = 20_000
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,13 @@ def leaving_density(
     left, right = points[:-1][is_leaving], points[1:][is_leaving]
     if not len(left):
         return Leaving(*(np.zeros(len(times)) for _ in range(3)))
-    x, weights = rule.place(left, right)
-    carried = mesh.density(x) * weights
-    below, above, lost = _followed(flow, x, carried, ends)
-    return _accumulate(middle[is_leaving], below.sum(1), above.sum(1), lost.sum(1), low, high)
+
+    def follow(x: Array, weights: Array) -> Array:
+        return np.stack(_followed(flow, x, mesh.density(x) * weights, ends))
+
+    left, right, parts = _resolved(follow, left, right, rule, mesh.mass)
+    below, above, lost = parts.sum(axis=2)
+    return _accumulate(0.5 * (left + right), below, above, lost, low, high)
 
 
 def _leaving_steadily(
@@ -81,14 +90,47 @@ def _leaving_steadily(
     graded = ends[0] + _GRADED[:12] if is_below else ends[1] - _GRADED[:12]
     points = np.concatenate([mesh.edges, graded, *(survivors(flow, flow.kinks, ends) if len(flow.kinks) else ())])
     panels = np.unique(np.concatenate([[begin], points[(points > begin) & (points < end)], [end]]))
-    x, weights = rule.place(panels[:-1], panels[1:])
-    out, lost = _followed_to(flow, x, mesh.density(x) * weights, ends[0] if is_below else ends[1])
+
+    def follow(x: Array, weights: Array) -> Array:
+        return np.stack(_followed_to(flow, x, mesh.density(x) * weights, ends[0] if is_below else ends[1]))
+
+    left, _, parts = _resolved(follow, panels[:-1], panels[1:], rule, mesh.mass)
     row = np.concatenate([[begin], cuts]) if is_below else np.concatenate([cuts[::-1], [end]])
-    place = CumulativePlaces(panels, np.stack([row, row]))
-    steps = np.maximum(place.between(np.stack([out, lost]), rule), 0.0)
+    place = CumulativePlaces(np.append(left, end), np.stack([row, row]))
+    steps = np.maximum(place.between(parts, rule), 0.0)
     gone = np.cumsum(steps if is_below else steps[:, ::-1], axis=1)
     nothing = np.zeros(len(cuts))
     return Leaving(gone[0] if is_below else nothing, nothing if is_below else gone[0], gone[1])
+
+
+def _resolved(
+    follow: Callable[[Array, Array], Array], left: Array, right: Array, rule: PieceRule, mass: float
+) -> tuple[Array, Array, Float[np.ndarray, "quantity panel node"]]:
+    """Bisect panels of departures until the integrals up to any point of each are known.
+
+    Args:
+        follow: Takes points and weights, shape (panel, node), gives what leaves and what is lost, times weights.
+        left: Where the panels begin, increasing; `right` where they end.
+        rule: Nodes on each.
+        mass: That of which shares count.
+    """
+    done = []
+    for turn in range(_BISECTIONS + 1):
+        parts = follow(*rule.place(left, right))
+        is_open = (rule.partial_error(parts) > _RESOLVED * mass).any(axis=0)
+        middle = 0.5 * (left + right)
+        is_open &= (middle > left) & (middle < right)
+        if turn == _BISECTIONS or 2 * is_open.sum() + sum(len(some[0]) for some in done) > _MAX_PANELS:
+            is_open[:] = False
+        done.append((left[~is_open], right[~is_open], parts[:, ~is_open]))
+        if not is_open.any():
+            break
+        left, right, middle = left[is_open], right[is_open], middle[is_open]
+        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+    lefts, rights, blocks = zip(*done, strict=True)
+    left, right, parts = np.concatenate(lefts), np.concatenate(rights), np.concatenate(blocks, axis=1)
+    order = np.argsort(left)
+    return left[order], right[order], parts[:, order]
 
 
 def leaving_points(
