@@ -15,21 +15,77 @@ DEFAULT_CONFIG = "digits"
 
 
 class TaskConfig(Section):
-    """Handwritten digits, 8 x 8 pixels, bundled with scikit-learn (1,797 of them)."""
+    """What is learned, from data that come with scikit-learn or with Python.
 
-    name: Literal["digits"] = "digits"
-    samples: int = Field(100, ge=10, le=1500, description="Training samples; they are the probe set too.")
+    "digits": handwritten digits of 8 x 8 pixels (1,797 of them), ten outputs. "patches": the grey value in the middle
+    of a square piece of a photograph, from the pixels around it. "source": the next byte of the source text of
+    Python's own standard library, at every position of a sequence; versions of Python differ in it, and the header of
+    the run says which it was.
+    """
+
+    name: Literal["digits", "patches", "source"] = "digits"
+    samples: int = Field(100, ge=2, le=1500, description="Samples of the probe set, the first of the training set.")
+    training: int = Field(0, ge=0, le=20_000, description="Training samples; 0: those of the probe set.")
     holdout: int = Field(200, ge=0, le=297, description="Test samples, for the test loss.")
     seed: int = Field(0, ge=0)
+    patch: int = Field(9, ge=3, le=15, description="Side of a patch in pixels, odd. Of patches only.")
+    centre: int = Field(1, ge=1, le=5, description="Side of the square in its middle to predict, odd. Of patches only.")
+    context: int = Field(8, ge=2, le=64, description="Bytes of a sequence. Of source only.")
+    symbols: int = Field(
+        32, ge=2, le=256, description="Kinds of bytes: the most frequent ones, and all others as one. Of source only."
+    )
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of one sample."""
+        return {"digits": 10, "patches": self.centre**2, "source": self.context * self.symbols}[self.name]
+
+    @property
+    def trained(self) -> int:
+        """Training samples."""
+        return self.training or self.samples
+
+    @model_validator(mode="after")
+    def _samples_are_there(self) -> "TaskConfig":
+        if self.training and self.training < self.samples:
+            raise ValueError(
+                f"training must be 0 or at least samples = {self.samples}, which are the first of it, but is "
+                f"{self.training}"
+            )
+        most = 20_000 if self.name == "source" else 1500
+        if self.training > most:
+            raise ValueError(f"training must be at most {most} for {self.name}, but is {self.training}")
+        return self
+
+    @model_validator(mode="after")
+    def _middle_lies_in_the_patch(self) -> "TaskConfig":
+        if self.patch % 2 == 0 or self.centre % 2 == 0 or self.centre > self.patch - 2:
+            raise ValueError(
+                f"patch and centre must be odd, and centre at most patch - 2, but they are {self.patch} and "
+                f"{self.centre}"
+            )
+        return self
 
 
 class ModelConfig(Section):
-    """A network with one activation between its layers: fully connected, or convolutions and one linear layer."""
+    """A network: fully connected, convolutions and one linear layer, or a transformer over bytes.
 
-    name: Literal["mlp", "cnn"] = "mlp"
-    width: int = Field(128, ge=1, le=4096, description="Hidden width; of a cnn, channels of its first convolution.")
-    depth: int = Field(2, ge=0, le=16, description="Hidden layers; of a cnn, convolutions (1 to 4).")
+    Parametrisations are of the mlp alone. "standard": weights N(0, 1 / fan-in), so that the operator grows with the
+    width. "ntk": weights N(0, 1) and the factor in front of them, so that the operator has a limit and stands still
+    in it. "maximal_update": the output is smaller by 1 / sqrt(width) and every layer moves accordingly faster, so that
+    features move as much at every width under one learning rate of plain SGD.
+    """
+
+    name: Literal["mlp", "cnn", "gpt"] = "mlp"
+    width: int = Field(
+        128, ge=1, le=4096, description="Hidden width; of a cnn, channels of its first convolution; of a gpt, even."
+    )
+    depth: int = Field(2, ge=0, le=16, description="Hidden layers; of a cnn, convolutions (1 to 4); of a gpt, blocks.")
+    heads: int = Field(2, ge=1, le=16, description="Attention heads of a gpt; they divide its width.")
     activation: Literal["tanh", "gelu", "silu", "relu", "identity"] = "tanh"
+    parametrisation: Literal["standard", "ntk", "maximal_update"] = Field(
+        "standard", description="What width changes: the operator's size, nothing, or how lazy training is; of an mlp."
+    )
     residual: bool = Field(False, description="Shortcuts around all hidden layers but the first; no more parameters.")
     output_scale: float = Field(1.0, gt=0, description="Factor alpha on the outputs; large is lazy.")
     centred: bool = Field(
@@ -40,6 +96,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _has_layers_to_pass_by(self) -> "ModelConfig":
+        if self.residual and self.name == "gpt":
+            raise ValueError("residual must be false for a gpt, which has its shortcuts already, but is true")
         if self.residual and self.depth < 2:
             raise ValueError(
                 f"depth must be 2 or more for residual = true, which passes by every hidden layer after the first, "
@@ -53,15 +111,33 @@ class ModelConfig(Section):
             raise ValueError(f"depth must lie in [1, 4] for a cnn on 8 x 8 pixels, but is {self.depth}")
         return self
 
+    @model_validator(mode="after")
+    def _parametrisation_is_of_an_mlp(self) -> "ModelConfig":
+        if self.parametrisation != "standard" and (self.name != "mlp" or self.depth < 1):
+            raise ValueError(
+                f"parametrisation must be 'standard' for anything but an mlp with a hidden layer, but is "
+                f"'{self.parametrisation}' for a {self.name} of depth {self.depth}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "ModelConfig":
+        if self.name == "gpt" and (self.depth < 1 or self.width % self.heads):
+            raise ValueError(
+                f"a gpt must have at least 1 block (depth) and a width that its heads divide, but has depth "
+                f"{self.depth}, width {self.width} and {self.heads} heads"
+            )
+        return self
+
 
 class TrainConfig(Section):
-    """Gradient descent, heavy ball or Adam, on full batches or minibatches."""
+    """Gradient descent, heavy ball, Adam or AdamW, on full batches or minibatches."""
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     loss: Literal["mse", "half_mean", "half_sum", "cross_entropy"] = "mse"
     learning_rate: float = Field(1.0, gt=0)
     momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="Part of the gradient; of adamw, beside it.")
     batch_size: int = Field(0, ge=0, description="0 takes all samples at every step.")
     steps: int = Field(10_000, ge=2)
     seed: int = Field(2, ge=0)
@@ -69,7 +145,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _momentum_belongs_to_sgd(self) -> "TrainConfig":
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError("momentum is a setting of optimizer = 'sgd'; adam has its own, fixed at 0.9")
+            raise ValueError("momentum is a setting of optimizer = 'sgd'; adam and adamw have their own, fixed at 0.9")
         return self
 
 
@@ -81,6 +157,9 @@ class MeasureConfig(Section):
     modes: int = Field(0, ge=0, description="Largest modes stored one by one; 0 stores all.")
     method: Literal["auto", "dense", "tracked"] = Field(
         "auto", description="All modes of the dense operator, or `modes` tracked ones; auto tracks above 4000 rows."
+    )
+    preconditioner: bool = Field(
+        False, description="Measure J P^(-1) J^T with the optimizer's own preconditioner P, instead of J J^T."
     )
 
 
@@ -95,15 +174,28 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "ExperimentConfig":
-        if self.train.batch_size > self.task.samples:
+        if self.train.batch_size > self.task.trained:
+            name = "training" if self.task.training else "samples"
             raise ValueError(
-                f"train.batch_size = {self.train.batch_size} is more than task.samples = {self.task.samples}"
+                f"train.batch_size = {self.train.batch_size} is more than task.{name} = {self.task.trained}"
             )
         return self
 
     @model_validator(mode="after")
+    def _model_can_learn_the_task(self) -> "ExperimentConfig":
+        task, model = self.task.name, self.model.name
+        if (task == "source") != (model == "gpt"):
+            raise ValueError(
+                f"model.name must be 'gpt' for task.name = 'source' and for no other, but they are '{model}' and "
+                f"'{task}'"
+            )
+        if task == "patches" and self.train.loss == "cross_entropy":
+            raise ValueError("train.loss must be one of squares for task.name = 'patches', which has no classes")
+        return self
+
+    @model_validator(mode="after")
     def _modes_fit(self) -> "ExperimentConfig":
-        rows = 10 * self.task.samples
+        rows = self.task.outputs * self.task.samples
         if self.measure.modes > rows:
             raise ValueError(f"measure.modes = {self.measure.modes} is more than the operator's {rows} rows")
         if self.measure.method == "tracked" and not self.measure.modes:

@@ -132,8 +132,9 @@ def run_experiment(
     start = _load_checkpoint(trainer, out, config) if resume else None
     measured = 0
     measuring = {"modes": config.measure.modes or None, "method": config.measure.method}
+    preconditioner = trainer.optimizer if config.measure.preconditioner else None
     going_on = {"resume_from": start, "on_error": "raise", "config": config.model_dump()}
-    with Recorder(out, probe, schedule, **measuring, **going_on) as recorder:
+    with Recorder(out, probe, schedule, preconditioner=preconditioner, **measuring, **going_on) as recorder:
         for update in trainer.updates(start or 0):
             was_measured = recorder.step(
                 update.step,
@@ -155,11 +156,9 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
     if config.measure.threads:
         torch.set_num_threads(config.measure.threads)
     task = load_task(config.task)
-    model = build_model(task.inputs.shape[1], task.targets.shape[1], config.model)
-    targets, test_targets = task.targets_of(config.train.loss)
-    holdout = (task.test_inputs, test_targets) if len(task.test_inputs) else None
-    probe = Probe(model, task.inputs, targets, loss=config.train.loss, holdout=holdout)
-    trainer = Trainer(model, task.inputs, targets, config.train)
+    model = build_model(*task.sizes, config.model)
+    probe = task.probe(model, config.train.loss, holdout=True)
+    trainer = Trainer(model, task.inputs, task.targets_of(config.train.loss)[0], config.train)
     return trainer, probe, [int(s) for s in log_steps(config.train.steps, count=config.measure.count)]
 
 

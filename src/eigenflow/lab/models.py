@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eigenflow.lab.config import ModelConfig
+from eigenflow.lab.parametrised import linear_layer
+from eigenflow.lab.transformer import ByteGPT
 
 __all__ = ["CNN", "MLP", "Centred", "Shortcut", "build_model"]
 
@@ -51,8 +53,10 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: ModelConfig):
         super().__init__()
         widths = [inputs, *[config.width] * config.depth]
-        hidden = [[nn.Linear(a, b), _ACTIVATIONS[config.activation]()] for a, b in pairwise(widths)]
-        self.body = nn.Sequential(*_joined(hidden, config.residual), nn.Linear(widths[-1], outputs))
+        kind = config.parametrisation
+        hidden = [[linear_layer(a, b, kind), _ACTIVATIONS[config.activation]()] for a, b in pairwise(widths)]
+        last = linear_layer(widths[-1], outputs, kind, is_output=True)
+        self.body = nn.Sequential(*_joined(hidden, config.residual), last)
         self.output_scale = config.output_scale
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -98,22 +102,33 @@ class Centred(nn.Module):
         return self.network(inputs) - self.initial(inputs)
 
 
-_MODELS = {"mlp": MLP, "cnn": CNN}
+def _gpt(inputs: int, outputs: int, config: ModelConfig) -> nn.Module:
+    """Outputs are the symbols that are told apart, at each of the `inputs` positions."""
+    activation = _ACTIVATIONS[config.activation]
+    return ByteGPT(outputs, inputs, config.width, config.depth, config.heads, activation, config.output_scale)
+
+
+_MODELS = {"mlp": MLP, "cnn": CNN, "gpt": _gpt}
 
 
 def build_model(inputs: int, outputs: int, config: ModelConfig) -> nn.Module:
     """Make a network in float64, weights N(0, 1 / fan-in) and biases 0, drawn from the config's seed.
 
-    Shortcuts and centring change no weight: a plain and a residual network of one seed start from the same ones.
+    Shortcuts, centring and parametrisation change no draw: a plain and a residual network of one seed start from the
+    same weights, and one in NTK parametrisation is the same function as the standard one. Embeddings are
+    N(0, 1 / 2), so that those of byte and place have variance 1 together.
     """
     model = _MODELS[config.name](inputs, outputs, config).double()
     generator = torch.Generator().manual_seed(config.seed)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             fan_in = module.weight[0].numel()
-            nn.init.normal_(module.weight, std=fan_in**-0.5, generator=generator)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
+            std = getattr(module, "initial_std", fan_in**-0.5)
+            nn.init.normal_(module.weight, std=std, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.5**0.5, generator=generator)
     return Centred(model) if config.centred else model
 
 

@@ -30,7 +30,7 @@ class Trainer:
     Args:
         model: Trained in place.
         inputs: All training inputs.
-        targets: Their targets, in the shape of the outputs; for cross-entropy class labels.
+        targets: Their targets, in the shape of the outputs; for cross-entropy class labels, one a sample or position.
         config: Optimizer, loss, batches, seed.
     """
 
@@ -42,6 +42,8 @@ class Trainer:
         rate, decay = config.learning_rate, config.weight_decay
         if config.optimizer == "adam":
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+        elif config.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
         else:
             self.optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=config.momentum, weight_decay=decay)
 
@@ -58,7 +60,7 @@ class Trainer:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The trained loss of one batch."""
         if self.has_labels:
-            return functional.cross_entropy(outputs, targets)
+            return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
         return 0.5 * self.factor * ((outputs - targets) ** 2).sum()
 
     def batch(self, step: int) -> slice | Tensor:

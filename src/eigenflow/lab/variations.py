@@ -9,7 +9,6 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.lab.config import ExperimentConfig
 from eigenflow.lab.models import build_model
 from eigenflow.lab.tasks import load_task
-from eigenflow.tangent import Probe
 
 __all__ = ["lazy_rich_variations", "with_equal_stability"]
 
@@ -86,8 +85,8 @@ def with_equal_stability(config: ExperimentConfig, base: ExperimentConfig) -> Ex
 
 def _largest_eigenvalue(config: ExperimentConfig) -> float:
     task = load_task(config.task)
-    model = build_model(task.inputs.shape[1], task.targets.shape[1], config.model)
-    point = Probe(model, task.inputs, task.targets_of(config.train.loss)[0], loss=config.train.loss).at()
+    model = build_model(*task.sizes, config.model)
+    point = task.probe(model, config.train.loss, holdout=False).at()
     return float(torch.linalg.eigvalsh(point.dense())[-1])
 
 
