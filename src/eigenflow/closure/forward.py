@@ -21,6 +21,7 @@ from scipy.stats import t as student
 
 from eigenflow.closure.joint import fit_drift_law
 from eigenflow.closure.state import Carried, MeasuredState, evolve, scale_apart
+from eigenflow.closure.state_forecast import forecast_state
 from eigenflow.closure.velocities import Velocities, shell_velocities
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
@@ -34,7 +35,7 @@ from eigenflow.transport.flows.drift import PowerDrift
 __all__ = ["CUTS", "METHODS", "ForwardForecast", "ForwardTest", "forward_test"]
 
 CUTS = (0.01, 0.02, 0.035, 0.06, 0.1, 0.16, 0.25, 0.35, 0.5, 0.7)
-METHODS = ("closure", "self-similar", "lazy", "persistence", "power law")
+METHODS = ("state + rotation", "state", "closure", "self-similar", "lazy", "persistence", "power law")
 OTHERS = ("lazy", "persistence", "power law")
 MIN_LATER = 3
 MIN_HINDCASTS = 2
@@ -219,6 +220,17 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
             parameters,
             carried.status,
         )
+    for name, one in forecast_state(data, budget, known - 1, times).items():
+        forecasts[name] = ForwardForecast(
+            name,
+            one.carried.loss,
+            one.lower,
+            one.upper,
+            score_curve(one.carried.loss, truth),
+            _misplaced(one.carried.shells, shells),
+            {**one.law.parameters, "jumps": one.law.jumps.rate},
+            one.carried.status,
+        )
     loss, exponent = _power_law(all_times[:known], losses[:known], times)
     forecasts["power law"] = ForwardForecast(
         "power law", loss, None, None, score_curve(loss, truth), None, {"exponent": exponent}, "fitted"
@@ -270,7 +282,7 @@ def _with_bands(now: ForwardCut, before: Sequence[ForwardCut]) -> ForwardCut:
                 miss = np.log(np.maximum(past.forecasts[name].loss[inside], tiny) / past.truth[inside])
                 slopes.append(float(np.mean((miss / ahead) ** 2)))
                 reach = max(reach, float(ahead[-1]))
-        if len(slopes) >= MIN_HINDCASTS:
+        if one.lower is None and len(slopes) >= MIN_HINDCASTS:
             rate = float(np.sqrt(np.mean(slopes))) * _quantile(len(slopes))
             ahead = np.log(now.times / now.time)
             width = rate * ahead * np.maximum(1.0, ahead / reach)

@@ -1,0 +1,120 @@
+"""Forecasts of the state law from a measured state: drift alone, or drift and rotation, with bands.
+
+A band is what is not known of kappa and of the rate of jumps, carried through the equation, and a misfit that grows
+with what is still to be learned. Its size was learned from runs (docs/validation/closure.md).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from scipy.stats import norm
+
+from eigenflow.closure.history import StateHistory
+from eigenflow.closure.rotation import jump_rate
+from eigenflow.closure.state import Carried, MeasuredState
+from eigenflow.closure.state_law import StateLaw, fit_state_law
+from eigenflow.core.grid import shell_index
+from eigenflow.core.resampling import LEVEL
+from eigenflow.shells import ShellBudget
+from eigenflow.transport.methods.state_jumps import JumpGrid, march
+from eigenflow.transport.state_drift import StateDrift, StateProblem
+from eigenflow.transport.state_solving import StateSolution, solve_state
+
+__all__ = ["StateForecast", "forecast_state"]
+
+STEP = 0.08  # of variants, over the time that has passed; second order, see tests
+# Of ln(loss), per e-fold of the loss that is still to come, and at least; learned from runs.
+MISFIT, LEAST_MISFIT = 0.1, 0.02
+QUANTILE = float(norm.ppf((1 + LEVEL) / 2))
+TINY = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class StateForecast:
+    """One forecast with its band.
+
+    Attributes:
+        carried: Loss and shells.
+        lower: Lower ends of the 90 % band.
+        upper: Upper ends.
+        law: What it was made of.
+    """
+
+    carried: Carried
+    lower: Float[np.ndarray, " time"]
+    upper: Float[np.ndarray, " time"]
+    law: StateLaw
+
+
+def forecast_state(
+    data: xr.Dataset, budget: ShellBudget, row: int, times: Float[np.ndarray, " time"]
+) -> dict[str, StateForecast]:
+    """Forecast from one measurement, by what is known there.
+
+    Args:
+        data: `run.measurements`.
+        budget: The run's shells.
+        row: The measurement.
+        times: Later times, not counted from the measurement.
+
+    Returns:
+        "state" (drift alone) and "state + rotation".
+
+    Raises:
+        ArgumentError: If fewer than 3 measurements are known, or the run stores no modes.
+    """
+    history = StateHistory.of(data, budget, row)
+    law = fit_state_law(history, jump_rate(history, budget))
+    state = MeasuredState.of(data, budget, row)
+    problem = _problem(state, history, law)
+    since = times - state.time
+    grid = JumpGrid.of(problem, law.jumps.jumps.reach)
+    found = {}
+    for name, jumps in (("state", None), ("state + rotation", law.jumps.jumps)):
+        solution = solve_state(StateProblem(law.drift, *_modes(problem), jumps), since)
+        carried = Carried(solution.loss, _shells(solution, state), solution.status.value)
+        lower, upper = _band(carried.loss, grid, law, 0.0 if jumps is None else jumps.rate, since)
+        found[name] = StateForecast(carried, lower, upper, law)
+    return found
+
+
+def _problem(state: MeasuredState, history: StateHistory, law: StateLaw) -> StateProblem:
+    """The state with a mode of eigenvalue 0 for what stays, and overlaps that add up to what was measured."""
+    wanted = float(state.energies.sum() + history.learned[-1])
+    overlaps = state.overlaps * (wanted / max(float(state.overlaps.sum()), TINY))
+    return StateProblem(
+        law.drift,
+        np.append(state.eigenvalues, 0.0),
+        np.append(state.energies, state.stays),
+        np.append(overlaps, state.stays),
+    )
+
+
+def _modes(problem: StateProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return problem.eigenvalues, problem.energies, problem.starting_overlaps
+
+
+def _shells(solution: StateSolution, state: MeasuredState) -> Float[np.ndarray, "time shell"]:
+    shells = np.zeros((len(solution.times), len(state.edges) + 1))
+    for row, (place, energy) in enumerate(zip(solution.eigenvalues, solution.energies, strict=True)):
+        np.add.at(shells[row], shell_index(place, state.edges), energy)
+    return shells
+
+
+def _band(
+    loss: np.ndarray, grid: JumpGrid, law: StateLaw, rate: float, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vary kappa and the rate by a standard deviation each; errors of ln(loss) add in squares, on each side."""
+    up, down = np.exp(law.spread), np.exp(-law.spread)
+    more, less = np.exp(law.jumps.spread), np.exp(-law.jumps.spread)
+    kappas = law.kappa * np.array([1.0, up, down, 1.0, 1.0])
+    rates = rate * np.array([1.0, 1.0, 1.0, more, less])
+    states = march(grid, StateDrift(law.kappa), kappas, rates, times, STEP)[0]
+    logs = np.log(np.maximum(states[:, 0].sum(1), TINY))
+    pairs = (logs[:, 1:] - logs[:, :1]).reshape(len(times), 2, 2)
+    ahead = np.maximum(np.log(max(float(grid.energies.sum()), TINY)) - logs[:, 0], 0.0)
+    misfit = LEAST_MISFIT + MISFIT * ahead
+    above, below = (np.sqrt((np.maximum(sign * pairs, 0.0).max(2) ** 2).sum(1) + misfit**2) for sign in (1.0, -1.0))
+    return loss * np.exp(-QUANTILE * below), loss * np.exp(QUANTILE * above)
