@@ -51,7 +51,7 @@ def test_outflow_under_a_drift_that_is_fastest_at_the_start(s):
 
 @pytest.mark.parametrize("s", [1e-2, 1e-9])
 def test_outflow_where_all_modes_share_one_clock(s):
-    """b = 1: lambda = lambda0 (1 + t/s): a mode leaves at t = s (top / lambda0 - 1), its exponent lambda0 (t^2 / s + 2 t)."""
+    """b = 1: lambda grows by 1 + t/s, leaves at t = s (top / lambda0 - 1); its exponent is lambda0 (t^2 / s + 2 t)."""
     times = np.array([1e-3, 1.0])
     drift = PowerDrift(c=lambda t: -1.0 / (t + s), b=1.0)
     problem = TransportProblem(drift=drift, dissipation=2.0, initial=density, domain=DOMAIN)

@@ -16,10 +16,15 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.transport.flows.drift import PowerDrift
 from eigenflow.transport.flows.paths import fall
 
-__all__ = ["AbstractFlow", "Dissipation", "rate_of"]
+__all__ = ["FARTHEST", "AbstractFlow", "Dissipation", "log_rate_of", "rate_of"]
 
 Array = Float[np.ndarray, "..."]
 Dissipation = float | int | Callable
+# |ln(lambda)| up to which exp neither overflows nor loses digits. Modes that go farther, as at b = 1 with growth, count
+# as standing there: what they lose is nothing, or all, or what a rate that levels off says.
+FARTHEST = 700.0
+# Up to here squares of eigenvalues are floats too.
+_FAR = 340.0
 
 
 def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
@@ -29,7 +34,11 @@ def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
 
     def rate(eigenvalues: Array) -> Array:
         flat = np.ravel(eigenvalues)
-        values = np.asarray(dissipation(flat), dtype=np.float64)
+        # A power of a large eigenvalue is inf, and so is what the mode has lost.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.asarray(dissipation(flat), dtype=np.float64)
+            if values.shape == flat.shape and np.isnan(values).any():
+                values = np.where(np.isnan(values), dissipation(_brought_near(flat)), values)
         if values.shape not in ((), flat.shape):
             raise ArgumentError(
                 f"`dissipation` must return one rate per eigenvalue, shape {flat.shape}, but returned "
@@ -44,6 +53,17 @@ def rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
         return np.broadcast_to(values, flat.shape).reshape(np.shape(eigenvalues))
 
     return rate
+
+
+def log_rate_of(dissipation: Dissipation) -> Callable[[Array], Array]:
+    """Turn a factor or a user's function into a checked rate of ln(lambda), of any size, in 1 / time."""
+    rate = rate_of(dissipation)
+    return lambda x: rate(np.exp(np.clip(x, -FARTHEST, FARTHEST)))
+
+
+def _brought_near(eigenvalues: Array) -> Array:
+    """Where a ratio such as lambda^2 / (1 + lambda^2) is inf / inf it has levelled off long before."""
+    return np.clip(eigenvalues, np.exp(-_FAR), np.exp(_FAR))
 
 
 @dataclass(frozen=True)

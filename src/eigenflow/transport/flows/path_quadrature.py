@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.limits import spend, within
-from eigenflow.transport.flows.paths import fall, panel_rule
+from eigenflow.transport.flows.flow import FARTHEST
+from eigenflow.transport.flows.paths import exp_ratio, fall, panel_rule
 
 __all__ = ["along_ending", "along_path", "along_time", "along_time_until", "time_panels"]
 
@@ -19,8 +20,6 @@ Function = Callable[[Array], Array]
 
 _NODES, _WEIGHTS = panel_rule(12)
 _CHUNK = 300_000
-# exp underflows below and overflows above: what moves out there moves no more.
-_FARTHEST = 745.0
 # Minus ln of the share of a path's time that is left to a closed form.
 _LEFT = 20.0
 
@@ -32,7 +31,7 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
     where c or a vanishes.
 
     Args:
-        rate: Dissipation rate of the eigenvalue, in 1 / time.
+        rate: Dissipation rate as a function of ln(lambda), in 1 / time.
         log_start: x0 = ln(lambda0).
         drop: d = x0 - x at the end; negative when the mode has risen.
         stretch: d * exp(-a x0) / c, in units of time.
@@ -40,7 +39,9 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
     """
     a = b - 1.0
     log_start, drop = np.broadcast_arrays(log_start, drop)
-    flat_x, flat_d = np.ravel(log_start), np.ravel(drop)
+    flat_x, whole = np.ravel(log_start), np.ravel(drop)
+    # At b = 1 modes fall without end. Where they move no more, the rate is what it is there.
+    flat_d = np.clip(whole, np.minimum(flat_x - FARTHEST, 0.0), np.maximum(flat_x + FARTHEST, 0.0))
     span = np.abs(flat_d) * max(1.0, abs(a))
     doublings = np.ceil(np.log2(np.maximum(span, 1.0))).astype(int)
     value = np.zeros(flat_x.shape)
@@ -52,8 +53,12 @@ def along_path(rate: Function, log_start: Array, drop: Array, stretch: Array, b:
         for index in range(panels):
             for node, weight in zip(_NODES, _WEIGHTS, strict=True):
                 fraction = (index + 0.5 * (1.0 + node)) / panels
-                term = rate(np.exp(x - d * fraction)) * np.exp(a * d * fraction)
-                value[members] += 0.5 * weight / panels * term
+                value[members] += 0.5 * weight / panels * rate(x - d * fraction) * np.exp(a * d * fraction)
+    far = np.flatnonzero(flat_d != whole)
+    if len(far):
+        d, rest = flat_d[far], whole[far] - flat_d[far]
+        share = np.exp(a * d) * exp_ratio(-a * rest) * rest / whole[far]
+        value[far] = value[far] * d / whole[far] + share * rate(flat_x[far] - d)
     return value.reshape(np.shape(drop)) * stretch
 
 
@@ -69,7 +74,7 @@ def time_panels(accumulated: Function, breaks: Array, log_ends: Array, b: float)
     longest = 1.0 / max(1.0, abs(b - 1.0))
     points = breaks
     for _ in range(200):
-        log_now = np.clip(log_ends - fall(log_ends, accumulated(points)[:, None], b)[0], -_FARTHEST, _FARTHEST)
+        log_now = np.clip(log_ends - fall(log_ends, accumulated(points)[:, None], b)[0], -FARTHEST, FARTHEST)
         moved = np.abs(np.diff(log_now, axis=0)).max(axis=1)
         middle = 0.5 * (points[1:] + points[:-1])
         is_long = (moved > longest) & (middle > points[:-1]) & (middle < points[1:])
@@ -141,7 +146,7 @@ def along_ending(
         start: When the paths begin; `end` when they end, all later.
         stop: Until when to integrate, but no further than to where a share e^-20 of the path's time is left.
         b: Exponent of the drift.
-        rate: Dissipation rate of the eigenvalue, in 1 / time.
+        rate: Dissipation rate as a function of ln(lambda), in 1 / time.
 
     Returns:
         Integrals, and the times that they reach.
@@ -155,6 +160,5 @@ def along_ending(
     half = 0.5 * np.diff(points, axis=1)[:, :, None]
     spend(half.size * len(_NODES))
     times = (points[:, :-1, None] + half * (1.0 + _NODES)).reshape(len(end), -1)
-    with np.errstate(over="ignore"):
-        values = rate(np.exp(position(times))).reshape(*half.shape[:2], len(_NODES))
+    values = rate(position(times)).reshape(*half.shape[:2], len(_NODES))
     return ((values * half) @ _WEIGHTS).sum(axis=1), last[:, 0]

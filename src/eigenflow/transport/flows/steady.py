@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.transport.flows.flow import AbstractFlow, rate_of
+from eigenflow.transport.flows.flow import AbstractFlow, log_rate_of
 from eigenflow.transport.flows.path_quadrature import along_path
 from eigenflow.transport.flows.paths import accumulated_for_fall, exp_ratio, fall, fall_by_exponent, panel_rule
 
@@ -139,7 +139,7 @@ class SteadyFlow(AbstractFlow):
 
     def _exponent_after(self, log_start: Array, elapsed: Array) -> Array:
         if self.c == 0:
-            return rate_of(self.dissipation)(np.exp(log_start)) * elapsed
+            return log_rate_of(self.dissipation)(log_start) * elapsed
         drop, slowing = fall(log_start, self.c * elapsed, self.b)
         ended = np.isinf(drop)
         if not ended.any():
@@ -151,7 +151,7 @@ class SteadyFlow(AbstractFlow):
     def _exponent_of_path(self, log_start: Array, drop: Array, stretch: Array) -> Array:
         """Exponent after a fall; `stretch` is d lambda0^(1-b) / c, in units of time."""
         if callable(self.dissipation):
-            return along_path(rate_of(self.dissipation), log_start, drop, stretch, self.b)
+            return along_path(log_rate_of(self.dissipation), log_start, drop, stretch, self.b)
         with np.errstate(over="ignore"):
             spent = stretch if self.b == 2.0 else stretch * exp_ratio((2.0 - self.b) * drop)
             return self.dissipation * np.exp(log_start) * spent

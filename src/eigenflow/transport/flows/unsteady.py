@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.limits import within
-from eigenflow.transport.flows.flow import AbstractFlow, rate_of
+from eigenflow.transport.flows.flow import AbstractFlow, log_rate_of, rate_of
 from eigenflow.transport.flows.inverse_integral import Inverse
 from eigenflow.transport.flows.path_quadrature import (
     along_ending,
@@ -178,9 +178,9 @@ class UnsteadyFlow(AbstractFlow):
 
     def _rate_along(self, log_start: Array) -> Callable[[Array], Array]:
         """Give the rate of each mode as a function of C, shape (mode, time)."""
-        rate = rate_of(self.dissipation)
+        rate = log_rate_of(self.dissipation)
         start = log_start[:, None]
-        return lambda C: rate(np.exp(start - fall(start, C, self.b)[0]))
+        return lambda C: rate(start - fall(start, C, self.b)[0])
 
     def _breaks(self, start: float, end: float, extra: Array | None = None) -> Array:
         inner = np.concatenate([self.table.edges, self.turning_times])
@@ -234,12 +234,7 @@ class UnsteadyFlow(AbstractFlow):
         if len(alive):
             ends = np.array([alive.min(), alive.max()])
             left, right = time_panels(passed, breaks, ends, self.b)
-            rate = rate_of(self.dissipation)
-
-            def weighted(C: Array) -> Array:
-                return rate(np.exp(alive[:, None] - fall(alive[:, None], C, self.b)[0]))
-
-            result[~ended] = along_time(passed, left, right, weighted).sum(axis=-1)
+            result[~ended] = along_time(passed, left, right, self._rate_along(alive)).sum(axis=-1)
         return result
 
     def _exponent_until_end(self, log_start: Array, start: float, stop: Array) -> Array:
@@ -247,7 +242,7 @@ class UnsteadyFlow(AbstractFlow):
         a = self.b - 1.0
         begun = float(self.accumulated(np.array([start]))[0])
         end = self._inverse.first_reached(-np.exp(-a * log_start) / a, start)
-        rate = rate_of(self.dissipation)
+        rate = log_rate_of(self.dissipation)
         knots = self._inverse.knots
         knots = knots[knots < np.minimum(end, stop).max()]
         value, rest = np.zeros(log_start.shape), np.zeros(log_start.shape)
@@ -266,7 +261,7 @@ class UnsteadyFlow(AbstractFlow):
         # The rest of the way with c as it is then.
         c = np.abs(self.drift.strength(last))
         if callable(self.dissipation):
-            tail = rate(rest) * rest**-a / (abs(a) * c)
+            tail = rate_of(self.dissipation)(rest) * rest**-a / (abs(a) * c)
         else:
             tail = float(self.dissipation) * rest ** (2.0 - self.b) / (abs(2.0 - self.b) * c)
         return np.where(is_over, value + tail, value)
