@@ -50,7 +50,7 @@ def test_a_rate_that_grows(drift, t):
 @pytest.mark.parametrize("drift", [steady, varying])
 @pytest.mark.parametrize("t", TIMES)
 def test_modes_that_fall_without_end(drift, t):
-    """b = 1, decay at a rate 1 + lambda^2 / (1 + lambda^2): the exponent is t plus half the fall of ln(1 + lambda^2)."""
+    """b = 1, decay at a rate 1 + lambda^2 / (1 + lambda^2): the exponent is t and half the fall of ln(1 + lambda^2)."""
     x = np.log(MODES)
     expected = t + 0.5 * (np.logaddexp(0.0, 2 * x) - np.logaddexp(0.0, 2 * (x - t)))
     found = Characteristics(drift(1.0), lambda lam: 1 + levels_off(lam)).exponent(MODES, t)
