@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from eigenflow.closure.joint import fit_drift_law
@@ -39,9 +40,12 @@ METHODS = ("state + rotation", "state", "closure", "self-similar", "lazy", "pers
 OTHERS = ("lazy", "persistence", "power law")
 MIN_LATER = 3
 MIN_HINDCASTS = 2
+# What a method's own spread is worth before any hindcast: mean square of miss / spread, as of so many of them.
+FIRST_SQUARE, FIRST_HINDCASTS = 0.6, 2
 # Hindcasts from neighbouring cuts share the same bursts of drift. Chosen on 36 synthetic runs whose bursts last an
 # e-fold of time: bands then hold 95, 91 and 87 % of the truth at bursts of 0, 25 and 50 % of the drift.
 CUTS_PER_FREEDOM = 3.0
+QUANTILE = float(norm.ppf((1 + LEVEL) / 2))
 PERSISTING = 3.0  # factor of time over which the velocity that persists is averaged
 POWER_LAW_WINDOW = 2.0  # factor of time to which the power law is fitted, as in `forecast.power_law`
 
@@ -56,6 +60,7 @@ class ForwardForecast(FieldsPrinted):
         loss: Forecast of half the energy at the later measurements.
         lower: Lower ends of the 90 % band, or None with fewer than two earlier cuts to learn it from.
         upper: Upper ends.
+        spread: Standard deviations of ln(loss) downwards and upwards, where the method knows its own; else None.
         score: Distance of the loss from the truth.
         misplaced: Share of the energy that is forecast into a wrong shell, mean over later measurements; None for a
             method that has no shells.
@@ -67,6 +72,7 @@ class ForwardForecast(FieldsPrinted):
     loss: Float[np.ndarray, " later"]
     lower: Float[np.ndarray, " later"] | None
     upper: Float[np.ndarray, " later"] | None
+    spread: tuple[Float[np.ndarray, " later"], Float[np.ndarray, " later"]] | None
     score: CurveScore
     misplaced: float | None
     parameters: dict[str, float]
@@ -215,6 +221,7 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
             carried.loss,
             None,
             None,
+            None,
             score_curve(carried.loss, truth),
             _misplaced(carried.shells, shells),
             parameters,
@@ -224,8 +231,9 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
         forecasts[name] = ForwardForecast(
             name,
             one.carried.loss,
-            one.lower,
-            one.upper,
+            None,
+            None,
+            one.spread,
             score_curve(one.carried.loss, truth),
             _misplaced(one.carried.shells, shells),
             {**one.law.parameters, "jumps": one.law.jumps.rate},
@@ -233,7 +241,7 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
         )
     loss, exponent = _power_law(all_times[:known], losses[:known], times)
     forecasts["power law"] = ForwardForecast(
-        "power law", loss, None, None, score_curve(loss, truth), None, {"exponent": exponent}, "fitted"
+        "power law", loss, None, None, None, score_curve(loss, truth), None, {"exponent": exponent}, "fitted"
     )
     return ForwardCut(cut, state.time, times, truth, forecasts)
 
@@ -273,22 +281,49 @@ def _with_bands(now: ForwardCut, before: Sequence[ForwardCut]) -> ForwardCut:
     """Give every forecast the band that its errors from earlier cuts, as far as they are known now, say."""
     forecasts = {}
     for name, one in now.forecasts.items():
-        slopes, reach = [], 0.0
-        for past in before:
-            inside = past.times <= now.time
-            if inside.any():
-                ahead = np.log(past.times[inside] / past.time)
-                tiny = np.finfo(np.float64).tiny
-                miss = np.log(np.maximum(past.forecasts[name].loss[inside], tiny) / past.truth[inside])
-                slopes.append(float(np.mean((miss / ahead) ** 2)))
-                reach = max(reach, float(ahead[-1]))
-        if one.lower is None and len(slopes) >= MIN_HINDCASTS:
-            rate = float(np.sqrt(np.mean(slopes))) * _quantile(len(slopes))
-            ahead = np.log(now.times / now.time)
-            width = rate * ahead * np.maximum(1.0, ahead / reach)
-            one = replace(one, lower=one.loss * np.exp(-width), upper=one.loss * np.exp(width))
-        forecasts[name] = one
+        past = [(cut, cut.forecasts[name], inside) for cut in before if (inside := cut.times <= now.time).any()]
+        if one.spread is None:
+            forecasts[name] = _band_of_misses(one, now, past)
+        else:
+            factor = _calibration(past)
+            below, above = (np.exp(QUANTILE * factor * width) for width in one.spread)
+            forecasts[name] = replace(one, lower=one.loss / below, upper=one.loss * above)
     return replace(now, forecasts=forecasts)
+
+
+Past = Sequence[tuple[ForwardCut, ForwardForecast, np.ndarray]]
+
+
+def _band_of_misses(one: ForwardForecast, now: ForwardCut, past: Past) -> ForwardForecast:
+    slopes, reach = [], 0.0
+    for cut, made, inside in past:
+        ahead = np.log(cut.times[inside] / cut.time)
+        slopes.append(float(np.mean((_miss(cut, made, inside) / ahead) ** 2)))
+        reach = max(reach, float(ahead[-1]))
+    if len(slopes) < MIN_HINDCASTS:
+        return one
+    rate = float(np.sqrt(np.mean(slopes))) * _quantile(len(slopes))
+    ahead = np.log(now.times / now.time)
+    width = rate * ahead * np.maximum(1.0, ahead / reach)
+    return replace(one, lower=one.loss * np.exp(-width), upper=one.loss * np.exp(width))
+
+
+def _calibration(past: Past) -> float:
+    """Root mean square of earlier misses over the spread that was told, drawn towards what it is in other runs."""
+    squares = [FIRST_SQUARE] * FIRST_HINDCASTS
+    for cut, made, inside in past:
+        assert made.spread is not None
+        below, above = (side[inside] for side in made.spread)
+        miss = _miss(cut, made, inside)
+        # The last known point of each hindcast: earlier ones say the same with less.
+        squares.append(float((miss / np.where(miss > 0, below, above))[-1] ** 2))
+    return float(np.sqrt(np.mean(squares)))
+
+
+def _miss(cut: ForwardCut, made: ForwardForecast, inside: np.ndarray) -> np.ndarray:
+    """ln(forecast / truth)."""
+    tiny = np.finfo(np.float64).tiny
+    return np.log(np.maximum(made.loss[inside], tiny) / cut.truth[inside])
 
 
 def _quantile(hindcasts: int) -> float:

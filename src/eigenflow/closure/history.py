@@ -19,6 +19,7 @@ __all__ = ["StateHistory"]
 
 LEAST = 1e-9  # of the largest eigenvalue: ranks below this tell nothing of growth
 LEADING = 200  # modes by which the size of the first velocities is told
+PACE_WINDOW, ON_PACE = 2.0, 1.25
 SLOWEST = 1e-6  # of the largest eigenvalue; slower ones of them are left out
 
 
@@ -34,6 +35,10 @@ class StateHistory(FieldsPrinted):
         first_speed: Root mean square of d ln(lambda) / dt over leading modes at the first measurement, where signs are
             random: how large the third derivative of outputs is before anything was learned.
         first_dissipation: sum of lambda_u g_u^2 at the first measurement.
+        untouched: Share of the untouched network's outputs that is still in the error, were all modes at rest and its
+            outputs spread over modes as lambda^2; 1 at the first measurement.
+        pace: How fast energy left over the last factor of two in time, over 2 lambda E. Gradient descent has 1;
+            momentum and preconditioners go faster. What is within a quarter of 1, or slower, counts as 1.
     """
 
     times: Float[np.ndarray, " time"]
@@ -42,6 +47,8 @@ class StateHistory(FieldsPrinted):
     growth: Float[np.ndarray, " time"]
     first_speed: float
     first_dissipation: float
+    untouched: Float[np.ndarray, " time"]
+    pace: float
 
     @classmethod
     def of(cls, data: xr.Dataset, budget: ShellBudget, row: int) -> "StateHistory":
@@ -72,10 +79,12 @@ class StateHistory(FieldsPrinted):
             _growth(lam, lam * energy),
             _first_speed(known, lam),
             float(lam[0] @ energy[0]),
+            _untouched(lam[0], known["time"].values),
+            _pace(known["time"].values, whole, (lam * energy).sum(1)),
         )
 
     def since(self, factor: float) -> slice:
-        """Rows of the last factor of time, at least three."""
+        """Rows of the last factor of time, at least three of them."""
         first = int(np.searchsorted(self.times, self.times[-1] / factor))
         return slice(max(0, min(first, len(self.times) - 3)), None)
 
@@ -88,6 +97,21 @@ def _growth(lam: np.ndarray, dissipated: np.ndarray) -> Float[np.ndarray, " time
     weight = np.where(both, share[1:] + share[:-1], 0.0)
     steps = (weight * (logs[1:] - logs[:-1])).sum(1) / np.maximum(weight.sum(1), np.finfo(np.float64).tiny)
     return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _untouched(lam: np.ndarray, times: np.ndarray) -> Float[np.ndarray, " time"]:
+    weight = lam**2 / max(float((lam**2).sum()), np.finfo(np.float64).tiny)
+    return np.exp(-lam * (times - times[0])[:, None]) @ weight
+
+
+def _pace(times: np.ndarray, energy: np.ndarray, dissipated: np.ndarray) -> float:
+    first = max(0, min(int(np.searchsorted(times, times[-1] / PACE_WINDOW)), len(times) - 3))
+    rate = 2.0 * dissipated[first:] / np.maximum(energy[first:], np.finfo(np.float64).tiny)
+    expected = float(np.trapezoid(rate, times[first:]))
+    if expected <= 0 or not energy[-1] > 0:
+        return 1.0
+    pace = float(np.log(energy[first] / energy[-1])) / expected
+    return pace if pace > ON_PACE else 1.0
 
 
 def _first_speed(known: xr.Dataset, lam: np.ndarray) -> float:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy.stats import norm
 
 from eigenflow.closure.history import StateHistory
 from eigenflow.closure.rotation import jump_rate
 from eigenflow.closure.state import Carried, MeasuredState
 from eigenflow.closure.state_law import StateLaw, fit_state_law
 from eigenflow.core.grid import shell_index
-from eigenflow.core.resampling import LEVEL
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.methods.state_jumps import JumpGrid, march
 from eigenflow.transport.state_drift import StateDrift, StateProblem
@@ -27,7 +25,6 @@ __all__ = ["StateForecast", "forecast_state"]
 STEP = 0.08  # of variants, over the time that has passed; second order, see tests
 # Of ln(loss), per e-fold of the loss that is still to come, and at least; learned from runs.
 MISFIT, LEAST_MISFIT = 0.1, 0.02
-QUANTILE = float(norm.ppf((1 + LEVEL) / 2))
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -37,14 +34,12 @@ class StateForecast:
 
     Attributes:
         carried: Loss and shells.
-        lower: Lower ends of the 90 % band.
-        upper: Upper ends.
+        spread: Standard deviations of ln(loss), downwards and upwards.
         law: What it was made of.
     """
 
     carried: Carried
-    lower: Float[np.ndarray, " time"]
-    upper: Float[np.ndarray, " time"]
+    spread: tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]
     law: StateLaw
 
 
@@ -74,19 +69,21 @@ def forecast_state(
     found = {}
     for name, jumps in (("state", None), ("state + rotation", law.jumps.jumps)):
         solution = solve_state(StateProblem(law.drift, *_modes(problem), jumps), since)
-        carried = Carried(solution.loss, _shells(solution, state), solution.status.value)
-        lower, upper = _band(carried.loss, grid, law, 0.0 if jumps is None else jumps.rate, since)
-        found[name] = StateForecast(carried, lower, upper, law)
+        carried = Carried(solution.loss, _shells(solution, state, history.pace), solution.status.value)
+        found[name] = StateForecast(carried, _spread(grid, law, jumps is not None, since), law)
     return found
 
 
 def _problem(state: MeasuredState, history: StateHistory, law: StateLaw) -> StateProblem:
-    """The state with a mode of eigenvalue 0 for what stays, and overlaps that add up to what was measured."""
+    """The state as the solver takes it.
+
+    Rates are eigenvalues times the pace; what stays is a mode of eigenvalue 0; overlaps add up to what was measured.
+    """
     wanted = float(state.energies.sum() + history.learned[-1])
     overlaps = state.overlaps * (wanted / max(float(state.overlaps.sum()), TINY))
     return StateProblem(
         law.drift,
-        np.append(state.eigenvalues, 0.0),
+        np.append(history.pace * state.eigenvalues, 0.0),
         np.append(state.energies, state.stays),
         np.append(overlaps, state.stays),
     )
@@ -96,25 +93,30 @@ def _modes(problem: StateProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return problem.eigenvalues, problem.energies, problem.starting_overlaps
 
 
-def _shells(solution: StateSolution, state: MeasuredState) -> Float[np.ndarray, "time shell"]:
+def _shells(solution: StateSolution, state: MeasuredState, pace: float) -> Float[np.ndarray, "time shell"]:
     shells = np.zeros((len(solution.times), len(state.edges) + 1))
-    for row, (place, energy) in enumerate(zip(solution.eigenvalues, solution.energies, strict=True)):
+    for row, (place, energy) in enumerate(zip(solution.eigenvalues / pace, solution.energies, strict=True)):
         np.add.at(shells[row], shell_index(place, state.edges), energy)
     return shells
 
 
-def _band(
-    loss: np.ndarray, grid: JumpGrid, law: StateLaw, rate: float, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Vary kappa and the rate by a standard deviation each; errors of ln(loss) add in squares, on each side."""
-    up, down = np.exp(law.spread), np.exp(-law.spread)
-    more, less = np.exp(law.jumps.spread), np.exp(-law.jumps.spread)
-    kappas = law.kappa * np.array([1.0, up, down, 1.0, 1.0])
-    rates = rate * np.array([1.0, 1.0, 1.0, more, less])
+def _spread(
+    grid: JumpGrid, law: StateLaw, jumps: bool, times: np.ndarray
+) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
+    """Vary kappa and the rate of jumps by a standard deviation each; without jumps, by all of them.
+
+    Errors of ln(loss) add in squares, on each side.
+    """
+    kappas = law.kappa * np.exp(law.spread * np.array([0.0, 1.0, -1.0, 0.0, 0.0]))
+    rates = law.jumps.rate * np.ones(5)
+    if jumps:
+        rates *= np.exp(law.jumps.spread * np.array([0.0, 0.0, 0.0, 1.0, -1.0]))
+    else:
+        rates *= np.array([0.0, 0.0, 0.0, 1.0, 0.0])
     states = march(grid, StateDrift(law.kappa), kappas, rates, times, STEP)[0]
     logs = np.log(np.maximum(states[:, 0].sum(1), TINY))
     pairs = (logs[:, 1:] - logs[:, :1]).reshape(len(times), 2, 2)
     ahead = np.maximum(np.log(max(float(grid.energies.sum()), TINY)) - logs[:, 0], 0.0)
     misfit = LEAST_MISFIT + MISFIT * ahead
-    above, below = (np.sqrt((np.maximum(sign * pairs, 0.0).max(2) ** 2).sum(1) + misfit**2) for sign in (1.0, -1.0))
-    return loss * np.exp(-QUANTILE * below), loss * np.exp(QUANTILE * above)
+    below, above = (np.sqrt((np.maximum(sign * pairs, 0.0).max(2) ** 2).sum(1) + misfit**2) for sign in (-1.0, 1.0))
+    return below, above

@@ -21,13 +21,15 @@ from eigenflow.transport.state_drift import StateDrift
 
 __all__ = ["StateLaw", "fit_state_law"]
 
-WINDOW = 2.0  # factor of time over which growth is compared
+WINDOW, AGEING = 4.0, 2.0  # factor of time that is looked at, and the power of time by which it counts
 # Learned from nine runs on digits, see docs/validation/closure.md.
 PRIOR_FACTOR = 50.0
 PRIOR_SPREAD = 1.2  # standard deviation of ln(kappa)
-NOISE = 0.7  # of a mean over modes, as a share of the first velocities
-MISFIT = 0.2  # relative error of the law over a window
-GRID = np.linspace(-5.0, 5.0, 401)  # of ln(kappa), in spreads around the prior
+NOISE = 0.35  # of a mean over modes, as a share of the first velocities
+MISFIT = 0.2  # relative error of the law
+OUTPUT = 0.08  # mean of |f(0)|^2 / E(0)
+KAPPAS = np.linspace(-5.0, 5.0, 201)  # of ln(kappa), in spreads around the prior
+OUTPUTS = np.linspace(0.0, 0.5, 26)  # of |f(0)|^2 / E(0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +41,7 @@ class StateLaw(FieldsPrinted):
         spread: Standard deviation of its logarithm, after the data.
         prior: Median of the prior.
         measured: What the last factor of time says alone; may be negative.
-        noise: Its standard error from random velocities.
+        output: Estimate of |f(0)|^2, energy of the untouched network's outputs.
         jumps: How often energy jumps upwards while modes grow by an e-fold.
     """
 
@@ -47,7 +49,7 @@ class StateLaw(FieldsPrinted):
     spread: float
     prior: float
     measured: float
-    noise: float
+    output: float
     jumps: JumpRate
 
     @property
@@ -68,30 +70,34 @@ def fit_state_law(history: StateHistory, jumps: JumpRate) -> StateLaw:
         history: What is known.
         jumps: As from `jump_rate`.
     """
+    tiny = float(np.finfo(np.float64).tiny)
+    first_energy = max(float(history.energy[0]), tiny)
+    scale = np.exp(history.growth - history.growth[-1])
+    prior = PRIOR_FACTOR * history.first_speed**2 / max(history.first_dissipation, tiny) * float(scale[0])
+    prior = max(prior, tiny)
     rows = history.since(WINDOW)
-    times, learned, growth = history.times[rows], history.learned[rows], history.growth[rows]
-    tiny = np.finfo(np.float64).tiny
-    spent = max(float(np.trapezoid(learned, times)), tiny)
-    # In units in which s is 1 at the cut.
-    measured = float(-np.expm1(growth[0] - growth[-1])) / spent
-    prior = PRIOR_FACTOR * history.first_speed**2 / max(history.first_dissipation, tiny)
-    prior = max(prior * float(np.exp(history.growth[0] - history.growth[-1])), tiny)
-    fading = float(history.energy[-1] / max(float(history.energy[0]), tiny))
-    noise = NOISE * history.first_speed * fading * float(times[-1] - times[0]) / spent
-    mean, spread = _posterior(prior, measured, noise)
-    return StateLaw(mean, spread, prior, measured, noise, jumps)
+    times, growth = history.times[rows], scale[rows]
+    span = np.diff(times)
+    rate = np.diff(growth) / span
+    learned, untouched, energy = (_middle(x[rows]) for x in (history.learned, history.untouched, history.energy))
+    middle = _middle(times)
+    weight = span / middle * (middle / times[-1]) ** AGEING
+    logs = np.log(prior) + PRIOR_SPREAD * KAPPAS
+    best = float((weight * learned * rate).sum() / max(float((weight * learned**2).sum()), tiny))
+    if best > 0:
+        logs = np.union1d(logs, np.log(best) + PRIOR_SPREAD * KAPPAS)
+    kappas, outputs = np.exp(logs)[:, None, None], OUTPUTS[:, None] * first_energy * untouched
+    noise = NOISE * history.first_speed * float(scale[0]) * energy / first_energy
+    variance = noise**2 + (MISFIT * kappas * (learned + outputs)) ** 2 + tiny
+    density = -0.5 * (((rate - kappas * (learned - outputs)) ** 2 / variance + np.log(variance)) @ weight)
+    density = density - 0.5 * ((logs - np.log(prior)) / PRIOR_SPREAD)[:, None] ** 2 - OUTPUTS / OUTPUT
+    mass = np.exp(density - density.max()) * np.gradient(logs)[:, None]
+    mass /= mass.sum()
+    mean = float(mass.sum(1) @ logs)
+    spread = float(np.sqrt(mass.sum(1) @ (logs - mean) ** 2))
+    output = float(mass.sum(0) @ OUTPUTS) * first_energy
+    return StateLaw(float(np.exp(mean)), spread, prior, best, output, jumps)
 
 
-def _posterior(prior: float, measured: float, noise: float) -> tuple[float, float]:
-    """Geometric mean and spread of kappa on a grid that holds the prior and what was measured."""
-    logs = np.log(prior) + PRIOR_SPREAD * GRID
-    if measured > 0:
-        logs = np.union1d(logs, np.log(measured) + PRIOR_SPREAD * GRID)
-    kappas = np.exp(logs)
-    variance = noise**2 + (MISFIT * kappas) ** 2
-    density = -0.5 * ((logs - np.log(prior)) / PRIOR_SPREAD) ** 2
-    density = density - 0.5 * (measured - kappas) ** 2 / variance - 0.5 * np.log(variance)
-    weight = np.exp(density - density.max()) * np.gradient(logs)
-    weight /= weight.sum()
-    mean = float(weight @ logs)
-    return float(np.exp(mean)), float(np.sqrt(weight @ (logs - mean) ** 2))
+def _middle(values: np.ndarray) -> np.ndarray:
+    return 0.5 * (values[1:] + values[:-1])

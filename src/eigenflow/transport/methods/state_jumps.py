@@ -128,7 +128,7 @@ def march(
         kappas: Of each variant.
         rates: Jumps per e-fold of growth of each variant.
         times: Positive and increasing.
-        step: Over the time that has passed, once that exceeds half the decay time of the fastest mode.
+        step: Over the time that has passed, once that exceeds the decay time of the fastest mode and of the drift.
 
     Returns:
         Energies and overlaps, ln(s), and the number of steps. Where ln(s) left every bound it is not finite, and the
@@ -136,13 +136,15 @@ def march(
     """
     variants = len(kappas)
     now = np.repeat(np.stack([grid.energies, grid.overlaps])[:, :, None], variants, axis=2)
-    growth, onset = np.zeros(variants), 0.5 / float(grid.labels.max())
+    growth = np.zeros(variants)
+    # Neither decay nor the drift changes anything in less time than this.
+    onset = 1.0 / (2.0 * float(grid.labels.max()) + float(np.abs(_rate(now, growth, drift, kappas)).max()))
     labels = grid.labels[:, None]
     kept, grown, t, steps = [], [], 0.0, 0
     for end in times:
-        count = max(1, int(np.ceil(np.log((end + onset) / (t + onset)) / step)))
-        marks = (t + onset) * ((end + onset) / (t + onset)) ** (np.arange(count + 1) / count) - onset
-        for h in np.diff(marks):
+        span = float(np.log1p((end - t) / (t + onset)))
+        count = max(1, int(np.ceil(span / step)))
+        for h in np.diff((t + onset) * np.expm1(span * np.arange(count + 1) / count)):
             now, growth = _stepped(now, growth, h, grid.landing, labels, drift, kappas, rates)
         steps += count
         t = end
