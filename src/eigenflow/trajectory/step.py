@@ -37,13 +37,12 @@ With a preconditioner P of the optimizer M is J P^(-1) J^T, and h0 what a precon
 over the update, at the one that the update used.
 
 What is exact besides for every loss is the identity of its gradient r by the outputs, r' - r = (path average of
-H J_net) dtheta, for gradient descent r' = (I - eta H J J^T) r; see `gradient_identity`.
+H J_net) dtheta, for gradient descent r' = (I - eta H J J^T) r; see `identity`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -54,12 +53,12 @@ from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot, TangentPoint
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory.identity import path_identity
 from eigenflow.trajectory.lengths import UpdateLength, update_length
 
 __all__ = [
     "OneStep",
     "StepPoints",
-    "gradient_identity",
     "has_moved_buffers",
     "linear_errors",
     "measure_step",
@@ -69,9 +68,6 @@ __all__ = [
 ]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
-
-# Gauss-Legendre nodes for the path average of the Jacobian: exact for polynomials of degree 15.
-PATH_NODES = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,7 +89,9 @@ class OneStep(FieldsPrinted):
         successor: Index of the new mode that continues each old one (label-dependent).
         identity_residual: ||r' - r - (H J_net averaged along the path) dtheta||, r the loss's gradient by the outputs
             (equations/identities.md#eq-d1 for squared losses), relative to the scale whose rounding it shows; see
-            `gradient_identity`.
+            `path_identity`.
+        identity_error: What that may be wrong by: the error of the path average, and rounding.
+        identity_share: Share of samples whose path average is known.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
         length: The update, counted in updates of the stated length.
         settled: Snapshot after the buffers moved too; None where none did.
@@ -111,6 +109,8 @@ class OneStep(FieldsPrinted):
     overlap: Float[Tensor, "size size"]
     successor: Int[Tensor, " size"]
     identity_residual: float
+    identity_error: float
+    identity_share: float
     flow_residual: float
     length: UpdateLength
     settled: Snapshot | None = None
@@ -157,6 +157,7 @@ def measure_step(
     change = second.error - error
     flow_miss = torch.linalg.vector_norm(second.error - gradient)
     overlap = second.eigenvectors @ first.eigenvectors.T
+    identity = path_identity(probe, before, after)
     return OneStep(
         before=first,
         after=second,
@@ -168,7 +169,9 @@ def measure_step(
         after_new=second.coefficients,
         overlap=overlap,
         successor=match_modes(overlap),
-        identity_residual=gradient_identity(probe, before, after),
+        identity_residual=identity.residual,
+        identity_error=identity.error,
+        identity_share=identity.share,
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
         length=update_length(update, probe_gradient(probe, old), step_size, preconditioner),
         settled=third,
@@ -238,41 +241,6 @@ def linear_errors(point: TangentPoint, update: Parameters) -> tuple[Tensor, Tens
     change = point.output_change(update)
     frozen = point.error + point.weigh(change)
     return frozen, frozen if point.objective.is_quadratic else point.error_after(change)
-
-
-@torch.no_grad()
-def gradient_identity(probe: Probe | ShardedProbe, before: State, after: State) -> float:
-    """How far an update is from the exact identity r' - r = (average of H J_net along the path) dtheta.
-
-    The path is taken at the buffers before the update: the move of buffers is not part of it.
-
-    r is the gradient of the loss by the outputs and H its Hessian, formed as B B^T from the root that the operator
-    uses. For squared losses r = sqrt(f) e and H = f, so this is D1.
-
-    Returns:
-        The norm of the miss relative to ||r|| + ||H outputs||, the scale of the numbers whose rounding it shows.
-        The average is by Gauss-Legendre quadrature, exact for paths that are polynomials of degree 15.
-    """
-    squares = probe.processes.each(lambda: _identity_squares(probe, before, after))
-    miss, start, curved = probe.space.sum(squares).sqrt()
-    return _ratio(miss, start + curved)
-
-
-def _identity_squares(probe: Probe | ShardedProbe, before: State, after: State) -> Float[Tensor, " 3"]:
-    """Squared norms of the miss, of r and of H outputs, over this process's samples."""
-    old, new = probe.at(before), probe.at((after[0], before[1]))
-    update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
-    start, end = (p.objective.gradient(p.outputs, p.targets) for p in (old, new))
-    nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
-    total = torch.zeros_like(start)
-    for node, weight in zip(0.5 * (nodes + 1.0), 0.5 * weights, strict=True):
-        moved = {name: p + float(node) * update[name] for name, p in old.parameters.items()}
-        point = probe.at((moved, old.rest))
-        weighed = point.push(update).reshape(start.shape)
-        total += float(weight) * point.objective.spread(point.outputs, point.targets, weighed)
-    curved = old.objective.weigh(old.outputs, old.targets, old.outputs)
-    curved = old.objective.spread(old.outputs, old.targets, curved)
-    return torch.stack([x.square().sum(dtype=torch.float64) for x in (end - start - total, start, curved)])
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -35,10 +35,10 @@ from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.sharded import ShardedJacobian, ShardedProbe
+from eigenflow.trajectory.identity import path_identity
 from eigenflow.trajectory.lengths import UpdateLength, update_length
 from eigenflow.trajectory.step import (
     StepPoints,
-    gradient_identity,
     has_moved_buffers,
     linear_errors,
     probe_gradient,
@@ -120,6 +120,8 @@ class TrackedStep(FieldsPrinted):
         loss: Probe loss before the update.
         loss_after: After it.
         identity_residual: As in `trajectory.step`.
+        identity_error: As in `trajectory.step`.
+        identity_share: As in `trajectory.step`.
         operator_error: Largest relative difference of products with M and Mdot to plain reverse mode.
         flow_residual: As in `trajectory.step`.
         length: As in `trajectory.step`.
@@ -151,6 +153,8 @@ class TrackedStep(FieldsPrinted):
     loss: float
     loss_after: float
     identity_residual: float
+    identity_error: float
+    identity_share: float
     operator_error: float
     flow_residual: float
     length: UpdateLength
@@ -217,6 +221,7 @@ def measure_tracked_step(
     overlap = space.inner(moved_vectors, vectors)
     changes = [error_after - error, error_after - gradient, error_after - linear, ends.error_settled - error_after]
     moved, missed, remainder, pushed = (_norm(space, change) for change in changes)
+    identity = path_identity(probe, before, after)
     losses = space.sum(torch.tensor([old.loss, settled.loss], dtype=torch.float64, device=space.device)).tolist()
     return TrackedStep(
         before=first,
@@ -244,7 +249,9 @@ def measure_tracked_step(
         buffers_norm=pushed,
         loss=losses[0],
         loss_after=losses[1],
-        identity_residual=gradient_identity(probe, before, after),
+        identity_residual=identity.residual,
+        identity_error=identity.error,
+        identity_share=identity.share,
         operator_error=operator_error,
         flow_residual=missed / moved if moved > 0 else 0.0,
         length=update_length(update, probe_gradient(probe, old), step_size, preconditioner),

@@ -167,6 +167,8 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
         "total_energy_after": one.after_settled.square,
         "trace": one.trace[0],
         "identity_residual": one.identity_residual,
+        "identity_error": one.identity_error,
+        "identity_share": one.identity_share,
         "flow_residual": one.flow_residual,
         "remainder_norm": one.remainder_norm,
         "buffers_norm": one.buffers_norm,

@@ -186,8 +186,8 @@ class AbstractLoss(ABC):
         del outputs, targets
         return self
 
-    def part(self, samples: slice, of: int) -> "AbstractLoss":
-        """The same loss on some of the samples: gradients and roots stay those of the whole set."""
+    def part(self, samples: slice | Tensor, of: int) -> "AbstractLoss":
+        """The same loss on some of the samples, a slice or their numbers: gradients and roots stay those of all."""
         del samples, of
         return self
 

@@ -195,7 +195,7 @@ class CrossEntropyLoss(AbstractLoss):
         del targets
         return self.count if self.reduction == "mean" else None
 
-    def part(self, samples: slice, of: int) -> AbstractLoss:
+    def part(self, samples: slice | Tensor, of: int) -> AbstractLoss:
         """The frame of some samples."""
         del of
         return self if self.anchor is None else replace(self, anchor=self.anchor[samples])

@@ -74,7 +74,7 @@ class DiagonalRoot:
         """S with sum(left . dB right) = sum(S dH)."""
         return 0.5 * _inverse(self.roots) * (left * right).flatten(0, -3).sum(0)
 
-    def part(self, samples: slice) -> "DiagonalRoot":
+    def part(self, samples: slice | Tensor) -> "DiagonalRoot":
         """Of some samples."""
         return DiagonalRoot(self.roots[samples])
 
@@ -151,7 +151,7 @@ class BlockRoot:
             turns[part] = _polar(frame[part] @ symmetric).mT
         return replace(self, turn=turns)
 
-    def part(self, samples: slice) -> "BlockRoot":
+    def part(self, samples: slice | Tensor) -> "BlockRoot":
         """Of some samples."""
         return BlockRoot(self.vectors[samples], self.roots[samples], None if self.turn is None else self.turn[samples])
 

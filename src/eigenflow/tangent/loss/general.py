@@ -112,9 +112,9 @@ class GeneralLoss(AbstractLoss):
         root = self.root(outputs, targets)
         return replace(self, frame=root.inverse()) if isinstance(root, BlockRoot) else self
 
-    def part(self, samples: slice, of: int) -> AbstractLoss:
+    def part(self, samples: slice | Tensor, of: int) -> AbstractLoss:
         """The same loss on some samples: a mean over them counts each one by the whole number of samples."""
-        count = len(range(of)[samples])
+        count = len(range(of)[samples]) if isinstance(samples, slice) else len(samples)
         some = replace(self) if self.frame is None else replace(self, frame=self.frame[samples])
         if self._last:
             some._last.update(outputs=self._last["outputs"][samples], root=self._last["root"].part(samples))

@@ -139,7 +139,7 @@ class AbstractPointwiseLoss(AbstractLoss):
         """What else to do about straight parts, a sentence with a leading space."""
         return ""
 
-    def part(self, samples: slice, of: int) -> AbstractLoss:
+    def part(self, samples: slice | Tensor, of: int) -> AbstractLoss:
         """The weights of some samples."""
         del of
         if self.weight is None or len(self.weight) == 1:

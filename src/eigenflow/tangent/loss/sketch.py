@@ -157,7 +157,7 @@ class SketchedLoss(AbstractLoss):
         """The same sketch of the anchored loss."""
         return replace(self, base=self.base.anchored(outputs, targets))
 
-    def part(self, samples: slice, of: int) -> AbstractLoss:
+    def part(self, samples: slice | Tensor, of: int) -> AbstractLoss:
         """The same sketch of the loss on some samples."""
         return replace(self, base=self.base.part(samples, of))
 
