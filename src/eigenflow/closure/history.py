@@ -19,7 +19,6 @@ __all__ = ["StateHistory"]
 
 LEAST = 1e-9  # of the largest eigenvalue: ranks below this tell nothing of growth
 LEADING = 200  # modes by which the size of the first velocities is told
-PACE_WINDOW, ON_PACE = 2.0, 1.25
 SLOWEST = 1e-6  # of the largest eigenvalue; slower ones of them are left out
 
 
@@ -37,8 +36,6 @@ class StateHistory(FieldsPrinted):
         first_dissipation: sum of lambda_u g_u^2 at the first measurement.
         untouched: Share of the untouched network's outputs that is still in the error, were all modes at rest and its
             outputs spread over modes as lambda^2; 1 at the first measurement.
-        pace: How fast energy left over the last factor of two in time, over 2 lambda E. Gradient descent has 1;
-            momentum and preconditioners go faster. What is within a quarter of 1, or slower, counts as 1.
     """
 
     times: Float[np.ndarray, " time"]
@@ -48,7 +45,6 @@ class StateHistory(FieldsPrinted):
     first_speed: float
     first_dissipation: float
     untouched: Float[np.ndarray, " time"]
-    pace: float
 
     @classmethod
     def of(cls, data: xr.Dataset, budget: ShellBudget, row: int) -> "StateHistory":
@@ -80,7 +76,6 @@ class StateHistory(FieldsPrinted):
             _first_speed(known, lam),
             float(lam[0] @ energy[0]),
             _untouched(lam[0], known["time"].values),
-            _pace(known["time"].values, whole, (lam * energy).sum(1)),
         )
 
     def since(self, factor: float) -> slice:
@@ -102,16 +97,6 @@ def _growth(lam: np.ndarray, dissipated: np.ndarray) -> Float[np.ndarray, " time
 def _untouched(lam: np.ndarray, times: np.ndarray) -> Float[np.ndarray, " time"]:
     weight = lam**2 / max(float((lam**2).sum()), np.finfo(np.float64).tiny)
     return np.exp(-lam * (times - times[0])[:, None]) @ weight
-
-
-def _pace(times: np.ndarray, energy: np.ndarray, dissipated: np.ndarray) -> float:
-    first = max(0, min(int(np.searchsorted(times, times[-1] / PACE_WINDOW)), len(times) - 3))
-    rate = 2.0 * dissipated[first:] / np.maximum(energy[first:], np.finfo(np.float64).tiny)
-    expected = float(np.trapezoid(rate, times[first:]))
-    if expected <= 0 or not energy[-1] > 0:
-        return 1.0
-    pace = float(np.log(energy[first] / energy[-1])) / expected
-    return pace if pace > ON_PACE else 1.0
 
 
 def _first_speed(known: xr.Dataset, lam: np.ndarray) -> float:

@@ -69,7 +69,7 @@ def forecast_state(
     found = {}
     for name, jumps in (("state", None), ("state + rotation", law.jumps.jumps)):
         solution = solve_state(StateProblem(law.drift, *_modes(problem), jumps), since)
-        carried = Carried(solution.loss, _shells(solution, state, history.pace), solution.status.value)
+        carried = Carried(solution.loss, _shells(solution, state), solution.status.value)
         found[name] = StateForecast(carried, _spread(grid, law, jumps is not None, since), law)
     return found
 
@@ -77,13 +77,13 @@ def forecast_state(
 def _problem(state: MeasuredState, history: StateHistory, law: StateLaw) -> StateProblem:
     """The state as the solver takes it.
 
-    Rates are eigenvalues times the pace; what stays is a mode of eigenvalue 0; overlaps add up to what was measured.
+    What stays is a mode of eigenvalue 0; overlaps add up to what was measured.
     """
     wanted = float(state.energies.sum() + history.learned[-1])
     overlaps = state.overlaps * (wanted / max(float(state.overlaps.sum()), TINY))
     return StateProblem(
         law.drift,
-        np.append(history.pace * state.eigenvalues, 0.0),
+        np.append(state.eigenvalues, 0.0),
         np.append(state.energies, state.stays),
         np.append(overlaps, state.stays),
     )
@@ -93,9 +93,9 @@ def _modes(problem: StateProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return problem.eigenvalues, problem.energies, problem.starting_overlaps
 
 
-def _shells(solution: StateSolution, state: MeasuredState, pace: float) -> Float[np.ndarray, "time shell"]:
+def _shells(solution: StateSolution, state: MeasuredState) -> Float[np.ndarray, "time shell"]:
     shells = np.zeros((len(solution.times), len(state.edges) + 1))
-    for row, (place, energy) in enumerate(zip(solution.eigenvalues / pace, solution.energies, strict=True)):
+    for row, (place, energy) in enumerate(zip(solution.eigenvalues, solution.energies, strict=True)):
         np.add.at(shells[row], shell_index(place, state.edges), energy)
     return shells
 
