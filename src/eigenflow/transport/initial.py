@@ -12,13 +12,16 @@ from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.transport.finite_volumes.parabolas import parabolas
 from eigenflow.transport.flows.paths import Values, panel_rule
+from eigenflow.transport.narrow import graded_edges
 
 __all__ = ["CellMasses", "DepartureMesh", "Initial", "PointMasses", "cell_masses", "departure_mesh"]
 
 Array = Float[np.ndarray, "..."]
 
-# A callable is sampled at least this finely in ln(lambda); narrower spikes must be given as points.
 _LONGEST_PANEL = 0.25
+# A callable is looked at this finely in ln(lambda), or at so many points. What is narrower may lie between them.
+LOOKED_AT = 1e-3
+_MOST_LOOKS = 65_536
 _RESOLVED = 1e-13
 _MAX_DEPTH = 60
 _MAX_PANELS = 20_000
@@ -223,7 +226,9 @@ def _mesh_of_callable(
         half = 0.5 * (right - left)[:, None]
         return (density(left[:, None] + half * (1.0 + nodes)) * half) @ weights
 
-    edges = refine(np.array(log_domain), longest)
+    looks = int(np.clip(np.ceil((log_domain[1] - log_domain[0]) / LOOKED_AT), 5, _MOST_LOOKS))
+    narrow = graded_edges(density, np.linspace(*log_domain, looks + 1), longest)
+    edges = refine(np.concatenate([log_domain[:1], narrow, log_domain[1:]]), longest)
     left, right = edges[:-1], edges[1:]
     whole = np.zeros(0)
     done_edges, mass, error = [edges], 0.0, 0.0

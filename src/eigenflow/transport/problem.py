@@ -45,7 +45,10 @@ class TransportProblem(AbstractPrinted):
         dissipation: Factor of lambda (2.0 for energy, 1.0 for an amplitude), or a function that
             takes an array of eigenvalues and returns rates >= 0, in 1 / time.
         initial: Density per unit eigenvalue as a function of an array of eigenvalues, or
-            `CellMasses`, or `PointMasses`.
+            `CellMasses`, or `PointMasses`. A function is looked at every 0.001 of ln(lambda) (in domains of more than
+            65 e-folds, at 65,536 places): what is as wide as that, jumps and corners included, is found. Of what is
+            narrower only luck tells. Give it as `PointMasses`; beside a density, in a problem of its own, for solutions
+            add up.
         domain: Lowest and highest eigenvalue, positive, in 1 / time.
         source: S, what modes gain: None, `GivenSource`, `SgdNoise`, `KernelSource` or `StateSource`.
     """
