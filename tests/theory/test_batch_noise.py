@@ -61,7 +61,13 @@ def sgd_run(batch_size, *, samples=24, outputs=2, steps=400, eta=0.02, seed=0):
         linear=lambda now, dt: errors[1 + int(np.argmin([np.abs(now.error - x).max() for x in errors[:-1]]))],
     )
     losses = pd.DataFrame({"step": [0, 1], "batch_size": batch_size, "momentum": 0.0})
-    return DatasetRun(data, losses, outputs=outputs)
+    return DatasetRun(_plain(data), losses, outputs=outputs)
+
+
+def _plain(data):
+    """Updates that are steps on batches of the probe, as the recorder finds them."""
+    zeros = np.zeros(data.sizes["step"])
+    return data.assign(batch_miss=("step", zeros), batch_repeats=("step", zeros + 1.0))
 
 
 def test_updates_of_a_run_add_what_is_expected():
@@ -93,7 +99,7 @@ def turning_run(batch_size, speed, *, samples=32, seed=0):
         return from_matrix(M, speed / time * (generator @ M - M @ generator), error)
 
     data = measure(at, np.geomspace(1.0, 100.0, 20), 1e-3)
-    return DatasetRun(data, pd.DataFrame({"step": [0], "batch_size": [batch_size], "momentum": [0.0]}))
+    return DatasetRun(_plain(data), pd.DataFrame({"step": [0], "batch_size": [batch_size], "momentum": [0.0]}))
 
 
 def test_a_sweep_finds_weaker_coupling():
@@ -141,6 +147,30 @@ def test_intervals_without_the_frame_before_are_left_out():
     np.testing.assert_allclose(np.delete(whole.rate, [4, 5]), cut.rate)
 
 
+def test_samples_that_are_drawn_twice_have_the_moment_of_independent_draws():
+    """1 / m instead of (n - m) / (m (n - 1))."""
+    once = sgd_run(8)
+    twice = DatasetRun(
+        once.measurements.assign(batch_repeats=("step", np.full(once.measurements.sizes["step"], 2.0))),
+        once.losses,
+        outputs=2,
+    )
+    ratio = batch_noise(twice).expected / batch_noise(once).expected
+    np.testing.assert_allclose(ratio, (1 / 8) / (16 / (8 * 23)), rtol=1e-12)
+
+
+class Told(DatasetRun):
+    """A dataset whose header says more."""
+
+    def __init__(self, data, losses, **told):
+        super().__init__(data, losses)
+        self.told = told
+
+    @property
+    def header(self):
+        return {**super().header, **self.told}
+
+
 @pytest.mark.rejects
 def test_runs_without_the_noise_of_plain_sgd_are_refused():
     full, small = turning_run(32, 0.2), turning_run(4, 0.2)
@@ -152,6 +182,24 @@ def test_runs_without_the_noise_of_plain_sgd_are_refused():
         batch_noise(DatasetRun(small.measurements.drop_vars("sample_energy"), small.losses))
     with pytest.raises(RunFolderError, match="not trained by plain SGD"):
         batch_noise(DatasetRun(small.measurements, small.losses.assign(momentum=0.9)))
+    unsaid = small.measurements.drop_vars(["batch_miss", "batch_repeats"])
+    with pytest.raises(RunFolderError, match="does not say whether its batches are samples of its probe"):
+        batch_noise(DatasetRun(unsaid, small.losses))
+    other = small.measurements.assign(batch_miss=("step", np.full(small.measurements.sizes["step"], 0.3)))
+    with pytest.raises(RunFolderError, match=r"shows no updates by plain SGD on samples of its probe.* is 0\.3 of"):
+        batch_noise(DatasetRun(other, small.losses))
+    with pytest.raises(RunFolderError, match="no updates by plain SGD"):
+        batch_sweep([full, DatasetRun(other, small.losses)])
+    with pytest.raises(RunFolderError, match="preconditioner of AdamW"):
+        batch_noise(Told(small.measurements, small.losses, preconditioner="AdamW"))
+    with pytest.raises(RunFolderError, match="optimizer 'adam'"):
+        batch_noise(Told(small.measurements, small.losses, config={"train": {"optimizer": "adam"}}))
+    with pytest.raises(RunFolderError, match="weight decay"):
+        batch_noise(Told(small.measurements, small.losses, config={"train": {"weight_decay": 0.1}}))
+    own = {"task": {}, "model": {}, "train": {"optimizer": "sgd"}, "measure": {}}
+    assert batch_noise(Told(unsaid, small.losses, config=own)).batch_size == 4
+    with pytest.raises(RunFolderError, match="does not say"):
+        batch_noise(Told(unsaid, small.losses, config={**own, "task": {"training": 64}}))
     with pytest.raises(RunFolderError, match="logged 0 batch sizes"):
         batch_noise(DatasetRun(small.measurements))
     with pytest.raises(ArgumentError, match="at least two batch sizes"):

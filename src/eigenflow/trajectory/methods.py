@@ -111,7 +111,8 @@ class DenseMethod(AbstractMethod):
     ) -> tuple[dict[str, Variable], Edges]:
         """As in `AbstractMethod`."""
         assert isinstance(probe, Probe)
-        one = measure_step(probe, update.before, update.after, update.step_size, preconditioner=update.preconditioner)
+        told = {"preconditioner": update.preconditioner, "batch_size": update.batch_size}
+        one = measure_step(probe, update.before, update.after, update.step_size, **told)
         values = one.before.eigenvalues.numpy()
         edges = shell_edges(float(values[0])) if edges is None else edges
         variables = step_variables(one, edges, time=update.time, modes=self.modes)

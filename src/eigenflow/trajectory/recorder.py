@@ -182,7 +182,8 @@ class Recorder:
                 update, or of P.
             momentum: Heavy-ball mu; the update's length in time is learning_rate / (1 - mu), or learning_rate if the
                 recorder reads the optimizer as its `preconditioner`.
-            batch_size: Samples in the update's batch, for the record.
+            batch_size: Samples in the update's batch, for the record. Whether they are of the probe is found from the
+                update (`batch_miss`).
             updates: How many updates were made since the last call, if more than one, as between checkpoints. `step` is
                 the number of the last of them, and they count as equally long. The change is measured as a whole and
                 marked: claims that need single updates are then not judged.
@@ -325,7 +326,7 @@ class Recorder:
             preconditioner = self._preconditioning.read()
             waits = False
             follows = said.momentum > 0 or preconditioner is not None
-            update = Update(before, after, length, self.time, said.updates, preconditioner, follows)
+            update = Update(before, after, length, self.time, said.updates, preconditioner, said.batch_size, follows)
             self._measure(said.first, update, troubles)
         except BaseException as error:
             self._is_due = waits

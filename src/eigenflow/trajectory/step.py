@@ -42,6 +42,7 @@ H J_net) dtheta, for gradient descent r' = (I - eta H J J^T) r; see `identity`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +54,7 @@ from eigenflow.linalg import match_modes
 from eigenflow.tangent import Probe, Snapshot, TangentPoint
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory.batches import BatchFit, fit_batch
 from eigenflow.trajectory.identity import path_identity
 from eigenflow.trajectory.lengths import UpdateLength, update_length
 
@@ -94,6 +96,7 @@ class OneStep(FieldsPrinted):
         identity_share: Share of samples whose path average is known.
         flow_residual: ||e' - e + dt M e|| / ||e' - e||: how far the update is from a gradient-flow step.
         length: The update, counted in updates of the stated length.
+        batch: The update as a step on some of the probe's samples.
         settled: Snapshot after the buffers moved too; None where none did.
         carried_settled: Components of e* in its eigenbasis, or None.
     """
@@ -113,6 +116,7 @@ class OneStep(FieldsPrinted):
     identity_share: float
     flow_residual: float
     length: UpdateLength
+    batch: BatchFit
     settled: Snapshot | None = None
     carried_settled: Float[Tensor, " size"] | None = None
 
@@ -124,7 +128,13 @@ class OneStep(FieldsPrinted):
 
 @torch.no_grad()
 def measure_step(
-    probe: Probe, before: State, after: State, step_size: float, *, preconditioner: Parameters | None = None
+    probe: Probe,
+    before: State,
+    after: State,
+    step_size: float,
+    *,
+    preconditioner: Parameters | None = None,
+    batch_size: int | None = None,
 ) -> OneStep:
     """Measure one update from the states before and after it.
 
@@ -134,6 +144,7 @@ def measure_step(
         after: State after it.
         step_size: Length of the update in time (learning rate; with heavy ball divided by 1 - mu), > 0.
         preconditioner: Diagonal of P^(-1) by parameter name, of the optimizer at this update; None: the identity.
+        batch_size: Samples that the update saw; None: all of the probe's.
 
     Returns:
         The snapshots and the update's vectors in their eigenbases. Where buffers moved there is a third snapshot.
@@ -158,6 +169,17 @@ def measure_step(
     flow_miss = torch.linalg.vector_norm(second.error - gradient)
     overlap = second.eigenvectors @ first.eigenvectors.T
     identity = path_identity(probe, before, after)
+    batch = fit_batch(
+        first.eigenvalues,
+        first.eigenvectors,
+        error,
+        frozen - error,
+        update,
+        step_size=step_size,
+        samples=probe.samples,
+        batch_size=batch_size if isinstance(batch_size, Integral) and batch_size > 0 else probe.samples,
+        preconditioner=preconditioner,
+    )
     return OneStep(
         before=first,
         after=second,
@@ -174,6 +196,7 @@ def measure_step(
         identity_share=identity.share,
         flow_residual=_ratio(flow_miss, torch.linalg.vector_norm(change)),
         length=update_length(update, probe_gradient(probe, old), step_size, preconditioner),
+        batch=batch,
         settled=third,
         carried_settled=None if third is None else third.eigenvectors @ second.error,
     )

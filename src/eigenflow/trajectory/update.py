@@ -21,6 +21,7 @@ class Update:
         time: Sum of learning rates before it.
         updates: How many updates of the optimizer it spans.
         preconditioner: Diagonal of P^(-1) by parameter name, or None.
+        batch_size: Samples that it saw; None: not said.
         follows_gradient: Whether the optimizer is known to go along the (preconditioned) gradient.
     """
 
@@ -30,4 +31,5 @@ class Update:
     time: float
     updates: int = 1
     preconditioner: Mapping[str, Tensor] | None = None
+    batch_size: int | None = None
     follows_gradient: bool = False

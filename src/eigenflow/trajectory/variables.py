@@ -86,6 +86,8 @@ SCALARS = {
     "length_cosine": ("1", "cosine of the change with minus the gradient, in the norm of the preconditioner"),
     "length_entry": ("1", "root mean square of the parameters' change over the length of the update"),
     "is_far": ("1", "1 if the change is longer than single updates are, as between checkpoints"),
+    "batch_miss": ("1", "what the update is beyond a step on a batch of the probe's samples, relative to its norm"),
+    "batch_repeats": ("1", "how often that batch holds one sample at most"),
     "operator_error": ("1", "M by its rules against a product by automatic differentiation, relative"),
 }
 
@@ -116,6 +118,8 @@ def _scalars(one: OneStep, time: float) -> dict[str, Variable]:
             "flow_residual": one.flow_residual,
             "remainder_norm": torch.linalg.vector_norm(remainder),
             "buffers_norm": torch.linalg.vector_norm(last.error - one.after.error),
+            "batch_miss": one.batch.miss,
+            "batch_repeats": one.batch.repeats,
             "operator_error": first.operator_error,
         }
     )

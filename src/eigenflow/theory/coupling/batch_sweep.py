@@ -23,7 +23,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import LEVEL, block_indices
 from eigenflow.shells import shell_budget
 from eigenflow.store import Run
-from eigenflow.theory.coupling.batch_noise import batch_noise
+from eigenflow.theory.coupling.batch_noise import batch_noise, require_plain
 from eigenflow.theory.coupling.kato import kato_ratio
 from eigenflow.theory.coupling.locality import transfer_locality
 from eigenflow.theory.coupling.turning import shell_turning
@@ -81,7 +81,7 @@ def batch_sweep(runs: Sequence[Run], *, paired: bool = False, seed: int = 0) -> 
     Raises:
         ArgumentError: If there is only one batch size, the runs have different probe sets, or no common times; if
             `paired` and the sizes have different numbers of runs.
-        RunFolderError: If a run did not use plain SGD; see `batch_noise`.
+        RunFolderError: If a run did not use plain SGD on its probe set, or does not say so; see `batch_noise`.
     """
     sizes, shares = zip(*(_size_and_share(run) for run in runs), strict=True) if runs else ((), ())
     if len(set(sizes)) < 2:
@@ -126,6 +126,7 @@ def batch_sweep(runs: Sequence[Run], *, paired: bool = False, seed: int = 0) -> 
 
 
 def _size_and_share(run: Run) -> tuple[int, float]:
+    require_plain(run)
     try:
         noise = batch_noise(run)
     except ArgumentError:  # full batches
