@@ -21,7 +21,7 @@ from reference import dense_jacobian as oracle
 
 SMALL = ["task.samples=2", "task.training=40", "task.holdout=3", "task.context=4", "task.symbols=5", "model.width=4"]
 SMALL += ["train.batch_size=20"]
-RUN = [*SMALL, "train.steps=60", "measure.count=5", "measure.threads=1"]
+RUN = [*SMALL, "train.steps=60", "measure.count=5", "measure.first=0", "measure.threads=1"]
 
 
 def test_text_is_that_of_the_running_library():
@@ -205,6 +205,26 @@ def test_interrupted_and_resumed_it_is_the_same_run(tmp_path):
     np.testing.assert_allclose(run.measurements["eigenvalue"], whole.measurements["eigenvalue"], atol=1e-9 * scale)
 
 
+def test_a_record_that_begins_later_is_the_rest_of_the_whole_one(tmp_path):
+    """Also if it was cut off: the same updates, measured at the same states, with time from the first of them on."""
+    changes = [*SMALL, "train.steps=9", "measure.count=9", "measure.threads=1"]
+    whole = run_experiment(load_config("source", [*changes, "measure.first=0"]), tmp_path / "whole")
+    later = load_config("source", [*changes, "measure.first=3"])
+
+    def stop(done, total, measured):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(later, tmp_path / "later", progress=stop)
+    run = run_experiment(later, tmp_path / "later", resume=True)
+    assert run.first_step == 3 and list(run.measured_steps) == [3, 4, 5, 6, 7, 8] and run.status == "complete"
+    np.testing.assert_allclose(run.losses["loss"], whole.losses["loss"][3:], rtol=1e-9)
+    expected = whole.measurements["eigenvalue"][3:]
+    np.testing.assert_allclose(run.measurements["eigenvalue"], expected, atol=1e-9 * float(expected.max()))
+    np.testing.assert_allclose(run.measurements["time"], 0.001 * np.arange(6), rtol=1e-12)
+
+
 @pytest.mark.rejects
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -215,6 +235,7 @@ def test_interrupted_and_resumed_it_is_the_same_run(tmp_path):
         (["task.training=2"], "training must be 0 or at least samples = 3"),
         (["train.batch_size=5000"], r"train\.batch_size = 5000 is more than task\.training = 4000"),
         (["train.momentum=0.5"], "adamw have their own"),
+        (["measure.first=2999"], r"measure\.first must leave at least 2 of train\.steps = 3000"),
     ],
 )
 def test_wrong_settings(changes, message):

@@ -153,6 +153,11 @@ class MeasureConfig(Section):
     """When and how the operator is measured."""
 
     count: int = Field(48, ge=2, description="Measured steps, log-spaced.")
+    first: int = Field(
+        0,
+        ge=0,
+        description="Updates before the record begins, as while Adam's preconditioner is that of a few gradients only.",
+    )
     threads: int = Field(0, ge=0, description="PyTorch threads; 0 leaves its default.")
     modes: int = Field(0, ge=0, description="Largest modes stored one by one; 0 stores all.")
     method: Literal["auto", "dense", "tracked"] = Field(
@@ -178,6 +183,14 @@ class ExperimentConfig(Section):
             name = "training" if self.task.training else "samples"
             raise ValueError(
                 f"train.batch_size = {self.train.batch_size} is more than task.{name} = {self.task.trained}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _record_begins_early_enough(self) -> "ExperimentConfig":
+        if self.measure.first > self.train.steps - 2:
+            raise ValueError(
+                f"measure.first must leave at least 2 of train.steps = {self.train.steps}, but is {self.measure.first}"
             )
         return self
 

@@ -130,12 +130,13 @@ def run_experiment(
     out = Path(out)
     trainer, probe, schedule = _build(config)
     start = _load_checkpoint(trainer, out, config) if resume else None
+    updates = trainer.updates(start or 0)
+    if not start:
+        for _ in zip(range(config.measure.first), updates, strict=False):  # beforehand, and not recorded
+            pass
     measured = 0
-    measuring = {"modes": config.measure.modes or None, "method": config.measure.method}
-    preconditioner = trainer.optimizer if config.measure.preconditioner else None
-    going_on = {"resume_from": start, "on_error": "raise", "config": config.model_dump()}
-    with Recorder(out, probe, schedule, preconditioner=preconditioner, **measuring, **going_on) as recorder:
-        for update in trainer.updates(start or 0):
+    with _recorder(config, out, trainer, probe, schedule, start) as recorder:
+        for update in updates:
             was_measured = recorder.step(
                 update.step,
                 loss=update.loss,
@@ -152,6 +153,22 @@ def run_experiment(
     return open_run(out)
 
 
+def _recorder(
+    config: ExperimentConfig, out: Path, trainer: Trainer, probe: Probe, schedule: list[int], start: int | None
+) -> Recorder:
+    return Recorder(
+        out,
+        probe,
+        schedule,
+        modes=config.measure.modes or None,
+        method=config.measure.method,
+        preconditioner=trainer.optimizer if config.measure.preconditioner else None,
+        resume_from=(start or config.measure.first) if start is not None else None,
+        on_error="raise",
+        config=config.model_dump(),
+    )
+
+
 def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
     if config.measure.threads:
         torch.set_num_threads(config.measure.threads)
@@ -159,7 +176,9 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
     model = build_model(*task.sizes, config.model)
     probe = task.probe(model, config.train.loss, holdout=True)
     trainer = Trainer(model, task.inputs, task.targets_of(config.train.loss)[0], config.train)
-    return trainer, probe, [int(s) for s in log_steps(config.train.steps, count=config.measure.count)]
+    first = config.measure.first
+    recorded = log_steps(config.train.steps - first, count=config.measure.count)
+    return trainer, probe, [first + int(step) for step in recorded]
 
 
 def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> int:
