@@ -34,6 +34,7 @@ class StateHistory(FieldsPrinted):
         first_speed: Root mean square of d ln(lambda) / dt over leading modes at the first measurement, where signs are
             random: how large the third derivative of outputs is before anything was learned.
         first_dissipation: sum of lambda_u g_u^2 at the first measurement.
+        first_largest: The largest eigenvalue there.
         untouched: Share of the untouched network's outputs that is still in the error, were all modes at rest and its
             outputs spread over modes as lambda^2; 1 at the first measurement.
     """
@@ -44,6 +45,7 @@ class StateHistory(FieldsPrinted):
     growth: Float[np.ndarray, " time"]
     first_speed: float
     first_dissipation: float
+    first_largest: float
     untouched: Float[np.ndarray, " time"]
 
     @classmethod
@@ -75,6 +77,7 @@ class StateHistory(FieldsPrinted):
             _growth(lam, lam * energy),
             _first_speed(known, lam),
             float(lam[0] @ energy[0]),
+            float(lam[0].max()),
             _untouched(lam[0], known["time"].values),
         )
 
