@@ -104,15 +104,15 @@ def test_fewer_parameters_than_samples_leave_it_open():
     assert min(batch.miss for _, batch in trained("sgd", "other", model=model)) > FROM_PROBE
 
 
-def recorded(tmp_path, way, kind, *, preconditioner=False):
+def recorded(tmp_path, way, kind, *, steps=11, preconditioner=False):
     """A run by a loop of one's own, which says nothing of its optimizer."""
     model, (inputs, targets) = network(), data()
     probe = ef.Probe(model, inputs[:SAMPLES], targets[:SAMPLES])
     optimizer = WAYS[way](model.parameters())
     told = {"preconditioner": optimizer} if preconditioner else {}
     path = tmp_path / f"{way}-{kind}-{preconditioner}"
-    with ef.Recorder(path, probe, range(2, 122, 3), **told) as recorder:
-        for step, rows in zip(range(122), batches(kind), strict=False):
+    with ef.Recorder(path, probe, range(2, steps, 3), **told) as recorder:
+        for step, rows in zip(range(steps), batches(kind), strict=False):
             optimizer.zero_grad()
             loss = nn.functional.mse_loss(model(inputs[rows]), targets[rows])
             loss.backward()
@@ -122,9 +122,9 @@ def recorded(tmp_path, way, kind, *, preconditioner=False):
 
 
 def test_the_noise_of_batches_is_judged_by_what_the_record_says(tmp_path):
-    """40 updates, in each of which few modes count: their mean ratio scatters by a tenth."""
-    noise = batch_noise(recorded(tmp_path, "sgd", "probe"))
-    assert noise.ratio.mean() == pytest.approx(1.0, abs=0.25)
+    """20 updates, in each of which few modes count: their mean ratio scatters by 0.1; 0.3 is three of that."""
+    noise = batch_noise(recorded(tmp_path, "sgd", "probe", steps=62))
+    assert noise.ratio.mean() == pytest.approx(1.0, abs=0.3)
     for way, kind in (("sgd", "other"), ("sgd", "larger"), ("adamw", "probe")):
         with pytest.raises(RunFolderError, match="shows no updates by plain SGD on samples of its probe"):
             batch_noise(recorded(tmp_path, way, kind))
