@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.closure import closure_residual, residual_order
+from eigenflow.closure.residual import _sampled
 from eigenflow.core.errors import ArgumentError
 from eigenflow.transport import PowerDrift
 from particles import mode_dataset, particle_budget
@@ -88,6 +89,23 @@ def test_a_wrong_law_and_none_leave_what_they_should():
     assert half.flux.share == pytest.approx(0.5, abs=0.05)
     assert none.transport.share == none.flux.share == pytest.approx(1.0, abs=1e-12)
     assert none.equation_share < none.transport.share
+
+
+def test_a_law_that_throws_modes_out_of_all_shells_overflows_nowhere():
+    """v = 1e4 lambda^(1/2) / t: of the smallest modes it makes more than a float holds in no time.
+
+    Then all that is sampled has gone to the last shell. Warnings are errors here.
+    """
+    modes, budget = ensemble(2_000)
+    law = PowerDrift(c=lambda t: -1e4 / np.asarray(t), b=0.5)
+    floor = closure_residual(budget, law, modes=modes).transport.floor
+    assert floor is not None and np.isfinite(floor)
+    rows = np.arange(len(TIMES) - 1)
+    gained = _sampled(modes, budget, law, rows)
+    np.testing.assert_allclose(gained.sum(1), 0.0, atol=1e-12)
+    share = budget.energy.values[rows] / budget.energy.values[rows].sum(1, keepdims=True)
+    np.testing.assert_allclose(gained[:, -1], 1.0 - share[:, -1], rtol=1e-9)
+    np.testing.assert_allclose(gained[:, :-1], -share[:, :-1], rtol=1e-9, atol=1e-12)
 
 
 def test_measured_flux_is_that_of_the_known_density():

@@ -217,7 +217,9 @@ def _sampled(modes: xr.Dataset, budget: ShellBudget, drift: Drift, rows: np.ndar
     lam = np.maximum(lam, lam.max(1, keepdims=True) * np.finfo(np.float64).eps)
     whole = np.maximum(energy.sum(1), TINY)
     speed = 0.5 * (_scaled_velocity(drift, lam, times[rows]) + _scaled_velocity(drift, lam, times[rows + 1]))
-    after = lam * np.exp(speed * np.log(times[rows + 1] / times[rows])[:, None])
+    # The end shells are open: a mode that is carried past them need not be followed, however far a bad law throws it.
+    moved = speed * np.log(times[rows + 1] / times[rows])[:, None]
+    after = lam * np.exp(np.clip(moved, np.log(budget.edges[0] / lam) - 1.0, np.log(budget.edges[-1] / lam) + 1.0))
     gained = np.zeros((len(rows), len(budget.edges) + 1))
     for row in range(len(rows)):
         share = energy[row] / whole[row]
