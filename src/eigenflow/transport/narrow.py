@@ -94,9 +94,13 @@ def _graded(function: Callable, points: Array, values: Array, place: np.ndarray,
     finest = np.where(is_change.any(axis=1), _HALVINGS - np.argmax(is_change[:, ::-1], axis=1) + 1, 0)
     coarsest = np.floor(np.log2(gap / min(longest, points[-1] - points[0]))).astype(int)
     edges = [points[place]]
-    for where, width, begin, end in zip(points[place], gap, coarsest, finest, strict=True):
+    # Each place is graded up to half the way to the next one.
+    between = 0.5 * (points[place][1:] + points[place][:-1])
+    bounds = zip(np.append(-np.inf, between), np.append(between, np.inf), strict=True)
+    for where, width, begin, end, (low, high) in zip(points[place], gap, coarsest, finest, bounds, strict=True):
         steps = width * 0.5 ** np.arange(begin, end + 1)
-        edges += [where - steps, where + steps]
+        around = np.concatenate([where - steps, where + steps])
+        edges.append(around[(around > low) & (around < high)])
     return np.concatenate(edges)
 
 

@@ -16,6 +16,7 @@ from numpy.polynomial import legendre
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.transport.calls import on_arrays
 from eigenflow.transport.flows.paths import panel_rule
+from eigenflow.transport.narrow import graded_edges
 
 __all__ = ["TimeIntegral", "integrate_panels", "integrate_strength", "panel_nodes"]
 
@@ -32,8 +33,12 @@ for _degree in range(len(_NODES) + 1):
     _TO_POWERS[: _degree + 1, _degree] = legendre.leg2poly(np.eye(_degree + 1)[-1])
 _CONVERGED = 1e-14
 _SMOOTH = 1e-9
+# Some roundings of the time, through slopes of some ranges of c per half panel.
+_BLUR = 16 * np.finfo(np.float64).eps
 # c often varies over decades of time, so the first panels halve towards zero.
 _HALVINGS = 30
+# A time function is looked at so often in every doubling of the time.
+LOOKS = 1024
 _MAX_DEPTH = 70
 # Panels shorter than this share of the time stand at a jump or kink of c.
 _KINK = 1e-12
@@ -114,7 +119,7 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
     Raises:
         ArgumentError: If c cannot be resolved, as for c = t^-0.95, and C is not given.
     """
-    corners = np.concatenate([[0.0], horizon * 2.0 ** -np.arange(_HALVINGS, -1, -1)])
+    corners = _first_panels(strength, horizon)
     left, right = corners[:-1], corners[1:]
     done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     num_panels = 0
@@ -125,7 +130,9 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
         values = evaluate("c", strength, left[:, None] + half[:, None] * (1.0 + _NODES))
         series = values @ _TO_COEFFICIENTS.T
         tail = np.abs(series[:, -2:]).max(axis=1)
-        is_done = tail <= converged * np.abs(values).max(axis=1)
+        # Times are known to a rounding, so a steep c is known no better than its slope allows.
+        blurred = _BLUR * right / half * np.ptp(values, axis=1)
+        is_done = tail <= converged * np.abs(values).max(axis=1) + blurred
         num_panels += len(left)
         is_last = depth == _MAX_DEPTH or num_panels > _MAX_PANELS
         # Below the spacing of floats a jump of c is as well located as it can be.
@@ -140,6 +147,15 @@ def integrate_strength(strength: TimeFunction, horizon: float, given: TimeFuncti
         left, right, half = left[~is_done], right[~is_done], half[~is_done]
         left, right = np.concatenate([left, left + half]), np.concatenate([left + half, right])
     return _assemble(strength, done, horizon, given)
+
+
+def _first_panels(strength: TimeFunction, horizon: float) -> Float[np.ndarray, " edge"]:
+    """Halve towards zero, and grade towards where c is narrow."""
+    halved = horizon * 2.0 ** -np.arange(_HALVINGS, -1, -1)
+    # Evenly spaced in ln(t) down to the first panel.
+    looks = horizon * 2.0 ** np.linspace(-_HALVINGS, 0.0, _HALVINGS * LOOKS + 1)
+    narrow = graded_edges(lambda times: evaluate("c", strength, times), looks)
+    return np.unique(np.concatenate([[0.0], halved, narrow]))
 
 
 def integrate_panels(edges: Array, values: Array) -> TimeIntegral:
