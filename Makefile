@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.ready
 OUT ?= runs/digits
+STUDY ?= runs/study
 DATA ?= ../shared/data
 # What the lane without torch runs: of every room of the reading side what opens, reads, fits, judges and reports. The import
 # linter keeps torch out of the others' reach; `make test-slow` runs all of them.
@@ -16,7 +17,7 @@ ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast t
   tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-docs docs check lock bench bench-long bench-data bench-peers clean
+.PHONY: help setup run test test-slow test-docs docs atlas check lock bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,6 +52,9 @@ test-docs: $(STAMP)  ## Every code block of README and docs, and the site built 
 docs: $(STAMP) $(VENV)/.docs-ready  ## Build the documentation site into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
+
+atlas: $(STAMP)  ## One page of the recorded runs of the study (STUDY=folder; see examples/study.py)
+	$(BIN)/python examples/study.py atlas "$(STUDY)"
 
 $(VENV)/.docs-ready: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs

@@ -51,8 +51,8 @@ html_show_sourcelink = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # These two take minutes or write into the repository: shown, not run.
-    "filename_pattern": r"/(?!which_claims_hold|sample_logs)[a-z_]+\.py$",
+    # These take minutes, need runs, or write into the repository: shown, not run.
+    "filename_pattern": r"/(?!study|atlas|sample_logs)[a-z_]+\.py$",
     "reset_argv": "gallery_arguments.arguments",
     "within_subsection_order": "ExampleTitleSortKey",
     "download_all_examples": False,

@@ -47,7 +47,8 @@ PAGE = """<!DOCTYPE html>
 .run { border: 1px solid var(--line); border-radius: 6px; padding: 12px 16px; break-inside: avoid; }
 .run h3 { margin: 0; font-size: 16px; }
 .run p { margin: 2px 0; font-size: 13.5px; }
-.run img, figure img { width: 100%; height: auto; display: block; }
+.run img { width: 100%; height: auto; display: block; }
+figure img { max-width: 100%; height: auto; display: block; }
 .chips { display: flex; flex-wrap: wrap; gap: 4px; margin: 6px 0; }
 .chip { font-size: 12px; border-radius: 4px; padding: 1px 7px; color: #fff; background: #9aa4ae; }
 .chip.supported { background: var(--supported); }
@@ -173,7 +174,7 @@ def _position(distance: float) -> float:
 
 def _picture(run: Any) -> str:
     """Losses, and eigenvalues by rank at a few times from early to late."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.5), layout="constrained")
     losses = run.losses
     measured = np.array(run.measured_steps)
     plot_run_losses(losses["step"].to_numpy(), losses["loss"].to_numpy(dtype=float), ax=left, measured=measured)
@@ -189,7 +190,7 @@ def _picture(run: Any) -> str:
         )
     right.set(xlabel="rank", ylabel="eigenvalue [1 / time]")
     right.legend(frameon=False, fontsize=7)
-    return _encoded(figure)
+    return _encoded(figure, dpi=150)
 
 
 def _claim_pictures(rows: Mapping[str, list[Claim]]) -> dict[str, str]:
@@ -223,7 +224,7 @@ def claim_picture(rows: Mapping[str, list[Claim]], claim: str) -> Any:
         return None
     columns = min(len(parts), 5)
     lines = -(-len(parts) // columns)
-    size = (3.2 + 2.7 * columns, lines * (1.8 + 0.22 * len(rows)))
+    size = (2.6 + 3.0 * columns, lines * (2.6 + 0.22 * len(rows)))
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
     for ax, (key, found) in zip(axes.flat, parts.items(), strict=False):
         lows = np.array([row.interval[0] for row in found if row.interval is not None])
@@ -234,9 +235,9 @@ def claim_picture(rows: Mapping[str, list[Claim]], claim: str) -> Any:
     return figure
 
 
-def _encoded(figure: Any) -> str:
+def _encoded(figure: Any, dpi: int = 100) -> str:
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
+    figure.savefig(content, format="png", dpi=dpi)
     plt.close(figure)
     return base64.b64encode(content.getvalue()).decode("ascii")
 

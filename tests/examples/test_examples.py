@@ -3,6 +3,8 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import eigenflow as ef
@@ -38,14 +40,45 @@ def test_forecast_a_curve_comes_near_the_truth(capsys):
 
 
 @pytest.mark.measure
-def test_which_claims_hold_judges_every_run(tmp_path):
-    """Two small runs side by side: the lazy network's operator stands still, the rich one's does not."""
+def test_study_is_recorded_judged_and_drawn(tmp_path, capsys):
+    """Two small runs: the lazy network's operator stands still, the rich one's does not, and tables hold every row."""
     small = ["train.steps=300", "measure.count=14", "task.samples=20"]
-    names = ["width 32, rich", "width 32, lazy"]
-    study = runpy.run_path(str(EXAMPLES / "which_claims_hold.py"), run_name="study")
-    table = study["main"](str(tmp_path), names, small, processes=0)
-    assert set(table["run"]) == set(names) and {"C1", "C3.closes"} <= set(table["claim"])
-    moved = [ef.open_run(folder).measurements["trace"] for folder in sorted(tmp_path.glob("width*"))]
+    names = ["tanh, lazy", "tanh, rich"]
+    study = runpy.run_path(str(EXAMPLES / "study.py"), run_name="study")
+    study["main"]("record", str(tmp_path), names, small)
+    assert capsys.readouterr().out.count("complete, finite, the loss fell, no gaps; 200 rows, 14 times") == 2
+    moved = [ef.open_run(folder).measurements["trace"] for folder in sorted(tmp_path.glob("tanh*"))]
     lazy, rich = (abs(float(trace[-1] / trace[0]) - 1.0) for trace in moved)
     assert lazy < 0.02 < rich
-    assert (tmp_path / "verdicts.png").stat().st_size > 10_000
+
+    table = study["main"]("judge", str(tmp_path), names)
+    assert set(table["run"]) == set(names) and {"C1", "C3.closes"} <= set(table["claim"])
+    forward = pd.read_csv(tmp_path / "forward.csv")
+    assert set(forward["run"]) == set(names) and {"lazy", "power law", "persistence"} <= set(forward["method"])
+    banded = forward.dropna(subset=["in_band"])
+    assert np.isfinite(forward["rms_log_ratio"]).all() and (banded["in_band"] <= banded["later"]).all()
+    assert "Forecasts: runs in which a method was best" in (tmp_path / "tables.md").read_text()
+
+    study["main"]("atlas", str(tmp_path), names)
+    page = (tmp_path / "atlas.html").read_text()
+    assert page.count('class="run"') == 2 and 'href="tanh-lazy/report.html"' in page
+    assert "http" not in page and (tmp_path / "verdicts.png").stat().st_size > 10_000
+
+
+def test_runs_of_the_study_are_experiments_that_differ():
+    """At least the kinds that the plan names, on samples that no shipped configuration draws, each of its own."""
+    pytest.importorskip("torch")
+    from eigenflow.lab import load_config, shipped_configs
+
+    runs = runpy.run_path(str(EXAMPLES / "study.py"), run_name="study")["RUNS"]
+    configs = {name: load_config(setting.config, setting.changes) for name, setting in runs.items()}
+    assert len(runs) >= 24
+    shipped = {load_config(name).task.seed for name in shipped_configs()}
+    assert all(config.task.seed >= 23 and config.task.seed not in shipped for config in configs.values())
+    assert all(400 <= c.task.samples * c.task.outputs <= 1000 and c.measure.count >= 40 for c in configs.values())
+    told = [config.model_dump_json(exclude={"name"}) for config in configs.values()]
+    assert len(set(told)) == len(told)
+    assert {c.model.parametrisation for c in configs.values()} == {"standard", "ntk", "maximal_update"}
+    assert {(c.task.name, c.model.name) for c in configs.values()} >= {
+        ("digits", "mlp"), ("digits", "cnn"), ("patches", "mlp"), ("patches", "cnn"), ("source", "gpt")
+    }  # fmt: skip
