@@ -129,6 +129,11 @@ RUNS: dict[str, Setting] = {
     "source, gpt, preconditioned": _source(True),
 }
 
+# Full batches and smaller ones, in the same order of weights.
+PAIRED = [
+    f"tanh, {kind}{more}" for kind in ("rich", "batch 25", "batch 5") for more in ("", ", weights 2")
+]  # fmt: skip
+
 
 def folder_of(out: Path, name: str) -> Path:
     return out / name.replace(", ", "-").replace(" ", "")
@@ -236,11 +241,31 @@ def write_tables(out: Path, names: list[str]) -> pd.DataFrame:
         "Forecasts: runs in which a method was best": wins,
         "Forecasts: share of later losses inside the 90 % band": held,
         "Lazy to rich": pd.DataFrame(places).T,
+        "Coupling of distant shells in small batches, over that in full ones": compare_batches(out, places),
     }
     text = "\n\n".join(f"## {title}\n\n{_markdown(table)}" for title, table in parts.items())
     (out / "tables.md").write_text(text + "\n", encoding="utf-8")
     draw(verdicts, out)
     return verdicts
+
+
+def compare_batches(out: Path, judged: Mapping[str, Any]) -> pd.DataFrame:
+    """Does the noise of batches weaken the coupling? By measure and batch size, with 90 % intervals of paired runs."""
+    import eigenflow as ef
+    from eigenflow.theory.coupling.batch_sweep import batch_sweep
+
+    if not set(PAIRED) <= set(judged):
+        return pd.DataFrame()
+    found = batch_sweep([ef.open_run(folder_of(out, name)) for name in PAIRED], paired=True)
+    ratios = {
+        measure: [
+            f"{r:.3g} [{a:.3g}, {b:.3g}]" for r, (a, b) in zip(values, found.ratio_interval[measure], strict=True)
+        ]
+        for measure, values in found.ratio.items()
+    }
+    answers = {measure: found.answer(measure) for measure in ratios}
+    sizes = [f"batches of {size}" for size in found.batch_sizes]
+    return pd.DataFrame(ratios, index=sizes).T.assign(answer=pd.Series(answers))
 
 
 def _markdown(table: pd.DataFrame) -> str:

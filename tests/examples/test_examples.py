@@ -51,6 +51,9 @@ def test_study_is_recorded_judged_and_drawn(tmp_path, capsys):
     lazy, rich = (abs(float(trace[-1] / trace[0]) - 1.0) for trace in moved)
     assert lazy < 0.02 < rich
 
+    study["main"]("atlas", str(tmp_path), names)
+    assert (tmp_path / "atlas.html").read_text().count("not judged") == 2
+
     table = study["main"]("judge", str(tmp_path), names)
     assert set(table["run"]) == set(names) and {"C1", "C3.closes"} <= set(table["claim"])
     forward = pd.read_csv(tmp_path / "forward.csv")
