@@ -23,6 +23,7 @@ PRIOR_RATE, PRIOR_SPREAD = 1.0, 0.5  # median, and standard deviation of the log
 WINDOW = 3.0  # factor of time
 NOISE = 0.7  # standard deviation of ln(measured / what later loss needs)
 LEAST_GROWTH = 0.1  # growth of which the measured rate is known to a factor of e
+LEAST_RATE = 0.05  # less, or a net exchange downwards, counts as this
 FARTHEST = 6  # shells of a quarter decade
 
 
@@ -33,7 +34,7 @@ class JumpRate(FieldsPrinted):
     Attributes:
         rate: Estimate.
         spread: Standard deviation of its logarithm.
-        measured: What the transfer matrix says alone; 0 where nothing was seen.
+        measured: What the transfer matrix says alone, at least 0.05; 0 where nothing grew.
     """
 
     rate: float
@@ -66,9 +67,9 @@ def jump_rate(history: StateHistory, budget: ShellBudget) -> JumpRate:
     distance = shells[:, None] - shells[None, :]
     far = float(exchange[(distance >= 2) & (distance * width < FARTHEST * np.log(10.0) / 4)].sum())
     share = _far_share(width / REACH)
-    if growth <= 0 or far <= 0:
+    if growth <= 0:
         return JumpRate(PRIOR_RATE, PRIOR_SPREAD, 0.0)
-    measured = far / (share * growth)
+    measured = max(far / (share * growth), LEAST_RATE)
     precision = 1.0 / (NOISE**2 + (LEAST_GROWTH / growth) ** 2), 1.0 / PRIOR_SPREAD**2
     mean = (precision[0] * np.log(measured) + precision[1] * np.log(PRIOR_RATE)) / sum(precision)
     return JumpRate(float(np.exp(mean)), float(sum(precision) ** -0.5), measured)

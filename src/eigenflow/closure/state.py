@@ -33,8 +33,6 @@ class MeasuredState(FieldsPrinted):
         eigenvalues: Of modes, or of groups of modes closer than 1/32 decade.
         energies: Of each.
         stays: Energy that neither moves nor decays: null modes, and what is not stored mode by mode.
-        overlaps: How the error of each overlaps with the error before training: sqrt(E(0) E) by rank, which is exact
-            for modes at rest.
         edges: Shells on which energies are read later.
     """
 
@@ -42,7 +40,6 @@ class MeasuredState(FieldsPrinted):
     eigenvalues: Float[np.ndarray, " mode"]
     energies: Float[np.ndarray, " mode"]
     stays: float
-    overlaps: Float[np.ndarray, " mode"]
     edges: Float[np.ndarray, " edges"]
 
     @classmethod
@@ -70,12 +67,7 @@ class MeasuredState(FieldsPrinted):
         mass = np.bincount(group, energy)
         weight = np.where(mass[group] > 0, energy, 1.0)
         mean = np.bincount(group, weight * lam) / np.bincount(group, weight)
-        stays = max(0.0, whole - float(energy.sum()))
-        first = data.isel(step=0)["coefficient"].values ** 2
-        # Nodes of a tail have no rank at the first measurement; they are taken as not moved yet.
-        first = np.concatenate([first, one["tail_mass"].values]) if "tail_node" in one else first
-        overlaps = np.bincount(group, np.sqrt(first[moves] * energy))
-        return cls(float(one["time"]), mean, mass, stays, overlaps, budget.edges)
+        return cls(float(one["time"]), mean, mass, max(0.0, whole - float(energy.sum())), budget.edges)
 
 
 @dataclass(frozen=True)

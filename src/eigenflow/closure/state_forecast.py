@@ -17,7 +17,7 @@ from eigenflow.closure.state_law import StateLaw, fit_state_law
 from eigenflow.core.grid import shell_index
 from eigenflow.shells import ShellBudget
 from eigenflow.transport.methods.state_jumps import JumpGrid, march
-from eigenflow.transport.state_drift import StateDrift, StateProblem
+from eigenflow.transport.state_drift import StateProblem
 from eigenflow.transport.state_solving import StateSolution, solve_state
 
 __all__ = ["StateForecast", "forecast_state"]
@@ -75,12 +75,13 @@ def forecast_state(
 
 
 def _problem(state: MeasuredState, history: StateHistory, law: StateLaw) -> StateProblem:
-    """The state as the solver takes it.
+    """The state as the solver takes it; what stays is a mode of eigenvalue 0.
 
-    What stays is a mode of eigenvalue 0; overlaps add up to what was measured.
+    How F spreads over modes is not recorded. It is taken to go with the dissipation, as for modes at rest that have
+    just begun to decay.
     """
-    wanted = float(state.energies.sum() + history.learned[-1])
-    overlaps = state.overlaps * (wanted / max(float(state.overlaps.sum()), TINY))
+    dissipated = state.eigenvalues * state.energies
+    overlaps = state.energies + dissipated * float(history.learned[-1]) / max(float(dissipated.sum()), TINY)
     return StateProblem(
         law.drift,
         np.append(state.eigenvalues, 0.0),
@@ -113,7 +114,7 @@ def _spread(
         rates *= np.exp(law.jumps.spread * np.array([0.0, 0.0, 0.0, 1.0, -1.0]))
     else:
         rates *= np.array([0.0, 0.0, 0.0, 1.0, 0.0])
-    states = march(grid, StateDrift(law.kappa), kappas, rates, times, STEP)[0]
+    states = march(grid, law.drift, kappas, rates, times, STEP)[0]
     logs = np.log(np.maximum(states[:, 0].sum(1), TINY))
     pairs = (logs[:, 1:] - logs[:, :1]).reshape(len(times), 2, 2)
     ahead = np.maximum(np.log(max(float(grid.energies.sum()), TINY)) - logs[:, 0], 0.0)

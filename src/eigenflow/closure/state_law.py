@@ -28,6 +28,8 @@ PRIOR_FACTOR = 1.2
 PRIOR_SPREAD = 1.3  # standard deviation of ln(kappa)
 NOISE = 0.15  # of a mean over modes, as a share of the first velocities
 MISFIT = 0.15  # relative error of the law
+ROUNDED = 1e-6  # of the largest growth rate: smaller ones are not told apart
+OUTPUT_MISFIT = 0.5  # of how f(0) fades
 OUTPUT = 0.08  # mean of |f(0)|^2 / E(0)
 KAPPAS = np.linspace(-5.0, 5.0, 201)  # of ln(kappa), in spreads around the prior
 OUTPUTS = np.linspace(0.0, 0.5, 26)  # of |f(0)|^2 / E(0)
@@ -87,8 +89,9 @@ def fit_state_law(history: StateHistory, jumps: JumpRate) -> StateLaw:
     if best > 0:
         logs = np.union1d(logs, np.log(best) + PRIOR_SPREAD * KAPPAS)
     kappas, outputs = np.exp(logs)[:, None, None], OUTPUTS[:, None] * first_energy * untouched
+    floor = (ROUNDED * float(np.abs(rate).max())) ** 2 + tiny
     noise = NOISE * history.first_speed * float(scale[0]) * energy / first_energy
-    variance = noise**2 + (MISFIT * kappas * (learned + outputs)) ** 2 + tiny
+    variance = noise**2 + kappas**2 * ((MISFIT * learned) ** 2 + (OUTPUT_MISFIT * outputs) ** 2) + floor
     density = -0.5 * (((rate - kappas * (learned - outputs)) ** 2 / variance + np.log(variance)) @ weight)
     density = density - 0.5 * ((logs - np.log(prior)) / PRIOR_SPREAD)[:, None] ** 2 - OUTPUTS / OUTPUT
     mass = np.exp(density - density.max()) * np.gradient(logs)[:, None]

@@ -53,7 +53,7 @@ class StateDrift:
 
     def __post_init__(self) -> None:
         for name in ("kappa", "b", "energy_power", "overlap_power", "scale_power"):
-            check_number(name, getattr(self, name), *((0.0, 20.0) if name in POSITIVE else (-1e12, 1e12)))
+            check_number(name, getattr(self, name), *((0.0, 20.0) if name in POSITIVE else LARGEST))
         check_number("reference", self.reference, 1e-100, 1e100)
 
     def strength(self, energy: Values, overlap: Values) -> Values:
@@ -81,6 +81,7 @@ class StateDrift:
         return (self.energy_power, self.overlap_power) in ((1.0, 0.0), (0.0, 1.0))
 
 
+LARGEST = (-1e200, 1e200)
 POSITIVE = ("energy_power", "overlap_power")
 
 
