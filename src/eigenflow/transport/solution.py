@@ -73,7 +73,8 @@ class TransportSolution(AbstractPrinted):
         times: Output times, shape (time,).
         edges: Cell edges, logarithmic over the domain, shape (cells + 1,).
         mass: Integral of g over each cell, shape (time, cell). Never negative, except with the method
-            "lines", if the source is not.
+            "lines", if the source is not. The method "exact" gives cells of which less than e^-5 is left to some ten
+            digits of their own mass, down to 1e-300, unless paths under a c(t) fan out; others are good to `error`.
         total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
         frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
             where the exponent Q of the characteristic ending there is 1, in instantaneous lambda

@@ -24,11 +24,12 @@ from eigenflow.transport.initial import (
     departure_mesh,
     refine,
 )
+from eigenflow.transport.methods.dead_cells import ExponentTable, dead_masses
 from eigenflow.transport.methods.exits import Leaving, leaving_density, leaving_points, survivors
 from eigenflow.transport.methods.given_source import with_given_source
 from eigenflow.transport.methods.method import AbstractMethod, Evolved, Task
 from eigenflow.transport.methods.piece_rule import PieceRule, piece_rule
-from eigenflow.transport.methods.shared_nodes import carry, smooth_until
+from eigenflow.transport.methods.shared_nodes import carry, departures, smooth_until
 from eigenflow.transport.problem import TransportProblem
 
 __all__ = ["Duhamel", "ExactJump"]
@@ -225,6 +226,11 @@ def _jump_density(
     index = row * num_cells + cell
     arrived = (carried * kept).sum(axis=1)
     mass = _added(index, arrived, num_times * num_cells).reshape(num_times, num_cells)
+    if flow.is_closed:
+        points = departures(flow, mesh, times, edges, survivors(flow, times, (edges[0], edges[-1])))
+        anywhere = ExponentTable(flow, times, None, mesh.edges, rule.nodes)
+        where, which, dead = dead_masses(anywhere, mesh, points)
+        mass[where, which] = dead
     lost = -(carried * np.expm1(-exponent)).sum(axis=1)
     dissipated = _added(row, lost, num_times)
     if mesh.rougher is None:

@@ -13,9 +13,10 @@ from eigenflow.core.limits import spend
 from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import fall
 from eigenflow.transport.initial import DepartureMesh
+from eigenflow.transport.methods.dead_cells import ExponentTable, dead_masses
 from eigenflow.transport.methods.piece_rule import CumulativePlaces, PieceRule
 
-__all__ = ["carry", "smooth_until"]
+__all__ = ["carry", "departures", "smooth_until"]
 
 Array = Float[np.ndarray, "..."]
 
@@ -62,16 +63,22 @@ def carry(
     table = None if flow.is_closed else flow.exponents(x.ravel(), times)
     for begin in range(0, len(times), step):
         rows = slice(begin, begin + step)
-        points = _departures(flow, mesh, times[rows], edges, (stay[0][rows], stay[1][rows]))
+        points = departures(flow, mesh, times[rows], edges, (stay[0][rows], stay[1][rows]))
         exponent = flow.exponents(x.ravel(), times[rows]) if table is None else table[rows]
-        parts.append(_cells(mesh.edges, carried, rougher, exponent.reshape(-1, *x.shape), points, rule))
+        exponent = exponent.reshape(-1, *x.shape)
+        mass, lost, wrong = _cells(mesh.edges, carried, rougher, exponent, points, rule)
+        anywhere = ExponentTable(flow, times[rows], None if flow.is_closed else exponent, mesh.edges, rule.nodes)
+        row, cell, dead = dead_masses(anywhere, mesh, points)
+        mass[row, cell] = dead
+        parts.append((mass, lost, wrong))
     mass, dissipated, error = (np.concatenate(part) for part in zip(*parts, strict=True))
     return mass, dissipated, error
 
 
-def _departures(
+def departures(
     flow: AbstractFlow, mesh: DepartureMesh, times: Array, edges: Array, stay: tuple[Array, Array]
-) -> Array:
+) -> Float[np.ndarray, "time edge"]:
+    """Give where what is on the edges departed, clipped to the mesh and to `stay`, what has stayed in the domain."""
     points = edges - fall(edges[None, :], -flow.accumulated(times)[:, None], flow.b)[0]
     low, high = (np.clip(end, mesh.edges[0], mesh.edges[-1])[:, None] for end in stay)
     return np.minimum(np.maximum(points, low), high)
