@@ -11,7 +11,7 @@ from eigenflow.report.summary import Analysis, analyse
 from eigenflow.report.words import flattened
 from eigenflow.store import Run
 from eigenflow.theory import Claim
-from eigenflow.theory.lazy_rich import LazyRich
+from eigenflow.theory.lazy_rich import LazyRich, lazy_rich
 
 __all__ = ["ComparedRun", "Comparison", "compare"]
 
@@ -135,9 +135,9 @@ _PLACE_ROWS: dict[str, Callable[[ComparedRun], float | str | None]] = {
     "probe loss, last": lambda run: run.loss[1],
     "regime": lambda run: None if run.place is None else run.place.regime.value,
     "relaxation times λ₁(0) t": lambda run: run.relaxations,
-    "distance of M": lambda run: None if run.place is None else run.place.coordinate,
+    "distance of J Jᵀ": lambda run: None if run.place is None else run.place.coordinate,
     "  where all runs reach": lambda run: run.common_distance,
-    "growth of M": _last("growth"),
+    "growth of J Jᵀ": _last("growth"),
     "alignment with M0": _last("alignment"),
     "alignment with targets": _last("target_alignment"),
     "flux share of energy": _last("flux_share"),
@@ -179,7 +179,8 @@ def compare(runs: Sequence[Run], *, progress: Progress | None = None) -> Compari
 def _compared(name: str, analysis: Analysis) -> ComparedRun:
     data = analysis.run.measurements
     try:
-        place = analysis.evidence.place
+        is_own = analysis.run.header.get("preconditioner") is None
+        place = analysis.evidence.place if is_own else lazy_rich(data, analysis.evidence.budget, plain=True)
     except ArgumentError:
         place = None
     loss, time = data["probe_loss"].values, float(data["time"][-1])
@@ -260,6 +261,20 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
     unfinished = [one.name for one, run in zip(found, runs, strict=True) if run.status not in ended]
     if unfinished:
         told.append(f"Not complete: {', '.join(unfinished)}.")
+    plain = [one.name for one in found if one.place is not None and one.place.is_plain]
+    if plain:
+        told.append(
+            f"Recorded with a preconditioner P, so that regime, distance, growth and alignments are those of the plain "
+            f"J J^T kept beside the record; eigenvalues, relaxation times, shares, claims and scores are of "
+            f"J P^(-1) J^T: {', '.join(plain)}."
+        )
+    own = [one.name for one in found if one.place is None and one.analysis.run.header.get("preconditioner")]
+    if own:
+        told.append(
+            f"Recorded with a preconditioner P, whose own motion makes most of the distance of J P^(-1) J^T, and "
+            f"without the plain J J^T beside it, so that no regime is told: {', '.join(own)}. Dense records of up to "
+            f"1,200 rows keep it."
+        )
     bounds = [one.name for one in found if one.place is not None and one.place.is_lower_bound]
     if bounds:
         told.append(f"Recorded before distances were, so that theirs are lower bounds: {', '.join(bounds)}.")
@@ -272,6 +287,7 @@ def _place(place: LazyRich, common_distance: float | None) -> dict[str, Any]:
         "distance": place.coordinate,
         "distance_where_all_reach": common_distance,
         "is_lower_bound": place.is_lower_bound,
+        "is_plain": place.is_plain,
         "growth": float(place.growth[-1]),
         "alignment": None if place.alignment is None else float(place.alignment[-1]),
         "target_alignment": None if place.target_alignment is None else float(place.target_alignment[-1]),

@@ -4,6 +4,9 @@ The coordinate is the relative distance ||M - M0|| / ||M0|| that the operator ha
 growth of the norm and the turn (alignment), and the share of the energy that changes its shell instead of being
 learned. Distance alone is blind to what the loss feels, so two predictions from the untouched network stand beside the
 truth: with its eigenvalues frozen (v = 0), and with their measured motion (v as measured, no rotation).
+
+A record of J P^(-1) J^T holds mostly the motion of the optimizer's own P. Whether features were learned is asked of the
+plain operator J J^T, which dense records up to 1,200 rows keep beside it (`plain=True`).
 """
 
 from dataclasses import dataclass
@@ -50,6 +53,8 @@ class LazyRich:
             the measured updates carried: few modes and short updates make it rough.
         drift_share: Share of eigenvalues that cross edges in the transfer, sums of absolute values over all measured
             updates; the rest is rotation. Label-dependent.
+        is_plain: Whether distance, growth and alignments are those of J J^T, in a record of J P^(-1) J^T; the shares
+            are always of the operator that was recorded.
     """
 
     times: Float[np.ndarray, " time"]
@@ -60,6 +65,7 @@ class LazyRich:
     target_alignment: Float[np.ndarray, " time"] | None
     flux_share: Float[np.ndarray, " time"]
     drift_share: float
+    is_plain: bool = False
 
     @property
     def coordinate(self) -> float:
@@ -74,16 +80,38 @@ class LazyRich:
         return Regime.LAZY if self.coordinate < LAZY and not self.is_lower_bound else Regime.BETWEEN
 
 
-def lazy_rich(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
+def lazy_rich(data: xr.Dataset, budget: ShellBudget, *, plain: bool = False) -> LazyRich:
     """Read the lazy-rich coordinate of a run.
 
     Args:
         data: `run.measurements`.
         budget: Its shells; the flux share depends on their width.
+        plain: Of a record of J P^(-1) J^T: take the coordinate of J J^T, which says what the network learned, instead
+            of that of the recorded operator, most of whose distance is the optimizer's own P.
 
     Raises:
-        ArgumentError: If neither the distance nor all eigenvalues are known, as in tracked runs.
+        ArgumentError: If neither the distance nor all eigenvalues are known, as in tracked runs; with `plain`, if the
+            record does not hold the plain operator's.
     """
+    return _of_plain(data, budget) if plain else _of_recorded(data, budget)
+
+
+def _of_plain(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
+    if "plain_distance" not in data:
+        raise ArgumentError(
+            "`data` is a record of J P^(-1) J^T without the distance of the plain operator J J^T (`plain_distance`): "
+            "what it shows is mostly the optimizer's own P, and does not say whether the network is lazy or rich. "
+            "Record it again with method='dense' and up to 1,200 rows (samples x outputs), or without "
+            "`preconditioner=`."
+        )
+    norms = data["plain_norm"].values
+    aims = data["plain_target_alignment"].values if "plain_target_alignment" in data else None
+    distance, alignment = data["plain_distance"].values, data["plain_alignment"].values
+    shares = _shares(budget)
+    return LazyRich(data["time"].values, distance, False, norms / norms[0], alignment, aims, *shares, is_plain=True)
+
+
+def _of_recorded(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
     eigenvalues = data["eigenvalue"].values
     norms = data["operator_norm"].values if "operator_norm" in data else np.linalg.norm(eigenvalues, axis=1)
     is_bound = not _is_since_first(data)
@@ -96,12 +124,6 @@ def lazy_rich(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
         )
     else:
         distance = np.linalg.norm(eigenvalues - eigenvalues[0], axis=1) / np.linalg.norm(eigenvalues[0])
-    exchanged = 0.5 * np.abs(np.nan_to_num(budget.transfer.values)).sum(1)
-    learned = np.abs(budget.dissipation.values).sum(1)
-    carried, lost = (_integral(budget, values) for values in (exchanged, learned))
-    drift, rotation = (
-        float(np.abs(values.values).sum()) for values in (budget.transfer_drift, budget.transfer_rotation)
-    )
     return LazyRich(
         data["time"].values,
         distance,
@@ -109,9 +131,20 @@ def lazy_rich(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
         norms / norms[0],
         data["initial_alignment"].values if "initial_alignment" in data and not is_bound else None,
         data["target_alignment"].values if "target_alignment" in data else None,
-        carried / np.maximum(carried + lost, np.finfo(np.float64).tiny),
-        drift / max(drift + rotation, np.finfo(np.float64).tiny),
+        *_shares(budget),
     )
+
+
+def _shares(budget: ShellBudget) -> tuple[Float[np.ndarray, " time"], float]:
+    """Flux share and drift share."""
+    exchanged = 0.5 * np.abs(np.nan_to_num(budget.transfer.values)).sum(1)
+    learned = np.abs(budget.dissipation.values).sum(1)
+    carried, lost = (_integral(budget, values) for values in (exchanged, learned))
+    drift, rotation = (
+        float(np.abs(values.values).sum()) for values in (budget.transfer_drift, budget.transfer_rotation)
+    )
+    tiny = np.finfo(np.float64).tiny
+    return carried / np.maximum(carried + lost, tiny), drift / max(drift + rotation, tiny)
 
 
 def _integral(budget: ShellBudget, amounts: np.ndarray) -> np.ndarray:

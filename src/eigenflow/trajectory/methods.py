@@ -23,6 +23,7 @@ from eigenflow.trajectory.frame_variables import DEFAULT_COUPLINGS, frame_variab
 from eigenflow.trajectory.frames import Frame, Frames
 from eigenflow.trajectory.holdout_variables import holdout_variables
 from eigenflow.trajectory.lengths import UpdateLength
+from eigenflow.trajectory.plain import PlainOperator
 from eigenflow.trajectory.step import measure_step
 from eigenflow.trajectory.tracked import (
     TailSettings,
@@ -105,6 +106,7 @@ class DenseMethod(AbstractMethod):
 
     def __init__(self, modes: int, couplings: int):
         self.modes, self.couplings, self.frames = modes, couplings, Frames()
+        self.plain = PlainOperator()
 
     def variables(
         self, probe: Probe | ShardedProbe, update: Update, *, edges: Edges | None
@@ -123,7 +125,23 @@ class DenseMethod(AbstractMethod):
         assert one.before.couplings is not None
         frame = Frame(update.time, one.before.eigenvalues, one.before.eigenvectors, shells)
         moved = self._frame_variables(probe, frame, one.before.couplings, one.before.error, shells=len(edges) + 1)
-        return {**variables, **_lengths(one.length, update), **test_side, **moved}, edges
+        plain = self.plain.measure(probe, update)
+        return {**variables, **_lengths(one.length, update), **test_side, **moved, **plain}, edges
+
+    def copy(self) -> "DenseMethod":
+        """As in `AbstractMethod`."""
+        twin = cast("DenseMethod", super().copy())
+        twin.plain = copy.copy(self.plain)
+        return twin
+
+    def origin(self) -> dict[str, Tensor]:
+        """As in `AbstractMethod`."""
+        return {**super().origin(), **self.plain.origin()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """As in `AbstractMethod`."""
+        super().load_state(state)
+        self.plain.load(state)
 
     def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
         """As in `AbstractMethod`. Two snapshots, before and after an update, are held at once."""
