@@ -209,7 +209,7 @@ def _claim_pictures(rows: Mapping[str, list[Claim]]) -> dict[str, str]:
 def verdicts_picture(rows: Mapping[str, list[Claim]]) -> Any:
     """Verdict and estimate of every row and run."""
     lines = len({row.claim for found in rows.values() for row in found})
-    figure, ax = plt.subplots(figsize=(2.2 + 0.5 * len(rows), 2.6 + 0.19 * lines), layout="constrained")
+    figure, ax = plt.subplots(figsize=(4.4 + 0.5 * len(rows), 3.0 + 0.19 * lines), layout="constrained")
     plot_claims(rows, ax=ax)
     return figure
 
