@@ -1,13 +1,16 @@
 """Does the equation predict? The closure fitted up to a cut drives the solver from the state measured there.
 
 Half the energy ||e||^2 is forecast, the loss where that is squared. It is scored on later measurements, with nothing
-fitted to them, against three forecasts that do without the law: the lazy limit (no drift), persistence (every mode
-keeps the last measured t w of its shell) and a power law of the loss.
+fitted to them. Two forecasts tie the drift to the state ("state", and "state + rotation", see `state_forecast`), two
+make it a power of time ("closure", "self-similar"). Beside them stand three that do without a law: the lazy limit (no
+drift), persistence (every mode keeps the last measured t w of its shell) and a power law of the loss.
 
-Bands hold the misfit: a forecast made at an earlier cut is scored on what is known at the present one, and these errors
-of ln(loss), taken to grow with u = ln(t / t_cut), set the width: linearly as far as past forecasts reach, and beyond as
-u^2, as a wrong exponent of c(t) does. So they contain the uncertainty of the parameters, the law's misfit in lambda and
-in time, and the rotation that no drift describes, as far as the known part shows them.
+Bands hold the misfit: a forecast made at an earlier cut is scored on what is known at the present one. Where the method
+tells no error of its own, these errors of ln(loss), taken to grow with u = ln(t / t_cut), set the width: linearly as
+far as past forecasts reach, and beyond as u^2, as a wrong exponent of c(t) does. So they contain the uncertainty of the
+parameters, the law's misfit in lambda and in time, and the rotation that no drift describes, as far as the known part
+shows them. Forecasts by the state know their own spread; earlier errors, over the spread that was told with them, make
+it wider or narrower.
 """
 
 from collections.abc import Sequence
@@ -55,10 +58,11 @@ class ForwardForecast(FieldsPrinted):
     """One method from one cut.
 
     Attributes:
-        method: "closure" (v = -c0 (1 + t/t0)^-p lambda^b, p >= 0), "self-similar" (c = c0 t^(b-2)), "lazy",
-            "persistence" or "power law".
+        method: "state" (w = kappa F / s), "state + rotation", "closure" (v = -c0 (1 + t/t0)^-p lambda^b, p >= 0),
+            "self-similar" (c = c0 t^(b-2)), "lazy", "persistence" or "power law".
         loss: Forecast of half the energy at the later measurements.
-        lower: Lower ends of the 90 % band, or None with fewer than two earlier cuts to learn it from.
+        lower: Lower ends of the 90 % band, or None with fewer than two earlier cuts to learn it from. Forecasts by the
+            state have one always.
         upper: Upper ends.
         spread: Standard deviations of ln(loss) downwards and upwards, where the method knows its own; else None.
         score: Distance of the loss from the truth.
@@ -208,42 +212,29 @@ def _from_cut(data: xr.Dataset, budget: ShellBudget, velocities: Velocities, cut
     closure, closure_parameters = _law(seen, state.time, "fading")
     similar, similar_parameters = _law(seen, state.time, "self-similar")
     growth, growth_parameters = _persisting(seen, state)
-    solved: dict[str, tuple[Carried, dict[str, float]]] = {
-        "closure": (evolve(state, closure, times - state.time), closure_parameters),
-        "self-similar": (evolve(state, similar, times - state.time), similar_parameters),
-        "lazy": (evolve(state, PowerDrift(0.0, 1.0), times - state.time), {}),
-        "persistence": (scale_apart(state, growth, times), growth_parameters),
+    solved: dict[str, _Made] = {
+        "closure": (evolve(state, closure, times - state.time), closure_parameters, None),
+        "self-similar": (evolve(state, similar, times - state.time), similar_parameters, None),
+        "lazy": (evolve(state, PowerDrift(0.0, 1.0), times - state.time), {}, None),
+        "persistence": (scale_apart(state, growth, times), growth_parameters, None),
     }
-    forecasts = {}
-    for name, (carried, parameters) in solved.items():
-        forecasts[name] = ForwardForecast(
-            name,
-            carried.loss,
-            None,
-            None,
-            None,
-            score_curve(carried.loss, truth),
-            _misplaced(carried.shells, shells),
-            parameters,
-            carried.status,
-        )
     for name, one in forecast_state(data, budget, known - 1, times).items():
-        forecasts[name] = ForwardForecast(
-            name,
-            one.carried.loss,
-            None,
-            None,
-            one.spread,
-            score_curve(one.carried.loss, truth),
-            _misplaced(one.carried.shells, shells),
-            {**one.law.parameters, "jumps": one.law.jumps.rate},
-            one.carried.status,
-        )
+        solved[name] = (one.carried, {**one.law.parameters, "jumps": one.law.jumps.rate}, one.spread)
+    forecasts = {name: _scored(name, made, truth, shells) for name, made in solved.items()}
     loss, exponent = _power_law(all_times[:known], losses[:known], times)
     forecasts["power law"] = ForwardForecast(
         "power law", loss, None, None, None, score_curve(loss, truth), None, {"exponent": exponent}, "fitted"
     )
     return ForwardCut(cut, state.time, times, truth, forecasts)
+
+
+_Made = tuple[Carried, dict[str, float], tuple[np.ndarray, np.ndarray] | None]
+
+
+def _scored(name: str, made: _Made, truth: np.ndarray, shells: np.ndarray) -> ForwardForecast:
+    carried, parameters, spread = made
+    score, misplaced = score_curve(carried.loss, truth), _misplaced(carried.shells, shells)
+    return ForwardForecast(name, carried.loss, None, None, spread, score, misplaced, parameters, carried.status)
 
 
 def _law(seen: Velocities, start: float, form: Any) -> tuple[PowerDrift, dict[str, float]]:
