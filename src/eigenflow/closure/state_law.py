@@ -1,8 +1,9 @@
 """One constant that ties the drift to the state, from what is known at a cut, with a prior.
 
 The law is d ln(lambda) / dt = kappa F / s, the same for all modes (b = 1), with F what was learned times what is left
-and s the growth since the start (`transport.StateDrift`, r = q = 1): an aligned linear network of two layers and the
-network f = a w'x obey it exactly. So kappa = (growth of s) / int F dt, over the last factor of time.
+and s the growth since the start (`transport.StateDrift`, r = q = 1). One mode of an aligned linear network of two
+layers obeys it exactly, and so does the scale a^2 of f = a w'x. So kappa = (growth of s) / int F dt, over the last
+factor of time.
 
 At the start the network's own outputs f(0) are in the error. They are unlearned first, and modes shrink meanwhile: the
 true -<f, e> is F - <f(0), e>, and |f(0)|^2 is not recorded. It is estimated beside kappa, its part in the error fading

@@ -10,7 +10,7 @@ P_u(0) = E_u(0), and a mode at rest that has decayed by a in amplitude has P_u =
 
 Why F and s (equations/hypotheses.md#drift-linear-in-error): v is linear in the error, and in a homogeneous network of L
 layers d |theta|^2 / dt = -2 L <f, e>. Its operator goes with the power 2 (L - 1) of theta: q = 1 / (L - 1), r = 1.
-Exact cases: an aligned linear network of L layers (q = 1 for two) and the network f = a w'x (q = 1).
+Exact cases: one mode of an aligned linear network of L layers (q = 1 for two), and the scale a^2 of f = a w'x (q = 1).
 """
 
 from dataclasses import dataclass
