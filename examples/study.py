@@ -224,7 +224,7 @@ def read_judged(out: Path, names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def write_tables(out: Path, names: list[str]) -> pd.DataFrame:
-    """verdicts.csv, forward.csv, tables.md and the pictures, from what the judged runs' summaries hold."""
+    """Verdicts and forecasts as CSV, tables as Markdown, and the pictures, from the judged runs' summaries."""
     verdicts, forward, places = read_judged(out, names)
     verdicts.to_csv(out / "verdicts.csv", index=False)
     forward.to_csv(out / "forward.csv", index=False)
