@@ -18,12 +18,15 @@ from eigenflow.core.resampling import block_interval
 
 __all__ = ["Dispersion", "velocity_dispersion"]
 
+STILL = 0.01  # of the fastest shell's velocity
 MIN_IN_SHELL = 4  # a straight line in ln(lambda) takes two
 
 
 @dataclass(frozen=True, repr=False)
 class Dispersion(FieldsPrinted):
     """Share of the squared logarithmic velocity that the eigenvalue does not determine: 0 single-valued, 1 unrelated.
+
+    It is the mean over shells, so that the fastest of them does not stand for all.
 
     Attributes:
         share: Median over times, all modes alike.
@@ -103,7 +106,10 @@ def velocity_dispersion(modes: xr.Dataset, edges: Float[np.ndarray, " edges"], *
 
 
 def _unexplained(x: np.ndarray, w: np.ndarray, weight: np.ndarray, index: np.ndarray, shells: int) -> float:
-    """Weighted square of w left by a line in each shell, over the whole; two degrees of freedom a shell go off."""
+    """Share of the square of w left by a line, mean over shells by weight; two degrees of freedom a shell go off.
+
+    Shells that move a hundredth as fast as the fastest one stand still, beside it, and are left out.
+    """
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(index, values, minlength=shells)
@@ -120,5 +126,10 @@ def _unexplained(x: np.ndarray, w: np.ndarray, weight: np.ndarray, index: np.nda
     effective = 1.0 / np.maximum(total(share**2), np.finfo(np.float64).tiny)
     seen = (effective > 2.5) & (mass > 0)
     left = np.where(seen, left * effective / np.where(seen, effective - 2.0, 1.0), 0.0)
-    whole = float((total(weight * w * w) * seen).sum())
-    return min(1.0, float(left.sum()) / whole) if whole > 0 else 0.0
+    square = total(weight * w * w)
+    fast = np.divide(square, mass, out=np.zeros(shells), where=mass > 0)
+    counted = seen & (fast > STILL**2 * fast.max(initial=0.0))
+    if not counted.any():
+        return 0.0
+    share = np.minimum(1.0, left[counted] / square[counted])
+    return float((share * mass[counted]).sum() / mass[counted].sum())

@@ -15,12 +15,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from eigenflow.closure.law import quantiles
 from eigenflow.closure.velocities import MIN_SHARE
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import shell_index
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import LEVEL, block_indices, correlated_quantiles
 from eigenflow.shells import ShellBudget
 from eigenflow.shells.balance import integrated_balance
 from eigenflow.transport.problem import Drift
@@ -44,6 +43,7 @@ class Unexplained:
         floor: What `share` would be if each of the run's modes moved by the drift exactly: what n modes in shells of
             this width leave of any closure. None without `modes`.
         error_share: sum error / sum |measured|: how much of `share` the spacing of measurements may be to blame for.
+        error_scatter: root of sum error^2 / sum |measured|: how much, if errors of different places are independent.
     """
 
     measured: Float[np.ndarray, "window place"]
@@ -53,6 +53,27 @@ class Unexplained:
     interval: tuple[float, float]
     floor: float | None
     error_share: float
+    error_scatter: float
+
+    @property
+    def excess(self) -> float:
+        """`share` beyond chance: 0 as good as an exact drift of so many modes, 1 as bad as v = 0."""
+        return self._beyond(self.share)
+
+    @property
+    def excess_interval(self) -> tuple[float, float]:
+        """Its 90 % interval, widened by what the spacing of measurements may be to blame for."""
+        low, high = (float(np.hypot(end - self.share, self.error_scatter)) for end in self.interval)
+        return self._beyond(self.share - low), self._beyond(self.share + high)
+
+    @property
+    def blurred(self) -> float:
+        """What chance and quadrature together leave of an exact drift; near 1 nothing can be told."""
+        return float(np.hypot(self.floor or 0.0, self.error_share))
+
+    def _beyond(self, share: float) -> float:
+        floor = min(self.floor or 0.0, 1.0 - 1e-6)
+        return (share - floor) / (1.0 - floor)
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,10 +216,16 @@ class _Windows:
             predicted,
             error,
             float(left.sum() / max(moved.sum(), TINY)),
-            quantiles(left[self.draws].sum(1) / np.maximum(moved[self.draws].sum(1), TINY)),
+            self._interval(left, moved),
             floor,
             float(error.sum() / max(moved.sum(), TINY)),
+            float(np.sqrt((error**2).sum()) / max(moved.sum(), TINY)),
         )
+
+    def _interval(self, left: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
+        share = float(left.sum() / max(moved.sum(), TINY))
+        drawn = left[self.draws].sum(1) / np.maximum(moved[self.draws].sum(1), TINY)
+        return correlated_quantiles(share, drawn, left - share * moved, self.draws)
 
 
 def _scaled_velocity(

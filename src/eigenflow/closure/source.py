@@ -37,10 +37,12 @@ class NonlocalSource(FieldsPrinted):
         dissipated: What each shell loses to dissipation.
         flux_nonlocal: Downward flux through each inner edge that jumps over at least one shell.
         flux_local: Downward flux between the two shells at each inner edge.
-        share: sum over edges of |nonlocal| / (|local| + |nonlocal|), per window: 0 transport only.
+        share: Of all energy that shells exchange, the part that jumps over at least one shell, per window: 0 for
+            transport only. In the limit of narrow shells every exchange at a distance jumps.
         share_low: Lower ends of its 90 % intervals, block bootstrap over the measured times in the window.
         share_high: Upper ends.
         beside_dissipation: sum over shells of |S| / (|S| + |local| + |dissipated|), per window.
+        exchanged: All energy that shells exchange over what they dissipate, per window.
         open_share: Share of all exchange that is with the two open shells, whose distance is not known.
         updates: Measured updates in each window.
     """
@@ -56,6 +58,7 @@ class NonlocalSource(FieldsPrinted):
     share_low: Float[np.ndarray, " window"]
     share_high: Float[np.ndarray, " window"]
     beside_dissipation: Float[np.ndarray, " window"]
+    exchanged: Float[np.ndarray, " window"]
     open_share: Float[np.ndarray, " window"]
     updates: Float[np.ndarray, " window"]
 
@@ -110,6 +113,7 @@ def nonlocal_source(
                 low,
                 high,
                 sums[0] / max(sum(sums), np.finfo(np.float64).tiny),
+                0.5 * np.abs(mean).sum() / max(sums[2], np.finfo(np.float64).tiny),
                 1.0 - np.abs(mean).sum() / max(whole, np.finfo(np.float64).tiny),
                 float(len(inside)),
             )
@@ -137,5 +141,5 @@ def _flux(exchange: np.ndarray) -> Float[np.ndarray, " inner_edge"]:
 
 
 def _share(exchange: np.ndarray) -> float:
-    near, far = (np.abs(_flux(part)).sum() for part in _split(exchange))
+    near, far = (np.abs(part).sum() for part in _split(exchange))
     return float(far / max(near + far, np.finfo(np.float64).tiny))

@@ -1,5 +1,7 @@
 """Rows on the closure: the theory's own case holds in every one; Saxe's modes have no single velocity."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,15 +62,17 @@ def test_the_theorys_own_case_holds(transported):
         assert rows[key].verdict == "supported", (key, rows[key])
     assert rows["C4.forward"].verdict != "contradicted", rows["C4.forward"]
     # 260 modes over five decades: chance alone leaves about half of what shells exchange, and the row says so.
-    assert rows["C3.closure"].verdict != "contradicted" and "even of an exact drift" in rows["C3.closure"].reason
+    assert rows["C3.closure"].verdict != "contradicted" and "exact drift" in rows["C3.closure"].reason
 
 
 def test_drift_claim_names_its_velocity_and_scale(transported):
     rows = CLAIMS["C4"].judge(transported)
     assert [row.claim for row in rows][:2] == ["C4", "C4.form"]
     assert "(mode)" in rows[0].reason and "b + p - 2" in rows[0].reason
-    assert rows[0].estimate == pytest.approx(0.9, abs=0.03)
-    assert rows[2].claim == "C4.sign" and rows[2].verdict == "contradicted"  # eigenvalues grow
+    assert re.search(r"b = 0\.(8[7-9]|9[0-3]) ", rows[0].reason)  # 0.9 but for the spread of shells
+    sign = next(row for row in rows if row.claim == "C4.sign")
+    assert sign.verdict == "contradicted" and not sign.decides  # eigenvalues grow, which a power law may say
+    assert rows[0].decided_by == "C4.form" or rows[0].decided_by in {row.claim for row in rows if row.decides}
 
 
 def test_saxe_is_rejected_as_single_valued():

@@ -90,10 +90,10 @@ def test_with_batches_single_updates_bound_the_coupling_from_above():
 def test_a_preconditioned_optimizer_leaves_decay_laws_undecided(transported):
     """Energies that fall by ten times what gradient descent dissipates, at the optimizer's hand."""
     rows = rows_of(transported.assign(optimizer=-9.0 * transported["dissipation"]))
-    for key in ("C5.weak", "C5.dissipation"):
-        assert rows[key].verdict == "undecided"
-        assert "-9 times what gradient descent" in rows[key].reason
-    assert rows["C5.kato"].verdict == "supported"
+    assert rows["C5.dissipation"].verdict == "undecided"
+    assert "-9 times what gradient descent" in rows["C5.dissipation"].reason
+    # Beside all exchange, exchange beyond neighbours is what it is, whatever sets the decay.
+    assert rows["C5.kato"].verdict == rows["C5.weak"].verdict == "supported"
 
 
 def test_few_updates_decide_nothing(transported):

@@ -9,17 +9,29 @@ which of them were chosen after looking at the shipped experiments.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eigenflow.core.errors import EigenflowError
-from eigenflow.core.resampling import block_interval
+from eigenflow.core.resampling import correlated_interval
 from eigenflow.theory.claims.descent import why_not_descent
 from eigenflow.theory.claims.evidence import Evidence
-from eigenflow.theory.verdicts import Claim, Verdict, change_of_all, judge, overall, what_would_change
+from eigenflow.theory.controls.rates import rates_of
+from eigenflow.theory.verdicts import Claim, Verdict, decide, judge, what_would_change
 
-__all__ = ["CLOCK", "DESCENT", "NO_BAND", "UPDATES", "Assertion", "Band", "ClaimTest", "Need", "asserts"]
+__all__ = [
+    "CLOCK",
+    "DESCENT",
+    "NO_BAND",
+    "UPDATES",
+    "Assertion",
+    "Band",
+    "ClaimTest",
+    "Need",
+    "asserts",
+    "median_interval",
+]
 
 Band = tuple[float | None, float | None]
 NO_BAND: Band = (None, None)
@@ -78,28 +90,53 @@ class Assertion:
             if why is not None:
                 return self.undecided(why, need.change or self.change)
         try:
-            return self.test(self, evidence, rng)
+            row = self.test(self, evidence, rng)
         except EigenflowError as error:
             return self.undecided(str(error))
+        return None if row is None else _held_to_controls(row, evidence)
 
     def row(
-        self, estimate: float, interval: tuple[float, float], reason: str, beats_alternatives: bool = True
+        self,
+        estimate: float,
+        interval: tuple[float, float],
+        reason: str,
+        beats_alternatives: bool = True,
+        loses: bool = False,
     ) -> Claim:
         """A row that the run allows to judge; `reason` says what the estimate is and what stands behind it."""
-        verdict = judge(interval, self.band, beats_alternatives)
-        change = what_would_change(interval, self.band, beats_alternatives)
-        return Claim(self.key, self.statement, estimate, interval, self.band, verdict, reason, change)
+        verdict = judge(interval, self.band, beats_alternatives, loses)
+        change = what_would_change(interval, self.band, beats_alternatives, loses)
+        known = {"decides": self.decides}
+        return Claim(self.key, self.statement, estimate, interval, self.band, verdict, reason, change, **known)
 
     def median_row(self, values: np.ndarray, rng: np.random.Generator, reason: str) -> Claim:
         """A row about the median over measured times."""
         if len(values) == 0:
             return self.undecided("no mode is isolated at any measured time")
-        interval = block_interval(values, lambda v: float(np.median(v)), rng)
+        interval = median_interval(values, rng)
         return self.row(float(np.median(values)), interval, reason)
 
     def undecided(self, reason: str, change: str = ALLOWING) -> Claim:
         """A row that the run does not allow to judge."""
-        return Claim(self.key, self.statement, None, None, self.band, Verdict.UNDECIDED, reason, change)
+        known = {"decides": self.decides}
+        return Claim(self.key, self.statement, None, None, self.band, Verdict.UNDECIDED, reason, change, **known)
+
+
+def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Of the median over measured times, which are alike where they are close."""
+    return correlated_interval(values, lambda v: float(np.median(v)), rng, is_inside=True)
+
+
+def _held_to_controls(row: Claim, evidence: Evidence) -> Claim:
+    """The row with its rates on controls; undecided where controls of this size for which it holds are not seen."""
+    rates = rates_of(row.claim, evidence.modes, len(evidence.data["step"])) if evidence.knows_rates else None
+    if rates is None:
+        return row
+    row = replace(row, controls=rates.told)
+    if row.verdict is Verdict.UNDECIDED or not rates.is_too_small:
+        return row
+    reason = f"too small a run to tell: {rates.told}. By itself it would be {row.verdict}: {row.reason}"
+    return replace(row, verdict=Verdict.UNDECIDED, reason=reason, would_change=rates.would_change)
 
 
 def asserts(
@@ -123,23 +160,21 @@ class ClaimTest:
         name: "C1" ...
         statement: What is claimed, in words.
         assertions: In the order of their rows.
-        shown: Whose estimate stands for the claim as a whole.
         needs: Without these the claim is undecided as a whole.
         change: What would change that, where the need does not say.
         needs_clock: Whether all of it asks for known times.
         requires: Asks for estimates without which there is no row: their EigenflowError leaves the claim undecided.
-        whole: Makes the row of the claim as a whole where that of `shown` will not do.
+        told: More to say of the claim as a whole, from the evidence.
     """
 
     name: str
     statement: str
     assertions: Sequence[Assertion]
-    shown: Assertion
     needs: Sequence[Need] = ()
     change: str = ALLOWING
     needs_clock: bool = True
     requires: Callable[[Evidence], object] | None = None
-    whole: Callable[["ClaimTest", Evidence, Sequence[Claim]], Claim] | None = None
+    told: Callable[[Evidence], str] | None = None
 
     def judge(self, evidence: Evidence) -> list[Claim]:
         """The claim as a whole, and its assertions; one row with the reason where the run does not allow it."""
@@ -155,25 +190,28 @@ class ClaimTest:
         except EigenflowError as error:
             return [self._undecided(str(error), ALLOWING)]
         rng = evidence.rng()
-        found = [(one, one.judge(evidence, rng)) for one in self.assertions]
-        rows = [row for _, row in found if row is not None]
-        deciding = [row for one, row in found if row is not None and one.decides]
-        whole = self._summed(deciding) if self.whole is None else self.whole(self, evidence, deciding)
-        return [whole, *rows]
+        rows = [row for one in self.assertions if (row := one.judge(evidence, rng)) is not None]
+        return [self._summed([row for row in rows if row.decides], evidence), *rows]
 
-    def _summed(self, rows: Sequence[Claim]) -> Claim:
-        """The row of the claim as a whole; it shows the estimate of one of its assertions."""
-        shown = next(row for row in rows if row.claim == self.shown.key)
-        told = ", ".join(f"{row.claim} {row.verdict}" for row in rows)
+    def _summed(self, rows: Sequence[Claim], evidence: Evidence) -> Claim:
+        """The row of the claim as a whole; it shows the row that decided."""
+        if not rows:
+            return self._undecided("none of its assertions is made of this run", ALLOWING)
+        verdict, shown = decide(rows)
+        listed = ", ".join(f"{row.claim} {row.verdict}" for row in rows)
+        more = "" if self.told is None else f"; {self.told(evidence)}"
+        alone = shown.verdict is Verdict.CONTRADICTED and verdict is not Verdict.CONTRADICTED
+        by = f"{shown.claim}, outside its band by itself but not as one of {len(rows)}" if alone else shown.claim
         return Claim(
             self.name,
             self.statement,
             shown.estimate,
             shown.interval,
             shown.band,
-            overall([row.verdict for row in rows]),
-            f"{told}. Shown: {shown.claim}, {shown.reason}",
-            change_of_all(rows),
+            verdict,
+            f"{listed}{more}. Decided by {by}: {shown.reason}",
+            f"{shown.claim}: {shown.would_change}",
+            decided_by=shown.claim,
         )
 
     def _undecided(self, reason: str, change: str) -> Claim:

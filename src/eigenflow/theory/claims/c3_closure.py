@@ -4,18 +4,26 @@ Velocities are those along each measured update, or, where updates are those of 
 measurements, in which the noise of single batches is averaged; every row names them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from eigenflow.closure import ClosureResidual, residual_order
-from eigenflow.core.resampling import block_interval
-from eigenflow.theory.claims.assertions import CLOCK, UPDATES, Assertion, asserts
+from eigenflow.closure.forward import ForwardCut
+from eigenflow.core.resampling import correlated_interval
+from eigenflow.theory.claims.assertions import CLOCK, UPDATES, Assertion, asserts, median_interval
 from eigenflow.theory.claims.evidence import WIDTHS, Evidence
 from eigenflow.theory.verdicts import Claim
 
-__all__ = ["closes_by_drift", "forecasts", "jumps", "single_valued"]
+__all__ = ["advantage", "closes_by_drift", "forecasts", "jumps", "single_valued"]
 
 # A residual that falls with a lower power of the shell width than this loses less than 16 % when shells are halved.
 CONVERGING = 0.25
+FEW = 6  # updates that a statement about a run needs
+# What chance and quadrature may leave of an exact drift, together, for the rest to tell.
+BLURRED = 0.8
+# Forecasts that miss by less than this, in RMS of ln(loss), count as right.
+RIGHT = 0.02
 PLAIN = ("lazy", "power law")  # forecasts without any equation of transport
 
 
@@ -47,41 +55,62 @@ def single_valued(this: Assertion, evidence: Evidence, rng: np.random.Generator)
 
 @asserts(
     "C3.source",
-    "S, the energy that jumps over shells, is small beside the flux",
-    band=(None, 0.1),  # small as C5.weak is: a tenth of the flux
+    "S, the energy that jumps over shells, is small beside all that shells exchange, also as shells get narrow",
+    band=(None, 0.1),  # small as C5.weak is
     needs=[UPDATES],
+    decides=False,  # the equation has S; that coupling is weak is C5
 )
 def jumps(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
-    """The share of the flux that jumps over at least one shell."""
-    found = evidence.source
-    interval = block_interval(found.share, lambda v: float(np.median(v)), evidence.rng())
+    """The share of the exchange that jumps over at least one shell, at the narrowest shells and in their limit."""
+    if not evidence.exchanges:
+        return this.row(0.0, (0.0, 0.0), "no shell exchanges energy with another one, beyond rounding")
+    found = evidence.sources
+    if not found:
+        share = evidence.locality.jumping_share
+        told = f"{len(share)} updates exchange energy, too few for an average over any window"
+        if len(share) < FEW:
+            return this.undecided(told, "a run with more measurements")
+        return this.median_row(share, evidence.rng(), f"median over single updates: {told}")
+    finest = found[max(found)]
+    share = {width: float(np.median(one.share)) for width, one in found.items()}
+    low, high = median_interval(finest.share, evidence.rng())
     # Chance inside a window and differences between windows; the wider of both.
-    inside = (float(np.median(found.share_low)), float(np.median(found.share_high)))
+    low, high = min(low, float(np.median(finest.share_low))), max(high, float(np.median(finest.share_high)))
+    limit = _limit(share)
+    told = ", ".join(f"{value:.2g} at {width}" for width, value in share.items())
     return this.row(
-        float(np.median(found.share)),
-        (min(interval[0], inside[0]), max(interval[1], inside[1])),
-        f"share of the flux through edges that jumps over at least one shell a quarter of a decade wide; updates are "
-        f"averaged over {len(found.times)} windows of half a decade, {found.updates.sum():.0f} in all; beside "
-        f"dissipation and local exchange S is {np.median(found.beside_dissipation):.2g}; "
-        f"{np.median(found.open_share):.0%} of all exchange is with open shells, and not counted",
+        share[max(share)],
+        (max(0.0, min(low, limit)), min(1.0, max(high, limit))),
+        f"share of the energy exchanged between shells that jumps over at least one, by shells a decade: {told}; "
+        f"{max(share)} is as many as modes fill, and the straight line through the last two widths comes to "
+        f"{limit:.2g} at none. All exchange is {np.median(finest.exchanged):.2g} of the dissipation; "
+        f"{len(finest.times)} windows of half a decade with {finest.updates.sum():.0f} updates; "
+        f"{np.median(finest.open_share):.0%} of it is with open shells, and not counted",
     )
+
+
+def _limit(share: dict[int, float]) -> float:
+    """The share at no width, on the line through the two narrowest ones, each half of the one before."""
+    widths = sorted(share)
+    if len(widths) < 2:
+        return share[widths[-1]]
+    return float(np.clip(2.0 * share[widths[-1]] - share[widths[-2]], 0.0, 1.0))
 
 
 @asserts(
     "C3.closure",
     "the drift gives most of the energy that passes from shell to shell",
-    band=(None, 0.5),  # more than half of the flux is the law's; v = 0 leaves all of it
+    band=(None, 0.5),  # more than half of the flux is the law's, as far as so many modes can show; v = 0 leaves all
     needs=[CLOCK],
 )
 def closes_by_drift(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
-    """The part of the flux that the drift leaves, where chance and quadrature can tell."""
+    """The part of the flux that the drift leaves, beyond what chance leaves of an exact drift."""
     found = evidence.residuals
-    flux, limit = found[4].flux, this.band[1]
-    reason = _left(found, evidence)
-    if limit is not None and max(flux.floor or 0.0, flux.error_share) > limit:
-        change = "more modes, or measurements closer together: chance or quadrature alone exceed the band"
+    flux, reason = found[4].flux, _left(found, evidence)
+    if flux.blurred > BLURRED:
+        change = "more modes, or measurements closer together: chance and quadrature together hide the drift"
         return this.undecided(reason, change)
-    return this.row(flux.share, flux.interval, reason)
+    return this.row(flux.excess, flux.excess_interval, reason)
 
 
 def _left(found: dict[int, ClosureResidual], evidence: Evidence) -> str:
@@ -93,8 +122,8 @@ def _left(found: dict[int, ClosureResidual], evidence: Evidence) -> str:
     told = ", ".join(f"{one.flux.share:.2g} at {width}" for width, one in found.items())
     return (
         f"part of the flux through edges, added up over half decades of time, that v = -c(t) lambda^{law.b:.2f} "
-        f"({evidence.velocities.kind} velocities, c(t) free) leaves: {told} shells a decade, {converges} (order "
-        f"{order:.2g} +- {half:.2g}); so few modes leave {floor} even of an exact drift, quadrature "
+        f"({evidence.velocities.kind} velocities, c(t) free) leaves, beyond the {floor} that so few modes leave of an "
+        f"exact drift; with it {told} shells a decade, {converges} (order {order:.2g} +- {half:.2g}); quadrature "
         f"{flux.error_share:.2g}; of what single shells gain {transport.share:.2g}, chance {floor_of_shells}; beside "
         f"dissipation {found[4].equation_share:.2g}"
     )
@@ -105,13 +134,14 @@ def _left(found: dict[int, ClosureResidual], evidence: Evidence) -> str:
     "fitted before a cut, the equation forecasts better than lazy and power law",
     band=(0.0, None),  # better than both forecasts that need no equation, on the mean over the cuts
     needs=[CLOCK],
+    decides=False,
 )
 def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The gain of the equation's forecasts over the better of both that need none."""
     test = evidence.forward
     if len(test.cuts) < 2:
         return this.undecided("; ".join(test.skipped), "a longer run with more measurements")
-    gains = np.array([cut.advantage(others=PLAIN) for cut in test.cuts])
+    gains = np.array([advantage(cut, others=PLAIN) for cut in test.cuts])
     share, points = test.coverage()
     told = "; ".join(
         f"{cut.cut:.1%}: "
@@ -121,8 +151,14 @@ def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
     )
     return this.row(
         float(gains.mean()),
-        block_interval(gains, lambda v: float(v.mean()), evidence.rng()),
+        correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True),
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of the equation), which wins at "
         f"{int((gains > 0).sum())}; {test.kind} velocities; {told}; its 90 % bands, from its own errors at earlier "
         f"cuts, hold {share:.0%} of {points} later losses",
     )
+
+
+def advantage(cut: ForwardCut, method: str = "closure", others: Sequence[str] = PLAIN) -> float:
+    """ln of (least RMS log error of the others / that of the method), where errors that count as right are alike."""
+    errors = {name: max(cut.forecasts[name].score.rms_log_ratio, RIGHT) for name in (method, *others)}
+    return float(np.log(min(errors[name] for name in others) / errors[method]))

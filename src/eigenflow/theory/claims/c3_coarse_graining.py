@@ -90,6 +90,5 @@ CLAIM = ClaimTest(
     "C3",
     "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S",
     (closes, remainder, integrated, single_valued, jumps, closes_by_drift, forecasts),
-    shown=remainder,
     needs_clock=False,
 )

@@ -1,15 +1,14 @@
 """C4: the drift is one signed power of the eigenvalue, v = -c(t) lambda^b, and the residual keeps its regularity."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from eigenflow.core.errors import EigenflowError
-from eigenflow.core.resampling import block_interval
-from eigenflow.theory.claims.assertions import DESCENT, NO_BAND, Assertion, ClaimTest, asserts
+from eigenflow.core.resampling import correlated_interval
+from eigenflow.theory.claims.assertions import DESCENT, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.c3_closure import advantage
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
-from eigenflow.theory.verdicts import Claim, change_of_all, overall
+from eigenflow.theory.verdicts import Claim
 
 __all__ = ["CLAIM"]
 
@@ -38,6 +37,7 @@ def form(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim
     "C4.sign",
     "c > 0: modes drift towards small eigenvalues",
     band=(0.0, None),
+    decides=False,  # a power law may have either sign
 )
 def sign(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The median strength, signed."""
@@ -112,6 +112,7 @@ def best_form(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
     "c(t) = c0 (1 + t/t0)^-p with p >= 0, fitted earlier, holds at later times",
     # As C4.form, with c(t) continued instead of free: at most half of the squared velocity is missed.
     band=(0.5, None),
+    decides=False,  # c(t) is left free by the claim
 )
 def strength(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The skill of the continued strength against v = 0."""
@@ -133,47 +134,56 @@ def strength(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> C
     "forecasts by the law are as good as by the last measured velocities",
     # Persistence is the same equation without the law; the law should cost less than a tenth in error.
     band=(-0.1, None),
+    decides=False,
 )
 def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The gain of the law over persistence."""
     test = evidence.forward
     if len(test.cuts) < 2:
         return this.undecided("; ".join(test.skipped), "a longer run with more measurements")
-    gains = np.array([cut.advantage(others=("persistence",)) for cut in test.cuts])
-    similar = np.array([cut.advantage("self-similar", ("persistence",)) for cut in test.cuts])
+    gains = np.array([advantage(cut, others=("persistence",)) for cut in test.cuts])
+    similar = np.array([advantage(cut, "self-similar", ("persistence",)) for cut in test.cuts])
     return this.row(
         float(gains.mean()),
-        block_interval(gains, lambda v: float(v.mean()), evidence.rng()),
+        correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True),
         f"mean over {len(gains)} cuts of ln(RMS log error when every mode keeps the last t w of its shell / error of "
         f"v = -c0 (1 + t/t0)^-p lambda^b); with c = c0 t^(b-2) {similar.mean():.2g}; {test.kind} velocities",
     )
 
 
-def _whole(claim: ClaimTest, evidence: Evidence, rows: Sequence[Claim]) -> Claim:
+@asserts(
+    "C4.asymptotic",
+    "late in training v is one power of lambda, whatever it was before",
+    # As C4.alternatives allows: less than a tenth of the squared velocity is of another form.
+    band=(None, 0.1),
+)
+def late_power(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """What the best power leaves of the velocities of the last third."""
+    found = evidence.late_form
+    return this.row(
+        found.left,
+        found.interval,
+        f"share of the squared velocity that lambda^{found.b:.2f} leaves in the last {found.times} measured times, "
+        f"strengths free; {evidence.velocities.kind} velocities",
+    )
+
+
+def _law(evidence: Evidence) -> str:
     """The law itself, which no assertion is about: its exponent b."""
     law = evidence.closure
-    told = ", ".join(f"{row.claim} {row.verdict}" for row in rows)
-    gap = law.self_similar_interval
-    return Claim(
-        claim.name,
-        claim.statement,
-        law.b,
-        law.b_interval,
-        NO_BAND,
-        overall([row.verdict for row in rows]),
-        f"b = {law.b:.2f} from {law.points} shell velocities ({evidence.velocities.kind}) at {len(law.times)} times, "
-        f"with c {'negative (growth)' if law.gamma < 0 else 'positive'}; {told}; a scale-free drift has c ~ t^(b-2), "
-        f"that is b + p - 2 = 0: it is {law.self_similar_gap:.2f} [{gap[0]:.2f}, {gap[1]:.2f}]"
-        + ("" if evidence.budget.cut is None else "; only shells above the cut are used"),
-        change_of_all(rows),
+    (low, high), gap = law.b_interval, law.self_similar_interval
+    return (
+        f"b = {law.b:.2f} [{low:.2f}, {high:.2f}] from {law.points} shell velocities ({evidence.velocities.kind}) at "
+        f"{len(law.times)} times, with c {'negative (growth)' if law.gamma < 0 else 'positive'}; a scale-free drift "
+        f"has c ~ t^(b-2), that is b + p - 2 = 0: it is {law.self_similar_gap:.2f} [{gap[0]:.2f}, {gap[1]:.2f}]"
+        + ("" if evidence.budget.cut is None else "; only shells above the cut are used")
     )
 
 
 CLAIM = ClaimTest(
     "C4",
     "Drift v = -c(t) lambda^b",
-    (form, sign, keeps_regularity, best_form, strength, forecasts),
-    shown=form,
+    (form, sign, keeps_regularity, best_form, late_power, strength, forecasts),
     requires=lambda evidence: evidence.closure,
-    whole=_whole,
+    told=_law,
 )

@@ -3,8 +3,7 @@
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import block_interval
-from eigenflow.theory.claims.assertions import DESCENT, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.assertions import DESCENT, Assertion, ClaimTest, asserts, median_interval
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.effective_time.bootstrap import draw_clocks
 from eigenflow.theory.effective_time.clocks import Clocks
@@ -27,6 +26,7 @@ ONE_TIME = (None, 0.1)
     "C7.operator",
     "all eigenvalues scale alike, so that the operator has one clock",
     band=ONE_TIME,
+    decides=False,  # the claim is of one time; that it serves all modes needs b = 1
 )
 def one_of_operator(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The spread of the clocks of single modes."""
@@ -39,6 +39,7 @@ def one_of_operator(this: Assertion, evidence: Evidence, rng: np.random.Generato
     band=ONE_TIME,
     needs=[DESCENT],
     change=DESCENDING,
+    decides=False,  # the claim is of one time; that it serves all modes needs b = 1
 )
 def one_of_error(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The spread of the clocks of shells."""
@@ -99,6 +100,7 @@ def _spread_interval(clocks: Clocks, rng: np.random.Generator) -> tuple[float, f
     band=ONE_TIME,
     needs=[DESCENT],
     change=DESCENDING,
+    decides=False,  # the claim is of one time; that it serves all modes needs b = 1
 )
 def same_clock(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """How far the clock of the eigenvalues is from that of the energy."""
@@ -106,7 +108,7 @@ def same_clock(this: Assertion, evidence: Evidence, rng: np.random.Generator) ->
     miss = np.abs(operator.common / common - 1)[operator.last_decade]
     return this.row(
         float(np.median(miss)),
-        _widened(block_interval(miss, lambda values: float(np.median(values)), evidence.rng()), operator),
+        _widened(median_interval(miss, evidence.rng()), operator),
         f"median of |tau of the eigenvalues / tau of the energy - 1| over {len(miss)} measurements in the last decade "
         f"of time; what is missing is rotation of modes, and the optimizer" + _quadrature_told(operator),
     )
@@ -164,6 +166,5 @@ CLAIM = ClaimTest(
     "C7",
     "Effective training time tau(t) = t^alpha L(t)",
     (one_of_operator, one_of_error, same_clock, regular_index),
-    shown=one_of_error,
     requires=lambda evidence: evidence.operator_clocks,
 )

@@ -1,5 +1,6 @@
 """What the claims are judged by, and what the report draws: a run, its shells, and every estimate, each made once."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,8 +38,10 @@ from eigenflow.theory.coupling.turning import Turning, shell_turning
 from eigenflow.theory.effective_time.clocks import Clocks, error_clocks, loss_clock, operator_clocks
 from eigenflow.theory.effective_time.regular_variation import RegularVariation, regular_variation
 from eigenflow.theory.estimate import Estimate
+from eigenflow.theory.exponents.late_form import LateForm, late_form
 from eigenflow.theory.exponents.loss_exponent import LossExponent, loss_exponents
-from eigenflow.theory.exponents.regularity import Regularity, regularity
+from eigenflow.theory.exponents.regularity import ROUNDING, Regularity, dissipated_exponent, regularity
+from eigenflow.theory.exponents.roughness import Roughness, roughness
 from eigenflow.theory.lazy_rich import LazyRich, LossPredictions, lazy_rich, predict_from_start
 from eigenflow.theory.modes.basis import BasisDrift, basis_drift
 from eigenflow.theory.modes.heavy_tail import SpectrumTails, spectrum_tails
@@ -51,6 +54,7 @@ from eigenflow.theory.self_similarity import (
     Frontier,
     PowerInTime,
     amplitude_growth,
+    attenuation_collapse,
     dissipation_law,
     frontiers,
     shell_collapse,
@@ -59,8 +63,12 @@ from eigenflow.theory.self_similarity import (
 __all__ = ["WIDTHS", "Evidence"]
 
 WIDTHS = (2, 4, 8)  # shells a decade at which the closure's residual is looked at
+SOURCE_WIDTHS = (1, 2, 4, 8, 16)  # and the source
+FEW_IN_SHELL = 4
 # Leading modes for a second look at the mode equations, to tell how the error depends on their number.
 FEW_MODES = 16
+# Share of the modes that learn which have dissipated less than their energy's e-fold, while the frontier is resolved.
+WAITING = 0.25
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,13 @@ class Evidence:
     Attributes:
         run: As from `open_run`.
         seed: Of every bootstrap.
+        knows_rates: Whether rows that seldom support true controls of the run's size are undecided; False to measure
+            those very rates.
     """
 
     run: Run
     seed: int = 0
+    knows_rates: bool = True
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, so that no claim depends on which others were tested before it."""
@@ -154,9 +165,40 @@ class Evidence:
         return velocity_dispersion(self.run.modes, self.budget.edges, seed=self.seed)
 
     @Estimate
+    def sources(self) -> dict[int, NonlocalSource]:
+        """S, the energy that jumps over shells, by the number of shells a decade; as narrow as modes fill them."""
+        found = {}
+        for width in SOURCE_WIDTHS:
+            with suppress(ArgumentError):  # no window of updates that exchange energy at this width
+                if width <= self.finest_width:
+                    found[width] = nonlocal_source(self.at_width(width), seed=self.seed)
+        return found
+
+    @Estimate
     def source(self) -> NonlocalSource:
-        """S, the energy that jumps over shells."""
+        """The same at 4 shells a decade."""
         return nonlocal_source(self.budget, seed=self.seed)
+
+    def at_width(self, shells_per_decade: int) -> ShellBudget:
+        """The shells at another width."""
+        return self.budget if shells_per_decade == 4 else shell_budget(self.run, shells_per_decade=shells_per_decade)
+
+    @cached_property
+    def finest_width(self) -> int:
+        """Most shells a decade at which populated shells hold a few modes, the median."""
+        for width in sorted(SOURCE_WIDTHS, reverse=True):
+            counts = self.at_width(width).mode_count.values[:, 1:-1]
+            if np.median(counts[counts > 0]) >= FEW_IN_SHELL:
+                return width
+        return min(SOURCE_WIDTHS)
+
+    @cached_property
+    def modes(self) -> int:
+        """Modes that learn and are stored one by one."""
+        if "eigenvalue" not in self.data:
+            return 0
+        first = self.data["eigenvalue"].values[0]
+        return int((first > ROUNDING * first.max()).sum())
 
     @Estimate
     def free_law(self) -> DriftLaw:
@@ -170,8 +212,7 @@ class Evidence:
         modes = modes if "eigenvalue" in modes and "coefficient" in modes else None
         found = {}
         for width in WIDTHS:
-            budget = self.budget if width == 4 else shell_budget(self.run, shells_per_decade=width)
-            found[width] = closure_residual(budget, drift, modes=modes, seed=self.seed)
+            found[width] = closure_residual(self.at_width(width), drift, modes=modes, seed=self.seed)
         return found
 
     # Single modes.
@@ -205,6 +246,14 @@ class Evidence:
         """How far updates carry energy."""
         return transfer_locality(self.budget)
 
+    @cached_property
+    def exchanges(self) -> bool:
+        """Whether any update exchanged energy between shells beyond rounding."""
+        try:
+            return self.locality is not None
+        except ArgumentError:
+            return False
+
     @Estimate
     def kato(self) -> KatoRatio:
         """How fast the operator's motion turns shells into one another."""
@@ -235,15 +284,29 @@ class Evidence:
         late = np.flatnonzero(largest * budget.time.values >= 1.0)
         return float(budget.time.values[late[0]]) if len(late) else np.inf
 
+    @cached_property
+    def resolved_until(self) -> float:
+        """Time until which the frontier lies inside the spectrum: a quarter of the modes that learn wait for it."""
+        data = self.data
+        if data.sizes["step"] < 2:
+            return np.inf
+        spent = dissipated_exponent(data)
+        learns = data["eigenvalue"].values[0] > ROUNDING * data["eigenvalue"].values[0].max()
+        waiting = (spent[:, learns] <= 1.0).mean(1)
+        late = np.flatnonzero(waiting >= WAITING)
+        return float(data["time"].values[late[-1]])
+
     @Estimate
     def frontiers(self) -> dict[Coordinate, Frontier]:
         """The frontier of learned modes in its coordinates."""
-        return frontiers(self.data, seed=self.seed)
+        found = frontiers(self.data, seed=self.seed)
+        return {name: one.until(self.resolved_until) for name, one in found.items()}
 
     @Estimate
     def collapse(self) -> Collapse:
-        """Spectra of all times on one curve, from `resolved_from` on."""
-        return shell_collapse(self.budget, start=self.resolved_from, seed=self.seed)
+        """Spectra of all times at which the frontier is resolved, on one curve."""
+        ends = {"start": self.resolved_from, "end": self.resolved_until}
+        return shell_collapse(self.budget, data=self._whole_modes, **ends, seed=self.seed)
 
     @Estimate
     def amplitude(self) -> AmplitudeGrowth:
@@ -252,10 +315,31 @@ class Evidence:
 
     @Estimate
     def dissipation(self) -> PowerInTime:
-        """Dissipation as a power of time, from `resolved_from` on."""
-        return dissipation_law(self.budget, start=self.resolved_from, seed=self.seed)
+        """Dissipation as a power of time, while the frontier is resolved."""
+        ends = {"start": self.resolved_from, "end": self.resolved_until}
+        return dissipation_law(self.budget, data=self._whole_modes, **ends, seed=self.seed)
+
+    @property
+    def _whole_modes(self) -> xr.Dataset | None:
+        """All measurements, if every mode was stored one by one."""
+        return None if "cut" in self.data else self.data
 
     # Exponents, clocks, limits.
+
+    @Estimate
+    def roughness(self) -> Roughness:
+        """Whether the first error has finite regularity."""
+        return roughness(self.data)
+
+    @Estimate
+    def late_form(self) -> LateForm:
+        """Whether late velocities are one power."""
+        return late_form(self.velocities, seed=self.seed)
+
+    @Estimate
+    def attenuation(self) -> Collapse:
+        """What is left of the first energies, on one curve, while the frontier is resolved."""
+        return attenuation_collapse(self.data, start=self.resolved_from, end=self.resolved_until, seed=self.seed)
 
     @Estimate
     def regularity(self) -> Regularity:

@@ -61,6 +61,11 @@ class Locality:
         """Exchange beyond neighbours over dissipation."""
         return self.beyond / np.maximum(self.dissipated, np.finfo(np.float64).tiny)
 
+    @property
+    def jumping_share(self) -> Float[np.ndarray, " time"]:
+        """Exchange beyond neighbours over all exchange between shells."""
+        return self.beyond / np.maximum(self.beyond + self.near, np.finfo(np.float64).tiny)
+
 
 def transfer_locality(budget: ShellBudget) -> Locality:
     """Measure how far the updates of a run carry energy.

@@ -29,6 +29,7 @@ from eigenflow.theory.coupling.locality import ROUNDING, populated
 __all__ = ["LogShift", "log_shift"]
 
 MIN_SHELLS = 4
+SHARED = 0.5
 EXPONENTS = np.linspace(-2.0, 3.0, 101)
 
 
@@ -39,7 +40,8 @@ class LogShift:
     Attributes:
         times: Ends of the measured updates used.
         scores: One for each of them alone.
-        score: All of them pooled, per e-fold of time; None if two halves of the updates have no pattern in common.
+        score: All of them pooled, per e-fold of time, between 0 and 1; None if two halves of the updates have no
+            pattern in common beyond chance.
         interval: Its 90 % interval, block bootstrap over updates; None without a score, or with fewer than 6 updates.
         covariant_score: Share of the pooled sum of q^2 that the best lambda_b^m f(k) leaves.
         exponent: That m.
@@ -74,7 +76,7 @@ def log_shift(budget: ShellBudget, *, seed: int = 0) -> LogShift:
     shares, times = _shares(budget)
     centres = np.log(budget.centres)
     halves = [_pooled(shares[start::2]) for start in (0, 1)] if len(shares) > 1 else [_pooled(shares)] * 2
-    score = _score(*halves)
+    score = _score(*halves) if _agree(*halves) else None
     pooled = _pooled(shares)
     covariant, exponent = min((_left_over(pooled, m * (centres - centres.mean())), float(m)) for m in EXPONENTS)
     mean, spread = _over_shells(pooled)
@@ -134,7 +136,16 @@ def _score(first: np.ndarray, second: np.ndarray) -> float | None:
         product = float(a @ b)
         whole += product
         agreed += (float(a.sum() * b.sum()) - product) / (len(a) - 1)
-    return None if whole <= 0 else 1.0 - agreed / whole
+    return None if whole <= 0 else float(np.clip(1.0 - agreed / whole, 0.0, 1.0))
+
+
+def _agree(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two halves of the updates share at least half of their pattern, as a correlation; else it is chance."""
+    pairs = [(a, b) for a, b, _ in _by_shift(first, second)]
+    if not pairs:
+        return False
+    a, b = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return float(a @ b) > SHARED * float(np.sqrt((a @ a) * (b @ b)))
 
 
 def _left_over(pooled: np.ndarray, tilt: np.ndarray) -> float:

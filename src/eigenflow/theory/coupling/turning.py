@@ -34,8 +34,14 @@ class Turning:
 
     @property
     def rate(self) -> Float[np.ndarray, " interval"]:
-        """Share an e-fold of time."""
+        """Share an e-fold of time, if turns in different intervals have nothing to do with each other."""
         return self.left / self.growth
+
+    @property
+    def steady_rate(self) -> Float[np.ndarray, " interval"]:
+        """Share an e-fold of time, if the turn goes on: sin^2 of the angle, which grows with time, not its square."""
+        angle = np.arcsin(np.sqrt(np.clip(self.left, 0.0, 1.0))) / self.growth
+        return np.sin(np.minimum(angle, 0.5 * np.pi)) ** 2
 
 
 def shell_turning(data: xr.Dataset, *, shells_per_decade: int = 4) -> Turning:

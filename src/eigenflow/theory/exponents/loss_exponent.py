@@ -17,12 +17,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import gamma, gammainc, stdtrit
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.theory.exponents.power_spectrum import BLOCKS, MIN_MODES, SpectrumPower, half_width, spectrum_power
+from eigenflow.theory.exponents.power_spectrum import (
+    BLOCKS,
+    MIN_MODES,
+    SpectrumPower,
+    half_width,
+    redrawn_sources,
+    spectrum_power,
+)
 from eigenflow.theory.exponents.regularity import dissipated_exponent
 
 __all__ = ["LossExponent", "loss_exponents"]
@@ -33,6 +40,7 @@ MIN_TIMES = 5
 # 2 lambda tau of the modes that a window sweeps: at most at its start, and at least at its end.
 LEARNED, UNTOUCHED = 1.0, 0.05
 ROUNDING = 1e-13
+DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class LossExponent:
         clock_before: rho as the drift before t1 lets expect it.
         predicted: sigma rho.
         predicted_half_width: Jackknife over blocks of modes.
+        error_half_width: Of predicted / fitted - 1. Both come from the energies of the same modes, whose chance they
+            share: by redrawing the energies about the power law.
         forecast: sigma times `clock_before`.
         fitted: Slope of the energy of the swept modes and above, with the power law's tail.
         fitted_half_width: From the scatter around the slope.
@@ -55,6 +65,7 @@ class LossExponent:
         summed: Slope of the sum over measured modes, each attenuated by its own rank's eigenvalue: no power law is
             assumed, so what it misses of `raw` is exchange between modes.
         summed_half_width: From the scatter around it.
+        summed_error_half_width: Of summed / raw - 1, from the scatter of their ratio in time.
         earlier: `raw` over the time before, from t1 / (t2 / t1) on; None if not measured.
         modes: Modes behind sigma.
     """
@@ -66,6 +77,7 @@ class LossExponent:
     clock_before: float
     predicted: float
     predicted_half_width: float
+    error_half_width: float
     forecast: float
     fitted: float
     fitted_half_width: float
@@ -73,6 +85,7 @@ class LossExponent:
     raw_half_width: float
     summed: float
     summed_half_width: float
+    summed_error_half_width: float
     earlier: float | None
     modes: int
 
@@ -141,6 +154,11 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
     raw, raw_half_width = _slope(log_time, loss[rows])
     summed_slope, summed_half_width = _slope(log_time, np.log(summed + outside))
     draws = spectrum.source_draws * clock
+    error = _redrawn_error(
+        spectrum, squares[rows], spent[rows], log_time, undone, swept, kept, ranks, eigenvalue[first]
+    )
+    of_clocks = spectrum.source * clocks.std() / np.sqrt(BLOCKS)
+    apart = _slope(log_time, np.log(summed + outside) - loss[rows])[1]
     return LossExponent(
         start=float(times[first]),
         end=float(times[last]),
@@ -148,7 +166,8 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
         clock=clock,
         clock_before=clock_before,
         predicted=spectrum.source * clock,
-        predicted_half_width=float(np.hypot(half_width(draws), spectrum.source * clocks.std() / np.sqrt(BLOCKS))),
+        predicted_half_width=float(np.hypot(half_width(draws), of_clocks)),
+        error_half_width=float(np.hypot(error * clock, of_clocks) / max(abs(fitted), np.finfo(np.float64).tiny)),
         forecast=spectrum.source * clock_before,
         fitted=fitted,
         fitted_half_width=fitted_half_width,
@@ -156,9 +175,41 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
         raw_half_width=raw_half_width,
         summed=summed_slope,
         summed_half_width=summed_half_width,
+        summed_error_half_width=apart / max(abs(raw), np.finfo(np.float64).tiny),
         earlier=_slope(np.log(times[earlier]), loss[earlier])[0] if len(earlier) >= MIN_TIMES else None,
         modes=spectrum.modes,
     )
+
+
+def _redrawn_error(
+    spectrum: SpectrumPower,
+    squares: Float[np.ndarray, "time mode"],
+    spent: Float[np.ndarray, "time mode"],
+    log_time: Float[np.ndarray, " time"],
+    undone: Float[np.ndarray, " mode"],
+    swept: Bool[np.ndarray, " mode"],
+    kept: int,
+    ranks: Float[np.ndarray, " mode"],
+    eigenvalues: Float[np.ndarray, " mode"],
+) -> float:
+    """Half-width of sigma - (fitted exponent) / rho by chance.
+
+    Energies are redrawn about the power law, and each mode's history is scaled with its own. The clock is
+    the eigenvalues', so with rho = 1 for both it drops out of the difference.
+    """
+    ratio = undone[swept] / spectrum.means
+    index = np.random.default_rng(0).integers(0, len(ratio), size=(DRAWS, len(ratio)))
+    factor = np.ones((DRAWS, len(undone)))
+    factor[:, swept] = ratio[index] * spectrum.means / np.where(undone[swept] > 0, undone[swept], 1.0)
+    sources, tails = redrawn_sources(spectrum, ranks[swept], eigenvalues[swept], undone[swept] * factor[:, swept])
+    sums = factor[:, :kept] @ squares[:, :kept].T
+    below = _tail(spectrum, spent[:, kept - 1]) / spectrum.tail
+    with_tail = np.log(np.maximum(sums + np.where(np.isfinite(tails), tails, spectrum.tail)[:, None] * below, 1e-300))
+    centred = log_time - log_time.mean()
+    slopes = -(with_tail @ centred) / (centred @ centred)
+    clock = float(np.median(np.polyfit(log_time, np.log(spent[:, swept]), 1)[0]))
+    low, high = np.quantile(sources - slopes / clock, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return 0.5 * float(high - low)
 
 
 def _clock_before(data: xr.Dataset, spent: np.ndarray, rows: np.ndarray, swept: np.ndarray) -> float:

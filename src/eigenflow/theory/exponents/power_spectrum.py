@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 
-__all__ = ["BLOCKS", "MIN_MODES", "SpectrumPower", "spectrum_power"]
+__all__ = ["BLOCKS", "MIN_MODES", "SpectrumPower", "fitted_means", "redrawn_sources", "spectrum_power"]
 
 BLOCKS = 10
 MIN_MODES = 30
@@ -36,6 +36,7 @@ class SpectrumPower:
         source: Of the energy below lambda, ~ lambda^source.
         source_draws: The same without one block of modes each.
         tail: Energy that the power puts below the lowest mode of the window.
+        means: Energy that it puts into each mode of the window.
         modes: Modes in the window.
     """
 
@@ -44,6 +45,7 @@ class SpectrumPower:
     source: float
     source_draws: Float[np.ndarray, " block"]
     tail: float
+    means: Float[np.ndarray, " mode"]
     modes: int
 
     @property
@@ -89,7 +91,45 @@ def spectrum_power(
     lowest = float(x[-1])
     density = np.exp(offset[0] + delta[0] * (lowest - middle)) * ranks[-1] / capacities[0]
     tail = float(density / sources[0]) if sources[0] > 0 else np.inf
-    return SpectrumPower(float(capacities[0]), capacities[1:], float(sources[0]), sources[1:], tail, count)
+    means = np.exp(offset[0] + delta[0] * (x - middle))
+    return SpectrumPower(float(capacities[0]), capacities[1:], float(sources[0]), sources[1:], tail, means, count)
+
+
+def redrawn_sources(
+    spectrum: SpectrumPower, ranks: np.ndarray, eigenvalues: np.ndarray, squares: Float[np.ndarray, "draw mode"]
+) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
+    """Source exponent and tail of other energies of the same modes.
+
+    Args:
+        spectrum: The fit to the measured ones.
+        ranks: As for that fit.
+        eigenvalues: As for that fit.
+        squares: Energies, a row a draw.
+
+    Returns:
+        Source exponents, and energies below the lowest mode.
+    """
+    x = np.log(eigenvalues)
+    middle = float(x.mean())
+    offset, delta = _quasi_likelihood(np.ones_like(squares), x - middle, squares)
+    sources = delta - 1.0 / spectrum.capacity
+    density = np.exp(offset + delta * (float(x[-1]) - middle)) * ranks[-1] / spectrum.capacity
+    return sources, np.where(sources > 0, density / np.where(sources > 0, sources, 1.0), np.inf)
+
+
+def fitted_means(shape: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"]) -> Float[np.ndarray, " mode"]:
+    """Mean energies exp(offset + slope shape), by quasi-likelihood.
+
+    Args:
+        shape: What their logarithm is linear in.
+        squares: Energies.
+
+    Returns:
+        The fitted mean of each mode.
+    """
+    x = (shape - shape.mean()) / max(float(shape.std()), np.finfo(np.float64).tiny)
+    offset, slope = _quasi_likelihood(np.ones((1, len(x))), x, squares)
+    return np.exp(offset[0] + slope[0] * x)
 
 
 def interval_of(value: float, draws: np.ndarray) -> tuple[float, float]:
@@ -112,7 +152,7 @@ def _slopes(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarr
 
 
 def _quasi_likelihood(
-    weights: Float[np.ndarray, "row mode"], x: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"]
+    weights: Float[np.ndarray, "row mode"], x: Float[np.ndarray, " mode"], squares: Float[np.ndarray, "*row mode"]
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
     """Minimise sum w (y / mu + ln mu), mu = exp(offset + delta x), for each row of weights; convex, by Newton."""
     scale = squares.mean()
@@ -133,7 +173,8 @@ def _quasi_likelihood(
 
 
 def _start(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A line through ln(mean energy) of six groups of modes."""
+    """A line through ln(mean energy) of six groups of modes; of the mean of all rows, where each has its energies."""
+    y = y if y.ndim == 1 else y.mean(0)
     groups = [g for g in np.array_split(np.arange(len(x)), 6) if y[g].any()]
     if len(groups) < 2:
         return np.zeros(len(weights)), np.zeros(len(weights))

@@ -1,6 +1,7 @@
 """Self-similarity as measured: frontiers, data collapse, amplitude growth and the dissipation law. No torch."""
 
 from eigenflow.theory.self_similarity.data_collapse import Collapse as Collapse
+from eigenflow.theory.self_similarity.data_collapse import attenuation_collapse as attenuation_collapse
 from eigenflow.theory.self_similarity.data_collapse import collapse as collapse
 from eigenflow.theory.self_similarity.data_collapse import shell_collapse as shell_collapse
 from eigenflow.theory.self_similarity.frontier import COORDINATES as COORDINATES

@@ -14,7 +14,7 @@ lambda0^sigma
     energy       share of the initial energy unlearned:    t^(-rho sigma), the loss exponent
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.theory.estimate import Estimate
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
+from eigenflow.theory.self_similarity.resampled import mode_counts
 
 __all__ = ["COORDINATES", "Coordinate", "Frontier", "frontiers"]
 
@@ -43,18 +44,27 @@ class Frontier:
         coordinate: Which.
         times: Times at which it lies inside the measured modes.
         position: Where, in 1 / time for eigenvalue and label, else without unit.
+        drawn: The same of resampled modes; where one has no frontier, the measured one.
         seed: Of the fit's bootstrap.
     """
 
     coordinate: Coordinate
     times: Float[np.ndarray, " time"]
     position: Float[np.ndarray, " time"]
+    drawn: Float[np.ndarray, "draw time"] | None = None
     seed: int = 0
 
     @Estimate
     def power(self) -> PowerInTime:
         """The power of time that it follows; raises ArgumentError where there are too few times."""
-        return fit_power(self.times, self.position, name=f"frontier in {self.coordinate}", seed=self.seed)
+        name = f"frontier in {self.coordinate}"
+        return fit_power(self.times, self.position, name=name, drawn=self.drawn, seed=self.seed)
+
+    def until(self, time: float) -> "Frontier":
+        """The same up to a time."""
+        kept = self.times <= time
+        drawn = None if self.drawn is None else self.drawn[:, kept]
+        return Frontier(self.coordinate, self.times[kept], self.position[kept], drawn, self.seed)
 
 
 def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
@@ -97,7 +107,25 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
             for name, position in _crossing(fixed[row] ** 2, fixed[0] ** 2, label).items():
                 found.setdefault(name, []).append((times[row], position))
     points: dict[Coordinate, np.ndarray] = {name: np.array(pairs) for name, pairs in found.items()}
-    return {name: Frontier(name, pairs[:, 0], pairs[:, 1], seed) for name, pairs in points.items()}
+    made = {name: Frontier(name, pairs[:, 0], pairs[:, 1], seed=seed) for name, pairs in points.items()}
+    told: Coordinate = "label" if "label" in made else "rank"
+    if told in made:
+        fixed = data["initial_coefficient"].values ** 2 if told == "label" else squares
+        made[told] = _with_draws(made[told], times, fixed, eigenvalue[0] if told == "label" else ranks, seed)
+    return made
+
+
+def _with_draws(frontier: Frontier, times: np.ndarray, squares: np.ndarray, places: np.ndarray, seed: int) -> Frontier:
+    """The frontier with that of resampled modes; only the coordinate that tells of the clock needs them."""
+    name, counts = frontier.coordinate, mode_counts(squares.shape[1], seed)
+    drawn = np.tile(frontier.position, (len(counts), 1))
+    for column, time in enumerate(frontier.times):
+        row = int(np.searchsorted(times, time))
+        for draw, count in enumerate(counts):
+            drawn[draw, column] = _crossing(squares[row] * count, squares[0] * count, {name: places}).get(
+                name, frontier.position[column]
+            )
+    return replace(frontier, drawn=drawn)
 
 
 def _crossing(now: np.ndarray, start: np.ndarray, coordinates: dict[Coordinate, np.ndarray]) -> dict[Coordinate, float]:

@@ -1,4 +1,9 @@
-"""Power laws in time: exponent, curvature, and whether the power continues better than its alternatives."""
+"""Power laws in time: exponent, how far it swings, and whether the power continues better than its alternatives.
+
+A power has one exponent. So the index ln[value(8 t) / value(t)] / ln 8 is followed over the last decade, and its range
+is given relative to its mean: an exponential comes to 1 and more, exp(-t^.3) to .7, a clock that swings by a third to
+.6.
+"""
 
 from dataclasses import dataclass
 
@@ -6,12 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import block_indices, percentile_interval
-from eigenflow.core.rounding import EXACT
+from eigenflow.core.resampling import block_indices, correlated_quantiles, percentile_interval
+from eigenflow.core.rounding import EXACT, WHOLE
 
-__all__ = ["MIN_TIMES", "PowerInTime", "fit_power"]
+__all__ = ["MIN_TIMES", "PowerInTime", "fit_power", "index_swing"]
 
 MIN_TIMES = 8
+FACTOR = 8.0  # of time over which an index is taken: wide enough that single modes average out
+LEAST_INDEX = 0.25  # indices below this are compared with it, for nearly constant values have no relative change
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,9 @@ class PowerInTime:
         curvature_interval: Its 90 % interval.
         amplitude: A.
         misfit: Root mean square of ln(value / fit).
+        swing: Range of the index over the last decade relative to its mean, see `index_swing`; None if times span less
+            than a factor of 80.
+        swing_interval: Its 90 % interval, from resampled modes; None without them.
         skill: The earlier half of the times, continued over the later half: 1 - (squared error of the power) / (that of
             the better alternative), in logarithms.
         skill_interval: Its 90 % interval, block bootstrap over the later times.
@@ -39,6 +49,8 @@ class PowerInTime:
     curvature_interval: tuple[float, float]
     amplitude: float
     misfit: float
+    swing: float | None
+    swing_interval: tuple[float, float] | None
     skill: float
     skill_interval: tuple[float, float]
     best_alternative: str
@@ -47,7 +59,12 @@ class PowerInTime:
 
 
 def fit_power(
-    times: Float[np.ndarray, " time"], values: Float[np.ndarray, " time"], *, name: str = "values", seed: int = 0
+    times: Float[np.ndarray, " time"],
+    values: Float[np.ndarray, " time"],
+    *,
+    name: str = "values",
+    drawn: Float[np.ndarray, "draw time"] | None = None,
+    seed: int = 0,
 ) -> PowerInTime:
     """Fit a power of time; points where time or value is not positive are left out.
 
@@ -55,6 +72,7 @@ def fit_power(
         times: Increasing.
         values: In any unit.
         name: What is fitted, for the message if it cannot be.
+        drawn: The same values of resampled modes, for the interval of the swing.
         seed: Of the bootstrap.
 
     Raises:
@@ -70,23 +88,59 @@ def fit_power(
         )
     draws = block_indices(len(x), np.random.default_rng(seed))
     slope, offset = np.polyfit(x, y, 1)
-    centred = x - x.mean()
+    centred, miss = x - x.mean(), y - slope * x - offset
     bends = 2.0 * _coefficients(np.stack([centred**2, centred, np.ones_like(x)]), y, draws)[:, 0]
     slopes = _coefficients(np.stack([centred, np.ones_like(x)]), y, draws)[:, 0]
     skill, skill_interval, best = _held_out(t, x, y, seed)
+    swing = index_swing(t, values[kept][None])
     return PowerInTime(
         exponent=float(slope),
-        interval=percentile_interval(slopes),
+        interval=correlated_quantiles(float(slope), slopes, centred * miss, draws),
         curvature=2.0 * float(np.polyfit(centred, y, 2)[0]),
         curvature_interval=percentile_interval(bends),
         amplitude=float(np.exp(offset)),
-        misfit=float(np.sqrt(np.mean((y - slope * x - offset) ** 2))),
+        misfit=float(np.sqrt(np.mean(miss**2))),
+        swing=None if swing is None else float(swing[0]),
+        swing_interval=None if swing is None or drawn is None else _swing_interval(t, swing[0], drawn[:, kept]),
         skill=skill,
         skill_interval=skill_interval,
         best_alternative=best,
         times=len(x),
         decades=float((x[-1] - x[0]) / np.log(10.0)),
     )
+
+
+def index_swing(
+    times: Float[np.ndarray, " time"], values: Float[np.ndarray, "series time"]
+) -> Float[np.ndarray, " series"] | None:
+    """Range of ln[v(8 t) / v(t)] / ln 8 over the last decade of 8 t, over the size of its mean there, at least 1/4.
+
+    Args:
+        times: Positive and increasing.
+        values: Positive; powers of time between measured times.
+
+    Returns:
+        0 for a power of time; None if the times span less than 80, so that the last decade has no whole index.
+    """
+    x = np.log(times)
+    ends = x[x >= x[-1] - np.log(10.0) * (1.0 + WHOLE)]
+    starts = ends - np.log(FACTOR)
+    if len(ends) < 3 or x[0] > starts[0] + WHOLE:
+        return None
+    after = np.clip(np.searchsorted(x, starts), 1, len(x) - 1)
+    part = (starts - x[after - 1]) / (x[after] - x[after - 1])
+    logs = np.log(np.maximum(values, np.finfo(np.float64).tiny))
+    before = logs[:, after - 1] * (1.0 - part) + logs[:, after] * part
+    index = (logs[:, len(x) - len(ends) :] - before) / np.log(FACTOR)
+    return np.ptp(index, axis=1) / np.maximum(np.abs(index.mean(1)), LEAST_INDEX)
+
+
+def _swing_interval(times: np.ndarray, swing: float, drawn: np.ndarray) -> tuple[float, float]:
+    """Resampled modes swing more than the modes themselves do; the interval is mirrored at the estimate."""
+    found = index_swing(times, drawn)
+    assert found is not None
+    low, high = percentile_interval(found)
+    return max(0.0, 2.0 * swing - high), max(swing, 2.0 * swing - low)
 
 
 def _coefficients(columns: np.ndarray, y: np.ndarray, draws: np.ndarray) -> Float[np.ndarray, "draw column"]:
