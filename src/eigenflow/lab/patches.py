@@ -17,8 +17,6 @@ __all__ = ["draw_patches", "grey_photographs"]
 # Luma of ITU-R BT.601, of red, green and blue.
 LUMA = (0.299, 0.587, 0.114)
 
-Rows = Float[np.ndarray, "patch pixel"]
-
 
 def grey_photographs() -> Float[np.ndarray, "image row column"]:
     """The photographs as grey values with mean 0 and variance 1 over both."""
@@ -28,7 +26,12 @@ def grey_photographs() -> Float[np.ndarray, "image row column"]:
 
 def draw_patches(
     training: int, tests: int, side: int, middle: int, *, rng: np.random.Generator
-) -> tuple[Rows, Rows, Rows, Rows]:
+) -> tuple[
+    Float[np.ndarray, "train pixel"],
+    Float[np.ndarray, "train hidden"],
+    Float[np.ndarray, "test pixel"],
+    Float[np.ndarray, "test hidden"],
+]:
     """Draw square patches of which no two share a pixel.
 
     Each image is cut into squares that touch, from a random corner on, and squares are drawn without replacement.
