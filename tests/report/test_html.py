@@ -118,6 +118,17 @@ def test_scores_are_those_of_the_forecasts(analysis, page):
         assert float(cells[3]["attributes"]["data-value"]) == forecast.score.final_log_ratio
 
 
+def test_learning_times_are_those_of_the_analysis(analysis, page):
+    rows = [cells for attributes, cells in page.rows if "data-group" in attributes]
+    learned = analysis.learned
+    assert len(rows) == len(learned.shares) > 1
+    for place, cells in enumerate(rows):
+        told = [cell["text"] for cell in cells[3:]]
+        assert told == [column[place] for column in learned.columns().values()]
+        assert cells[2]["text"] == f"{100 * learned.shares[place]:.1f} %"
+    assert analysis.summary()["learning_times"]["groups"] == learned.to_dict()["groups"]
+
+
 def test_bold_marks_the_best_forecast_of_each_cut(page):
     rows = [(a, float(cells[2]["attributes"]["data-value"])) for a, cells in page.rows if "data-method" in a]
     for cut in {a["data-cut"] for a, _ in rows}:

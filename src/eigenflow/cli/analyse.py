@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+from eigenflow.cli.console import claims_table, err, learning_table, out, print_json, scores_table
 from eigenflow.cli.writing import Force, check_outputs, check_own_file
 from eigenflow.core.writing import write_whole
 
@@ -26,7 +26,7 @@ def analyse(
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Analyse RUN: verdicts, drift law, budget, scored forecasts; writes RUN/summary.json.
+    """Analyse RUN: verdicts, drift law, budget, scored forecasts, what is learned when; writes RUN/summary.json.
 
     Example: `eigenflow analyse runs/digits`
     """
@@ -48,6 +48,10 @@ def analyse(
     out.print(claims_table(analysis.claims))
     if analysis.forecasts:
         out.print(scores_table(analysis.forecasts))
+    if analysis.learned is not None:
+        out.print(learning_table(analysis.learned))
+        for note in analysis.learned.notes:
+            out.print(note, markup=False, soft_wrap=True)
     for problem in analysis.problems:
         err.print(f"not computed: {problem}", markup=False)
     out.print(f"Summary: {out_file or opened.path / NAME}", markup=False, soft_wrap=True)

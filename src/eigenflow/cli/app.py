@@ -14,6 +14,7 @@ from eigenflow.cli.compare import compare
 from eigenflow.cli.console import be_quiet, err, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.forecast import forecast_app
+from eigenflow.cli.modes import modes
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
 from eigenflow.cli.solve import solve
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, analyse, claims, compare, report, solve, doctor):
+for command in (run, analyse, claims, modes, compare, report, solve, doctor):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from eigenflow.core.text import clean
 
 if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
-    from eigenflow.theory import Claim
+    from eigenflow.theory import Claim, LearningTimes
     from eigenflow.theory.forecasts.rest_of_run import RestForecast
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "claims_table",
     "err",
     "fail",
+    "learning_table",
     "number",
     "out",
     "print_json",
@@ -115,6 +116,24 @@ def scores_table(forecasts: "list[RestForecast]") -> Table:
         for cut in cuts:
             cells += [f"{scores[cut].rms_log_ratio:.3f}", f"{scores[cut].final_log_ratio:+.3f}"]
         table.add_row(label, *cells)
+    return table
+
+
+def learning_table(found: "LearningTimes") -> Table:
+    """When modes are learned: a row for each group, from the largest eigenvalue down."""
+    is_wide = out.width >= WIDE
+    title = f"What is learned when, by {found.by}"
+    padding = (0, 1) if is_wide else (0, 1, 0, 0)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=padding)
+    columns = found.columns(3 if is_wide else 2)  # the table fits 80 columns
+    heads = [name.replace(" %", "%").replace(" ", "\n") for name in columns]
+    for column in ("eigenvalue" if is_wide else "λ", "ranks", "energy", *heads):
+        table.add_column(column, justify="right", no_wrap=True)
+    for group, (low, high) in enumerate(found.eigenvalues):
+        value = f"{number(low)} to {number(high)}" if is_wide and low < high else number((low * high) ** 0.5, 2)
+        first, last = found.ranks[group]
+        ranks = str(first) if first == last else f"{first}-{last}"
+        table.add_row(value, ranks, f"{found.shares[group]:.1%}", *(cells[group] for cells in columns.values()))
     return table
 
 

@@ -18,6 +18,7 @@ from eigenflow.plots.forecast import plot_profile as plot_profile
 from eigenflow.plots.forecast import plot_residuals as plot_residuals
 from eigenflow.plots.forecast import plot_schedules as plot_schedules
 from eigenflow.plots.measured import plot_drift_strength as plot_drift_strength
+from eigenflow.plots.measured import plot_learning_times as plot_learning_times
 from eigenflow.plots.measured import plot_run_losses as plot_run_losses
 from eigenflow.plots.measured import plot_shell_energies as plot_shell_energies
 from eigenflow.plots.measured import plot_spectrum as plot_spectrum

@@ -1,10 +1,12 @@
 """Pictures of what was measured on a network: spectra, losses, energies of shells, the drift law."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
-__all__ = ["plot_drift_strength", "plot_run_losses", "plot_shell_energies", "plot_spectrum"]
+__all__ = ["plot_drift_strength", "plot_learning_times", "plot_run_losses", "plot_shell_energies", "plot_spectrum"]
 
 SHOWN_TIMES = 6
 
@@ -128,4 +130,50 @@ def plot_drift_strength(
     ax.axhline(0.0, color="#333333", linewidth=0.8)
     ax.set_xlabel("time, sum of learning rates")
     ax.set_ylabel("t κ(t); below 0: growth")
+    return ax
+
+
+def plot_learning_times(
+    eigenvalues: Float[np.ndarray, " group"],
+    times: Mapping[str, Float[np.ndarray, "group level"]],
+    lazy: Float[np.ndarray, "group level"],
+    levels: Sequence[str],
+    *,
+    end: float,
+    ax: Axes,
+) -> Axes:
+    """Draw when modes have lost their energy, over the eigenvalue; hollow at the end of the run where they have not.
+
+    Args:
+        eigenvalues: lambda of each group of modes, 1 / time.
+        times: By the name of the basis, for each group and level; infinite where a group has not by the end.
+        lazy: The same if the operator had stood still.
+        levels: What the energy has fallen to, for the legend.
+        end: Of the run.
+        ax: Axes to draw into.
+    """
+    colours, markers = ("#0072b2", "#d55e00"), ("o", "s")
+    order = np.argsort(eigenvalues)
+    for place, level in enumerate(levels):
+        shade = 1.0 if place == 0 else 0.55
+        ax.loglog(
+            eigenvalues[order],
+            lazy[order, place],
+            ":",
+            color="#555555",
+            alpha=shade,
+            linewidth=1.2,
+            label=f"frozen operator, {level}",
+        )
+        for number, (name, found) in enumerate(times.items()):
+            colour, marker = colours[number % 2], markers[place % 2]
+            is_known = np.isfinite(found[:, place])
+            x, y = eigenvalues[is_known], found[is_known, place]
+            ax.loglog(x, y, marker, color=colour, alpha=shade, markersize=4, label=f"{name}, {level}")
+            rest = eigenvalues[~is_known]
+            ax.loglog(rest, np.full(len(rest), end), marker, mfc="none", mec=colour, alpha=shade, markersize=4)
+    ax.axhline(end, color="#999999", linewidth=0.8)
+    ax.set_xlabel("eigenvalue λ at the first measurement [1 / time]")
+    ax.set_ylabel("time since the first measurement")
+    ax.legend(frameon=False, fontsize=7)
     return ax

@@ -13,6 +13,7 @@ from eigenflow.store import Run
 from eigenflow.theory.budget_terms import BudgetTerms
 from eigenflow.theory.claims import Claims, Evidence, judge_all
 from eigenflow.theory.forecasts.rest_of_run import RestForecast, forecast_rest
+from eigenflow.theory.modes.learning_times import LearningTimes, learning_times
 
 __all__ = ["Analysis", "analyse"]
 
@@ -28,6 +29,7 @@ class Analysis:
         closure: The drift law, or None where the run does not allow a fit.
         claims: Verdicts on the theory's claims.
         forecasts: Three forecasts from each cut, with scores.
+        learned: When the modes of each shell were learned, or None where the run does not say.
         problems: What could not be computed, and why.
         wall_s: Seconds that the analysis took.
     """
@@ -38,6 +40,7 @@ class Analysis:
     closure: Closure | None
     claims: Claims
     forecasts: list[RestForecast]
+    learned: LearningTimes | None
     problems: list[str]
     wall_s: float
 
@@ -59,6 +62,7 @@ class Analysis:
                 "scores": [_score(forecast) for forecast in self.forecasts],
             },
             "closure": None if self.closure is None else _closure(self.closure),
+            "learning_times": None if self.learned is None else self.learned.to_dict(),
             "budget": _budget(self.evidence.terms),
             "problems": self.problems,
             "timings": {**timings, "analyse_s": self.wall_s},
@@ -89,8 +93,13 @@ def analyse(run: Run) -> Analysis:
         problems.append(f"drift law: {error}")
     forecasts, missing = forecast_rest(run)
     problems += [f"forecast from {line}" for line in missing]
+    try:
+        learned = learning_times(run)
+    except ArgumentError as error:
+        learned = None
+        problems.append(f"learning times: {error}")
     rows = judge_all(evidence)
-    return Analysis(run, evidence, budget, closure, rows, forecasts, problems, perf_counter() - start)
+    return Analysis(run, evidence, budget, closure, rows, forecasts, learned, problems, perf_counter() - start)
 
 
 def _score(forecast: RestForecast) -> dict[str, Any]:

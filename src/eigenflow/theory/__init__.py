@@ -17,5 +17,7 @@ from eigenflow.theory.modes.heavy_tail import spectrum_tails as spectrum_tails
 from eigenflow.theory.modes.integration import ModeIntegration as ModeIntegration
 from eigenflow.theory.modes.integration import integrate_modes as integrate_modes
 from eigenflow.theory.modes.integration import integration_errors as integration_errors
+from eigenflow.theory.modes.learning_times import LearningTimes as LearningTimes
+from eigenflow.theory.modes.learning_times import learning_times as learning_times
 from eigenflow.theory.verdicts import Claim as Claim
 from eigenflow.theory.verdicts import Verdict as Verdict
