@@ -1,6 +1,7 @@
 """The picture of verdicts shows every row of every run, and nothing where a run has no such row."""
 
 from collections import Counter
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -36,6 +37,29 @@ def test_each_verdict_is_one_cell(ax):
 def test_claims_as_a_whole_can_be_left_out(ax):
     plot_claims({"a": [row("C1", Verdict.SUPPORTED), row("C1.flow", Verdict.SUPPORTED)]}, ax=ax, only_assertions=True)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["C1.flow"]
+
+
+def test_rows_beside_a_claim_are_paler_and_last(ax):
+    good = Verdict.SUPPORTED
+    beside = replace(row("C1.basis", good), decides=False)
+    plot_claims({"a": [row("C1", good), beside, row("C1.flow", good)]}, ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["C1", "C1.flow", "C1.basis"]
+    shades = {patch.get_y(): patch.get_alpha() for patch in ax.patches}
+    assert shades[0] == shades[1] == 1.0 > shades[2]
+    assert ax.get_yticklabels()[2].get_alpha() < 1.0
+
+
+def test_estimates_of_a_claim_name_the_assertion_that_decided(ax):
+    """Two runs whose rows show different assertions have no band in common."""
+    first = replace(row("C7", Verdict.SUPPORTED, 0.5), decided_by="C7.error", band=(None, 1.0))
+    second = replace(row("C7", Verdict.CONTRADICTED, 1.5), decided_by="C7.clock", band=(None, 0.2))
+    plot_estimates({"a": [first], "b": [second]}, "C7", ax=ax)
+    assert [text.get_text() for text in ax.texts] == ["C7.error", "C7.clock"]
+    assert len(ax.patches) == 0
+    plt.close(ax.figure)
+    _, other = plt.subplots()
+    plot_estimates({"a": [first]}, "C7", ax=other)
+    assert len(other.patches) == 1
 
 
 @pytest.mark.rejects

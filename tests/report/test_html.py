@@ -91,7 +91,7 @@ def test_every_figure_has_title_caption_and_labelled_axes(page, key):
 
 def test_claims_are_those_of_the_analysis(analysis, page):
     rows = {attributes["data-claim"]: cells for attributes, cells in page.rows if "data-claim" in attributes}
-    assert list(rows) == [claim.claim for claim in analysis.claims]
+    assert sorted(rows) == sorted(claim.claim for claim in analysis.claims)
     for claim in analysis.claims:
         cells = rows[claim.claim]
         assert cells[1]["text"] == claim.statement
@@ -99,13 +99,37 @@ def test_claims_are_those_of_the_analysis(analysis, page):
         assert (None if value is None else float(value)) == claim.estimate
         assert claim.verdict.value in cells[4]["text"]
         is_part = "." in claim.claim
-        assert cells[5]["text"] == claim.reason + (f"Would change: {claim.would_change}." if is_part else "")
+        change = f"Would change: {claim.would_change}." if is_part else ""
+        assert cells[5]["text"] == claim.reason + change + claim.controls
 
 
 def test_claims_as_a_whole_stand_out_from_their_assertions(page):
     kinds = {a["data-claim"]: a["class"] for a, _ in page.rows if "data-claim" in a}
     assert kinds["C1"] == kinds["C4"] == "whole"
     assert kinds["C1.flow"] == kinds["C4.form"] == "part"
+
+
+def test_rows_beside_a_claim_stand_after_those_that_decide_and_the_decider_is_named(analysis, tmp_path):
+    """Whatever the analysis says of it: here the flow decides on C1, and the identity stands beside it."""
+    words = "of 24 controls 92 % right"
+    changed = [
+        dataclasses.replace(
+            row,
+            decides=row.claim != "C1.identity",
+            decided_by="C1.flow" if row.claim == "C1" else "",
+            controls=words if row.claim == "C1.flow" else "",
+        )
+        for row in analysis.claims
+    ]
+    page = page_of(dataclasses.replace(analysis, claims=changed), tmp_path / "report.html")
+    rows = [(attributes, cells) for attributes, cells in page.rows if attributes.get("data-claim", "").startswith("C1")]
+    assert rows[0][0]["data-claim"] == "C1"
+    assert rows[-1][0]["data-claim"] == "C1.identity" and rows[-1][0]["class"] == "part beside"
+    assert "by C1.flow" in rows[0][1][0]["text"]
+    told = {a["data-claim"]: cells[5]["text"] for a, cells in rows}
+    assert told["C1.flow"].endswith(words)
+    groups = [cells[0]["text"] for a, cells in page.rows if a.get("class") == "group"]
+    assert groups == ["beside the claim: its verdict does not depend on these rows"]
 
 
 def test_scores_are_those_of_the_forecasts(analysis, page):

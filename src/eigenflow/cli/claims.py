@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from eigenflow.cli.console import claims_table, err, out, print_json
+from eigenflow.core.judged import beside_last
 
 __all__ = ["claims"]
 
@@ -29,9 +30,13 @@ def claims(
         return
     out.print(claims_table(rows))
     if reasons:
-        for row in rows:
+        for row, is_first in beside_last(rows):
+            if is_first:
+                out.print(f"Beside {row.claim.split('.')[0]}, which does not depend on it:", markup=False)
+            controls = f" {row.controls[0].upper()}{row.controls[1:]}." if row.controls else ""
+            by = f", decided by {row.decided_by}" if row.decided_by else ""
             out.print(
-                f"{row.claim} ({row.verdict}): {row.reason}. It would change: {row.would_change}.",
+                f"{row.claim} ({row.verdict}{by}): {row.reason}. It would change: {row.would_change}.{controls}",
                 markup=False,
                 soft_wrap=True,
             )

@@ -53,7 +53,8 @@ def _print(found: "Comparison") -> None:
     if found.differences:
         out.print(_table(found, "What differs", [(escape(key), row) for key, row in found.differences.items()]))
     out.print(_table(found, "Where each run lies between lazy and rich", _places(found)))
-    out.print(_table(found, "Claims: verdict and estimate", [(name, _verdicts(found, name)) for name in found.claims]))
+    rows = [(_named(found, name), _verdicts(found, name)) for name in found.claims]
+    out.print(_table(found, "Claims: verdict and estimate; beside a claim in brackets", rows))
     if found.cuts:
         title = "Forecast of the rest of the run: RMS of ln(predicted / true)"
         out.print(_table(found, title, _scores(found)))
@@ -78,6 +79,11 @@ def _places(found: "Comparison") -> list[tuple[str, list[str]]]:
     return [(name, [text(cell) for cell in cells]) for name, cells in found.place_rows]
 
 
+def _named(found: "Comparison", name: str) -> str:
+    """A row's name, paler and in brackets where no claim depends on it."""
+    return f"[dim]({name})[/]" if name in found.beside else name
+
+
 def _verdicts(found: "Comparison", name: str) -> list[str]:
     cells = []
     for run in found.runs:
@@ -86,7 +92,8 @@ def _verdicts(found: "Comparison", name: str) -> list[str]:
             cells.append("-")
         else:
             told = "" if claim.estimate is None else f" {number(claim.estimate)}"
-            cells.append(f"[{COLOURS[claim.verdict]}]{claim.verdict}[/]{told}")
+            by = f" [dim]{claim.decided_by.split('.')[-1]}[/]" if claim.decided_by else ""
+            cells.append(f"[{COLOURS[claim.verdict]}]{claim.verdict}[/]{told}{by}")
     return cells
 
 

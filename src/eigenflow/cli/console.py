@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.table import Table
 
+from eigenflow.core.judged import beside_last
 from eigenflow.core.text import clean
 
 if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
@@ -72,7 +73,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def claims_table(rows: "Sequence[Claim]") -> Table:
-    """The claims and their assertions, one row each; the statements where the terminal is wide enough."""
+    """The claims and their assertions, one row each; the statements where the terminal is wide enough.
+
+    The row of a claim names the assertion that decided; those beside a claim, on which it does not depend, come last.
+    """
     is_wide = out.width >= WIDE
     digits = 3 if is_wide else 2  # the table fits 80 columns
     table = Table(
@@ -88,14 +92,16 @@ def claims_table(rows: "Sequence[Claim]") -> Table:
     for name in ("estimate", "90 % interval", "band"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        cells = [f"[bold]{row.claim}[/]" if "." not in row.claim else f"  {row.claim}"]
+    for row, is_first in beside_last(rows):
+        if is_first:
+            table.add_row("  [italic]beside it[/]", style="dim")
+        cells = [f"[bold]{row.claim}[/]{_decider(row)}" if "." not in row.claim else f"  {row.claim}"]
         if is_wide:
             cells.append(escape(row.statement))
         ends = None if row.interval is None else [number(end, digits) for end in row.interval]
         interval = "-" if ends is None else f"[{ends[0]}, {ends[1]}]"
         cells += [number(row.estimate, digits), escape(interval), escape(_band(row.band))]
-        table.add_row(*cells, f"[{COLOURS[row.verdict]}]{row.verdict}[/]")
+        table.add_row(*cells, f"[{COLOURS[row.verdict]}]{row.verdict}[/]", style=None if row.decides else "dim")
     return table
 
 
@@ -117,6 +123,11 @@ def scores_table(forecasts: "list[RestForecast]") -> Table:
             cells += [f"{scores[cut].rms_log_ratio:.3f}", f"{scores[cut].final_log_ratio:+.3f}"]
         table.add_row(label, *cells)
     return table
+
+
+def _decider(row: "Claim") -> str:
+    """Of a claim as a whole, the name of the assertion whose numbers it shows."""
+    return f" [dim]by {row.decided_by.split('.')[-1]}[/]" if row.decided_by else ""
 
 
 def learning_table(found: "LearningTimes") -> Table:

@@ -15,6 +15,8 @@ __all__ = ["JudgedRow", "plot_claims", "plot_estimates"]
 _COLOURS = {"supported": "#9ec9a8", "contradicted": "#e6a39a", "undecided": "#e9e6df"}
 _INK = "#1d2730"
 _MISSING = "#ffffff"
+# Of rows beside a claim.
+_PALE = 0.5
 
 
 @runtime_checkable
@@ -28,6 +30,9 @@ class JudgedRow(Protocol):
         interval: Its 90 % interval, None without one.
         band: Ends between which the assertion holds, None for an open one.
         verdict: "supported", "contradicted" or "undecided".
+
+    Two more are used where a line has them: `decides`, False for a line beside its claim, on which the claim's verdict
+    does not depend; and `decided_by`, of a claim as a whole the key of the line whose numbers it shows.
     """
 
     @property
@@ -58,6 +63,8 @@ def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_asser
             run make it legible.
         only_assertions: Leave out the rows of claims as a whole.
 
+    Rows beside a claim follow those that decide on it, and are paler.
+
     Returns:
         The same axes.
 
@@ -66,7 +73,9 @@ def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_asser
     """
     if not runs:
         raise ArgumentError("`runs` must hold the claims of at least one run, but is empty.")
-    keys = sorted({row.claim for rows in runs.values() for row in rows if "." in row.claim or not only_assertions})
+    whole = [row for rows in runs.values() for row in rows if "." in row.claim or not only_assertions]
+    beside = {row.claim for row in whole if not getattr(row, "decides", True)}
+    keys = sorted({row.claim for row in whole}, key=lambda key: (key.split(".")[0], key in beside, key))
     for column, rows in enumerate(runs.values()):
         found = {row.claim: row for row in rows}
         for line, key in enumerate(keys):
@@ -82,6 +91,7 @@ def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_asser
     ax.set_yticks([line + 0.5 for line in range(len(keys))], keys)
     for label in ax.get_yticklabels():
         label.set_fontweight("bold" if "." not in label.get_text() else "normal")
+        label.set_alpha(_PALE if label.get_text() in beside else 1.0)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     for spine in ax.spines.values():
@@ -92,11 +102,13 @@ def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_asser
 
 def _cell(ax: Axes, column: int, line: int, row: JudgedRow | None) -> None:
     colour = _MISSING if row is None else _COLOURS[row.verdict]
-    ax.add_patch(Rectangle((column, line), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
+    shade = 1.0 if row is None or getattr(row, "decides", True) else _PALE
+    ax.add_patch(Rectangle((column, line), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5, alpha=shade))
     if row is not None and row.estimate is not None:
         weight = "bold" if "." not in row.claim else "normal"
         text = f"{row.estimate:.2g}"
-        ax.text(column + 0.5, line + 0.5, text, ha="center", va="center", fontsize=7, color=_INK, fontweight=weight)
+        style = {"ha": "center", "va": "center", "fontsize": 7, "color": _INK, "fontweight": weight, "alpha": shade}
+        ax.text(column + 0.5, line + 0.5, text, **style)
 
 
 def _legend(ax: Axes) -> None:
@@ -109,7 +121,8 @@ def plot_estimates(runs: Mapping[str, Sequence[JudgedRow]], key: str, *, ax: Axe
 
     Args:
         runs: Rows by the name of the run, drawn from top to bottom.
-        key: Which assertion or claim, such as "C7.error".
+        key: Which assertion or claim, such as "C7.error". For a claim as a whole the assertion that decided stands at
+            each run's estimate; the band is drawn if all runs share it.
         ax: Axes to draw into.
         log: Logarithmic axis; what is not positive is left out.
 
@@ -132,7 +145,13 @@ def plot_estimates(runs: Mapping[str, Sequence[JudgedRow]], key: str, *, ax: Axe
         colour = {"supported": "#2f7d43", "contradicted": "#b3372a"}.get(row.verdict, "#77736a")
         ax.plot(row.interval, [line, line], color=colour, linewidth=2, solid_capstyle="round")
         ax.plot([row.estimate], [line], "o", color=colour, markersize=5)
-    low, high = next(iter(found.values())).band
+        decided_by = getattr(row, "decided_by", "")
+        if decided_by:
+            place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 7, "color": colour}
+            ax.annotate(decided_by, (row.estimate, line), **place)
+    # Rows of a claim as a whole may show different assertions, whose bands differ.
+    bands = {row.band for row in found.values()}
+    low, high = bands.pop() if len(bands) == 1 else (None, None)
     left, right = ax.get_xlim()
     if (low, high) != (None, None):
         ax.axvspan(

@@ -98,9 +98,14 @@ class Comparison:
 
     @property
     def claims(self) -> list[str]:
-        """Names of all rows that any run has: by claim, and within one in the order of their first appearance."""
+        """Names of all rows that any run has: by claim, within one in their order, those beside it last."""
         names = dict.fromkeys(row.claim for run in self.runs for row in run.analysis.claims)
-        return sorted(names, key=lambda name: name.split(".")[0])
+        return sorted(names, key=lambda name: (name.split(".")[0], name in self.beside))
+
+    @property
+    def beside(self) -> frozenset[str]:
+        """Names of rows on which no claim's verdict depends."""
+        return frozenset(row.claim for run in self.runs for row in run.analysis.claims if not row.decides)
 
     @property
     def place_rows(self) -> list[tuple[str, list[float | str | None]]]:

@@ -13,6 +13,7 @@ import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
@@ -62,6 +63,7 @@ def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
         statement=statement(run),
         headlines=headlines(analysis),
         analysis=analysis,
+        claims=beside_last(analysis.claims),
         pictures=pictures(analysis),
         spec=figure_spec,
         setup=_setup(run.header),
