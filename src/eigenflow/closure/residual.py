@@ -27,6 +27,7 @@ from eigenflow.transport.problem import Drift
 __all__ = ["ClosureResidual", "Unexplained", "closure_residual", "residual_order"]
 
 MIN_WINDOWS = 3
+LEAST_ROOM = 0.05  # between what chance leaves and all of it
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -43,7 +44,10 @@ class Unexplained:
         floor: What `share` would be if each of the run's modes moved by the drift exactly: what n modes in shells of
             this width leave of any closure. None without `modes`.
         error_share: sum error / sum |measured|: how much of `share` the spacing of measurements may be to blame for.
-        error_scatter: root of sum error^2 / sum |measured|: how much, if errors of different places are independent.
+        excess: `share` beyond the floor: 0 as good as an exact drift of the run's modes, 1 as bad as v = 0; the share
+            itself without `modes`.
+        excess_interval: Its 90 % interval. Share and floor come from the same crossings, so windows are drawn for both
+            at once; the quadrature widens it, with errors of different places independent.
     """
 
     measured: Float[np.ndarray, "window place"]
@@ -53,27 +57,13 @@ class Unexplained:
     interval: tuple[float, float]
     floor: float | None
     error_share: float
-    error_scatter: float
-
-    @property
-    def excess(self) -> float:
-        """`share` beyond chance: 0 as good as an exact drift of so many modes, 1 as bad as v = 0."""
-        return self._beyond(self.share)
-
-    @property
-    def excess_interval(self) -> tuple[float, float]:
-        """Its 90 % interval, widened by what the spacing of measurements may be to blame for."""
-        low, high = (float(np.hypot(end - self.share, self.error_scatter)) for end in self.interval)
-        return self._beyond(self.share - low), self._beyond(self.share + high)
+    excess: float
+    excess_interval: tuple[float, float]
 
     @property
     def blurred(self) -> float:
         """What chance and quadrature together leave of an exact drift; near 1 nothing can be told."""
         return float(np.hypot(self.floor or 0.0, self.error_share))
-
-    def _beyond(self, share: float) -> float:
-        floor = min(self.floor or 0.0, 1.0 - 1e-6)
-        return (share - floor) / (1.0 - floor)
 
 
 @dataclass(frozen=True, repr=False)
@@ -206,26 +196,57 @@ class _Windows:
         measured, predicted, error = (
             self.gather @ np.where(is_seen, x, 0.0) for x in (measured, predicted, np.abs(error))
         )
-        left, moved = np.abs(measured - predicted).sum(1), np.abs(measured).sum(1)
-        floor = None
+        own = _Misses(np.abs(measured - predicted).sum(1), np.abs(measured).sum(1))
+        scatter = float(np.sqrt((error**2).sum()) / max(own.moved.sum(), TINY))
+        chance = None
         if sampled is not None:
             sampled = self.gather @ np.where(is_seen, sampled, 0.0)
-            floor = float(np.abs(sampled - predicted).sum() / max(np.abs(sampled).sum(), TINY))
+            chance = _Misses(np.abs(sampled - predicted).sum(1), np.abs(sampled).sum(1))
+        excess, interval = self._excess(own, chance, scatter)
         return Unexplained(
             measured,
             predicted,
             error,
-            float(left.sum() / max(moved.sum(), TINY)),
-            self._interval(left, moved),
-            floor,
-            float(error.sum() / max(moved.sum(), TINY)),
-            float(np.sqrt((error**2).sum()) / max(moved.sum(), TINY)),
+            own.share,
+            correlated_quantiles(own.share, own.drawn(self.draws), own.parts, self.draws),
+            None if chance is None else chance.share,
+            float(error.sum() / max(own.moved.sum(), TINY)),
+            excess,
+            interval,
         )
 
-    def _interval(self, left: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
-        share = float(left.sum() / max(moved.sum(), TINY))
-        drawn = left[self.draws].sum(1) / np.maximum(moved[self.draws].sum(1), TINY)
-        return correlated_quantiles(share, drawn, left - share * moved, self.draws)
+    def _excess(self, own: "_Misses", chance: "_Misses | None", scatter: float) -> tuple[float, tuple[float, float]]:
+        """The share beyond chance, with windows drawn for both at once."""
+        if chance is None:
+            drawn, parts, excess, room = own.drawn(self.draws), own.parts, own.share, 1.0
+        else:
+            room = max(1.0 - chance.share, LEAST_ROOM)
+            excess = (own.share - chance.share) / room
+            drawn = (own.drawn(self.draws) - chance.drawn(self.draws)) / room
+            parts = own.parts / max(own.moved.sum(), TINY) - chance.parts / max(chance.moved.sum(), TINY)
+        low, high = correlated_quantiles(excess, drawn, parts, self.draws)
+        below, above = (float(np.hypot(end - excess, scatter / room)) for end in (low, high))
+        return excess, (excess - below, excess + above)
+
+
+@dataclass(frozen=True)
+class _Misses:
+    """What is left, and what moved, in each window of time."""
+
+    left: np.ndarray
+    moved: np.ndarray
+
+    @property
+    def share(self) -> float:
+        return float(self.left.sum() / max(self.moved.sum(), TINY))
+
+    @property
+    def parts(self) -> np.ndarray:
+        """What each window adds to the share, up to a factor."""
+        return self.left - self.share * self.moved
+
+    def drawn(self, draws: np.ndarray) -> np.ndarray:
+        return self.left[draws].sum(1) / np.maximum(self.moved[draws].sum(1), TINY)
 
 
 def _scaled_velocity(

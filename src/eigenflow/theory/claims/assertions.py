@@ -106,8 +106,7 @@ class Assertion:
         """A row that the run allows to judge; `reason` says what the estimate is and what stands behind it."""
         verdict = judge(interval, self.band, beats_alternatives, loses)
         change = what_would_change(interval, self.band, beats_alternatives, loses)
-        known = {"decides": self.decides}
-        return Claim(self.key, self.statement, estimate, interval, self.band, verdict, reason, change, **known)
+        return self._made(estimate, interval, verdict, reason, change)
 
     def median_row(self, values: np.ndarray, rng: np.random.Generator, reason: str) -> Claim:
         """A row about the median over measured times."""
@@ -118,8 +117,18 @@ class Assertion:
 
     def undecided(self, reason: str, change: str = ALLOWING) -> Claim:
         """A row that the run does not allow to judge."""
-        known = {"decides": self.decides}
-        return Claim(self.key, self.statement, None, None, self.band, Verdict.UNDECIDED, reason, change, **known)
+        return self._made(None, None, Verdict.UNDECIDED, reason, change)
+
+    def _made(
+        self,
+        estimate: float | None,
+        interval: tuple[float, float] | None,
+        verdict: Verdict,
+        reason: str,
+        change: str,
+    ) -> Claim:
+        row = Claim(self.key, self.statement, estimate, interval, self.band, verdict, reason, change)
+        return replace(row, decides=self.decides)
 
 
 def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

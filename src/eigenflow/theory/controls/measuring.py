@@ -142,7 +142,7 @@ class ControlRun(Run):
         constants = {"learning_rate": float(data["step_size"][0]), "momentum": 0.0, "batch_size": self._batch_size}
         return pd.DataFrame({**rows, **constants})
 
-    @property
+    @cached_property
     def measurements(self) -> xr.Dataset:
         """The dataset."""
         return self._data
@@ -232,6 +232,7 @@ class _Measured:
             ),
             "remainder_norm": float(np.linalg.norm(after.error - self.linear)),
             "operator_error": 0.0,
+            "batch_miss": 0.0,
             "initial_distance": change / norm0,
             "initial_alignment": float((since.data * lam[since.row] * lam0).sum() / (norm * norm0)),
         }

@@ -84,9 +84,10 @@ def carried_modes(
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Two modes each, that turn into one another by a common angle; the rest stand still."""
+    """Two modes each, that turn into one another by a common angle; the rest do not turn."""
 
-    labels: np.ndarray
+    labels: np.ndarray  # eigenvalues at t = 0, which all scale alike
+    clock: Callable[[float], float]  # integral of that scale
     first: Int[np.ndarray, " pair"]
     second: Int[np.ndarray, " pair"]
     turn: np.ndarray  # angle of each pair per ln(1 + t)
@@ -97,7 +98,7 @@ class _Pairs:
         The generator is symmetric in time about the middle of ln(1 + t) up to second order, so this is the Magnus
         series to fourth order in the step where the turn per time changes, and exact in the eigenvalues.
         """
-        length = end - start
+        length = self.clock(end) - self.clock(start)
         decayed = state * np.exp(-self.labels * length)
         a, b = self.first, self.second
         angle = self.turn * np.log((1 + end) / (1 + start))
@@ -126,21 +127,27 @@ def turning_pairs(
     second: Int[np.ndarray, " pair"],
     turn: Float[np.ndarray, " pair"],
     times: Float[np.ndarray, " time"],
+    gamma: float = 0.0,
 ) -> System:
-    """Modes whose eigenvalues stand still, while pairs of eigenvectors turn by `turn` radians an e-fold of 1 + t.
+    """Modes whose eigenvalues scale as (1 + t)^gamma, while pairs of eigenvectors turn by `turn` an e-fold of 1 + t.
 
     Args:
-        labels: Eigenvalues, decreasing.
+        labels: Eigenvalues at t = 0, decreasing.
         coefficients: At t = 0.
         first: One mode of each pair, all different.
         second: The other.
-        turn: Angle of each pair an e-fold of 1 + t.
+        turn: Angle of each pair an e-fold of 1 + t, in radians.
         times: All times that will be asked for.
+        gamma: Of the eigenvalues; 0 where they stand still.
 
     Returns:
         The system.
     """
-    pairs, count = _Pairs(labels, first, second, turn), len(labels)
+
+    def clock(time: float) -> float:
+        return float(((1 + time) ** (1 + gamma) - 1) / (1 + gamma))
+
+    pairs, count = _Pairs(labels, clock, first, second, turn), len(labels)
     states, state, now = {}, np.array(coefficients, dtype=float), 0.0
     for end in np.unique(np.append(0.0, times)):
         parts = max(1, int(np.ceil(np.log((1 + end) / (1 + now)) / np.log(GROWTH))), FIRST * int(now == 0))
@@ -161,10 +168,11 @@ def turning_pairs(
             shape=(count, count),
         )
         # phi_a' = w phi_b gives <phi_b, Mdot phi_a> = w (lambda_a - lambda_b).
-        mixed = turn / (1 + time) * (labels[first] - labels[second])
-        rates = csr_array(
-            (np.append(mixed, mixed), (np.append(first, second), np.append(second, first))), shape=(count, count)
-        )
-        return Instant(labels, frame, rates, frame.T @ states[float(time)])
+        lam = labels * (1 + time) ** gamma
+        mixed = turn / (1 + time) * (lam[first] - lam[second])
+        places = (np.concatenate([rows, first, second]), np.concatenate([rows, second, first]))
+        moved = np.concatenate([gamma / (1 + time) * lam, mixed, mixed])
+        rates = csr_array((moved, places), shape=(count, count))
+        return Instant(lam, frame, rates, frame.T @ states[float(time)])
 
     return at

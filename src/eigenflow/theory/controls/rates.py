@@ -71,11 +71,10 @@ def rates_of(key: str, modes: int, times: int) -> RowRates | None:
     table = stored_rates()["rows"].get(key)
     if not table:
         return None
-    sizes = sorted(tuple(map(int, size.split("x"))) for size in table)
-    fitting = [size for size in sizes if size[0] <= modes and size[1] <= times] or sizes[:1]
-    best = max(fitting)
-    counts = table[f"{best[0]}x{best[1]}"]
-    return RowRates(*best, tuple(counts["holds"]), tuple(counts["fails"]))
+    sizes = sorted((int(size.split("x")[0]), int(size.split("x")[1])) for size in table)
+    held, measured = max([size for size in sizes if size[0] <= modes and size[1] <= times] or sizes[:1])
+    counts = table[f"{held}x{measured}"]
+    return RowRates(held, measured, tuple(counts["holds"]), tuple(counts["fails"]))
 
 
 @lru_cache(maxsize=1)

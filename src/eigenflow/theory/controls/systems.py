@@ -290,14 +290,40 @@ def _narrow(spectrum: Spectrum, rng: np.random.Generator, times: np.ndarray) -> 
     return scaled_modes(lam / lam[0], rng.normal(size=len(lam)), one, lambda t: t, zero)
 
 
-def _turning(distance: float, low: float, high: float) -> Maker:
-    """Eigenvalues stand still; pairs of modes that lie `distance` decades apart turn into one another."""
+def _single_powers(powers: Callable[[np.ndarray], np.ndarray]) -> Maker:
+    """Every mode scales as its own power of 1 + t, by its first eigenvalue."""
+
+    def make(spectrum: Spectrum, rng: np.random.Generator, times: np.ndarray) -> System:
+        gamma = powers(spectrum.eigenvalues)
+        return scaled_modes(
+            spectrum.eigenvalues,
+            spectrum.coefficients,
+            lambda t: (1 + t) ** gamma,
+            lambda t: ((1 + t) ** (1 + gamma) - 1) / (1 + gamma),
+            lambda t: gamma / (1 + t),
+        )
+
+    return make
+
+
+def _slow_power(spectrum: Spectrum, rng: np.random.Generator, times: np.ndarray) -> System:
+    """Growth with b = 3/4: small eigenvalues grow faster than large ones, so exponents of the spectrum change."""
+    size = rng.uniform(0.04, 0.06)
+
+    def speed(lam: np.ndarray, t: float) -> np.ndarray:
+        return size / (1 + t) * lam**-0.25
+
+    return carried_modes(spectrum.eigenvalues, spectrum.coefficients, speed, float(times.max()))
+
+
+def _turning(distance: float, low: float, high: float, gamma: float = 0.0) -> Maker:
+    """Eigenvalues scale as (1 + t)^gamma; pairs of modes that lie `distance` decades apart turn into one another."""
 
     def make(spectrum: Spectrum, rng: np.random.Generator, times: np.ndarray) -> System:
         lam = spectrum.eigenvalues
         first, second = _partners(lam, distance)
         turn = rng.uniform(low, high, len(first)) * rng.choice([-1.0, 1.0], len(first))
-        return turning_pairs(lam, spectrum.coefficients, first, second, turn, times)
+        return turning_pairs(lam, spectrum.coefficients, first, second, turn, times, gamma)
 
     return make
 
@@ -327,7 +353,7 @@ CONTROLS: tuple[Control, ...] = (
         "nearly at rest, b = 1",
         True,
         _powers(0.003, 0.006),
-        EXACT | _LAZY | DRIFT | EXPONENTS | {"C1.heavy_tail", "C8.still"},
+        EXACT | _LAZY | (DRIFT - {"C3.closure"}) | EXPONENTS | {"C1.heavy_tail", "C8.still"},
         _rows("C1.basis C4.sign"),
         largest=1.05,
     ),
@@ -364,6 +390,14 @@ CONTROLS: tuple[Control, ...] = (
         _self_similar(0.6, 1.2),
         EXACT | AT_REST | SELF_SIMILAR | (DRIFT - {"C4.regularity"}) | {"C4.forward", "C4.sign", "C8.moving"},
         _rows("C1.basis C7.operator C7.error"),
+    ),
+    Control(
+        "growth, b = 3/4",
+        True,
+        _slow_power,
+        EXACT | AT_REST | (DRIFT - {"C3.closure", "C4.regularity"}),
+        _rows("C1.basis C4.regularity C4.sign"),
+        largest=2.0,
     ),
     Control(
         "aligned linear network",
@@ -437,6 +471,29 @@ CONTROLS: tuple[Control, ...] = (
         _rows("C3.source C5.local C5.weak C5.kato C5.turned C5.collapse C7.error C7.clock C8.equation"),
     ),
     Control(
+        "decay and turning between distant modes",
+        False,
+        _turning(1.5, 0.5, 1.0, gamma=-0.1),
+        (_TURNING - {"C2.interval"}) | _rows("C1.basis C2.eigenvalues C3.single"),
+        _rows("C3.closure C3.source C5.local C5.weak C5.kato C5.turned C7.error C7.clock C8.equation"),
+    ),
+    Control(
+        "only small modes grow",
+        False,
+        _single_powers(lambda lam: np.where(lam < 0.02, 0.25, 0.0)),
+        EXACT | AT_REST | _rows("C1.heavy_tail C8.equation"),
+        _rows("C1.basis C8.lazy"),
+        largest=1.5,
+    ),
+    Control(
+        "only the largest mode grows",
+        False,
+        _single_powers(lambda lam: np.where(lam == lam.max(), 0.2, 0.0)),
+        EXACT | AT_REST | _rows("C8.equation"),
+        _rows("C1.basis C8.rich"),
+        largest=END**0.2,
+    ),
+    Control(
         "turning between neighbours",
         False,
         _turning(0.1, 0.3, 0.6),
@@ -447,7 +504,7 @@ CONTROLS: tuple[Control, ...] = (
         False,
         _lazy,
         AT_REST | {"C1.identity", "C3.closes", "C5.noise"},
-        _rows("C1.basis"),
+        _rows("C1.basis C1.flow"),
         record=_noisy,
     ),
     Control(
@@ -455,7 +512,7 @@ CONTROLS: tuple[Control, ...] = (
         False,
         _lazy,
         AT_REST | {"C1.identity", "C3.closes"},
-        _rows("C1.basis C5.noise"),
+        _rows("C1.basis C1.flow C5.noise"),
         record=_too_noisy,
     ),
 )

@@ -268,11 +268,11 @@ class _Points:
     def of(
         cls, times: np.ndarray, eigenvalues: np.ndarray, energies: np.ndarray, weight: np.ndarray | None, sinks: bool
     ) -> "_Points":
-        weight = energies if weight is None else weight
-        weight = weight / np.maximum(weight.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+        counted = energies if weight is None else weight
+        counted = counted / np.maximum(counted.sum(1, keepdims=True), np.finfo(np.float64).tiny)
         with np.errstate(divide="ignore"):
             height = np.log(energies)
-        return cls(np.log(times), np.log(eigenvalues), height, weight, (energies > 0) & (weight > 0), sinks)
+        return cls(np.log(times), np.log(eigenvalues), height, counted, (energies > 0) & (counted > 0), sinks)
 
     def fit(self, z: float, drawn: np.ndarray | None = None) -> _Fit:
         """Fit the curve at one z; with `drawn` to a resampling of the times, without the errors."""

@@ -107,7 +107,9 @@ def frontiers(data: xr.Dataset, *, seed: int = 0) -> dict[Coordinate, Frontier]:
             for name, position in _crossing(fixed[row] ** 2, fixed[0] ** 2, label).items():
                 found.setdefault(name, []).append((times[row], position))
     points: dict[Coordinate, np.ndarray] = {name: np.array(pairs) for name, pairs in found.items()}
-    made = {name: Frontier(name, pairs[:, 0], pairs[:, 1], seed=seed) for name, pairs in points.items()}
+    made: dict[Coordinate, Frontier] = {
+        name: Frontier(name, pairs[:, 0], pairs[:, 1], seed=seed) for name, pairs in points.items()
+    }
     told: Coordinate = "label" if "label" in made else "rank"
     if told in made:
         fixed = data["initial_coefficient"].values ** 2 if told == "label" else squares
