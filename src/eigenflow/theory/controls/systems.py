@@ -369,7 +369,7 @@ CONTROLS: tuple[Control, ...] = (
         | DRIFT
         | {"C1.heavy_tail", "C4.forward", "C5.shift", "C8.rich", "C8.moving"},
         _rows("C1.basis C4.sign"),
-        largest=END**0.4,
+        largest=(1.0 + END) ** 0.4,
     ),
     Control(
         "decay, b = 1",
@@ -421,7 +421,7 @@ CONTROLS: tuple[Control, ...] = (
         _several_clocks,
         EXACT | AT_REST,
         _rows("C1.basis C3.single C4.form C4.asymptotic C5.collapse C7.operator C7.error C7.clock C8.equation"),
-        largest=END**0.35,
+        largest=(1.0 + END) ** 0.35,
     ),
     Control(
         "exponential clock",
@@ -491,7 +491,7 @@ CONTROLS: tuple[Control, ...] = (
         _single_powers(lambda lam: np.where(lam == lam.max(), 0.2, 0.0)),
         EXACT | AT_REST | _rows("C8.equation"),
         _rows("C1.basis C8.rich"),
-        largest=END**0.2,
+        largest=(1.0 + END) ** 0.2,
     ),
     Control(
         "turning between neighbours",
