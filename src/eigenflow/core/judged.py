@@ -1,11 +1,12 @@
 """The order in which rows of claims are shown: a claim, what decides on it, and what stands beside it."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 __all__ = ["beside_last"]
 
 
+@runtime_checkable
 class _Row(Protocol):
     @property
     def claim(self) -> str: ...

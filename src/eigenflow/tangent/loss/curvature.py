@@ -11,7 +11,7 @@ batched matrix products whose operands are never expanded. A function of each ou
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import scipy.linalg
 import torch
@@ -167,6 +167,7 @@ class BlockRoot:
 Root = DiagonalRoot | BlockRoot
 
 
+@runtime_checkable
 class Rooted(Protocol):
     """A loss as `root_product` sees it."""
 
