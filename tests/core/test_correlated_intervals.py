@@ -47,11 +47,11 @@ def test_of_independent_values_it_is_students_but_for_what_is_not_known():
 
 
 def test_a_slow_series_has_a_wide_interval():
-    """At a coefficient of .9 the mean of 40 has 3.9 times the standard deviation of independent values."""
+    """At a coefficient of .9 the mean of 40 has 3.9 times the standard deviation; half of it is seen in one series."""
     rng = np.random.default_rng(0)
     slow = np.array([correlated_half_width(autoregression(rng, 40, 0.9)) for _ in range(40)])
     fast = np.array([correlated_half_width(autoregression(rng, 40, 0.0)) for _ in range(40)])
-    assert 2.0 < np.median(slow) / np.median(fast) < 4.5
+    assert 1.6 < np.median(slow) / np.median(fast) < 4.5
 
 
 def test_scale_shift_and_level():
@@ -71,7 +71,7 @@ def test_long_series_are_thinned_by_means():
 
 
 def test_a_mean_lies_inside_its_values():
-    two = np.repeat([0.0, 1.0], 4)
+    two = np.repeat([0.0, 1.0], 3)
     free = correlated_interval(two, mean, np.random.default_rng(0))
     inside = correlated_interval(two, mean, np.random.default_rng(0), is_inside=True)
     assert free[0] < 0.0 < 1.0 < free[1] and inside == (0.0, 1.0)
