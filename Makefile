@@ -41,10 +41,11 @@ test: $(STAMP)  ## The test suite (some sixteen minutes on two cores), and the r
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(READING)
 
-test-slow: $(STAMP)  ## The long tests, and the suite once more with shapes checked at run time
+test-slow: $(STAMP)  ## The long tests, the suite with shapes checked at run time, 100 wrong changes (SEED=0)
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest -m slow
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(ALL_READING)
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --jaxtyping-packages=eigenflow,beartype.beartype -m "not rejects and not slow" -n 2
+	$(BIN)/python tools/mutate.py --seed $(or $(SEED),0) --count 100 --minutes 30
 
 test-docs: $(STAMP)  ## Every code block of README and docs, and the site built with warnings as errors
 	$(BIN)/pytest tests/docs -n 2 --dist worksteal
