@@ -71,7 +71,7 @@ def test_long_series_are_thinned_by_means():
 
 
 def test_a_mean_lies_inside_its_values():
-    two = np.repeat([0.0, 1.0], 3)
+    two = np.repeat([0.0, 1.0], 2)
     free = correlated_interval(two, mean, np.random.default_rng(0))
     inside = correlated_interval(two, mean, np.random.default_rng(0), is_inside=True)
     assert free[0] < 0.0 < 1.0 < free[1] and inside == (0.0, 1.0)

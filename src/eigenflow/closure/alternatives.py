@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.closure.joint import fit_drift_law
-from eigenflow.closure.law import Scaled, quantiles
+from eigenflow.closure.law import Scaled
 from eigenflow.closure.velocities import MIN_TIMES, Velocities
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import block_indices
+from eigenflow.core.resampling import block_indices, correlated_quantiles
 from eigenflow.core.rounding import EXACT
 
 __all__ = ["FormComparison", "FormScore", "compare_forms"]
@@ -121,7 +121,8 @@ def compare_forms(velocities: Velocities, *, seed: int = 0) -> FormComparison:
     def score(name: str, better: np.ndarray, worse: np.ndarray, error: np.ndarray) -> FormScore:
         drawn = 1.0 - better[draws].sum(1) / np.maximum(worse[draws].sum(1), TINY)
         skill = 1.0 - float(better.sum()) / max(float(worse.sum()), TINY)
-        return FormScore(name, sizes.get(name, 0), float(error.sum() / zero.sum()), skill, quantiles(drawn))
+        interval = correlated_quantiles(skill, drawn, (1.0 - skill) * worse - better, draws)
+        return FormScore(name, sizes.get(name, 0), float(error.sum() / zero.sum()), skill, interval)
 
     scores = {name: score(name, errors["power"], error, error) for name, error in errors.items()}
     continued = _continued(data, velocities, half)

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from eigenflow.closure.velocities import Velocities, shell_velocities
 from eigenflow.core.checks import check_kind
 from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, interval, span
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import LEVEL, block_indices, correlated_interval, correlated_quantiles
 from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
 
@@ -177,8 +177,11 @@ def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
     rng = np.random.default_rng(seed)
     errors = np.stack([data.errors(b) for b in EXPONENTS], axis=1)
     draws = block_indices(len(data.times), rng)
-    b = float(EXPONENTS[errors.sum(0).argmin()])
-    b_draws = EXPONENTS[errors[draws].sum(1).argmin(1)]
+    best = int(errors.sum(0).argmin())
+    b, b_draws = float(EXPONENTS[best]), EXPONENTS[errors[draws].sum(1).argmin(1)]
+    # What a time adds to b is the slope of its error there.
+    around = np.clip([best - 1, best + 1], 0, len(EXPONENTS) - 1)
+    b_parts = errors[:, around[0]] - errors[:, around[1]]
 
     shape, factor = data.shape_terms(b)
     kappa = -factor * data.scale
@@ -188,31 +191,34 @@ def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
 
     gammas = data.times * kappa
     sign = np.sign(np.median(kappa))
-    decay, decay_draws = _decay(data.times, kappa, sign, draws)
+    decay, decay_draws, decay_parts = _decay(data.times, kappa, sign, draws)
+    gap = b + decay - 2.0
     return Closure(
         b=b,
-        b_interval=quantiles(b_draws),
+        b_interval=correlated_quantiles(b, b_draws, b_parts, draws),
         reference=velocities.reference,
         times=data.times,
         strength=kappa,
         strength_low=kappa - half_width,
         strength_high=kappa + half_width,
         gamma=float(np.median(gammas)),
-        gamma_interval=quantiles(np.median(gammas[draws], axis=1)),
+        gamma_interval=correlated_interval(gammas, lambda v: float(np.median(v)), rng, is_inside=True),
         decay=decay,
-        decay_interval=quantiles(decay_draws),
+        decay_interval=correlated_quantiles(decay, decay_draws, decay_parts, draws),
         explained=float(1.0 - data.errors(b).sum() / (data.scaled**2).sum()),
         sign_share=float((np.sign(-data.scaled[data.is_used]) == sign).mean()),
         held_out=_held_out(data, errors, rng),
         points=int(data.is_used.sum()),
         velocities=velocities,
-        self_similar_gap=b + decay - 2.0,
-        self_similar_interval=quantiles(b_draws + decay_draws - 2.0),
+        self_similar_gap=gap,
+        self_similar_interval=correlated_quantiles(gap, b_draws + decay_draws - 2.0, decay_parts, draws),
     )
 
 
-def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray) -> tuple[float, np.ndarray]:
-    """Slope p of |kappa| ~ t^-p over the times that have the majority sign."""
+def _decay(
+    times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Slope p of |kappa| ~ t^-p over the times that have the majority sign, of draws, and what each time adds."""
     kept = np.sign(kappa) == sign
     x, y = np.log(times), np.log(np.abs(kappa), where=kept, out=np.zeros_like(kappa))
 
@@ -222,7 +228,11 @@ def _decay(times: np.ndarray, kappa: np.ndarray, sign: float, draws: np.ndarray)
             return 0.0
         return -float(np.polyfit(x[index], y[index], 1)[0])
 
-    return slope(np.arange(len(times))), np.array([slope(index) for index in draws])
+    decay = slope(np.arange(len(times)))
+    centred = np.where(kept, x - x[kept].mean(), 0.0)
+    level = float((y + decay * x)[kept].mean())
+    parts = -centred * (y - level + decay * x)
+    return decay, np.array([slope(index) for index in draws]), parts
 
 
 def _held_out(data: Scaled, errors: np.ndarray, rng: np.random.Generator) -> HeldOut:
@@ -237,8 +247,10 @@ def _held_out(data: Scaled, errors: np.ndarray, rng: np.random.Generator) -> Hel
         return float(1.0 - law[index].sum() / others[best][index].sum())
 
     draws = block_indices(len(law), rng)
-    interval = quantiles(np.array([skill(index) for index in draws]))
-    return HeldOut(skill(np.arange(len(law))), interval, best, b, len(law))
+    whole = skill(np.arange(len(law)))
+    parts = (1.0 - whole) * others[best] - law
+    interval = correlated_quantiles(whole, np.array([skill(index) for index in draws]), parts, draws)
+    return HeldOut(whole, interval, best, b, len(law))
 
 
 def quantiles(values: np.ndarray) -> tuple[float, float]:
