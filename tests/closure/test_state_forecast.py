@@ -97,6 +97,25 @@ def test_a_still_operator_is_left_where_it_is():
         assert cut.forecasts["state + rotation"].score.rms_log_ratio < 0.01
 
 
+def test_a_law_that_a_hindcast_refutes_is_not_used():
+    """Growth that the record tells and the loss does not show: energies decay as if eigenvalues stood still.
+
+    The hindcast is then too low and the lazy limit right, so next to nothing of kappa is left."""
+    data, budget, _ = lawful_run()
+    lam, time = data["eigenvalue"].values[0], data["time"].values
+    energy = data["coefficient"].values[0] ** 2 * np.exp(-2 * lam * time[:, None])
+    still = data.copy(deep=True)
+    # Rates that grow a hundred times without any effect.
+    still["eigenvalue"] = data["eigenvalue"] * np.exp(np.linspace(0, np.log(100), 40))[:, None]
+    still["coefficient"] = (("step", "mode"), np.sqrt(energy))
+    held = budget.energy.copy()
+    held[:] = held * (energy.sum(1) / held.values.sum(1))[:, None]
+    other = budget.__class__(**{**vars(budget), "energy": held})
+    found = forecast_state(still, other, 30, time[31:])["state"]
+    assert found.law.trust < 0.05
+    assert found.law.parameters["trust"] == found.law.trust
+
+
 def test_energies_in_other_units_change_nothing(lawful):
     """Energy times 1e-6: kappa times 1e6, the same forecast of ln(loss)."""
     data, budget, _ = lawful

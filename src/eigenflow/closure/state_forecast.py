@@ -25,6 +25,8 @@ __all__ = ["StateForecast", "forecast_state"]
 STEP = 0.08  # of variants, over the time that has passed; second order, see tests
 # Of ln(loss), per e-fold of the loss that is still to come, and at least; learned from runs.
 MISFIT, LEAST_MISFIT = 0.1, 0.02
+HINDCAST = 3.0  # factor of time
+MARGIN = 0.05  # of ln(loss), by which the lazy limit must have been nearer
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -62,8 +64,9 @@ def forecast_state(
     """
     history = StateHistory.of(data, budget, row)
     law = fit_state_law(history, jump_rate(history, budget))
+    law = law.trusted(_trust(data, budget, history, law))
     state = MeasuredState.of(data, budget, row)
-    problem = _problem(state, history, law)
+    problem = _problem(state, float(history.learned[-1]), law)
     since = times - state.time
     grid = JumpGrid.of(problem, law.jumps.jumps.reach)
     found = {}
@@ -74,14 +77,35 @@ def forecast_state(
     return found
 
 
-def _problem(state: MeasuredState, history: StateHistory, law: StateLaw) -> StateProblem:
+def _trust(data: xr.Dataset, budget: ShellBudget, history: StateHistory, law: StateLaw) -> float:
+    """The share of kappa that a forecast of the present from a third of its time would have wanted.
+
+    It is 1 unless that forecast is too low and the lazy one was nearer, as where weight decay makes the operator
+    shrink.
+    """
+    row = history.since(HINDCAST).start
+    past = MeasuredState.of(data, budget, row)
+    grown = float(np.exp(history.growth[-1] - history.growth[row]))
+    grid = JumpGrid.of(_problem(past, float(history.learned[row]), law), law.jumps.jumps.reach)
+    since = history.times[-1:] - past.time
+    if not since[0] > 0:
+        return 1.0
+    kappas, rates = law.kappa * grown * np.array([1.0, 0.0]), np.full(2, law.jumps.rate)
+    made = march(grid, law.drift, kappas, rates, since, STEP)[0][0, 0].sum(0)
+    miss, lazy = np.log(np.maximum(made, TINY) / max(float(history.energy[-1]), TINY))
+    if miss > 0 or abs(miss) <= abs(lazy) + MARGIN:
+        return 1.0
+    return float(np.clip(lazy / (lazy - miss), 0.0, 1.0))
+
+
+def _problem(state: MeasuredState, learned: float, law: StateLaw) -> StateProblem:
     """The state as the solver takes it; what stays is a mode of eigenvalue 0.
 
     How F spreads over modes is not recorded. It is taken to go with the dissipation, as for modes at rest that have
     just begun to decay.
     """
     dissipated = state.eigenvalues * state.energies
-    overlaps = state.energies + dissipated * float(history.learned[-1]) / max(float(dissipated.sum()), TINY)
+    overlaps = state.energies + dissipated * learned / max(float(dissipated.sum()), TINY)
     return StateProblem(
         law.drift,
         np.append(state.eigenvalues, 0.0),

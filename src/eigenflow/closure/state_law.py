@@ -12,7 +12,7 @@ dimension, (velocity of single modes) x (largest eigenvalue) / (dissipation), al
 and its spread were learned from runs (docs/validation/closure.md), and so were the sizes of the errors here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class StateLaw(FieldsPrinted):
         measured: What the last factor of time says alone; may be negative.
         output: Estimate of |f(0)|^2, energy of the untouched network's outputs.
         jumps: How often energy jumps upwards while modes grow by an e-fold.
+        trust: Share of the kappa that was fitted which is used, see `forecast_state`.
     """
 
     kappa: float
@@ -55,6 +56,11 @@ class StateLaw(FieldsPrinted):
     measured: float
     output: float
     jumps: JumpRate
+    trust: float = 1.0
+
+    def trusted(self, share: float) -> "StateLaw":
+        """The same law with a share of its kappa."""
+        return replace(self, kappa=share * self.kappa, trust=share)
 
     @property
     def drift(self) -> StateDrift:
@@ -64,7 +70,13 @@ class StateLaw(FieldsPrinted):
     @property
     def parameters(self) -> dict[str, float]:
         """What was fitted, by name."""
-        return {"kappa": self.kappa, "spread": self.spread, "measured": self.measured, "prior": self.prior}
+        return {
+            "kappa": self.kappa,
+            "spread": self.spread,
+            "measured": self.measured,
+            "prior": self.prior,
+            "trust": self.trust,
+        }
 
 
 def fit_state_law(history: StateHistory, jumps: JumpRate) -> StateLaw:
