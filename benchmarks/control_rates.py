@@ -1,8 +1,8 @@
 """How often is each row of the claims right about systems of which the truth is known?
 
-Judges every control of `eigenflow.theory.controls` at several sizes and seeds, writes the counts into the package
-(`theory/controls/rates.json`, by which runs too small to tell are recognised) and the table of every control and row
-into `benchmarks/results/control_rates.csv`. Some 20 CPU-minutes.
+Judges every control of `eigenflow.theory.controls` at several sizes and seeds. Writes the counts into the package
+(`theory/controls/rates.json`, by which runs too small to tell are recognised), every verdict into
+`benchmarks/results/control_rates.csv`, and the tables into `docs/validation/controls.md`. Some 25 CPU-minutes.
 
     python benchmarks/control_rates.py
 """
@@ -16,9 +16,11 @@ from pathlib import Path
 import pandas as pd
 
 from eigenflow.theory.controls.judging import ControlVerdict, counted, judge_controls
+from eigenflow.theory.controls.systems import CONTROLS
 
 RATES = Path(__file__).parents[1] / "src" / "eigenflow" / "theory" / "controls" / "rates.json"
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "validation" / "controls.md"
 SIZES = ((100, 24), (300, 24), (300, 48), (600, 48), (1000, 48))
 
 
@@ -50,6 +52,53 @@ def _share(values: list[bool]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
+def page(told: dict, frame: pd.DataFrame) -> str:
+    """The tables in Markdown."""
+    sizes = list(told["overall"])
+    lines = [
+        "# Controls of the claims",
+        "",
+        "Made by `python benchmarks/control_rates.py`. Systems of which the truth is known, judged by every row. How rows use",
+        "this table stands in [the claims](../explanation/claims.md#controls).",
+        "",
+        "## In all",
+        "",
+        f"Shares of verdicts, {told['seeds']} seeds of every control. *Decidable* are rows that support at least half of the",
+        "controls of which they are true at that size; the others are undecided in runs of that size.",
+        "",
+        "| modes x times | " + " | ".join(next(iter(told["overall"].values()))) + " |",
+        "|---" * (1 + len(next(iter(told["overall"].values())))) + "|",
+    ]
+    for size, by in told["overall"].items():
+        lines.append(f"| {size} | " + " | ".join(f"{value:.3g}" for value in by.values()) + " |")
+    lines += [
+        "",
+        "## By row",
+        "",
+        "Supported / contradicted / undecided, of controls of which the row is true, and of those of which it is false.",
+        "",
+        "| row | " + " | ".join(f"{size} {kind}" for size in sizes for kind in ("true", "false")) + " |",
+        "|---" * (1 + 2 * len(sizes)) + "|",
+    ]
+    for row, by in sorted(told["rows"].items()):
+        cells = []
+        for size in sizes:
+            counts = by.get(size, {"holds": [0, 0, 0], "fails": [0, 0, 0]})
+            cells += [" / ".join(map(str, counts[kind])) if sum(counts[kind]) else "" for kind in ("holds", "fails")]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines += ["", "## Decided wrongly", ""]
+    wrong = frame[frame["verdict"] == frame["is_true"].map({True: "contradicted", False: "supported"})]
+    for (row, control), found in wrong.groupby(["row", "control"]):
+        listed = ", ".join(f"{one.modes} x {one.times} seed {one.seed}" for one in found.itertuples())
+        lines.append(f'- {row} on "{control}": {listed}')
+    lines += ["" if len(wrong) else "None.", "## The controls", ""]
+    for control in CONTROLS:
+        kind = "positive" if control.is_positive else "negative"
+        lines.append(f"- **{control.name}** ({kind}). True: {', '.join(sorted(control.holds))}. ")
+        lines.append(f"  False: {', '.join(sorted(control.fails)) or 'none'}.")
+    return "\n".join(lines) + "\n"
+
+
 def main(seeds: int, processes: int, sizes: tuple[tuple[int, int], ...]) -> None:
     def progress(done: int, total: int) -> None:
         print(f"\r{done} of {total} controls", end="", file=sys.stderr, flush=True)
@@ -60,6 +109,7 @@ def main(seeds: int, processes: int, sizes: tuple[tuple[int, int], ...]) -> None
     RATES.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     frame = pd.DataFrame([vars(one) for one in verdicts])
     frame.to_csv(RESULTS / "control_rates.csv", index=False, float_format="%.4g")
+    PAGE.write_text(page(told, frame), encoding="utf-8")
     print("\n", pd.DataFrame(overall).T.round(3).to_string())
     wrong = frame[[one.is_wrong for one in verdicts]]
     print(wrong.groupby(["row", "control", "modes"]).size().to_string())

@@ -25,12 +25,17 @@ TIE, LOST = 2.0, 10.0
     needs=[UPDATES],
 )
 def identity(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
-    """The largest miss of the identity over the measured updates."""
-    miss = evidence.data["identity_residual"].values
+    """The largest miss of the identity over the measured updates, and what it may be wrong by."""
+    data = evidence.data
+    miss = data["identity_residual"].values
+    told = f"largest |e' - e - Jbar dtheta| over {len(miss)} measured updates, relative to the outputs' scale"
+    if "identity_error" not in data:
+        return this.row(float(miss.max()), block_interval(miss, lambda v: float(v.max()), rng), told)
+    error, share = data["identity_error"].values, float(np.median(data["identity_share"].values))
     return this.row(
         float(miss.max()),
-        block_interval(miss, lambda v: float(v.max()), rng),
-        f"largest |e' - e - Jbar dtheta| over {len(miss)} measured updates, relative to the outputs' scale",
+        (float(np.maximum(miss - error, 0.0).max()), float((miss + error).max())),
+        f"{told}; it may be wrong by {error.max():.2g}, and is known of {share:.0%} of the samples",
     )
 
 
