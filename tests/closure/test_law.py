@@ -3,13 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import eigenflow as ef
-from eigenflow.closure import shell_velocities
+from eigenflow.closure import run_velocities, shell_velocities
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.grid import log_steps
+from eigenflow.theory import Evidence
 from rounding import SEEDS, last_bits
 from synthetic import drifting_budget
+from synthetic_run import DatasetRun, measure, power_law_modes
 
 TIMES = np.geomspace(1.0, 1e3, 40)
 
@@ -76,3 +80,14 @@ def test_too_few_measurements():
     budget = drifting_budget(lambda lam, t: -lam / t, TIMES[:4], modes()[:4])
     with pytest.raises(ArgumentError, match=r"`budget` has 4 measured times.*needs 6"):
         ef.fit_closure(budget)
+
+
+def test_a_run_has_the_velocities_of_its_claims():
+    """Full batches: along updates, as its shells say; minibatches: of ranks, as the claims on the run say."""
+    data = measure(power_law_modes(80, rho=1.3, seed=2), 0.05 * log_steps(2000, count=24), 0.05)
+    full = DatasetRun(data, pd.DataFrame({"step": [0], "batch_size": [80]}))
+    small = DatasetRun(data, pd.DataFrame({"step": [0], "batch_size": [8]}))
+    assert ef.fit_closure(full).b == ef.fit_closure(ef.shell_budget(full)).b
+    assert run_velocities(full).kind == "mode" and run_velocities(small).kind == "rank"
+    found = ef.fit_closure(small)
+    assert found.velocities.kind == "rank" and found.b == Evidence(small).closure.b

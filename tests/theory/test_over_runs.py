@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory import Claim, Verdict
@@ -30,7 +30,10 @@ def test_runs_without_order_are_undecided_and_turned_ones_contradict():
     changes, skills = rng.normal(size=14), rng.uniform(size=14)
     free = {str(i): rows(c, s) for i, (c, s) in enumerate(zip(changes, skills, strict=True))}
     assert abs(kendalltau(-np.abs(changes), skills).statistic) < 0.3  # an order of another kind says so too
-    assert regularity_gives_power(free).verdict == "undecided"
+    found = regularity_gives_power(free)
+    assert (
+        found.estimate == pytest.approx(spearmanr(-np.abs(changes), skills).statistic) and found.verdict == "undecided"
+    )
     turned = {str(i): rows(0.05 * i, 0.2 + 0.05 * i) for i in range(12)}
     assert regularity_gives_power(turned).verdict == "contradicted"
 

@@ -16,6 +16,7 @@ from eigenflow.closure.joint import fit_drift_law as fit_drift_law
 from eigenflow.closure.law import Closure as Closure
 from eigenflow.closure.law import HeldOut as HeldOut
 from eigenflow.closure.law import fit_closure as fit_closure
+from eigenflow.closure.of_run import run_velocities as run_velocities
 from eigenflow.closure.residual import ClosureResidual as ClosureResidual
 from eigenflow.closure.residual import closure_residual as closure_residual
 from eigenflow.closure.residual import residual_order as residual_order

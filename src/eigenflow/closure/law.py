@@ -14,12 +14,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.special import stdtrit
 
+from eigenflow.closure.of_run import run_velocities
 from eigenflow.closure.velocities import Velocities, shell_velocities
 from eigenflow.core.checks import check_kind
 from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, interval, span
 from eigenflow.core.resampling import LEVEL, block_indices, correlated_interval, correlated_quantiles
 from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
+from eigenflow.store import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,11 +160,13 @@ class Scaled:
         return ((self.scaled - factor[:, None] * shape) ** 2).sum(1)
 
 
-def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
+def fit_closure(budget: Run | ShellBudget | Velocities, *, seed: int = 0) -> Closure:
     """Fit v = -c(t) lambda^b, signed, to the velocities of a run's shells.
 
     Args:
-        budget: As from `shell_budget`, whose mean velocities of eigenvalues are then used; or any `Velocities`.
+        budget: A run, whose velocities are then those that its claims use (`run_velocities`); shells as from
+            `shell_budget`, of which the velocities along single updates are used, minibatches or not; or any
+            `Velocities`.
         seed: Of the bootstrap.
 
     Returns:
@@ -171,8 +175,9 @@ def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
     Raises:
         ArgumentError: If fewer than 6 measured times have 3 shells of at least 3 moving eigenvalues.
     """
-    check_kind("budget", budget, (ShellBudget, Velocities), "a budget, as from `shell_budget(run)`, or `Velocities`")
-    velocities = budget if isinstance(budget, Velocities) else shell_velocities(budget)
+    wanted = "a run, a budget, as from `shell_budget(run)`, or `Velocities`"
+    check_kind("budget", budget, (Run, ShellBudget, Velocities), wanted)
+    velocities = _velocities(budget)
     data = Scaled.of(velocities)
     rng = np.random.default_rng(seed)
     errors = np.stack([data.errors(b) for b in EXPONENTS], axis=1)
@@ -213,6 +218,12 @@ def fit_closure(budget: ShellBudget | Velocities, *, seed: int = 0) -> Closure:
         self_similar_gap=gap,
         self_similar_interval=correlated_quantiles(gap, b_draws + decay_draws - 2.0, decay_parts, draws),
     )
+
+
+def _velocities(source: Run | ShellBudget | Velocities) -> Velocities:
+    if isinstance(source, Velocities):
+        return source
+    return run_velocities(source) if isinstance(source, Run) else shell_velocities(source)
 
 
 def _decay(

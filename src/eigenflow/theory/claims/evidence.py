@@ -22,10 +22,10 @@ from eigenflow.closure import (
     fit_drift_law,
     forward_test,
     nonlocal_source,
-    rank_velocities,
-    shell_velocities,
+    run_velocities,
     velocity_dispersion,
 )
+from eigenflow.closure.of_run import has_minibatches, needs_ranks
 from eigenflow.core.errors import ArgumentError
 from eigenflow.shells import IntegratedBalance, ShellBudget, integrated_balance, shell_budget
 from eigenflow.store import Run
@@ -103,8 +103,7 @@ class Evidence:
     @cached_property
     def has_minibatches(self) -> bool:
         """Whether updates saw fewer samples than the probe holds, so that one alone says little of the drift."""
-        losses, samples = self.run.losses, self.run.header.get("probe", {}).get("samples")
-        return samples is not None and "batch_size" in losses and bool((losses["batch_size"] < samples).any())
+        return has_minibatches(self.run)
 
     @cached_property
     def why_no_updates(self) -> str | None:
@@ -118,7 +117,7 @@ class Evidence:
 
     @property
     def _needs_ranks(self) -> bool:
-        return self.has_minibatches or self.why_no_updates is not None
+        return needs_ranks(self.run)
 
     # Shells and closure.
 
@@ -140,9 +139,7 @@ class Evidence:
     @Estimate
     def velocities(self) -> Velocities:
         """Of eigenvalues along measured updates; of ranks between measurements where those are minibatches' or none."""
-        if self._needs_ranks and "eigenvalue" in self.data:
-            return rank_velocities(self.run.modes, self.budget.edges)
-        return shell_velocities(self.budget)
+        return run_velocities(self.run, self.budget)
 
     @Estimate
     def closure(self) -> Closure:
