@@ -103,7 +103,7 @@ def correlated_half_width(values: Float[np.ndarray, " length"], level: float = L
     return scale * high
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # up to 6 MB each
 def _correlations(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inverse correlation matrices R^-1, ln det R, and 1' R^-1 1, over all pairs of rho and share of noise."""
     rho = (np.arange(GRID) + 0.5) / GRID * np.exp(-1.0 / (LONGEST * count))
