@@ -93,7 +93,8 @@ def test_jumps_lose_nothing_and_only_speed_up():
     """Where decay has no time, energy is kept to rounding; later more jumps leave less of it, and none is negative."""
     one = problem()
     early = solve_state(
-        StateProblem(StateDrift(1e9), one.eigenvalues * 1e-9, one.energies, 2 * one.energies, UpwardJumps(3.0)), [1e-6]
+        StateProblem(StateDrift(1e9), one.eigenvalues * 1e-9, one.energies, 2 * one.energies, UpwardJumps(3.0)),
+        np.array([1e-6]),
     )
     assert early.scale[0] > 50 and early.total[0] == pytest.approx(one.energies.sum(), rel=1e-5)
     totals = [solve_state(problem(rate), TIMES).total for rate in (0.0, 0.5, 1.0, 2.0)]
