@@ -19,6 +19,7 @@ from torch.func import jvp, vmap
 from eigenflow.tangent import Probe, TangentPoint
 from eigenflow.tangent.model.evaluation import undisturbed
 from eigenflow.tangent.model.failures import require_memory_left
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.model.samples import Inputs
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.piecewise import Rates, integrate_panels
@@ -40,8 +41,9 @@ FOR_ONE = 2**9
 WHOLE = 128
 # Numbers held at once by evaluations of single samples.
 HELD = 2**24
-# Samples that are taken together; the first group begins with some of the largest misses.
-TOGETHER = 32
+# Samples that are taken together: at first, with some of the largest misses, and at most. One call costs as much as
+# some dozens of evaluations, so later groups are as large as half of what is left allows.
+TOGETHER = (32, 512)
 WORST = 4
 
 
@@ -157,15 +159,13 @@ class _Path:
     def _sample_rates(self, samples: Tensor, positions: Tensor) -> Tensor:
         old = self.old
 
-        def single(x: Inputs, position: Tensor) -> tuple[Tensor, Tensor]:
-            def outputs(s: Tensor) -> Tensor:
-                moved = {name: p + s * self.update[name] for name, p in old.parameters.items()}
-                return old.network.apply(moved, old.rest, x[None])[0]
-
-            found, change, *_ = jvp(outputs, (position,), (torch.ones_like(position),))
+        def single(x: Inputs, moved: Parameters) -> tuple[Tensor, Tensor]:
+            found, change, *_ = jvp(lambda p: old.network.apply(p, old.rest, x[None])[0], (moved,), (self.update,))
             return found, change
 
-        outputs, changes = vmap(single)(old.inputs[samples], positions.to(self.start.dtype))
+        at = positions.to(self.start.dtype)
+        moved = {name: p + at.reshape(-1, *[1] * p.ndim) * self.update[name] for name, p in self.old.parameters.items()}
+        outputs, changes = vmap(single)(old.inputs[samples], moved)
         objective, targets = old.objective.part(samples, len(old.inputs)), old.targets[samples]
         return objective.spread(outputs, targets, objective.weigh(outputs, targets, changes))
 
@@ -202,11 +202,13 @@ def _resolve_samples(
     work = WORK // sum(p.numel() for p in path.old.parameters.values())
     left = max(len(misses), min(EVALUATIONS, work))
     most = max(min(FOR_ONE, left // 8), left // max(1, len(order)))
-    together = max(2 * WORST, min(TOGETHER, left // 128))
-    for group in order.split(together):
+    together = max(2 * WORST, min(TOGETHER[0], left // 128))
+    while len(order) and left > 0:
+        group, order = order[:together], order[together:]
         limit = torch.full((len(group),), allowed, dtype=torch.float64, device=misses.device)
         found = integrate_panels(_on(path.sample_rates, group), len(group), limit, budget=left, most=most)
         left -= found.spent
+        together = max(2 * WORST, min(TOGETHER[1], left * len(group) // (2 * max(found.spent, 1))))
         done = group[found.is_known]
         if len(done):
             change = path.change[done].to(torch.float64)
