@@ -1,0 +1,56 @@
+"""Places that no test had looked at closely, each against a closed form."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from eigenflow.transport import (
+    CallableDrift,
+    Characteristics,
+    PowerDrift,
+    TransportProblem,
+    classify,
+    lasting_share,
+    solve,
+)
+from eigenflow.transport.config import _density
+
+
+def test_march_on_a_single_cell_keeps_its_mass():
+    """One cell, evenly filled in ln(lambda): v = -lambda / 10 carries the share t / 10 / width out below."""
+    width = np.log(1e2)
+    drift = CallableDrift(lambda eigenvalues, times: -0.1 * eigenvalues)
+    problem = TransportProblem(drift, 0.0, lambda lam: 1.0 / lam, (1e-1, 1e1))
+    solution = solve(problem, [2.0], cells=1, method="march")
+    assert solution.total[0] == pytest.approx(width - 0.2, rel=1e-9)
+    assert solution.budget.outflow_below[0] == pytest.approx(0.2, rel=1e-8)
+
+
+def test_the_density_that_a_file_describes():
+    shape = SimpleNamespace(amplitude=3.0, exponent=-0.4, lower=1e-3, upper=5.0)
+    lam = np.array([1e-3, 0.1, 2.0, 7.0])
+    expected = [3.0 * x**-0.4 * np.exp(-1e-3 / x) * np.exp(-((x / 5.0) ** 2)) for x in lam]
+    np.testing.assert_allclose(_density(shape)(lam), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("t0", [0.25, 1.0, 8.0])
+def test_modes_below_a_label_reach_zero_before_the_drift_has_stopped(t0):
+    """b < 1, p > 1: C(inf) = c0 t0 / (p - 1), and lambda^(1-b) falls by (1 - b) C: those of more never arrive."""
+    b, c0, p = 0.5, 0.3, 2.0
+    last = ((1 - b) * c0 * t0 / (p - 1)) ** (1 / (1 - b))
+    shares = lasting_share(classify(b, c0, p, 0.5, t0), np.array([0.99, 1.01]) * last)
+    assert shares[0] > 0.0 and shares[1] == 0.0
+
+
+@pytest.mark.parametrize("b", [2.5, 3.5])
+def test_a_mode_that_escapes_under_c_of_t_has_lost_what_the_closed_form_says(b):
+    """Growth with b > 2: Q = 2 lambda^(2-b) / (|c| (b-2)) until the escape, a tenth of which is the last of the way.
+
+    The quadrature leaves the last e^-20 of the path's time to a closed form, good to the change of c there: none here.
+    """
+    modes, c = np.array([0.3, 1.0, 4.0]), 0.2
+    late = 2.0 / (c * (b - 1)) * modes.min() ** (1 - b)
+    paths = Characteristics(PowerDrift(c=lambda t: np.full_like(t, -c), b=b), 2.0)
+    expected = 2 * modes ** (2 - b) / (c * (b - 2))
+    np.testing.assert_allclose(paths.exponent(modes, late), expected, rtol=1e-10)
