@@ -96,9 +96,10 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """What names it as long as its function keeps the expression."""
+        """What names it as long as its function keeps the line."""
         where = f"{self.file}::{self.function}" if self.function else self.file
-        return f"{where} {self.operator} {_one_line(self.before)} -> {_one_line(self.after)}"
+        here = self.text.decode().split("\n")[self.line - 1]
+        return f"{where} {self.operator} {_one_line(self.before)} -> {_one_line(self.after)} in {_one_line(here)}"
 
     def words(self) -> str:
         """Say it in lines: where and what, and both versions."""

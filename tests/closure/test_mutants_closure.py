@@ -38,3 +38,9 @@ def test_the_interval_of_a_skill_lies_around_it():
         low, high = row.interval
         assert low <= row.skill <= high
         assert high - low == pytest.approx(0.0, abs=0.5 * max(1.0, abs(row.skill)))
+
+
+@pytest.mark.parametrize(("hindcasts", "expected"), [(2, 6.3138), (3, 6.3138), (6, 2.9200), (30, 1.8125)])
+def test_few_hindcasts_widen_the_band_as_student_has_it(hindcasts, expected):
+    """The 95 % quantile at 1, 1, 2 and 10 degrees of freedom, from a printed table: three cuts count as one."""
+    assert _quantile(hindcasts) == pytest.approx(expected, abs=1e-4)
