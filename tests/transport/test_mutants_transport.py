@@ -15,6 +15,7 @@ from eigenflow.transport import (
     solve,
 )
 from eigenflow.transport.config import _density
+from eigenflow.transport.inverse.model import KNOTS_PER_DECADE, bending_basis
 
 
 def test_march_on_a_single_cell_keeps_its_mass():
@@ -54,3 +55,20 @@ def test_a_mode_that_escapes_under_c_of_t_has_lost_what_the_closed_form_says(b):
     paths = Characteristics(PowerDrift(c=lambda t: np.full_like(t, -c), b=b), 2.0)
     expected = 2 * modes ** (2 - b) / (c * (b - 2))
     np.testing.assert_allclose(paths.exponent(modes, late), expected, rtol=1e-10)
+
+
+def test_functions_of_the_bending_are_orthogonal_and_hold_no_straight_line():
+    """Over four decades with 1.5 intervals between knots in each: seven knots, less constant and slope."""
+    low, high = -1.0, -1.0 + 4 * np.log(10)
+    basis = bending_basis(low, high)
+    assert basis.size == round(4 * KNOTS_PER_DECADE) - 1
+    x = np.linspace(low, high, 4001)
+    second = np.gradient(np.gradient(basis(x), x, axis=0), x, axis=0)[2:-2]
+    # Differences and the grid of the mean squares are good to some per mille.
+    np.testing.assert_allclose(second.T @ second / len(second), np.eye(basis.size), atol=0.03)
+    knots = np.linspace(low, high, basis.size + 2)
+    straight = np.column_stack([np.ones(len(knots)), knots])
+    np.testing.assert_allclose(straight.T @ basis(knots), 0.0, atol=1e-10)
+    # Beyond the ends it goes on straight.
+    beyond = basis(high + np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(np.diff(beyond, 2, axis=0), 0.0, atol=1e-10)
