@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from eigenflow.transport import (
     CallableDrift,
@@ -12,6 +13,7 @@ from eigenflow.transport import (
     TransportProblem,
     classify,
     lasting_share,
+    plateau_loss,
     solve,
 )
 from eigenflow.transport.config import _density
@@ -72,3 +74,17 @@ def test_functions_of_the_bending_are_orthogonal_and_hold_no_straight_line():
     # Beyond the ends it goes on straight.
     beyond = basis(high + np.array([0.0, 0.5, 1.0]))
     np.testing.assert_allclose(np.diff(beyond, 2, axis=0), 0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dissipation", [0.05, 1e-3])
+def test_a_plateau_that_jumps_at_the_last_mode_to_arrive(dissipation):
+    """Little is lost up to that label and all beyond: an integral by scipy that ends there; rule and paths give 1e-9."""
+    phase = classify(0.5, 0.3, 2.0, 0.5, 8.0)
+    last = np.log((0.5 * 0.3 * 8.0) ** 2)
+
+    def left(x):
+        return float(lasting_share(phase, np.array([np.exp(x)]), dissipation)[0]) * np.exp(0.5 * x)
+
+    points = [last - 1.0, last - 0.1, last - 0.01]
+    expected = quad(left, np.log(1e-4), last, limit=300, epsabs=0, epsrel=1e-11, points=points)[0]
+    assert plateau_loss(phase, lambda lam: lam**-0.5, (1e-4, 10.0), dissipation) == pytest.approx(expected, rel=1e-8)
