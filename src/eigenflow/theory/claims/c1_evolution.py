@@ -16,6 +16,7 @@ __all__ = ["CLAIM"]
 
 # Differences of AIC: within 2 models are alike, beyond 10 the worse one has no support [@burnham2002model].
 TIE, LOST = 2.0, 10.0
+FEWEST_KNOWN = 0.05  # share of samples of which the identity must be known
 
 
 @asserts(
@@ -32,6 +33,9 @@ def identity(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> C
     if "identity_error" not in data:
         return this.row(float(miss.max()), block_interval(miss, lambda v: float(v.max()), rng), told)
     error, share = data["identity_error"].values, float(np.median(data["identity_share"].values))
+    if share < FEWEST_KNOWN:
+        told = f"{told}: {miss.max():.2g}, but the path of most samples has more kinks than the budget resolves"
+        return this.undecided(f"{told}; the average is known of {share:.0%} of them", "shorter updates")
     return this.row(
         float(miss.max()),
         (float(np.maximum(miss - error, 0.0).max()), float((miss + error).max())),

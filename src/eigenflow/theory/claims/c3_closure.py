@@ -15,7 +15,7 @@ from eigenflow.theory.claims.assertions import CLOCK, UPDATES, Assertion, assert
 from eigenflow.theory.claims.evidence import WIDTHS, Evidence
 from eigenflow.theory.verdicts import Claim
 
-__all__ = ["advantage", "closes_by_drift", "forecasts", "jumps", "single_valued"]
+__all__ = ["advantage", "closes_by_drift", "forecasts", "jumps", "single_valued", "state_forecasts"]
 
 # A residual that falls with a lower power of the shell width than this loses less than 16 % when shells are halved.
 CONVERGING = 0.25
@@ -155,6 +155,29 @@ def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of the equation), which wins at "
         f"{int((gains > 0).sum())}; {test.kind} velocities; {told}; its 90 % bands, from its own errors at earlier "
         f"cuts, hold {share:.0%} of {points} later losses",
+    )
+
+
+@asserts(
+    "C3.state",
+    "with a strength that the state sets, the equation forecasts better than lazy and power law",
+    band=(0.0, None),
+    needs=[CLOCK],
+    decides=False,  # c(t) as the state's is this project's, not the paper's
+)
+def state_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
+    """The gain of forecasts by a drift that is tied to the state, over the better of both that need no equation."""
+    test = evidence.forward
+    if len(test.cuts) < 2:
+        return this.undecided("; ".join(test.skipped), "a longer run with more measurements")
+    gains, turned = (np.array([advantage(cut, name) for cut in test.cuts]) for name in ("state", "state + rotation"))
+    share, points = test.coverage("state")
+    return this.row(
+        float(gains.mean()),
+        correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True),
+        f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of v = kappa F lambda), F what "
+        f"the error and the outputs say, which wins at {int((gains > 0).sum())}; with rotation {turned.mean():.2g}, at "
+        f"{int((turned > 0).sum())}; its 90 % bands hold {share:.0%} of {points} later losses",
     )
 
 

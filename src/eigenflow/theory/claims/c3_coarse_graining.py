@@ -8,7 +8,7 @@ import numpy as np
 from eigenflow.core.resampling import block_interval
 from eigenflow.shells import ShellBudget
 from eigenflow.theory.claims.assertions import UPDATES, Assertion, ClaimTest, asserts
-from eigenflow.theory.claims.c3_closure import closes_by_drift, forecasts, jumps, single_valued
+from eigenflow.theory.claims.c3_closure import closes_by_drift, forecasts, jumps, single_valued, state_forecasts
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.verdicts import Claim
 
@@ -89,6 +89,6 @@ def integrated(this: Assertion, evidence: Evidence, rng: np.random.Generator) ->
 CLAIM = ClaimTest(
     "C3",
     "Coarse-graining gives d_t g + d_lambda(v g) = -2 lambda g + S",
-    (closes, remainder, integrated, single_valued, jumps, closes_by_drift, forecasts),
+    (closes, remainder, integrated, single_valued, closes_by_drift, jumps, forecasts, state_forecasts),
     needs_clock=False,
 )
