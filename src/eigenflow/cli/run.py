@@ -17,7 +17,10 @@ __all__ = ["run"]
 def run(
     config: Annotated[
         str | None,
-        typer.Argument(help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn."),
+        typer.Argument(
+            help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn, digits-width, patches, "
+            "source."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change one key: section.key=value.", metavar="A.B=C")

@@ -11,8 +11,8 @@ factors c and standard deviations s of the weights w:
 Biases begin at 0 and have the factors 1 (NTK; and of the output) or sqrt(n). Every hidden unit moves by O(1 / sqrt(n))
 in the first and by O(1) in the second, at one learning rate for all n.
 
-References: Jacot, Gabriel and Hongler (2018), "Neural Tangent Kernel". Yang and Hu (2021), "Feature Learning in
-Infinite-Width Neural Networks", the abc-parametrisation with a = (-1/2, 0, 1/2), b = 1/2, c = 0.
+Sources: [@jacot2018neural], and [@yang2020feature], whose abc-parametrisation it is with a = (-1/2, 0, 1/2), b = 1/2,
+c = 0.
 """
 
 import math

@@ -4,8 +4,7 @@ The power of natural images falls with the spatial frequency f as about 1 / f^2,
 f. So eigenvalues of what follows the waves fall with their rank as about 1 / rank: the regime of power laws that the
 theory speaks of. The two photographs come with scikit-learn.
 
-Reference: Field (1987), "Relations between the statistics of natural images and the response properties of cortical
-cells".
+Source: [@field1987relations].
 """
 
 import numpy as np
