@@ -17,7 +17,10 @@ from eigenflow.transport import (
     solve,
 )
 from eigenflow.transport.config import _density
+from eigenflow.transport.flows.preparation import make_flow
 from eigenflow.transport.inverse.model import KNOTS_PER_DECADE, bending_basis
+from eigenflow.transport.methods.frontier import frontier
+from eigenflow.transport.methods.traced_frontier import traced_frontier
 
 
 def test_march_on_a_single_cell_keeps_its_mass():
@@ -78,7 +81,7 @@ def test_functions_of_the_bending_are_orthogonal_and_hold_no_straight_line():
 
 @pytest.mark.parametrize("dissipation", [0.05, 1e-3])
 def test_a_plateau_that_jumps_at_the_last_mode_to_arrive(dissipation):
-    """Little is lost up to that label and all beyond: an integral by scipy that ends there; rule and paths give 1e-9."""
+    """Little is lost up to that label and all beyond: an integral by scipy that ends there. Both are good to 1e-9."""
     phase = classify(0.5, 0.3, 2.0, 0.5, 8.0)
     last = np.log((0.5 * 0.3 * 8.0) ** 2)
 
@@ -88,3 +91,12 @@ def test_a_plateau_that_jumps_at_the_last_mode_to_arrive(dissipation):
     points = [last - 1.0, last - 0.1, last - 0.01]
     expected = quad(left, np.log(1e-4), last, limit=300, epsabs=0, epsrel=1e-11, points=points)[0]
     assert plateau_loss(phase, lambda lam: lam**-0.5, (1e-4, 10.0), dissipation) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("b", [0.8, 1.5, 2.5])
+def test_the_frontier_under_c_of_t_is_that_of_followed_paths(b):
+    """Three secant steps from a grid of a quarter e-fold, against paths that DOP853 follows to 1e-10."""
+    drift, times, ends = PowerDrift(c=lambda t: 0.3 / (1 + t), b=b), np.array([0.05, 2.0, 40.0]), (-12.0, 4.0)
+    by_grid = frontier(make_flow(drift, 2.0, 40.0), times, ends)
+    followed = CallableDrift(lambda eigenvalues, times: drift.velocity(eigenvalues, times))
+    np.testing.assert_allclose(by_grid, traced_frontier(followed, 2.0, times, ends), rtol=1e-9)
