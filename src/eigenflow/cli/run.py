@@ -18,8 +18,8 @@ def run(
     config: Annotated[
         str | None,
         typer.Argument(
-            help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn, digits-width, patches, "
-            "source."
+            help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn, digits-width, "
+            "patches, source."
         ),
     ] = None,
     changes: Annotated[
