@@ -50,7 +50,7 @@ WRONG = {
     "shell_budget(s.run, per_decade)": lambda s: ef.shell_budget(s.run, shells_per_decade=0),
     "shell_budget(s.run, per_decade str)": lambda s: ef.shell_budget(s.run, shells_per_decade="4"),
     "shell_budget(s.run, 5)": lambda s: ef.shell_budget(s.run, shells_per_decade=5),
-    "fit_closure(s.run)": lambda s: ef.fit_closure(s.run),
+    "fit_closure(path)": lambda s: ef.fit_closure(s.run.path),
     "fit_closure(None)": lambda s: ef.fit_closure(None),
     "open_run(run)": lambda s: ef.open_run(s.run),
     "open_run(None)": lambda s: ef.open_run(None),

@@ -18,9 +18,9 @@ ESTIMATORS = [
     value for value in vars(home).values() if inspect.isfunction(value) and value.__module__.startswith("eigenflow.")
 ]
 # Made of several settings by one estimate.
-SEVERAL = {"shell_budget": 3, "closure_residual": 3, "integrate_modes": 3, "regularity": 2}
-# Of velocities only those are asked for that suit the run: ranks are for minibatches.
-UNASKED = ("rank_velocities",)
+SEVERAL = {"shell_budget": 5, "closure_residual": 3, "integrate_modes": 3, "regularity": 2, "nonlocal_source": 3}
+# Everything is asked for of a run that allows it.
+UNASKED = ()
 
 
 @pytest.fixture(scope="module")

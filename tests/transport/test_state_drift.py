@@ -24,7 +24,7 @@ def spectrum(modes=60, power=0.5):
 def test_an_aligned_linear_network_of_two_layers_is_followed():
     """a' = 2 a (y - a) has a(t) = y e^(2yt) / (e^(2yt) - 1 + y / a0); its operator is 2 a, its overlap y (y - a).
 
-    Sigmoids of Saxe, McClelland and Ganguli (equations/networks.md#aligned-networks). The energy is a difference of
+    Sigmoids of Saxe, McClelland and Ganguli (equations/known_cases.md#aligned-networks). The energy is a difference of
     nearly equal numbers at late times, so it is compared on the scale of its start."""
     y, start = 3.0, 0.01
     times = np.linspace(0.1, 4.0, 30)

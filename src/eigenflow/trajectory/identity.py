@@ -71,7 +71,7 @@ def gradient_identity(probe: Probe | ShardedProbe, before: State, after: State) 
     The path is taken at the buffers before the update: the move of buffers is not part of it.
 
     r is the gradient of the loss by the outputs and H its Hessian, formed as B B^T from the root that the operator
-    uses. For squared losses r = sqrt(f) e and H = f, so this is D1.
+    uses. For squared losses r = sqrt(f) e and H = f, which is equations/identities.md#eq-d1.
 
     Returns:
         The norm of the miss relative to ||r|| + ||H outputs||, the scale of the numbers whose rounding it shows.

@@ -174,11 +174,19 @@ class Evidence:
     @Estimate
     def source(self) -> NonlocalSource:
         """The same at 4 shells a decade."""
-        return nonlocal_source(self.budget, seed=self.seed)
+        found = self.sources
+        return found[4] if 4 in found else nonlocal_source(self.budget, seed=self.seed)
+
+    @cached_property
+    def _budgets(self) -> dict[int, ShellBudget]:
+        return {4: self.budget}
 
     def at_width(self, shells_per_decade: int) -> ShellBudget:
         """The shells at another width."""
-        return self.budget if shells_per_decade == 4 else shell_budget(self.run, shells_per_decade=shells_per_decade)
+        made = self._budgets
+        if shells_per_decade not in made:
+            made[shells_per_decade] = shell_budget(self.run, shells_per_decade=shells_per_decade)
+        return made[shells_per_decade]
 
     @cached_property
     def finest_width(self) -> int:
