@@ -3,3 +3,5 @@
 from eigenflow.lab.exact.scalar_head import ScalarHeadModel as ScalarHeadModel
 from eigenflow.lab.exact.scalar_head import ScalarHeadNet as ScalarHeadNet
 from eigenflow.lab.exact.scalar_head import ScalarHeadPath as ScalarHeadPath
+from eigenflow.lab.exact.twins import AlignedTwin as AlignedTwin
+from eigenflow.lab.exact.twins import FrozenTwin as FrozenTwin
