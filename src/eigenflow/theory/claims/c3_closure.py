@@ -155,6 +155,7 @@ def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of the equation), which wins at "
         f"{int((gains > 0).sum())}; {test.kind} velocities; {told}; its 90 % bands, from its own errors at earlier "
         f"cuts, hold {share:.0%} of {points} later losses",
+        beats_alternatives=bool(gains.mean() > 0),  # forecasts that are alike are no gain
     )
 
 
@@ -178,6 +179,7 @@ def state_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generato
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of v = kappa F lambda), F what "
         f"the error and the outputs say, which wins at {int((gains > 0).sum())}; with rotation {turned.mean():.2g}, at "
         f"{int((turned > 0).sum())}; its 90 % bands hold {share:.0%} of {points} later losses",
+        beats_alternatives=bool(gains.mean() > 0),  # forecasts that are alike are no gain
     )
 
 

@@ -190,7 +190,8 @@ def transport_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Gene
     lazy, moving, told = _scores(test)
     values = np.log(np.maximum(lazy, ALIKE) / np.maximum(moving, ALIKE))
     told = f"median over cuts of ln(lazy / closure); {told}"
-    return this.row(_median(values), median_interval(values, evidence.rng()), told)
+    gain = _median(values)
+    return this.row(gain, median_interval(values, evidence.rng()), told, beats_alternatives=gain > 0)
 
 
 def _cuts(this: Assertion, evidence: Evidence) -> ForwardTest | Claim:
