@@ -72,7 +72,9 @@ def computed_once(inputs):
     from eigenflow.report import comparison, comparison_page, forecast_page, html, summary
 
     def analysed(run):
-        return SimpleNamespace(run=run, claims=[], forecasts=[], problems=[], learned=None, summary=lambda **_: {"told": "x" * 1000})
+        return SimpleNamespace(
+            run=run, claims=[], forecasts=[], problems=[], learned=None, summary=lambda **_: {"told": "x" * 1000}
+        )
 
     designed = SimpleNamespace(
         schedule=Schedule.constant(total=400, peak=1e-3), loss=[2.0], status=SimpleNamespace(value="ok"),
