@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.judging import ControlVerdict, counted, judge_controls
-from eigenflow.theory.controls.systems import CONTROLS
 
 RATES = Path(__file__).parents[1] / "src" / "eigenflow" / "theory" / "controls" / "rates.json"
 RESULTS = Path(__file__).parent / "results"

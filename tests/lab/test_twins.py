@@ -9,8 +9,8 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import log_steps
 from eigenflow.lab.exact import AlignedTwin, FrozenTwin
 from eigenflow.theory import Evidence, judge_all
+from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.measuring import measure, resting_modes
-from eigenflow.theory.controls.systems import CONTROLS
 from eigenflow.trajectory import Recorder
 
 RATE, STEPS = 0.05, 1500

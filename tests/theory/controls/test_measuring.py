@@ -6,9 +6,10 @@ from scipy.integrate import solve_ivp
 from scipy.sparse import csr_array
 
 from eigenflow.shells import shell_budget
+from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.measuring import ControlRun, Instant, measure, resting_modes
 from eigenflow.theory.controls.motion import carried_modes, scaled_modes, turning_pairs
-from eigenflow.theory.controls.systems import CONTROLS, draw_spectrum
+from eigenflow.theory.controls.systems import draw_spectrum
 from synthetic_run import measure as measure_densely
 from synthetic_run import power_law_modes, riccati
 

@@ -7,9 +7,9 @@ import pytest
 
 from eigenflow.theory.claims import CLAIMS, Evidence, judge_all
 from eigenflow.theory.controls import rates
+from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.judging import ControlVerdict, counted, judge_control
 from eigenflow.theory.controls.rates import RowRates, rates_of, stored_rates
-from eigenflow.theory.controls.systems import CONTROLS
 
 ROWS = {one.key for test in CLAIMS.values() for one in test.assertions}
 

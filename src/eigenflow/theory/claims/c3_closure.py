@@ -149,13 +149,13 @@ def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
         for cut in test.cuts
         if cut.cut in (0.1, 0.25, 0.5)
     )
-    return this.row(
-        float(gains.mean()),
-        correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True),
+    return _gain(
+        this,
+        gains,
+        evidence,
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of the equation), which wins at "
         f"{int((gains > 0).sum())}; {test.kind} velocities; {told}; its 90 % bands, from its own errors at earlier "
         f"cuts, hold {share:.0%} of {points} later losses",
-        beats_alternatives=bool(gains.mean() > 0),  # forecasts that are alike are no gain
     )
 
 
@@ -173,14 +173,20 @@ def state_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generato
         return this.undecided("; ".join(test.skipped), "a longer run with more measurements")
     gains, turned = (np.array([advantage(cut, name) for cut in test.cuts]) for name in ("state", "state + rotation"))
     share, points = test.coverage("state")
-    return this.row(
-        float(gains.mean()),
-        correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True),
+    return _gain(
+        this,
+        gains,
+        evidence,
         f"mean over {len(gains)} cuts of ln(RMS log error of the better of both / that of v = kappa F lambda), F what "
         f"the error and the outputs say, which wins at {int((gains > 0).sum())}; with rotation {turned.mean():.2g}, at "
         f"{int((turned > 0).sum())}; its 90 % bands hold {share:.0%} of {points} later losses",
-        beats_alternatives=bool(gains.mean() > 0),  # forecasts that are alike are no gain
     )
+
+
+def _gain(this: Assertion, gains: np.ndarray, evidence: Evidence, told: str) -> Claim:
+    """A row about the mean gain over cuts; forecasts that are alike are no gain."""
+    interval = correlated_interval(gains, lambda v: float(v.mean()), evidence.rng(), is_inside=True)
+    return this.row(float(gains.mean()), interval, told, beats_alternatives=bool(gains.mean() > 0))
 
 
 def advantage(cut: ForwardCut, method: str = "closure", others: Sequence[str] = PLAIN) -> float:

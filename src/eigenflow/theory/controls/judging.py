@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from eigenflow.theory.claims import Evidence, judge_all
+from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.rates import VERDICTS
-from eigenflow.theory.controls.systems import CONTROLS
 
 __all__ = ["ControlVerdict", "counted", "judge_control", "judge_controls"]
 

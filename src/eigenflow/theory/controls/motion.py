@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from eigenflow.theory.controls.measuring import Instant, System, resting_modes
 
-__all__ = ["Speed", "carried_modes", "scaled_modes", "turning_pairs"]
+__all__ = ["Speed", "carried_modes", "powers_of_time", "scaled_modes", "still_modes", "turning_pairs"]
 
 # d ln(lambda)/dt of every mode, from their eigenvalues and the time.
 Speed = Callable[[np.ndarray, float], np.ndarray]
@@ -46,6 +46,24 @@ def scaled_modes(
         return resting_modes(lam, lam * speed(time), coefficients * np.exp(-labels * clock(time)))
 
     return at
+
+
+def still_modes(labels: Float[np.ndarray, " mode"], coefficients: Float[np.ndarray, " mode"]) -> System:
+    """Modes whose eigenvalues stand still at `labels`, with coefficients exp(-labels t)."""
+    return scaled_modes(labels, coefficients, lambda t: 1.0, lambda t: t, lambda t: 0.0)
+
+
+def powers_of_time(
+    labels: Float[np.ndarray, " mode"], coefficients: Float[np.ndarray, " mode"], gamma: np.ndarray | float
+) -> System:
+    """Modes with eigenvalue labels (1 + t)^gamma; gamma is common, or one for each mode, and not -1."""
+    return scaled_modes(
+        labels,
+        coefficients,
+        lambda t: (1 + t) ** gamma,
+        lambda t: ((1 + t) ** (1 + gamma) - 1) / (1 + gamma),
+        lambda t: gamma / (1 + t),
+    )
 
 
 def carried_modes(
