@@ -17,8 +17,8 @@ from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
 __all__ = ["TaskSpectrum"]
 
-# Groups a decade of ranks that stand for a power law's tail: sums of smooth functions are right to 1e-4 of the tail.
-TAIL_GROUPS = 40
+# Groups a decade of ranks that stand for a power law's tail: a sum of smooth functions is then right to 1e-4.
+TAIL_GROUPS = 80
 TAIL_DECADES = 8
 
 

@@ -1,1 +1,1 @@
-"""Test risk over samples, size, ridge and time, from the spectrum of a task; its peaks, and what transport does to them."""
+"""Test risk over samples, size, ridge and time, from a spectrum; its peaks, and what transport does to them."""
