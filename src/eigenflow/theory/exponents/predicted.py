@@ -1,0 +1,297 @@
+"""From a measured spectrum and the target's energies in it to the exponents of scaling laws, with intervals.
+
+The spectrum is read where it can be trusted and where it is a power law:
+
+* Of n samples, the lowest eigenvalues are set by sampling and not by the population. What the samples fix is the
+  population's degrees of freedom: sum of lambda / (lambda + kappa) over the population is that of L / (L + ridge) over
+  the sample, at kappa = 1 / sum of 1 / (n L + n ridge) [@simon2021eigenlearning]. So rank k gets the kappa at which
+  k - 1/2 degrees of freedom are left, which has the population's capacity, and modes beyond a third of n are left out.
+* Energies of low modes of a sample hold a share of the higher modes' targets. Modes where that exceeds a fifth of what
+  is there are left out.
+* Leading modes are often no part of the power law. The window begins at the first of the ranks 1, 2, 4, ... from which
+  on neither the eigenvalues nor the energies bend, as long as a decade of ranks is left.
+
+If no such window exists the status says that there is no power law; exponents are those of the last decade then, and
+nothing follows from them beyond it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Float
+
+from eigenflow.core.checks import check_whole, real_array
+from eigenflow.core.display import AbstractPrinted, Card, figure
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.theory.exponents.bends import bend_of_eigenvalues, bend_of_energies, verdict_of
+from eigenflow.theory.exponents.power_spectrum import BLOCKS, MIN_MODES, spectrum_power
+from eigenflow.theory.exponents.ranges import ExponentRange
+from eigenflow.theory.exponents.resources import ResourceRanges, resource_ranges
+from eigenflow.theory.exponents.sampled_modes import population_scales, trusted_modes
+
+__all__ = ["PowerStatus", "PredictedExponents", "predict_exponents"]
+
+SPAN = 10.0  # of ranks in the shortest window
+DRAWS = 4000
+Z90 = 1.6448536269514722
+
+
+class PowerStatus(StrEnum):
+    """Whether a power law describes the modes."""
+
+    POWER_LAW = "power law"
+    NO_POWER_LAW = "no power law"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, repr=False)
+class PredictedExponents(AbstractPrinted):
+    """Exponents that a spectrum and a target predict. Ranges are 90 % intervals.
+
+    Attributes:
+        status: Whether the modes follow power laws; "undecided" if chance could hide a change of the exponent by
+            half, or the window is shorter than a decade of ranks.
+        reason: What decided it.
+        capacity: alpha of lambda_k ~ k^-alpha.
+        source: beta: the energy beyond mode k falls as lambda_k^beta, and a lazy loss as t^-beta.
+        lazy: Exponents in time, width, data and compute with a kernel at rest; None where they have no formula
+            (capacity <= 1 or source <= 0).
+        rich: The same with a kernel that grows with what is learned.
+        capacity_bend: Change of the local capacity from the upper to the lower half of the window, relative.
+        source_bend: The same of the exponent of single energies.
+        first_rank: Of the window.
+        last_rank: Of the window.
+        modes: Modes in it.
+        decades: Of eigenvalues in it.
+        trusted: Last rank that the samples allow; all where `samples` is None.
+    """
+
+    status: PowerStatus
+    reason: str
+    capacity: ExponentRange
+    source: ExponentRange
+    lazy: ResourceRanges | None
+    rich: ResourceRanges | None
+    capacity_bend: ExponentRange
+    source_bend: ExponentRange
+    first_rank: int
+    last_rank: int
+    modes: int
+    decades: float
+    trusted: int
+
+    def _card(self) -> Card:
+        rows = [
+            ("status", f"{self.status}: {self.reason}"),
+            (
+                "window",
+                f"ranks {self.first_rank} to {self.last_rank}, {figure(self.decades, 3)} decades of eigenvalues",
+            ),
+            ("capacity", str(self.capacity)),
+            ("source", str(self.source)),
+        ]
+        if self.lazy is None or self.rich is None:
+            return Card(f"PredictedExponents of {self.modes} modes", [*rows, ("exponents", "none: out of the region")])
+        rows += [
+            ("time", f"lazy {self.lazy.time}, rich {self.rich.time}"),
+            ("width", str(self.lazy.width)),
+            ("data", str(self.lazy.data)),
+            ("compute", f"lazy {self.lazy.compute}, rich {self.rich.compute}"),
+            ("width in compute", f"lazy {self.lazy.optimal_width}, rich {self.rich.optimal_width}"),
+            ("target", ", ".join(f"{name} {share:.0%}" for name, share in self.lazy.regimes.items())),
+        ]
+        return Card(f"PredictedExponents of {self.modes} modes", rows)
+
+
+def predict_exponents(
+    eigenvalues: Float[np.ndarray, " mode"],
+    energies: Float[np.ndarray, " mode"],
+    *,
+    samples: int | None = None,
+    window: tuple[int, int] | None = None,
+    has_gradient_noise: bool = False,
+) -> PredictedExponents:
+    """Predict how a loss scales, from the modes alone and before any training.
+
+    Args:
+        eigenvalues: Of the operator M or of a kernel, positive, decreasing; only ratios matter. All leading modes, so
+            that the place of a mode is its rank.
+        energies: Squared coefficients g_u^2 of what is to be learned (at rest: of the first error), >= 0; only ratios
+            matter.
+        samples: Samples n of which the modes are those, if exponents of the population are wanted (width, data, test
+            loss). None where the modes are the population's, or where the loss on these very samples is meant.
+        window: First and last rank to use, from 1. By default found as the module says.
+        has_gradient_noise: Count the noise of small batches at a constant learning rate.
+
+    Returns:
+        Capacity, source and what follows, lazy and rich, with intervals, and whether there is a power law at all.
+
+    Raises:
+        ShapeError: If there are not as many energies as eigenvalues.
+        NonFiniteError: If a number is not finite.
+        ArgumentError: If eigenvalues are not positive or not sorted, energies are negative or all zero, or fewer than 30
+            modes can be used.
+    """
+    values, squares = _checked(eigenvalues, energies)
+    trusted = len(values)
+    if samples is not None:
+        count = check_whole("samples", samples, 2, what="number of samples")
+        if len(values) > count:
+            raise ArgumentError(
+                f"`eigenvalues` has {len(values)} modes, more than `samples` = {count}: an operator of one output has at "
+                f"most as many modes as samples. Give the number of samples times outputs."
+            )
+        trusted = trusted_modes(values, squares, count)
+        values = population_scales(values, count)
+        trusted = min(trusted, len(values))
+    first, last = _bounds(window, trusted)
+    _refuse_few(last - first + 1, trusted, samples)
+    found = _tested(values, squares, first, last)
+    for start in [] if window is not None else _starts(last) if window is not None else _starts(last):
+        first, found = start, _tested(values, squares, start, last)
+        if "bent" not in found[2:]:
+            break
+    return _predicted(values, squares, (first, last), found, trusted, has_gradient_noise)
+
+
+Tested = tuple[ExponentRange, ExponentRange, str, str]
+
+
+def _tested(values: np.ndarray, squares: np.ndarray, first: int, last: int) -> Tested:
+    ranks = np.arange(first, last + 1.0)
+    of_values = bend_of_eigenvalues(ranks, values[first - 1 : last])
+    of_squares = bend_of_energies(ranks, squares[first - 1 : last])
+    return of_values, of_squares, verdict_of(of_values), verdict_of(of_squares)
+
+
+def _predicted(
+    values: np.ndarray, squares: np.ndarray, window: tuple[int, int], found: Tested, trusted: int, has_noise: bool
+) -> PredictedExponents:
+    first, last = window
+    ranks, kept = np.arange(first, last + 1.0), slice(first - 1, last)
+    power = spectrum_power(ranks, values[kept], squares[kept])
+    draws = _joint_draws(power.capacity, power.source, power.capacity_draws, power.source_draws, found[0], found[1])
+    capacity = ExponentRange.of_draws(power.capacity, draws[0])
+    source = ExponentRange.of_draws(power.source, draws[1])
+    lazy = rich = None
+    if power.capacity > 1 and power.source > 0:
+        lazy, rich = (
+            resource_ranges(
+                power.capacity, power.source, *draws, is_rich=is_rich, has_gradient_noise=has_noise
+            )
+            for is_rich in (False, True)
+        )  # fmt: skip
+    status, reason = _status(found, first, last)
+    return PredictedExponents(
+        status=status,
+        reason=reason,
+        capacity=capacity,
+        source=source,
+        lazy=lazy,
+        rich=rich,
+        capacity_bend=found[0],
+        source_bend=found[1],
+        first_rank=first,
+        last_rank=last,
+        modes=last - first + 1,
+        decades=float(np.log10(values[first - 1] / values[last - 1])),
+        trusted=trusted,
+    )
+
+
+def _status(found: Tested, first: int, last: int) -> tuple[PowerStatus, str]:
+    what = {"eigenvalues": found[0], "energies": found[1]}
+    for (name, bend), verdict in zip(what.items(), found[2:], strict=True):
+        if verdict == "bent":
+            return PowerStatus.NO_POWER_LAW, f"the exponent of the {name} changes by {bend} of itself"
+    if last < SPAN * first:
+        return PowerStatus.UNDECIDED, f"the window spans a factor {last / first:.3g} of ranks, less than {SPAN:g}"
+    for (name, bend), verdict in zip(what.items(), found[2:], strict=True):
+        if verdict == "unclear":
+            return PowerStatus.UNDECIDED, f"the exponent of the {name} may change, by {bend} of itself"
+    return PowerStatus.POWER_LAW, f"exponents change by {what['eigenvalues']} and {what['energies']} of themselves"
+
+
+def _joint_draws(
+    capacity: float,
+    source: float,
+    capacity_draws: np.ndarray,
+    source_draws: np.ndarray,
+    capacity_bend: ExponentRange,
+    source_bend: ExponentRange,
+) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
+    """Draw capacity and source together: Student's, with the jackknife's covariance, and what a bend leaves open.
+
+    A bend beyond chance means that the exponent further down is another one, by about as much again.
+    """
+    rng = np.random.default_rng(0)
+    left = np.stack([capacity_draws, source_draws])
+    left = left - left.mean(1, keepdims=True)
+    covariance = (BLOCKS - 1) / BLOCKS * (left @ left.T)
+    parts, vectors = np.linalg.eigh(covariance)
+    normal = vectors @ (np.sqrt(np.maximum(parts, 0.0))[:, None] * rng.standard_normal((2, DRAWS)))
+    normal /= np.sqrt(rng.chisquare(BLOCKS - 1, DRAWS) / (BLOCKS - 1))
+    beyond = [0.5 * max(0.0, abs(b.value) - b.half_width) for b in (capacity_bend, source_bend)]
+    bent = np.array([beyond[0] * capacity, beyond[1] * (source + 1.0 / capacity)]) / Z90
+    normal += bent[:, None] * rng.standard_normal((2, DRAWS))
+    return capacity + normal[0], source + normal[1]
+
+
+def _bounds(window: tuple[int, int] | None, trusted: int) -> tuple[int, int]:
+    if window is None:
+        return 1, trusted
+    first = check_whole("window[0]", window[0], 1, what="rank")
+    last = check_whole("window[1]", window[1], 1, what="rank")
+    if not first < last <= trusted:
+        raise ArgumentError(
+            f"`window` must be ranks from 1 to {trusted}, the first below the last, but is ({first}, {last}). Ranks beyond "
+            f"{trusted} are missing or set by sampling."
+        )
+    return first, last
+
+
+def _starts(last: int) -> list[int]:
+    found = [2**power for power in range(30) if SPAN * 2**power <= last and last - 2**power + 1 >= MIN_MODES]
+    return found or [1]
+
+
+def _refuse_few(modes: int, trusted: int, samples: int | None) -> None:
+    if modes < MIN_MODES:
+        why = "" if samples is None else f" Of {samples} samples, the first {trusted} modes are near the population's."
+        raise ArgumentError(
+            f"`eigenvalues` has {modes} modes to use, but exponents need {MIN_MODES}.{why} Take more samples, or more modes."
+        )
+
+
+def _checked(eigenvalues: object, energies: object) -> tuple[Float[np.ndarray, " mode"], Float[np.ndarray, " mode"]]:
+    values, squares = real_array("eigenvalues", eigenvalues), real_array("energies", energies)
+    for name, array in (("eigenvalues", values), ("energies", squares)):
+        if array.ndim != 1 or array.shape != values.shape:
+            raise ShapeError(
+                f"`{name}` must be one row, with one number for each of the eigenvalues, but has shape {array.shape} "
+                f"beside {values.shape}."
+            )
+        if not np.isfinite(array).all():
+            place = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise NonFiniteError(f"`{name}` must be finite, but is {array[place]} at place {place}.")
+    if len(values) < MIN_MODES:
+        raise ArgumentError(f"`eigenvalues` must have at least {MIN_MODES} modes, but has {len(values)}.")
+    if not (values > 0).all():
+        place = int(np.flatnonzero(values <= 0)[0])
+        raise ArgumentError(
+            f"`eigenvalues` must be > 0, but is {values[place]:.3g} at place {place}. Leave out modes that are rounding."
+        )
+    if (np.diff(values) > 0).any():
+        place = int(np.flatnonzero(np.diff(values) > 0)[0]) + 1
+        raise ArgumentError(
+            f"`eigenvalues` must be sorted from the largest down, but rise at place {place} from "
+            f"{values[place - 1]:.6g} to {values[place]:.6g}. Sort them, and `energies` with them."
+        )
+    if (squares < 0).any() or not squares.any():
+        raise ArgumentError(
+            f"`energies` are squares: >= 0 and not all 0, but the least is {squares.min():.3g} and the largest "
+            f"{squares.max():.3g}."
+        )
+    # Only ratios matter; units far from 1 would under- or overflow in squares.
+    return values / values[0], squares / squares.max()
