@@ -71,7 +71,7 @@ def bend_of_energies(ranks: Float[np.ndarray, " mode"], squares: Float[np.ndarra
 
 
 def verdict_of(bend: ExponentRange) -> Literal["straight", "bent", "unclear"]:
-    """Judge a relative bend: "bent" if it is beyond chance and the tolerance, "unclear" if chance could hide a large one."""
+    """Judge a relative bend: "bent" if beyond chance and tolerance, "unclear" if chance could hide a large one."""
     if abs(bend.value) > TOLERANCE and (bend.lower > 0 or bend.upper < 0):
         return "bent"
     return "unclear" if bend.half_width > HIDDEN else "straight"

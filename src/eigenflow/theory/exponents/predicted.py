@@ -86,7 +86,7 @@ class PredictedExponents(AbstractPrinted):
             ("status", f"{self.status}: {self.reason}"),
             (
                 "window",
-                f"ranks {self.first_rank} to {self.last_rank}, {figure(self.decades, 3)} decades of eigenvalues",
+                f"ranks {self.first_rank} to {self.last_rank}, {figure(self.decades, 3)} decades of lambda",
             ),
             ("capacity", str(self.capacity)),
             ("source", str(self.source)),
@@ -130,8 +130,8 @@ def predict_exponents(
     Raises:
         ShapeError: If there are not as many energies as eigenvalues.
         NonFiniteError: If a number is not finite.
-        ArgumentError: If eigenvalues are not positive or not sorted, energies are negative or all zero, or fewer than 30
-            modes can be used.
+        ArgumentError: If eigenvalues are not positive or not sorted, energies are negative or all zero, or fewer than
+            30 modes can be used.
     """
     values, squares = _checked(eigenvalues, energies)
     trusted = len(values)
@@ -139,8 +139,8 @@ def predict_exponents(
         count = check_whole("samples", samples, 2, what="number of samples")
         if len(values) > count:
             raise ArgumentError(
-                f"`eigenvalues` has {len(values)} modes, more than `samples` = {count}: an operator of one output has at "
-                f"most as many modes as samples. Give the number of samples times outputs."
+                f"`eigenvalues` has {len(values)} modes, more than `samples` = {count}: an operator of one output "
+                f"has at most as many modes as samples. Give the number of samples times outputs."
             )
         trusted = trusted_modes(values, squares, count)
         values = population_scales(values, count)
@@ -148,7 +148,7 @@ def predict_exponents(
     first, last = _bounds(window, trusted)
     _refuse_few(last - first + 1, trusted, samples)
     found = _tested(values, squares, first, last)
-    for start in [] if window is not None else _starts(last) if window is not None else _starts(last):
+    for start in _starts(last) if window is None else []:
         first, found = start, _tested(values, squares, start, last)
         if "bent" not in found[2:]:
             break
@@ -245,8 +245,8 @@ def _bounds(window: tuple[int, int] | None, trusted: int) -> tuple[int, int]:
     last = check_whole("window[1]", window[1], 1, what="rank")
     if not first < last <= trusted:
         raise ArgumentError(
-            f"`window` must be ranks from 1 to {trusted}, the first below the last, but is ({first}, {last}). Ranks beyond "
-            f"{trusted} are missing or set by sampling."
+            f"`window` must be ranks from 1 to {trusted}, the first below the last, but is ({first}, {last}). Ranks "
+            f"beyond {trusted} are missing or set by sampling."
         )
     return first, last
 
@@ -260,7 +260,8 @@ def _refuse_few(modes: int, trusted: int, samples: int | None) -> None:
     if modes < MIN_MODES:
         why = "" if samples is None else f" Of {samples} samples, the first {trusted} modes are near the population's."
         raise ArgumentError(
-            f"`eigenvalues` has {modes} modes to use, but exponents need {MIN_MODES}.{why} Take more samples, or more modes."
+            f"`eigenvalues` has {modes} modes to use, but exponents need {MIN_MODES}.{why} "
+            f"Take more samples, or more modes."
         )
 
 
@@ -280,7 +281,8 @@ def _checked(eigenvalues: object, energies: object) -> tuple[Float[np.ndarray, "
     if not (values > 0).all():
         place = int(np.flatnonzero(values <= 0)[0])
         raise ArgumentError(
-            f"`eigenvalues` must be > 0, but is {values[place]:.3g} at place {place}. Leave out modes that are rounding."
+            f"`eigenvalues` must be > 0, but is {values[place]:.3g} at place {place}. Leave out modes that "
+            f"are rounding."
         )
     if (np.diff(values) > 0).any():
         place = int(np.flatnonzero(np.diff(values) > 0)[0]) + 1

@@ -5,9 +5,9 @@ lambda_k^beta (beta the source), a network of N features trained for a time t on
 
     t^-(beta q)  +  N^-(alpha min(1, beta))  +  N^-1 t^-((1 - 1/alpha) q)  +  noise t^-((2 - 1/alpha) q)
 
-with q = 1 where the kernel stays (lazy) and q = max(1, 2 / (1 + beta)) where it grows with what is learned (rich). P
-samples seen to convergence leave P^-(alpha min(2, beta)). The best split of compute C = N t is where the falling and the
-rising parts meet.
+with q = 1 where the kernel stays (lazy) and q = max(1, 2 / (1 + beta)) where it grows with what is learned (rich).
+P samples seen to convergence leave P^-(alpha min(2, beta)). The best split of compute C = N t is where the falling and
+the rising parts meet.
 
 Sources: [@bordelon2024dynamical], with the width's exponent corrected: infinite data and time leave the part of the
 target outside of N random features, sum of gamma / (lambda + gamma) w^2, which never falls faster than gamma ~
@@ -216,12 +216,12 @@ def _checked(capacity: ArrayLike, source: ArrayLike) -> tuple[Float[np.ndarray, 
             raise NonFiniteError(f"`{name}` must be finite, but is {array[~np.isfinite(array)][0]}.")
     if not (alpha > 1).all():
         raise ArgumentError(
-            f"`capacity` must be > 1, but is {alpha.min():g}. At or below 1 the eigenvalues have no finite sum, and the "
-            f"exponents depend on how the width cuts them off: use `phase_exponents`."
+            f"`capacity` must be > 1, but is {alpha.min():g}. At or below 1 the eigenvalues have no finite sum, and "
+            f"the exponents depend on how the width cuts them off: use `compute_phase`."
         )
     if not (beta > 0).all():
         raise ArgumentError(
-            f"`source` must be > 0, but is {beta.min():g}. At or below 0 the target's energy has no finite sum: no power "
-            f"law of the loss follows."
+            f"`source` must be > 0, but is {beta.min():g}. At or below 0 the target's energy has no finite sum: no "
+            f"power law of the loss follows."
         )
     return alpha, beta

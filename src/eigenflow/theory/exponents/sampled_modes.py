@@ -5,7 +5,7 @@ Source: [@simon2021eigenlearning] (equations/exponents.md#kernel-gradient-descen
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
 __all__ = ["population_scales", "trusted_modes"]
 
@@ -28,15 +28,14 @@ def population_scales(eigenvalues: Float[np.ndarray, " mode"], samples: int) -> 
         kappa, decreasing, for ranks from 1 up to those reached.
     """
     logs = np.log(eigenvalues)
-    low, high = logs[-1] - np.log(1e3), logs[0] + np.log(1e3)
+    low, high = float(logs[-1]) - np.log(1e3), float(logs[0]) + np.log(1e3)
     ridges = np.linspace(high, low, int((high - low) / np.log(10.0) * POINTS_A_DECADE) + 2)
     lacking = samples - len(eigenvalues)
     freedom, kappas = np.empty(len(ridges)), np.empty(len(ridges))
     for place, ridge in enumerate(ridges):
-        freedom[place] = np.sum(1.0 / (1.0 + np.exp(np.clip(ridge - logs, -700, 700))))
-        terms = -np.logaddexp(logs, ridge)
-        inverse = np.logaddexp(logsumexp(terms), np.log(lacking) - ridge) if lacking else logsumexp(terms)
-        kappas[place] = -inverse
+        freedom[place] = np.sum(expit(logs - ridge))
+        inverses = -np.logaddexp(logs, ridge)
+        kappas[place] = -logsumexp(np.append(inverses, -ridge), b=np.append(np.ones(len(logs)), lacking))
     ranks = np.arange(1.0, len(eigenvalues) + 1.0)
     ranks = ranks[ranks - 0.5 < freedom[-1]]
     return np.exp(np.interp(np.log(ranks - 0.5), np.log(freedom), kappas))
