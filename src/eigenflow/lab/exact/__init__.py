@@ -1,5 +1,8 @@
 """Systems whose training is solved: what a measurement of them must find."""
 
+from eigenflow.lab.exact.sampled_regression import SimulatedRisk as SimulatedRisk
+from eigenflow.lab.exact.sampled_regression import simulate_kernel_regression as simulate_kernel_regression
+from eigenflow.lab.exact.sampled_regression import simulate_random_features as simulate_random_features
 from eigenflow.lab.exact.scalar_head import ScalarHeadModel as ScalarHeadModel
 from eigenflow.lab.exact.scalar_head import ScalarHeadNet as ScalarHeadNet
 from eigenflow.lab.exact.scalar_head import ScalarHeadPath as ScalarHeadPath
