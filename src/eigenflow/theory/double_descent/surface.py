@@ -1,8 +1,8 @@
 """A test risk over samples, features, ridge and time: what every formula of this room returns.
 
 The excess risk E (f^ - f*)^2 has a part that is there without noise in the labels, and a part proportional to the
-noise's variance. Both are held at every point of an outer grid, with an error estimate and a status. At an interpolation
-threshold without ridge the risk is infinite, which is a value and not a failure.
+noise's variance. Both are held at every point of an outer grid, with an error estimate and a status. At an
+interpolation threshold without ridge the risk is infinite, which is a value and not a failure.
 """
 
 from collections.abc import Callable, Mapping
