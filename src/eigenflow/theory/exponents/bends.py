@@ -20,7 +20,7 @@ from eigenflow.core.resampling import LEVEL
 from eigenflow.theory.exponents.power_spectrum import BLOCKS, half_width
 from eigenflow.theory.exponents.ranges import ExponentRange
 
-__all__ = ["HIDDEN", "TOLERANCE", "bend_of_eigenvalues", "bend_of_energies", "verdict_of"]
+__all__ = ["HIDDEN", "TOLERANCE", "bend_of_eigenvalues", "bend_of_energies", "gamma_curve", "verdict_of"]
 
 # A bend of a local exponent that is called none, as a share of the exponent,
 TOLERANCE = 0.15
@@ -59,7 +59,7 @@ def bend_of_energies(ranks: Float[np.ndarray, " mode"], squares: Float[np.ndarra
     """
     z = _scaled(ranks)
     design = _design(z)
-    found = _gamma_curve(design, squares)
+    found = gamma_curve(design, squares)
     ratio = squares / squares.mean() * np.exp(-np.clip(found @ design, -700, 700))
     freedom = len(z) - len(design)
     spread = float(((ratio - 1.0) ** 2).sum()) / freedom
@@ -88,15 +88,23 @@ def _design(z: Float[np.ndarray, " mode"]) -> Float[np.ndarray, "term mode"]:
     return np.stack([np.ones_like(z), z, z**2])
 
 
-def _gamma_curve(
+def gamma_curve(
     design: Float[np.ndarray, "term mode"], squares: Float[np.ndarray, " mode"]
 ) -> Float[np.ndarray, " term"]:
-    """Minimise sum of y / mu + ln mu with ln mu = coefficients @ design; convex, by Newton with bounded steps."""
+    """Minimise sum of y / mu + ln mu with ln mu = coefficients @ design; convex, by Newton with bounded steps.
+
+    Args:
+        design: 1, something increasing or decreasing, and what else is fitted; centred, so that steps stay bounded.
+        squares: Numbers >= 0 that scatter by their own size, not all 0.
+
+    Returns:
+        Coefficients for the logarithm of `squares` over their mean.
+    """
     y = squares / squares.mean()
     groups = [g for g in np.array_split(np.arange(len(y)), 8) if y[g].any()]
     places = np.stack([design[:2, g].mean(1) for g in groups])
     start = np.linalg.lstsq(places, np.log([y[g].mean() for g in groups]), rcond=None)[0]
-    found = np.append(start, 0.0)
+    found = np.concatenate([start, np.zeros(len(design) - 2)])
     for _ in range(ITERATIONS):
         ratio = y * np.exp(-np.clip(found @ design, -700, 700))
         curvature = (design * ratio) @ design.T
