@@ -5,12 +5,14 @@ exp(-2 lambda0 tau) with a clock tau ~ t^rho, the loss falls as t^-(sigma rho) (
 equations/hypotheses.md#one-effective-time; rho = 1 where nothing moves, rho = 1 - gamma for b = 1 drift). In a window
 of time [t1, t2] this takes
 
-    sigma    from the modes at t1 that the window sweeps, their own dissipation until t1 undone
-    rho      from 2 times the integral of lambda, rank by rank, over the window; or, as a forecast, from the drift
-             before t1
+    sigma    from eigenvalues and energies at t1 alone: the exponent of sum of g^2 exp(-2 lambda (tau - tau1)) in tau,
+             which for a power law is its source exponent, and for any other spectrum the local one
+    rho      from 2 times the integral of lambda, rank by rank, over the window, its median over the modes that are
+             swept; or, as a forecast, from the drift before t1
 
-and is compared with the slope of the energy of those modes and all above, to which the power law's own tail is added:
-without it a finite spectrum falls too fast, by 5 to 10 % (equations/exponents.md#finite-size-tail).
+and is compared with the exponent of the measured energy. Both contain the same energies, ends of the spectrum
+included, so a finite spectrum needs no tail. What is left between them is that modes have clocks of their own, and that
+they exchange energy. Whether there is one sigma over all windows is another question: `source_form`.
 """
 
 from dataclasses import dataclass
@@ -18,18 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
-from scipy.special import gamma, gammainc, stdtrit
+from scipy.special import stdtrit
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.theory.exponents.power_spectrum import (
-    BLOCKS,
-    MIN_MODES,
-    SpectrumPower,
-    half_width,
-    redrawn_sources,
-    spectrum_power,
-)
+from eigenflow.theory.exponents.power_spectrum import BLOCKS, MIN_MODES, half_width
 from eigenflow.theory.exponents.regularity import dissipated_exponent
 
 __all__ = ["LossExponent", "loss_exponents"]
@@ -40,7 +35,7 @@ MIN_TIMES = 5
 # 2 lambda tau of the modes that a window sweeps: at most at its start, and at least at its end.
 LEARNED, UNTOUCHED = 1.0, 0.05
 ROUNDING = 1e-13
-DRAWS = 200
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -54,20 +49,16 @@ class LossExponent:
         clock: rho, measured over the window.
         clock_before: rho as the drift before t1 lets expect it.
         predicted: sigma rho.
-        predicted_half_width: Jackknife over blocks of modes.
-        error_half_width: Of predicted / fitted - 1. Both come from the energies of the same modes, whose chance they
-            share: by redrawing the energies about the power law.
         forecast: sigma times `clock_before`.
-        fitted: Slope of the energy of the swept modes and above, with the power law's tail.
-        fitted_half_width: From the scatter around the slope.
-        raw: Slope of the whole energy, which is twice the probe loss if that is squared.
-        raw_half_width: From the scatter around it.
-        summed: Slope of the sum over measured modes, each attenuated by its own rank's eigenvalue: no power law is
-            assumed, so what it misses of `raw` is exchange between modes.
-        summed_half_width: From the scatter around it.
-        summed_error_half_width: Of summed / raw - 1, from the scatter of their ratio in time.
-        earlier: `raw` over the time before, from t1 / (t2 / t1) on; None if not measured.
-        modes: Modes behind sigma.
+        fitted: Slope of the whole energy, which is twice the probe loss if that is squared.
+        fitted_half_width: From the scatter around it.
+        error_half_width: Of predicted / fitted - 1: the jackknife over blocks of the modes that are swept, each left
+            out of both, and the scatter of their ratio in time.
+        summed: Slope of the sum over measured modes, each attenuated by its own rank's eigenvalue: what it misses of
+            `fitted` is exchange between modes.
+        summed_error_half_width: Of summed / fitted - 1, from the scatter of their ratio in time.
+        earlier: `fitted` over the time before, from t1 / (t2 / t1) on; None if not measured.
+        modes: Modes that are swept.
     """
 
     start: float
@@ -76,15 +67,11 @@ class LossExponent:
     clock: float
     clock_before: float
     predicted: float
-    predicted_half_width: float
-    error_half_width: float
     forecast: float
     fitted: float
     fitted_half_width: float
-    raw: float
-    raw_half_width: float
+    error_half_width: float
     summed: float
-    summed_half_width: float
     summed_error_half_width: float
     earlier: float | None
     modes: int
@@ -129,87 +116,57 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
     eigenvalue, squares = data["eigenvalue"].values, data["coefficient"].values ** 2
     swept = (spent[first] <= LEARNED) & (spent[last] >= UNTOUCHED)
     swept = swept & (eigenvalue[first] > ROUNDING * eigenvalue[first].max()) & (spent[first] > 0)
-    ranks = np.arange(1.0, eigenvalue.shape[1] + 1.0)
-    undone = squares[first] * np.exp(np.minimum(spent[first], LEARNED))
-    if swept.sum() < MIN_MODES or not undone[swept].any():
-        return None
-    try:
-        spectrum = spectrum_power(ranks[swept], eigenvalue[first, swept], undone[swept])
-    except ArgumentError:
-        return None
-    if not spectrum.source > 0:
+    if swept.sum() < MIN_MODES or not squares[first, swept].any():
         return None
     log_time = np.log(times[rows])
-    clocks = np.polyfit(log_time, np.log(spent[rows][:, swept]), 1)[0]
-    clock = float(np.median(clocks))
-    clock_before = _clock_before(data, spent, rows, swept)
-    kept = int(np.flatnonzero(swept)[-1]) + 1
-    corrected = squares[rows, :kept].sum(1) + _tail(spectrum, spent[rows, kept - 1])
-    fitted, fitted_half_width = _slope(log_time, np.log(corrected))
-    summed = (squares[first] * np.exp(-(spent[rows] - spent[first]))).sum(1)
     total = (data["total_energy"] if "total_energy" in data else 2.0 * data["probe_loss"]).values
     outside = max(0.0, float(total[first]) - float(squares[first].sum()))
+    # The common clock in labels of the window's start, and what it leaves of the energies there.
+    clock = np.median(0.5 * spent[rows][:, swept] / eigenvalue[first, swept], axis=1)
+    left = squares[first] * np.exp(-2.0 * eigenvalue[first] * (clock - clock[0])[:, None])
+    summed = outside + (squares[first] * np.exp(-(spent[rows] - spent[first]))).sum(1)
     earlier = np.flatnonzero((times >= low * low / high) & (times <= times[first]) & (times > 0))
-    loss = np.log(total)
-    raw, raw_half_width = _slope(log_time, loss[rows])
-    summed_slope, summed_half_width = _slope(log_time, np.log(summed + outside))
-    draws = spectrum.source_draws * clock
-    error = _redrawn_error(
-        spectrum, squares[rows], spent[rows], log_time, undone, swept, kept, ranks, eigenvalue[first]
-    )
-    of_clocks = spectrum.source * clocks.std() / np.sqrt(BLOCKS)
-    apart = _slope(log_time, np.log(summed + outside) - loss[rows])[1]
+    energy = np.log(np.maximum(total, TINY))
+    fitted, fitted_half_width = _slope(log_time, energy[rows])
+    rho = -_slope(log_time, np.log(clock))[0]
+    rho_before = _clock_before(data, spent, rows, swept)
+    kept = outside + left.sum(1)
+    source = _slope(np.log(clock), np.log(kept))[0]
+    by_modes = half_width(_without_blocks(swept, left, squares[rows], kept, total[rows], log_time))
+    unit = max(abs(fitted), TINY)
     return LossExponent(
         start=float(times[first]),
         end=float(times[last]),
-        source=spectrum.source,
-        clock=clock,
-        clock_before=clock_before,
-        predicted=spectrum.source * clock,
-        predicted_half_width=float(np.hypot(half_width(draws), of_clocks)),
-        error_half_width=float(np.hypot(error * clock, of_clocks) / max(abs(fitted), np.finfo(np.float64).tiny)),
-        forecast=spectrum.source * clock_before,
+        source=source,
+        clock=rho,
+        clock_before=rho_before,
+        predicted=source * rho,
+        forecast=source * rho_before,
         fitted=fitted,
         fitted_half_width=fitted_half_width,
-        raw=raw,
-        raw_half_width=raw_half_width,
-        summed=summed_slope,
-        summed_half_width=summed_half_width,
-        summed_error_half_width=apart / max(abs(raw), np.finfo(np.float64).tiny),
-        earlier=_slope(np.log(times[earlier]), loss[earlier])[0] if len(earlier) >= MIN_TIMES else None,
-        modes=spectrum.modes,
+        error_half_width=float(np.hypot(by_modes, _slope(log_time, np.log(kept) - energy[rows])[1] / unit)),
+        summed=_slope(log_time, np.log(summed))[0],
+        summed_error_half_width=_slope(log_time, np.log(summed) - energy[rows])[1] / unit,
+        earlier=_slope(np.log(times[earlier]), energy[earlier])[0] if len(earlier) >= MIN_TIMES else None,
+        modes=int(swept.sum()),
     )
 
 
-def _redrawn_error(
-    spectrum: SpectrumPower,
-    squares: Float[np.ndarray, "time mode"],
-    spent: Float[np.ndarray, "time mode"],
-    log_time: Float[np.ndarray, " time"],
-    undone: Float[np.ndarray, " mode"],
+def _without_blocks(
     swept: Bool[np.ndarray, " mode"],
-    kept: int,
-    ranks: Float[np.ndarray, " mode"],
-    eigenvalues: Float[np.ndarray, " mode"],
-) -> float:
-    """Half-width of sigma - (fitted exponent) / rho by chance.
-
-    Energies are redrawn about the power law, and each mode's history is scaled with its own. The clock is
-    the eigenvalues', so with rho = 1 for both it drops out of the difference.
-    """
-    ratio = undone[swept] / spectrum.means
-    index = np.random.default_rng(0).integers(0, len(ratio), size=(DRAWS, len(ratio)))
-    factor = np.ones((DRAWS, len(undone)))
-    factor[:, swept] = ratio[index] * spectrum.means / np.where(undone[swept] > 0, undone[swept], 1.0)
-    sources, tails = redrawn_sources(spectrum, ranks[swept], eigenvalues[swept], undone[swept] * factor[:, swept])
-    sums = factor[:, :kept] @ squares[:, :kept].T
-    below = _tail(spectrum, spent[:, kept - 1]) / spectrum.tail
-    with_tail = np.log(np.maximum(sums + np.where(np.isfinite(tails), tails, spectrum.tail)[:, None] * below, 1e-300))
-    centred = log_time - log_time.mean()
-    slopes = -(with_tail @ centred) / (centred @ centred)
-    clock = float(np.median(np.polyfit(log_time, np.log(spent[:, swept]), 1)[0]))
-    low, high = np.quantile(sources - slopes / clock, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return 0.5 * float(high - low)
+    left: Float[np.ndarray, "time mode"],
+    squares: Float[np.ndarray, "time mode"],
+    kept: Float[np.ndarray, " time"],
+    total: Float[np.ndarray, " time"],
+    log_time: Float[np.ndarray, " time"],
+) -> Float[np.ndarray, " block"]:
+    """predicted / fitted - 1 without one block of swept modes each, on either side."""
+    found = []
+    for block in np.array_split(np.flatnonzero(swept), BLOCKS):
+        here, there = (kept - left[:, block].sum(1), total - squares[:, block].sum(1))
+        slopes = [_slope(log_time, np.log(np.maximum(side, TINY)))[0] for side in (here, there)]
+        found.append(slopes[0] / (slopes[1] if slopes[1] else TINY) - 1.0)
+    return np.array(found)
 
 
 def _clock_before(data: xr.Dataset, spent: np.ndarray, rows: np.ndarray, swept: np.ndarray) -> float:
@@ -227,13 +184,6 @@ def _clock_before(data: xr.Dataset, spent: np.ndarray, rows: np.ndarray, swept: 
     passed = start * (np.expm1(power * growth) / power if abs(power) > 1e-9 else growth)
     clock = np.median(0.5 * spent[first, swept] / eigenvalue[first, swept]) + passed
     return float(np.polyfit(np.log(times[rows]), np.log(clock), 1)[0])
-
-
-def _tail(spectrum: SpectrumPower, spent: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
-    """Energy of the power law below its lowest mode, which has dissipated `spent`: sigma x^-sigma gamma(sigma, x)."""
-    sigma = spectrum.source
-    x = np.maximum(spent, 1e-12)
-    return spectrum.tail * sigma * gamma(sigma) * gammainc(sigma, x) / x**sigma
 
 
 def _slope(x: Float[np.ndarray, " time"], y: Float[np.ndarray, " time"]) -> tuple[float, float]:

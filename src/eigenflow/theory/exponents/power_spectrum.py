@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 
-__all__ = ["BLOCKS", "MIN_MODES", "SpectrumPower", "fitted_means", "redrawn_sources", "spectrum_power"]
+__all__ = ["BLOCKS", "MIN_MODES", "SpectrumPower", "fitted_means", "spectrum_power"]
 
 BLOCKS = 10
 MIN_MODES = 30
@@ -93,28 +93,6 @@ def spectrum_power(
     tail = float(density / sources[0]) if sources[0] > 0 else np.inf
     means = np.exp(offset[0] + delta[0] * (x - middle))
     return SpectrumPower(float(capacities[0]), capacities[1:], float(sources[0]), sources[1:], tail, means, count)
-
-
-def redrawn_sources(
-    spectrum: SpectrumPower, ranks: np.ndarray, eigenvalues: np.ndarray, squares: Float[np.ndarray, "draw mode"]
-) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
-    """Source exponent and tail of other energies of the same modes.
-
-    Args:
-        spectrum: The fit to the measured ones.
-        ranks: As for that fit.
-        eigenvalues: As for that fit.
-        squares: Energies, a row a draw.
-
-    Returns:
-        Source exponents, and energies below the lowest mode.
-    """
-    x = np.log(eigenvalues)
-    middle = float(x.mean())
-    offset, delta = _quasi_likelihood(np.ones_like(squares), x - middle, squares)
-    sources = delta - 1.0 / spectrum.capacity
-    density = np.exp(offset + delta * (float(x[-1]) - middle)) * ranks[-1] / spectrum.capacity
-    return sources, np.where(sources > 0, density / np.where(sources > 0, sources, 1.0), np.inf)
 
 
 def fitted_means(shape: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"]) -> Float[np.ndarray, " mode"]:
