@@ -44,8 +44,8 @@ class WidthCurve(AbstractPrinted):
         risk: E(t); half of it is the loss. Noise plays no part.
         features: N.
         limit: E at infinite time.
-        error: Bound of the error of the inversion, in the unit of `risk`. That of the equivalence is, relative to `risk`,
-            of the order of 1 / (modes learned).
+        error: Bound of the error of the inversion, in the unit of `risk`. That of the equivalence is, relative to
+            `risk`, of the order of 1 / (modes learned).
     """
 
     times: Float[np.ndarray, " time"]
@@ -132,7 +132,7 @@ def _followed(
     task: TaskSpectrum, s: Complex[np.ndarray, " time"], gamma: Complex[np.ndarray, " time"], count: int
 ) -> Complex[np.ndarray, " time"]:
     """Solve for gamma from the solution at the node before, by Newton's method in its logarithm."""
-    log_gamma = np.log(gamma)
+    log_gamma, step = np.log(gamma), np.ones(len(gamma), dtype=complex)
     for _ in range(NEWTON):
         gamma = np.exp(log_gamma)
         share = task.eigenvalues / (task.eigenvalues + gamma[:, None])
@@ -145,7 +145,7 @@ def _followed(
             break
     gamma = np.exp(log_gamma)
     off = float(np.abs(step).max())
-    if not off < ACCURACY or (gamma.imag < -ACCURACY * np.abs(gamma)).any():
+    if not off < ACCURACY or (np.imag(gamma) < -ACCURACY * np.abs(gamma)).any():
         raise ConvergenceError(
             f"The effective ridge of {count} features is known to {off:.1g} only, at a time of the {len(s)} asked for. "
             f"Ask for other times, or hold the task's modes in fewer decades."

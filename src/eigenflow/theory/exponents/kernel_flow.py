@@ -4,8 +4,8 @@
     gradient descent   E(t) = sum of w_k^2 (1 - eta lambda_k)^(2 t / eta)
     late               E(t) ~ K Gamma(1 + source) (2 Lambda t)^-source
 
-with lambda_k = Lambda k^-capacity and K k^-(capacity source) left beyond mode k. E is a mean square, half of it the loss.
-The sum over all modes is the integral up to terms that fall exponentially in a power of t: every derivative of
+with lambda_k = Lambda k^-capacity and K k^-(capacity source) left beyond mode k. E is a mean square, half of it the
+loss. The sum over all modes is the integral up to terms that fall exponentially in a power of t: every derivative of
 w^2 exp(-2 lambda t) vanishes as k goes to 0. So the law holds from a few learned modes on, and what bends a measured
 curve at late times is the spectrum's end, whose share is an incomplete gamma function.
 

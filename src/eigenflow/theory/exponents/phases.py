@@ -123,7 +123,8 @@ def compute_phase(alpha: float | int, beta: float | int) -> ComputePhase:
     alpha, beta = _checked(alpha, beta)
     phase = _phase(alpha, beta)
     scale = 4.0 * ROUNDING * (1.0 + alpha + abs(beta))
-    around = {_phase(max(alpha + i * scale, ROUNDING), beta + j * scale) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    sides = (-scale, 0.0, scale)
+    around: set[PhaseName] = {_phase(max(alpha + i, ROUNDING), beta + j) for i in sides for j in sides}
     loss, width = _exponents(phase, alpha, beta)
     return ComputePhase(
         alpha=alpha,
@@ -134,7 +135,7 @@ def compute_phase(alpha: float | int, beta: float | int) -> ComputePhase:
         width_exponent=width,
         parts=loss_parts(alpha, beta),
         is_proved=alpha >= 0.25,
-        borders=tuple(sorted(around - {phase})),
+        borders=tuple(name for name in BALANCE if name in around - {phase}),
     )
 
 
@@ -165,7 +166,7 @@ def loss_parts(alpha: float | int, beta: float | int) -> tuple[LossPart, ...]:
 
 
 def balanced_exponents(parts: tuple[LossPart, ...]) -> tuple[float, float]:
-    """Minimise the largest part over d at fixed f = d r, in the limit of large f: a small linear program, solved exactly.
+    """Minimise the largest part over d at fixed f = d r, for large f: a small linear program, solved exactly.
 
     Args:
         parts: As from `loss_parts`.
