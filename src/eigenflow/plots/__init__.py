@@ -8,6 +8,8 @@ from eigenflow.plots.axes import axes_or_new as axes_or_new
 from eigenflow.plots.claims import JudgedRow as JudgedRow
 from eigenflow.plots.claims import plot_claims as plot_claims
 from eigenflow.plots.claims import plot_estimates as plot_estimates
+from eigenflow.plots.double_descent import plot_risk_curves as plot_risk_curves
+from eigenflow.plots.double_descent import plot_risk_map as plot_risk_map
 from eigenflow.plots.file import picture_bytes as picture_bytes
 from eigenflow.plots.file import picture_text as picture_text
 from eigenflow.plots.file import write_picture as write_picture

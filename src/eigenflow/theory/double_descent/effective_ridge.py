@@ -21,7 +21,6 @@ from eigenflow.theory.task_spectrum import TaskSpectrum
 
 __all__ = ["EffectiveRidge", "solve_effective_ridge"]
 
-FEW = 100  # points for which a table does not pay
 ITERATIONS = 100
 CLOSE = 1e-7  # Newton's last step; what is left is of the order of its square
 ROUNDING = 8.0 * np.finfo(np.float64).eps
@@ -120,7 +119,7 @@ class Equation:
 
 
 def solve_effective_ridge(
-    task: TaskSpectrum,
+    sums: DirectSums | TabulatedSums,
     samples: Float[np.ndarray, " point"],
     features: Float[np.ndarray, " point"],
     ridge: Float[np.ndarray, " point"],
@@ -128,22 +127,18 @@ def solve_effective_ridge(
     """Solve for gamma at each point.
 
     Args:
-        task: Eigenvalues and counts; the target enters the sums only.
+        sums: Over the modes of a task.
         samples: n > 0; `features`: k > 0; either may be infinite, but not both at one point.
         ridge: delta >= 0.
     """
-    equation, direct = Equation.of(task.modes, samples, features, ridge), DirectSums(task)
+    task = sums.task
+    equation = Equation.of(task.modes, samples, features, ridge)
     is_open = equation.is_open
-    sums, table_error = direct, 0.0
     log_gamma = np.full(len(samples), -np.inf)
     if is_open.any():
         solved = equation[is_open]
-        low, high = solved.bracket(task)
-        if len(low) > FEW:
-            sums = TabulatedSums(direct, float(low.min()), float(high.max()))
-            table_error = sums.error
-        log_gamma[is_open] = _newton(solved, sums, low, high)
-    return _checked(equation, log_gamma, is_open, sums, table_error)
+        log_gamma[is_open] = _newton(solved, sums, *solved.bracket(task))
+    return _checked(equation, log_gamma, is_open, sums)
 
 
 def _newton(equation: Equation, sums: DirectSums | TabulatedSums, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -170,7 +165,6 @@ def _checked(
     log_gamma: np.ndarray,
     is_open: np.ndarray,
     sums: DirectSums | TabulatedSums,
-    table_error: float,
 ) -> EffectiveRidge:
     """Evaluate all at the roots, and say how far they may be off."""
     # Values where every mode is learned.
@@ -184,5 +178,5 @@ def _checked(
         smaller[is_open] = solved.smaller(roots)[0]
         value, slope = solved.sides(roots, there)
         with np.errstate(divide="ignore", invalid="ignore"):
-            error[is_open] = (np.abs(value) + ROUNDING + table_error) / np.abs(slope) + table_error
+            error[is_open] = (np.abs(value) + ROUNDING + sums.error) / np.abs(slope) + sums.error
     return EffectiveRidge(log_gamma, smaller, ModeSums(*held), np.where(np.isnan(error), np.inf, error))

@@ -162,8 +162,8 @@ def linear_task(
     if variances.ndim != 1 or variances.shape != weights.shape:
         raise ShapeError(
             f"`coefficients` must have one value for each input, but have shape {weights.shape} where `covariance` has "
-            f"{variances.shape}. A covariance matrix is given by its eigenvalues, and the target by its coefficients in "
-            f"the eigenvectors."
+            f"{variances.shape}. A covariance matrix is given by its eigenvalues, and the target by its coefficients "
+            f"in the eigenvectors."
         )
     if not (variances >= 0.0).all() or not (variances > 0.0).any():
         raise ArgumentError("`covariance` must be >= 0, and > 0 somewhere: it holds variances of the inputs.")

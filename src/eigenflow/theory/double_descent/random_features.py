@@ -19,14 +19,16 @@ import numpy as np
 
 from eigenflow.core.checks import check_kind
 from eigenflow.theory.double_descent.effective_ridge import EffectiveRidge, solve_effective_ridge
+from eigenflow.theory.double_descent.mode_sums import DirectSums, TabulatedSums
 from eigenflow.theory.double_descent.surface import PointStatus, RiskSurface, coordinate
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
-__all__ = ["random_features_risk"]
+__all__ = ["random_features_risk", "risk_parts"]
 
 # The logarithm of the risk changes at most five times as fast as that of gamma: it has products of powers from 0 to 3
 # in its numerator, and from 0 to 2 in its denominator.
 SENSITIVITY = 5.0
+FEW = 30  # points for which a table does not pay
 ACCEPTED = 1e-6
 
 
@@ -50,7 +52,8 @@ def random_features_risk(
         ridge: delta >= 0, in the unit of an eigenvalue. It is n times a ridge that stands beside a mean over samples.
 
     Returns:
-        A surface over those arguments that are rows. `train` is (epsilon / n)^2 times the test error. Without ridge the
+        A surface over those arguments that are rows. `train` is (epsilon / n)^2 times the test error,
+        `resolved` is z over the least of n, k and the number of modes. Without ridge the
         risk is infinite where n = k, and where n is the number of modes and k is not less. `error` is a certificate of
         the numbers: what is left of both equations at the solution, carried over to the risk. It does not hold the
         formula's own deviation from a finite task.
@@ -59,28 +62,41 @@ def random_features_risk(
         ArgumentError: If an argument is not allowed; see `TaskSpectrum` for spectra.
     """
     check_kind("task", task, TaskSpectrum, "a TaskSpectrum, such as `TaskSpectrum.power_law(1.5, 2.0)`")
+    direct = DirectSums(task)
+    points = np.size(samples) * np.size(features) * np.size(ridge)
+    return _surface(task, direct if points <= FEW else TabulatedSums(direct), samples, features, ridge)
+
+
+def _surface(
+    task: TaskSpectrum, sums: DirectSums | TabulatedSums, samples: Any, features: Any, ridge: Any
+) -> RiskSurface:
+    """Do it with sums that may be a table; the surface keeps one, so that it is quickly evaluated elsewhere."""
     axes = {"samples": samples, "features": features, "ridge": ridge}
     places = [coordinate(name, values) for name, values in axes.items()]
     grids = [grid.ravel() for grid in np.meshgrid(*places, indexing="ij")]
     shape = tuple(place.size for place in places if place.ndim)
-    parts = _parts(task, *grids)
+    parts = risk_parts(task, sums, *grids)
+    kept = TabulatedSums(sums) if isinstance(sums, DirectSums) else sums
 
     def evaluate(*, samples: Any, features: Any, ridge: Any, noise: float = task.noise) -> RiskSurface:
-        return random_features_risk(replace(task, noise=noise), samples, features, ridge)
+        return _surface(replace(task, noise=noise), kept, samples, features, ridge)
 
     return RiskSurface.over(
         axes,
         noise=task.noise,
         formula=f"random features of a spectrum of {task.modes:.6g} modes",
         evaluate=evaluate,
+        modes=task.modes,
         **{name: values.reshape(shape) for name, values in parts.items()},
     )
 
 
-def _parts(task: TaskSpectrum, n: np.ndarray, k: np.ndarray, ridge: np.ndarray) -> dict[str, np.ndarray]:
+def risk_parts(
+    task: TaskSpectrum, sums: DirectSums | TabulatedSums, n: np.ndarray, k: np.ndarray, ridge: np.ndarray
+) -> dict[str, np.ndarray]:
     """Both parts of the risk, the training error, the error estimate and the status at each point."""
     is_exact = np.isinf(n) & np.isinf(k)  # the whole population and the whole kernel: nothing is left
-    solved = solve_effective_ridge(task, np.where(is_exact, 1.0, n), k, ridge)
+    solved = solve_effective_ridge(sums, np.where(is_exact, 1.0, n), k, ridge)
     target, gain, unfitted = _from_sums(solved, n, k)
     is_open = np.isfinite(solved.log_gamma) & ~is_exact
     target = np.where(is_open, target, 0.0)
@@ -94,10 +110,14 @@ def _parts(task: TaskSpectrum, n: np.ndarray, k: np.ndarray, ridge: np.ndarray) 
     status = np.where(error > ACCEPTED, PointStatus.NOT_CONVERGED, PointStatus.CONVERGED)
     with np.errstate(invalid="ignore"):
         train = np.where(unfitted > 0.0, unfitted**2 * (risk + task.noise), 0.0)
+    with np.errstate(invalid="ignore"):
+        limit = np.minimum(np.minimum(n, k), task.modes)
+        resolved = np.where(is_exact, 1.0, np.minimum(solved.sums.learned / limit, 1.0))
     return {
         "from_target": target,
         "from_noise": noise,
         "train": train,
+        "resolved": resolved,
         "error": error,
         "status": np.where(is_infinite, PointStatus.INFINITE, status),
     }

@@ -50,9 +50,10 @@ class RiskSurface(AbstractPrinted):
         data: Dimensions are those axes that were given as rows, in that order; an axis given as one number is a scalar
             coordinate. Variables, all on every point: `from_target` and `from_noise`, the parts of the excess risk, in
             the square of the output's unit; `error`, the relative error of their sum (numerical, or one standard error
-            where a formula is averaged over draws); `status`, a `PointStatus`; and where it is known `train`, the mean
-            square of the residual on the noisy labels. Attributes: `noise`, the variance of the labels, and `formula`,
-            where the numbers come from.
+            where a formula is averaged over draws); `status`, a `PointStatus`; and where they are known `train`, the
+            mean square of the residual on the noisy labels, and `resolved`, the share that is resolved of the modes
+            that samples and features could resolve. Attributes: `noise`, the variance of the labels, `formula`, where
+            the numbers come from, and `modes`.
         evaluate: Gives the same surface elsewhere, called with axes by name (and `noise`), or None where the numbers
             are a table that nothing can refine.
     """
@@ -85,7 +86,9 @@ class RiskSurface(AbstractPrinted):
         formula: str,
         status: Any = None,
         train: Any = None,
+        resolved: Any = None,
         evaluate: "Callable[..., RiskSurface] | None" = None,
+        modes: float = np.inf,
     ) -> "RiskSurface":
         """Make a surface of arrays.
 
@@ -97,8 +100,9 @@ class RiskSurface(AbstractPrinted):
             error: Relative error of the risk.
             formula: A few words for the card.
             status: `PointStatus` of every point; by default INFINITE where the risk is, else CONVERGED.
-            train: Training error, if it is known.
+            train: Training error, if it is known; `resolved`: share of modes that are resolved, likewise.
             evaluate: See the class.
+            modes: Number of modes of the task: without ridge, a second interpolation threshold in samples.
 
         Raises:
             ArgumentError: If an axis is unknown, not increasing, or holds numbers that are not allowed.
@@ -115,10 +119,11 @@ class RiskSurface(AbstractPrinted):
             risk = variables["from_target"][1] + variables["from_noise"][1]
             status = np.where(np.isinf(risk), PointStatus.INFINITE, PointStatus.CONVERGED)
         variables["status"] = (dims, _filled("status", status, shape).astype(np.int8))
-        if train is not None:
-            variables["train"] = (dims, _filled("train", train, shape))
+        for name, values in (("train", train), ("resolved", resolved)):
+            if values is not None:
+                variables[name] = (dims, _filled(name, values, shape))
         coordinates = {name: (name, place) if place.ndim else ((), place) for name, place in places.items()}
-        attributes = {"noise": check_number("noise", noise, 0.0), "formula": formula}
+        attributes = {"noise": check_number("noise", noise, 0.0), "formula": formula, "modes": float(modes)}
         data = xr.Dataset(variables, coordinates, attributes)
         data["status"].attrs = {
             "flag_values": [int(known) for known in PointStatus],
@@ -148,7 +153,8 @@ class RiskSurface(AbstractPrinted):
     @property
     def risk(self) -> xr.DataArray:
         """Excess risk E (f^ - f*)^2."""
-        return (self.data["from_target"] + self.data["from_noise"]).rename("risk")
+        parts = self.data["from_target"], self.data["from_noise"]
+        return parts[0].copy(data=parts[0].values + parts[1].values).rename("risk")
 
     @property
     def test_error(self) -> xr.DataArray:
@@ -181,26 +187,28 @@ class RiskSurface(AbstractPrinted):
         return risk_peaks(self, axis)
 
     def plot(self, *, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the risk: a map over two axes, curves over one."""
+        """Draw the risk: a map over two axes, curves over one; options are those of `plots.double_descent`.
+
+        Raises:
+            ArgumentError: If the surface has no axis, or more than two.
+        """
         from eigenflow.plots import axes_or_new
         from eigenflow.plots.double_descent import plot_risk_curves, plot_risk_map
 
-        drawn = axes_or_new(ax)
         if len(self.axes) == 2:
-            down, across = self.axes
-            if (down, across) == ("samples", "features"):
-                down, across = across, down
-            values = self.risk.transpose(down, across).values
-            names = {"across": across, "down": down}
-            return plot_risk_map(self.data[across].values, self.data[down].values, values, ax=drawn, **names, **options)
+            down, across = self.axes if set(self.axes) != {"samples", "features"} else ("features", "samples")
+            places = self.data[across].values, self.data[down].values
+            field = self.data.transpose(down, across, ...)
+            resolved = field["resolved"].values if "resolved" in field else None
+            shown = {"names": (across, down), "threshold": self.data.attrs["modes"], "resolved": resolved, **options}
+            return plot_risk_map(*places, self.risk.transpose(down, across).values, ax=axes_or_new(ax), **shown)
         if len(self.axes) == 1:
             (axis,) = self.axes
-            parts = {name: self.data[name].values for name in ("from_target", "from_noise")}
-            return plot_risk_curves(
-                self.data[axis].values, {"excess risk": self.risk.values, **parts}, across=axis, ax=drawn, **options
-            )
+            parts = {"from the target": self.data["from_target"].values, "from noise": self.data["from_noise"].values}
+            risks = {"excess test risk": self.risk.values, **parts}
+            return plot_risk_curves(self.data[axis].values, risks, across=axis, ax=axes_or_new(ax), **options)
         raise ArgumentError(
-            f"A picture has one or two axes, but this surface has {len(self.axes)}. Choose points of the others: "
+            f"A picture has one or two axes, but this surface has {len(self.axes)}. Choose points of the others, as in "
             f"`RiskSurface(surface.data.isel(ridge=0)).plot()`."
         )
 
