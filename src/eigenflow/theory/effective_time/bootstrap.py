@@ -13,7 +13,7 @@ from jaxtyping import Float
 from eigenflow.core.resampling import block_indices
 from eigenflow.theory.effective_time.clocks import Clocks
 
-__all__ = ["DrawnClocks", "draw_clocks"]
+__all__ = ["DrawnClocks", "draw_clocks", "draw_common"]
 
 TINY = np.finfo(np.float64).tiny
 
@@ -53,13 +53,10 @@ def draw_clocks(
     """
     when = clocks.last_decade if last_decade else np.ones(len(clocks.times), dtype=bool)
     modes, later, owners = clocks.modes, clocks.modes.later[when], clocks.modes.owners
-    index = block_indices(len(modes.rates), rng, draws=draws)
-    counts = np.stack([np.bincount(row, minlength=len(modes.rates)) for row in index]).astype(np.float64)
+    counts = _counts(len(modes.rates), rng, draws)
     taus, common = clocks.taus[when], clocks.common[when]
-
-    lag, slope = _newton(modes.rates, modes.energies, later, common[:, None])
-    share = counts @ slope.T
-    moved = common + (counts @ lag.T) / np.maximum(share, TINY)
+    _, slope = _newton(modes.rates, modes.energies, later, common[:, None])
+    moved = _moved(clocks, counts, when)
 
     own_lag, own_slope = _newton(modes.rates, modes.energies, later, taus[:, owners])
     found, weights = np.empty((draws, *taus.shape)), np.empty((draws, *taus.shape))
@@ -72,6 +69,24 @@ def draw_clocks(
         weights[:, :, clock] = drawn @ slope[:, inside].T
     weights /= np.maximum(weights.sum(2, keepdims=True), TINY)
     return DrawnClocks(clocks.times[when], found, weights, moved)
+
+
+def draw_common(clocks: Clocks, rng: np.random.Generator, *, draws: int = 200) -> Float[np.ndarray, "draw time"]:
+    """Draw the common time alone, with the same modes as `draw_clocks` would."""
+    return _moved(clocks, _counts(len(clocks.modes.rates), rng, draws), np.ones(len(clocks.times), dtype=bool))
+
+
+def _counts(modes: int, rng: np.random.Generator, draws: int) -> Float[np.ndarray, "draw mode"]:
+    """How often each mode is drawn."""
+    index = block_indices(modes, rng, draws=draws)
+    return np.stack([np.bincount(row, minlength=modes) for row in index]).astype(np.float64)
+
+
+def _moved(clocks: Clocks, counts: np.ndarray, when: np.ndarray) -> Float[np.ndarray, "draw time"]:
+    """The common time of drawn modes."""
+    modes, common = clocks.modes, clocks.common[when]
+    lag, slope = _newton(modes.rates, modes.energies, modes.later[when], common[:, None])
+    return common + (counts @ lag.T) / np.maximum(counts @ slope.T, TINY)
 
 
 def _newton(

@@ -23,7 +23,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import coarsen_edges, shell_index
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 
-__all__ = ["ClockModes", "Clocks", "error_clocks", "loss_clock", "operator_clocks", "solve_clock"]
+__all__ = ["ClockModes", "Clocks", "error_clocks", "learning_weights", "loss_clock", "operator_clocks", "solve_clock"]
 
 TINY = np.finfo(np.float64).tiny
 NEWTON_STEPS = 200
@@ -112,7 +112,7 @@ def operator_clocks(data: xr.Dataset) -> Clocks:
     taus = (power_integral(times, eigenvalues) / rates)[1:]
     later = energies * np.exp(-2 * rates * taus)
     common = solve_clock(rates, energies, later.sum(1))
-    weights = _weights(rates, energies, common)
+    weights = learning_weights(rates, energies, common)
     quadrature = _quadrature_error(times, eigenvalues / rates, taus, weights)
     modes = ClockModes(rates, energies, later, np.arange(len(rates)))
     return Clocks("operator", times[1:], rates, taus, weights, common, quadrature, modes)
@@ -147,7 +147,7 @@ def error_clocks(data: xr.Dataset) -> Clocks:
     members = [index for index in members if energies[index].sum() > 0]
     taus = np.stack([solve_clock(rates[i], energies[i], later[:, i].sum(1)) for i in members], axis=1)
     common = solve_clock(rates, energies, later.sum(1))
-    by_mode = _weights(rates, energies, common)
+    by_mode = learning_weights(rates, energies, common)
     weights = np.stack([by_mode[:, i].sum(1) for i in members], axis=1)
     labels = np.array([np.average(rates[i], weights=energies[i]) for i in members])
     owners = np.concatenate([np.full(len(index), clock) for clock, index in enumerate(members)])
@@ -237,7 +237,10 @@ def _start(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return times, eigenvalues[:count], energies
 
 
-def _weights(rates: np.ndarray, energies: np.ndarray, common: np.ndarray) -> np.ndarray:
+def learning_weights(
+    rates: Float[np.ndarray, " mode"], energies: Float[np.ndarray, " mode"], common: Float[np.ndarray, " time"]
+) -> Float[np.ndarray, "time mode"]:
+    """Share of each mode in what is being learned at effective times; they add up to 1 at each."""
     exponents = -2 * rates * common[:, None]
     learned = rates * energies * np.exp(exponents - exponents.max(1, keepdims=True))
     return learned / learned.sum(1, keepdims=True)
