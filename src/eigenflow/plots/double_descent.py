@@ -53,38 +53,41 @@ def plot_risk_map(
         The same `ax`, both axes logarithmic.
     """
     x, y = np.asarray(across, dtype=np.float64), np.asarray(down, dtype=np.float64)
-    keep_x, keep_y = (x > 0) & np.isfinite(x), (y > 0) & np.isfinite(y)
-    x, y, values = x[keep_x], y[keep_y], np.asarray(risk, dtype=np.float64)[np.ix_(keep_y, keep_x)]
-    known = values[np.isfinite(values) & (values > 0)]
-    low, high = (known.min(), np.percentile(known, TOP)) if known.size else (0.1, 1.0)
-    high = max(high, low * 1.01)
-    shown = np.where(np.isposinf(values), high, values)
-    mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(low, high), cmap="viridis", shading="nearest", rasterized=True)
-    colours = ax.figure.colorbar(mesh, ax=ax, label=label, extend="max")
-    few = np.log10(high / low) < 1.0
-    colours.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-    colours.ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
-    if min(values.shape) > 1 and known.size:
-        levels = np.geomspace(low, high, 9)[1:-1]
-        ax.contour(x, y, np.where(np.isfinite(shown), shown, np.nan), levels=levels, colors="white", linewidths=0.5)
-    ax.set(xscale="log", yscale="log", xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    columns, rows = (x > 0) & np.isfinite(x), (y > 0) & np.isfinite(y)
+    x, y, kept = x[columns], y[rows], np.ix_(rows, columns)
+    _draw_risk(x, y, np.asarray(risk, dtype=np.float64)[kept], ax, label)
     if threshold is not None and set(names) == {"samples", "features"}:
         features = np.geomspace(*((y.min(), y.max()) if names[1] == "features" else (x.min(), x.max())), 400)
         line = np.minimum(features, threshold), features
-        across_line = line if names[0] == "samples" else line[::-1]
-        ax.plot(*across_line, color="white", linestyle="--", linewidth=1.5, label="interpolation threshold")
+        line = line if names[0] == "samples" else line[::-1]
+        ax.plot(*line, color="white", linestyle="--", linewidth=1.5, label="interpolation threshold")
     if resolved is not None:
-        share = np.asarray(resolved, dtype=np.float64)[np.ix_(keep_y, keep_x)]
+        share = np.asarray(resolved, dtype=np.float64)[kept]
         if min(share.shape) > 1 and np.nanmin(share) < 0.5 < np.nanmax(share):
             ax.contour(x, y, share, levels=[0.5], colors="tab:red", linewidths=2.0)
             ax.plot([], [], color="tab:red", linewidth=2.0, label="resolution frontier")
     for style, (name, (places, heights)) in zip(cycle(("-", ":", "-.")), (frontier or {}).items(), strict=False):
         ax.plot(places, heights, color="tab:orange", linestyle=style, linewidth=2.0, label=name)
-    for set_label, name in ((ax.set_xlabel, names[0]), (ax.set_ylabel, names[1])):
-        set_label(LABELS.get(name, name))
+    ax.set(xscale="log", yscale="log", xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    ax.set(xlabel=LABELS.get(names[0], names[0]), ylabel=LABELS.get(names[1], names[1]))
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="lower right", fontsize="small", facecolor="0.35", labelcolor="white", framealpha=0.8)
     return ax
+
+
+def _draw_risk(x: np.ndarray, y: np.ndarray, risk: np.ndarray, ax: Axes, label: str) -> None:
+    """Colours with their bar, and lines of equal risk."""
+    known = risk[np.isfinite(risk) & (risk > 0)]
+    low, high = (known.min(), np.percentile(known, TOP)) if known.size else (0.1, 1.0)
+    high = max(high, low * 1.01)
+    shown = np.where(np.isposinf(risk), high, risk)
+    mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(low, high), cmap="viridis", shading="nearest", rasterized=True)
+    colours = ax.figure.colorbar(mesh, ax=ax, label=label, extend="max")
+    is_short = np.log10(high / low) < 1.0
+    colours.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
+    colours.ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+    if min(risk.shape) > 1 and known.size:
+        ax.contour(x, y, shown, levels=np.geomspace(low, high, 9)[1:-1], colors="white", linewidths=0.5)
 
 
 def plot_risk_curves(

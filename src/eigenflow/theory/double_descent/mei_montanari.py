@@ -52,7 +52,8 @@ def mei_montanari_risk(
     """
     slope, rest = _activation(activation)
     axes = {"samples": samples_per_input, "features": features_per_input}
-    psi2, psi1 = coordinate("samples_per_input", axes["samples"]), coordinate("features_per_input", axes["features"])
+    psi2 = coordinate("samples_per_input", samples_per_input, is_counted=True)
+    psi1 = coordinate("features_per_input", features_per_input, is_counted=True)
     if not (np.isfinite(psi1).all() and np.isfinite(psi2).all()):
         raise ArgumentError("`features_per_input` and `samples_per_input` must be finite here; see `sphere_task`.")
     if psi1.ndim and psi2.ndim:

@@ -29,8 +29,8 @@ def optimal_ridge_risk(task: TaskSpectrum, samples: Any, features: Any = np.inf)
 
     Returns:
         A surface over samples x features, with one more variable, `optimal_ridge`: to some 1e-6 of itself where the
-        risk has a minimum, and 0 where no ridge above 1e-16 of the trace is better than none. In every spectrum tried it
-        has no peak along either axis, as is proved for this formula in [@simon2023better].
+        risk has a minimum, and 0 where no ridge above 1e-16 of the trace is better than none. It falls
+        along both axes, without a peak, as is proved for this formula in [@simon2023better].
 
     Raises:
         ArgumentError: If an argument is not allowed.

@@ -232,15 +232,15 @@ class RiskSurface(AbstractPrinted):
         return Card(f"RiskSurface over {size}", rows)
 
 
-def coordinate(name: str, values: Any) -> np.ndarray:
+def coordinate(name: str, values: Any, *, is_counted: bool | None = None) -> np.ndarray:
     """Give an axis as a number (no dimension) or an increasing row, or say what came.
 
-    Samples and features are > 0 (features, samples may be infinite), ridge and time >= 0.
+    Samples and features, or what `is_counted`, are > 0 and may be infinite; ridge and time are finite and >= 0.
     """
     found = real_array(name, values)
     if found.ndim > 1 or found.size == 0:
         raise ShapeError(f"`{name}` must be a number or one row of numbers, but has shape {found.shape}.")
-    counted = name in ("samples", "features")
+    counted = name in ("samples", "features") if is_counted is None else is_counted
     allowed = (found > 0) if counted else ((found >= 0) & np.isfinite(found))
     if not allowed.all():
         came = np.atleast_1d(found)[int(np.flatnonzero(~np.atleast_1d(allowed))[0])]

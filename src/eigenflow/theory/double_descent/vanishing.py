@@ -1,8 +1,8 @@
 """At which ridge, noise or time a peak goes.
 
 A peak and the minimum beside it meet and are gone where the slope of the curve, at its extreme between them, touches
-zero. On a grid they are lost earlier. So where a curve has no peak on its grid, points are added around those extremes of
-the slope that may hide one, before it is said that there is none.
+zero. On a grid they are lost earlier. So where a curve has no peak on its grid, points are added around those extremes
+of the slope that may hide one, before it is said that there is none.
 """
 
 from dataclasses import dataclass
