@@ -106,7 +106,7 @@ def test_wishart_of_a_real_number_of_modes():
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 @pytest.mark.parametrize("features", [None, 4, 30])
 def test_flow_is_small_steps_of_gradient_descent(ridge, features):
-    """The same draws, by five thousand steps in the space of weights: first order in the step, 1e-3 of a unit of time."""
+    """The same draws, by 5000 steps in the space of weights: first order in the step, 1e-3 of a unit of time."""
     task, n, time, steps = power_law(12), 8, 5.0, 5000
     rng = np.random.default_rng(7)
     if features is None:

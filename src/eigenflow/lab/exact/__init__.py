@@ -1,5 +1,12 @@
 """Systems whose training is solved: what a measurement of them must find."""
 
+from eigenflow.lab.exact.one_pass import OnePassRisk as OnePassRisk
+from eigenflow.lab.exact.one_pass import OnePassRuns as OnePassRuns
+from eigenflow.lab.exact.one_pass import expected_one_pass as expected_one_pass
+from eigenflow.lab.exact.one_pass import largest_one_pass_rate as largest_one_pass_rate
+from eigenflow.lab.exact.one_pass import simulate_one_pass as simulate_one_pass
+from eigenflow.lab.exact.power_law_features import DrawnFeatures as DrawnFeatures
+from eigenflow.lab.exact.power_law_features import PowerLawFeatures as PowerLawFeatures
 from eigenflow.lab.exact.sampled_regression import SimulatedRisk as SimulatedRisk
 from eigenflow.lab.exact.sampled_regression import simulate_kernel_regression as simulate_kernel_regression
 from eigenflow.lab.exact.sampled_regression import simulate_random_features as simulate_random_features
