@@ -19,7 +19,7 @@ from eigenflow.transport.flows.tracing import trace
 from eigenflow.transport.state_drift import StateProblem
 from eigenflow.transport.state_solving import StateStatus, solve_state
 
-__all__ = ["Attenuation", "Motion", "attenuate", "check_motion", "descent", "ridge_flow"]
+__all__ = ["Attenuation", "Motion", "attenuate", "check_motion", "descent", "has_kinks", "ridge_flow"]
 
 Motion = PowerDrift | CallableDrift | TabulatedDrift | StateDrift | Callable | None
 
@@ -123,6 +123,13 @@ def descent(
         small = steps * np.log1p(-np.minimum(eta * eigenvalues, 0.5))
     learned = np.where(eta * eigenvalues < 0.5, -np.expm1(small), 1.0 - residual)
     return Attenuation(residual, learned, None, 0.0)
+
+
+def has_kinks(motion: Motion) -> bool:
+    """Whether modes reach zero or infinity in finite time, so that what is left is not smooth in l."""
+    if not isinstance(motion, PowerDrift) or motion.b == 1.0:
+        return False
+    return not motion.is_constant or float(motion.strength(0.0)) * (motion.b - 1.0) < 0.0
 
 
 def check_motion(motion: Any) -> None:

@@ -21,6 +21,7 @@ from eigenflow.theory.double_descent.attenuation import (
     attenuate,
     check_motion,
     descent,
+    has_kinks,
     ridge_flow,
 )
 from eigenflow.theory.double_descent.mean_form import mean_forms
@@ -31,6 +32,8 @@ from eigenflow.theory.task_spectrum import TaskSpectrum
 __all__ = ["finite_time_risk"]
 
 ACCEPTED = 1e-3  # relative error above which a point counts as not converged
+# E-folds of the eigenvalue in a panel of quadrature.
+SMOOTH, KINKED = 2.5, 0.15
 # Below this share of what there is to learn, errors are relative to the share.
 NOTHING_LEFT = 1e-10
 
@@ -101,19 +104,21 @@ class _Training:
             raise ArgumentError(f"`samples` must be >= 1, but holds {n[0]:g}.")
         rows = [[self._parts(float(one), float(strength), t) for strength in delta] for one in n]
         shape = tuple(place.size for place in places.values() if place.ndim)
-        held = {
-            name: np.array([[getattr(parts, name) for parts, _ in row] for row in rows]).reshape(shape)
+        target, gain, train = (
+            np.array([[getattr(parts, name) for parts, _ in row] for row in rows]).reshape(shape)
             for name in ("from_target", "from_noise", "train")
-        }
+        )
         error = np.array([[error for _, error in row] for row in rows]).reshape(shape)
         return RiskSurface.over(
             axes,
+            from_target=target,
+            from_noise=gain,
+            train=train,
             noise=self.task.noise,
             formula=f"{self._named()}, mean over samples of {self.task.modes:.6g} modes",
             error=error,
             status=np.where(error > ACCEPTED, PointStatus.NOT_CONVERGED, PointStatus.CONVERGED),
             evaluate=self._elsewhere,
-            **held,
         )
 
     def _elsewhere(self, *, samples: Any, time: Any, ridge: Any = 0.0, noise: float | None = None) -> RiskSurface:
@@ -123,7 +128,7 @@ class _Training:
     def _parts(self, samples: float, ridge: float, times: np.ndarray) -> tuple[RiskParts, np.ndarray]:
         """Risks of one number of samples, with their relative error."""
         if samples not in self.forms:
-            self.forms[samples] = mean_forms(self.task, samples)
+            self.forms[samples] = mean_forms(self.task, samples, widest=KINKED if has_kinks(self.motion) else SMOOTH)
         noise = self.task.noise
         found, coarse = (self._evaluate(form, samples, ridge, times) for form in self.forms[samples])
         parts = found[0]

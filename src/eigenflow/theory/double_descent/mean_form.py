@@ -24,12 +24,18 @@ __all__ = ["mean_forms", "null_ridge", "population_form"]
 BISECTIONS = 200
 
 
-def mean_forms(task: TaskSpectrum, samples: float) -> tuple[RiskForm, RiskForm]:
-    """Give the form of the mean over samples, and one of lower order; their difference bounds the numerical error."""
+def mean_forms(task: TaskSpectrum, samples: float, widest: float = 2.5) -> tuple[RiskForm, RiskForm]:
+    """Give the form of the mean over samples, and one of lower order; their difference bounds the numerical error.
+
+    Args:
+        task: Spectrum and target.
+        samples: n >= 1; infinite is the population.
+        widest: E-folds of the eigenvalue in which attenuations are smooth.
+    """
     if np.isinf(samples):
         form = population_form(task)
         return form, form
-    fine, coarse = sample_spectrum(task, samples)
+    fine, coarse = sample_spectrum(task, samples, widest)
     return _form(task, fine), _form(task, coarse)
 
 

@@ -20,7 +20,6 @@ Array = Float[np.ndarray, "..."]
 NODES, COARSE_NODES = 12, 9
 # Size of the last two coefficients, in Legendre's polynomials, of what a panel must resolve; Gauss's rule squares it.
 RESOLVED = 1e-6
-WIDEST = 2.5  # e-folds of the eigenvalue in a panel, so that attenuations are smooth in it
 HALVINGS = 14
 
 
@@ -43,17 +42,18 @@ class SampleSpectrum:
     bands: int
 
 
-def sample_spectrum(task: TaskSpectrum, samples: float) -> tuple[SampleSpectrum, SampleSpectrum]:
+def sample_spectrum(task: TaskSpectrum, samples: float, widest: float) -> tuple[SampleSpectrum, SampleSpectrum]:
     """Find the density of eigenvalues that n samples of a task have.
 
     Args:
         task: Its eigenvalues and counts.
         samples: n, finite.
+        widest: E-folds of the eigenvalue in a panel.
 
     Returns:
         The spectrum, and one of lower order on the same panels: their difference in any integral bounds the error.
     """
-    solver = _Solver(task.eigenvalues, task.sizes, samples, log_bands(task.eigenvalues, task.sizes, samples))
+    solver = _Solver(task.eigenvalues, task.sizes, samples, log_bands(task.eigenvalues, task.sizes, samples), widest)
     panels, angles = solver.refine()
     fine = solver.place(panels, NODES, angles)
     at = np.polynomial.legendre.leggauss(COARSE_NODES)[0]
@@ -83,6 +83,7 @@ class _Solver:
     counts: Array
     samples: float
     bands: Float[np.ndarray, "band 2"]
+    widest: float
 
     def refine(self) -> tuple[Float[np.ndarray, "panel 3"], Array]:
         """Halve panels (band, first and last alpha) until they resolve; give them with the angles at their nodes."""
@@ -100,7 +101,7 @@ class _Solver:
             band = waiting[:, 0].astype(int)
             np.maximum.at(largest, band, angle.max(1))
             rough = np.abs(angle @ check).max(1) > RESOLVED * largest[band]
-            rough |= (np.abs(rates @ check).max(1) > RESOLVED) | (np.ptp(rates, axis=1) > WIDEST)
+            rough |= (np.abs(rates @ check).max(1) > RESOLVED) | (np.ptp(rates, axis=1) > self.widest)
             rough &= turn < HALVINGS - 1
             kept.append(waiting[~rough])
             angles.append(angle[~rough])
@@ -146,7 +147,7 @@ class _Solver:
 
     def _rates(self, modulus: Array, defect: Array) -> Array:
         kappa = _kappa(modulus, defect)
-        rates = -sample_rates(self.values, self.counts, self.samples, kappa.ravel()).real
+        rates = -np.real(sample_rates(self.values, self.counts, self.samples, kappa.ravel()))
         return np.maximum(rates.reshape(modulus.shape), np.finfo(float).tiny)
 
 
