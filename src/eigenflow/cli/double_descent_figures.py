@@ -1,0 +1,203 @@
+"""Two figures of a measurement of double descent: maps of the surface, and curves beside their predictions."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
+
+__all__ = ["curves_figure", "maps_figure"]
+
+WORDS = {"width": "hidden width", "samples": "training samples", "time": "time (sum of learning rates)"}
+
+
+def maps_figure(networks: "xr.Dataset | None", features: "xr.Dataset | None", title: str) -> "Figure":
+    """Draw test risk over size x time and over size x samples, for networks and for random features."""
+    from matplotlib.figure import Figure
+
+    from eigenflow.plots import picture_text
+
+    kinds = [(data, size) for data, size in ((networks, "width"), (features, "features")) if data is not None]
+    figure = Figure(figsize=(11, 4.2 * len(kinds)), layout="constrained")
+    axes = figure.subplots(len(kinds), 2, squeeze=False)
+    for row, (data, size) in zip(axes, kinds, strict=True):
+        noisy = data.isel(noise=-1)
+        samples = _middle_samples(noisy, size)
+        _draw_in_time(noisy.sel(samples=samples), size, _threshold(noisy, size, samples), ax=row[0])
+        row[0].set_title(f"{_kind(size)}, {samples:g} samples, noise {float(noisy['noise']):g}", fontsize=10)
+        _draw_in_samples(noisy, size, ax=row[1])
+        row[1].set_title(f"{_kind(size)}, end of training, noise {float(noisy['noise']):g}", fontsize=10)
+    figure.suptitle(picture_text(title))
+    return figure
+
+
+def curves_figure(
+    comparison: "DoubleDescentComparison",
+    networks: "xr.Dataset | None",
+    features: "xr.Dataset | None",
+    title: str,
+) -> "Figure":
+    """Draw what was measured beside each prediction: model-wise, sample-wise and epoch-wise, and random features."""
+    from matplotlib.figure import Figure
+
+    from eigenflow.plots import picture_text
+
+    panels: list[tuple[str, NetworksRow | float]] = []
+    if networks is not None:
+        panels += [("networks", row) for row in chosen_rows(comparison, networks)]
+    if features is not None and features.sizes["features"] >= 3:
+        panels += [("features", float(n)) for n in _spread(features["samples"].values)]
+    columns = min(3, len(panels)) or 1
+    rows = -(-len(panels) // columns) or 1
+    figure = Figure(figsize=(4.2 * columns, 3.5 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax, (kind, what) in zip(axes, panels, strict=False):
+        if isinstance(what, float):
+            assert features is not None
+            _draw_features(comparison, features, what, ax=ax)
+        else:
+            _draw_row(what, ax=ax)
+        if kind not in [k for k, _ in panels[: panels.index((kind, what))]]:
+            ax.legend(frameon=False, fontsize=8)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    figure.suptitle(picture_text(title))
+    return figure
+
+
+def chosen_rows(comparison: "DoubleDescentComparison", networks: "xr.Dataset") -> "list[NetworksRow]":
+    """One row each for the highest noise: model-wise, sample-wise, and epoch-wise at the threshold and far above it."""
+    import numpy as np
+
+    noise, middle = float(networks["noise"][-1]), _middle_samples(networks, "width")
+    widths = networks["width"].values.astype(float)
+    at = float(widths[np.argmin(np.abs(np.log(widths / max(_threshold(networks, "width", middle), 1e-9))))])
+    wanted = [
+        ("width", {"noise": noise, "samples": middle}),
+        ("samples", {"noise": noise, "width": at}),
+        ("time", {"noise": noise, "samples": middle, "width": at}),
+        ("time", {"noise": noise, "samples": middle, "width": float(widths[-1])}),
+    ]
+    found = []
+    for axis, where in wanted:
+        rows = [r for r in comparison.networks if r.axis == axis and r.where == where and r.moves is not None]
+        found += [row for row in rows if row not in found]
+    return found
+
+
+def _draw_in_time(data: "xr.Dataset", size: str, threshold: float, *, ax: "Axes") -> None:
+    import numpy as np
+
+    from eigenflow.plots.double_descent import plot_risk_map
+
+    repeats = "seed" if size == "width" else "draw"
+    data = data.isel(time=data["time"].values > 0)
+    risk, times = np.exp(np.log(data["risk"]).mean(repeats)).transpose(size, "time").values, data["time"].values
+    plot_risk_map(
+        times,
+        data[size].values,
+        risk,
+        ax=ax,
+        names=("time", WORDS.get(size, "random features")),
+        threshold=None,
+        resolved=data["resolved"].mean(repeats).transpose(size, "time").values,
+        frontier=_line(times, np.full(len(times), threshold), data[size].values),
+    )
+
+
+def _draw_in_samples(data: "xr.Dataset", size: str, *, ax: "Axes") -> None:
+    import numpy as np
+
+    from eigenflow.plots.double_descent import plot_risk_map
+
+    repeats = "seed" if size == "width" else "draw"
+    risk = data["risk"].isel(time=-1) if size == "width" else data["risk_end"].isel(ridge=0)
+    samples = data["samples"].values.astype(float)
+    line = np.array([_threshold(data, size, n) for n in samples])
+    plot_risk_map(
+        samples,
+        data[size].values,
+        np.exp(np.log(risk).mean(repeats)).transpose(size, "samples").values,
+        ax=ax,
+        names=("training samples n", WORDS.get(size, "random features")),
+        threshold=None,
+        resolved=data["resolved"].isel(time=-1).mean(repeats).transpose(size, "samples").values
+        if size == "width"
+        else None,
+        frontier=_line(samples, line, data[size].values),
+    )
+
+
+def _line(places, heights, within) -> dict:
+    """The interpolation threshold, where it lies inside the map."""
+    inside = (heights >= within[0]) & (heights <= within[-1])
+    return {"interpolation threshold": (places[inside], heights[inside])} if inside.any() else {}
+
+
+def _draw_row(row: "NetworksRow", *, ax: "Axes") -> None:
+    from eigenflow.plots.peak_comparison import plot_peak_comparison
+
+    assert row.moves is not None
+    curves = row.moves.curves
+    measured = curves["measured"]
+    plot_peak_comparison(
+        measured.places,
+        (measured.mean, measured.lower, measured.upper),
+        {name: (curves[name].places, curves[name].mean) for name in ("lazy", "drift", "full")},
+        ax=ax,
+        across=WORDS[row.axis],
+        threshold=row.threshold,
+    )
+    ax.set_title(row.name, fontsize=9)
+
+
+def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", samples: float, *, ax: "Axes") -> None:
+    import numpy as np
+
+    from eigenflow.plots.peak_comparison import plot_peak_comparison
+    from eigenflow.theory.double_descent.comparison import population_task
+    from eigenflow.theory.double_descent.random_features import random_features_risk
+
+    noise, ridge = float(data["noise"][-1]), float(data["ridge"][0])
+    where = {"noise": noise, "samples": samples, "ridge": ridge}
+    row = next(row for row in comparison.features if row.axis == "features" and row.where == where)
+    fine = np.geomspace(row.measured.places[0], row.measured.places[-1], 200)
+    theory = random_features_risk(population_task(data, noise), samples, fine, samples * ridge).risk.values
+    one = data.sel(noise=noise, samples=samples, ridge=ridge)
+    expected = np.exp(np.log(one["expected_end"]).mean("draw")).values
+    plot_peak_comparison(
+        row.measured.places,
+        (row.measured.mean, row.measured.lower, row.measured.upper),
+        {"expected": (row.measured.places, expected), "theory": (fine, theory)},
+        ax=ax,
+        across="random features",
+        threshold=samples,
+    )
+    ax.set_title(f"random features, {samples:g} samples, noise {noise:g}, ridge {ridge:g}", fontsize=9)
+
+
+def _threshold(data: "xr.Dataset", size: str, samples: float) -> float:
+    if size == "features":
+        return float(samples)
+    return (samples * float(data.attrs["outputs"]) - float(data.attrs["constant"])) / float(data.attrs["per_width"])
+
+
+def _middle_samples(data: "xr.Dataset", size: str) -> float:
+    """The number of samples whose threshold lies nearest the middle of the sizes, in logarithms, from below."""
+    import numpy as np
+
+    sizes, samples = data[size].values.astype(float), data["samples"].values.astype(float)
+    lines = np.array([max(_threshold(data, size, n), 1e-9) for n in samples])
+    return float(samples[np.argmin(np.abs(np.log(lines / np.sqrt(sizes[0] * sizes[-1]))))])
+
+
+def _spread(values) -> list:
+    """First and last of a row, once."""
+    return list(dict.fromkeys([values[0], values[-1]]))
+
+
+def _kind(size: str) -> str:
+    return "networks" if size == "width" else "random features"
