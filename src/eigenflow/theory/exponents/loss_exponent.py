@@ -19,12 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
-from scipy.special import stdtrit
+from jaxtyping import Float
+from scipy.special import ndtri, stdtrit
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.theory.exponents.power_spectrum import BLOCKS, MIN_MODES, half_width
+from eigenflow.theory.exponents.bends import gamma_curve
+from eigenflow.theory.exponents.power_spectrum import MIN_MODES
 from eigenflow.theory.exponents.regularity import dissipated_exponent
 
 __all__ = ["LossExponent", "loss_exponents"]
@@ -35,6 +36,8 @@ MIN_TIMES = 5
 # 2 lambda tau of the modes that a window sweeps: at most at its start, and at least at its end.
 LEARNED, UNTOUCHED = 1.0, 0.05
 ROUNDING = 1e-13
+NEIGHBOURS = 10
+Z90 = float(ndtri(0.5 + 0.5 * LEVEL))
 TINY = np.finfo(np.float64).tiny
 
 
@@ -52,8 +55,8 @@ class LossExponent:
         forecast: sigma times `clock_before`.
         fitted: Slope of the whole energy, which is twice the probe loss if that is squared.
         fitted_half_width: From the scatter around it.
-        error_half_width: Of predicted / fitted - 1: the jackknife over blocks of the modes that are swept, each left
-            out of both, and the scatter of their ratio in time.
+        error_half_width: Of predicted / fitted - 1: the chance of single energies, which both exponents share, and
+            the scatter of their ratio in time.
         summed: Slope of the sum over measured modes, each attenuated by its own rank's eigenvalue: what it misses of
             `fitted` is exchange between modes.
         summed_error_half_width: Of summed / fitted - 1, from the scatter of their ratio in time.
@@ -124,7 +127,8 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
     # The common clock in labels of the window's start, and what it leaves of the energies there.
     clock = np.median(0.5 * spent[rows][:, swept] / eigenvalue[first, swept], axis=1)
     left = squares[first] * np.exp(-2.0 * eigenvalue[first] * (clock - clock[0])[:, None])
-    summed = outside + (squares[first] * np.exp(-(spent[rows] - spent[first]))).sum(1)
+    own = squares[first] * np.exp(-(spent[rows] - spent[first]))
+    summed = outside + own.sum(1)
     earlier = np.flatnonzero((times >= low * low / high) & (times <= times[first]) & (times > 0))
     energy = np.log(np.maximum(total, TINY))
     fitted, fitted_half_width = _slope(log_time, energy[rows])
@@ -132,7 +136,11 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
     rho_before = _clock_before(data, spent, rows, swept)
     kept = outside + left.sum(1)
     source = _slope(np.log(clock), np.log(kept))[0]
-    by_modes = half_width(_without_blocks(swept, left, squares[rows], kept, total[rows], log_time))
+    waiting = (spent[first] <= LEARNED) & (eigenvalue[first] > ROUNDING * eigenvalue[first].max())
+    undone = squares[first, waiting] * np.exp(spent[first, waiting])
+    shares = [part[:, waiting] / whole[:, None] for part, whole in ((left, kept), (own, summed))]
+    slopes = (_slope(log_time, np.log(kept))[0], _slope(log_time, np.log(summed))[0])
+    by_modes = _by_chance(eigenvalue[first, waiting], undone, shares, slopes, log_time)
     unit = max(abs(fitted), TINY)
     return LossExponent(
         start=float(times[first]),
@@ -145,28 +153,36 @@ def _window(data: xr.Dataset, spent: np.ndarray, low: float, high: float) -> Los
         fitted=fitted,
         fitted_half_width=fitted_half_width,
         error_half_width=float(np.hypot(by_modes, _slope(log_time, np.log(kept) - energy[rows])[1] / unit)),
-        summed=_slope(log_time, np.log(summed))[0],
+        summed=slopes[1],
         summed_error_half_width=_slope(log_time, np.log(summed) - energy[rows])[1] / unit,
         earlier=_slope(np.log(times[earlier]), energy[earlier])[0] if len(earlier) >= MIN_TIMES else None,
         modes=int(swept.sum()),
     )
 
 
-def _without_blocks(
-    swept: Bool[np.ndarray, " mode"],
-    left: Float[np.ndarray, "time mode"],
-    squares: Float[np.ndarray, "time mode"],
-    kept: Float[np.ndarray, " time"],
-    total: Float[np.ndarray, " time"],
+def _by_chance(
+    eigenvalues: Float[np.ndarray, " mode"],
+    energies: Float[np.ndarray, " mode"],
+    shares: list[Float[np.ndarray, "time mode"]],
+    slopes: tuple[float, float],
     log_time: Float[np.ndarray, " time"],
-) -> Float[np.ndarray, " block"]:
-    """predicted / fitted - 1 without one block of swept modes each, on either side."""
-    found = []
-    for block in np.array_split(np.flatnonzero(swept), BLOCKS):
-        here, there = (kept - left[:, block].sum(1), total - squares[:, block].sum(1))
-        slopes = [_slope(log_time, np.log(np.maximum(side, TINY)))[0] for side in (here, there)]
-        found.append(slopes[0] / (slopes[1] if slopes[1] else TINY) - 1.0)
-    return np.array(found)
+) -> float:
+    """Half-width of predicted / fitted - 1 by the chance of single energies about a smooth curve.
+
+    To first order: what each mode's energy does to either slope, by the common clock and by its own, times how far it
+    lies off the curve, summed over neighbours, which are alike (the outputs of one feature). With one clock for all
+    there is no such chance.
+    """
+    x = np.log(eigenvalues)
+    z = (2.0 * x - x.max() - x.min()) / (x.max() - x.min())
+    design = np.stack([np.ones_like(z), z, z**2])
+    off = energies / energies.mean() * np.exp(-np.clip(gamma_curve(design, energies) @ design, -700, 700)) - 1.0
+    weights = -(log_time - log_time.mean()) / ((log_time - log_time.mean()) ** 2).sum()
+    ours, theirs = (weights @ share for share in shares)
+    predicted, fitted = slopes
+    unit = fitted if abs(fitted) > TINY else TINY
+    pulls = (ours - predicted / unit * theirs) / unit * off
+    return Z90 * float(np.sqrt((np.add.reduceat(pulls, np.arange(0, len(pulls), NEIGHBOURS)) ** 2).sum()))
 
 
 def _clock_before(data: xr.Dataset, spent: np.ndarray, rows: np.ndarray, swept: np.ndarray) -> float:

@@ -101,7 +101,7 @@ class ComputePhase(AbstractPrinted):
             ("balance", self.balance),
             ("loss", f"~ f^-{figure(self.loss_exponent)}"),
             ("width", f"~ f^{figure(self.width_exponent)}"),
-            *((part.name, f"~ d^{figure(-part.width)} r^{figure(-part.time)}") for part in self.parts),
+            *((part.name, f"~ d^{figure(0.0 - part.width)} r^{figure(0.0 - part.time)}") for part in self.parts),
             ("proved", "yes" if self.is_proved else "no: alpha < 1/4"),
         ]
         if self.borders:

@@ -30,8 +30,8 @@ class Block:
 
     @property
     def is_constant(self) -> bool:
-        """Whether one positive rate and one batch hold for all."""
-        return len(self.rates) == 1 and self.rate > 0
+        """Whether one positive rate and one batch hold for all, and they are many."""
+        return len(self.rates) == 1 and self.rate > 0 and self.count >= LONG
 
     @property
     def rate(self) -> float:
@@ -73,7 +73,7 @@ def blocks_of(
             raise ArgumentError(f"`{name}` must be {kind}, but the least is {array.min():g}.")
     if last == 0:
         return [], np.zeros(len(wanted))
-    if rates.ndim == 0 and batches.ndim == 0:
+    if rates.ndim == 0 and batches.ndim == 0 and last >= LONG:
         return [Block(last, rates[None], batches[None])], float(rates) * wanted
     rates, batches = (np.broadcast_to(array[:last] if array.ndim else array, last) for array in (rates, batches))
     return _cut(rates, batches), np.append(0.0, np.cumsum(rates))[wanted]

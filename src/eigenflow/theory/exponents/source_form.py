@@ -24,7 +24,6 @@ from eigenflow.theory.exponents.regularity import dissipated_exponent
 
 __all__ = ["SourceForm", "source_form", "swept_modes"]
 
-PER_DECADE = 6  # pieces of ln(lambda) in which modes are counted
 NEIGHBOURS = 10
 # 2 times the integral of lambda: at most at the first time that the spectrum resolves, and at least at the end.
 LEARNED, UNTOUCHED = 2.0, 0.05
@@ -59,15 +58,16 @@ def source_form(data: xr.Dataset) -> SourceForm:
     Raises:
         ArgumentError: If the run sweeps fewer than 30 modes, or less than half a decade of eigenvalues.
     """
-    swept = swept_modes(data)
+    swept = np.flatnonzero(swept_modes(data))
     eigenvalues, squares = data["eigenvalue"].values[0, swept], data["coefficient"].values[0, swept] ** 2
-    decades = float(np.log10(eigenvalues.max() / eigenvalues.min())) if swept.any() else 0.0
-    if swept.sum() < MIN_MODES or decades < 0.5 or not squares.any():
+    order = np.argsort(-eigenvalues, kind="stable")
+    decades = float(np.log10(eigenvalues[order[0]] / eigenvalues[order[-1]])) if len(swept) else 0.0
+    if len(swept) < MIN_MODES or decades < 0.5 or not squares.any():
         raise ArgumentError(
-            f"`data` sweeps {swept.sum()} modes over {decades:.2g} decades of eigenvalues; the form of its source "
+            f"`data` sweeps {len(swept)} modes over {decades:.2g} decades of eigenvalues; the form of its source "
             f"needs {MIN_MODES} over half a decade. Train longer, or use more probe samples."
         )
-    return _form(np.log(eigenvalues), squares, decades)
+    return _form(swept[0] + 1.0 + np.arange(len(swept)), np.log(eigenvalues[order]), squares[order])
 
 
 def swept_modes(data: xr.Dataset) -> Bool[np.ndarray, " mode"]:
@@ -81,13 +81,10 @@ def swept_modes(data: xr.Dataset) -> Bool[np.ndarray, " mode"]:
     return (spent[resolved[0]] <= LEARNED) & (spent[-1] >= UNTOUCHED) & positive
 
 
-def _form(x: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"], decades: float) -> SourceForm:
-    order = np.argsort(-x)
-    x, squares = x[order], squares[order]
-    pieces = max(6, int(np.ceil(decades * PER_DECADE)))
-    place = np.minimum(((x - x[-1]) / (x[0] - x[-1]) * pieces).astype(int), pieces - 1)
-    # A mode's energy times the modes beside it has the mean of the energy per piece. 14 digits down is rounding.
-    response = np.maximum(squares, squares.max() * 1e-14) * np.bincount(place, minlength=pieces)[place]
+def _form(ranks: np.ndarray, x: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"]) -> SourceForm:
+    # A mode's energy times the modes beside it, per e-fold, has the mean of the energy per e-fold. 14 digits down is
+    # rounding.
+    response = np.maximum(squares, squares.max() * 1e-14) * _modes_per_fold(ranks, x)
     half = 0.5 * (x[0] - x[-1])
     z = (x - 0.5 * (x[0] + x[-1])) / half
     design = np.stack([np.ones_like(z), z, z**2])
@@ -103,6 +100,21 @@ def _form(x: Float[np.ndarray, " mode"], squares: Float[np.ndarray, " mode"], de
         source=float(gamma_curve(design[:2], response)[1] / half),
         change=float(per_decade * curve[2]),
         change_half_width=float(quantile * per_decade * error),
-        decades=decades,
+        decades=float((x[0] - x[-1]) / np.log(10.0)),
         modes=len(x),
     )
+
+
+def _modes_per_fold(ranks: np.ndarray, x: Float[np.ndarray, " mode"]) -> Float[np.ndarray, " mode"]:
+    """d rank / d ln(lambda), from a third of the rank below to a third above, or to the ends where they are nearer.
+
+    Windows in proportion to the rank leave a power law a power law.
+    """
+    middles = 0.5 * (x[1:] + x[:-1])
+    # Ends of the outermost modes, half a rank on: as far as a power law from rank 1 says, and as far as inside.
+    above = x[0] + (x[0] - middles[0]) * np.log1p(-0.5 / ranks[0]) / np.log(ranks[0] / (ranks[0] + 0.5))
+    edges = np.concatenate([[above], middles, [2.0 * x[-1] - middles[-1]]])
+    places = np.append(ranks - 0.5, ranks[-1] + 0.5)
+    half = np.minimum(ranks / 3.0, np.minimum(ranks - places[0], places[-1] - ranks))
+    widths = np.interp(ranks - half, places, edges) - np.interp(ranks + half, places, edges)
+    return 2.0 * half / np.maximum(widths, 1e-9)

@@ -149,7 +149,7 @@ def sgd_risk(
             f"{largest_stable_rate(task, int(blocks[0].batch)):.6g}."
         )
     # Fourth order in the width: the double is off by sixteen times as much.
-    off = np.abs(_run(coarse, blocks, wanted) / np.maximum(risk, np.finfo(np.float64).tiny) - 1.0) / 15.0
+    off = np.abs(_run(coarse, blocks, wanted) - risk) / np.maximum(risk, np.finfo(np.float64).tiny) / 15.0
     nodes = len(fine.start) + len(fine.modes)
     return SgdCurve(wanted, times, risk, floor, nodes, float(off.max(initial=0.0)))
 
