@@ -1,5 +1,7 @@
 """Systems whose training is solved: what a measurement of them must find."""
 
+from eigenflow.lab.exact.aligned import AlignedLinearNetwork as AlignedLinearNetwork
+from eigenflow.lab.exact.balanced import BalancedLinearNetwork as BalancedLinearNetwork
 from eigenflow.lab.exact.one_pass import OnePassRisk as OnePassRisk
 from eigenflow.lab.exact.one_pass import OnePassRuns as OnePassRuns
 from eigenflow.lab.exact.one_pass import expected_one_pass as expected_one_pass
@@ -13,5 +15,6 @@ from eigenflow.lab.exact.sampled_regression import simulate_random_features as s
 from eigenflow.lab.exact.scalar_head import ScalarHeadModel as ScalarHeadModel
 from eigenflow.lab.exact.scalar_head import ScalarHeadNet as ScalarHeadNet
 from eigenflow.lab.exact.scalar_head import ScalarHeadPath as ScalarHeadPath
+from eigenflow.lab.exact.turning import TurningOperator as TurningOperator
 from eigenflow.lab.exact.twins import AlignedTwin as AlignedTwin
 from eigenflow.lab.exact.twins import FrozenTwin as FrozenTwin

@@ -111,7 +111,7 @@ def largest_one_pass_rate(features: DrawnFeatures, batch: int = 1) -> float:
         scaled = share * pole * lam
         return float((scaled / batch / (2.0 - scaled * (1.0 + 1.0 / batch))).sum()) - 1.0
 
-    return pole * float(brentq(excess, 0.0, 1.0 - 1e-14, xtol=1e-15))
+    return pole * brentq(excess, 0.0, 1.0 - 1e-14, xtol=1e-15)  # pyright: ignore[reportOperatorIssue, reportReturnType]
 
 
 def expected_one_pass(features: DrawnFeatures, steps: Any, learning_rate: float, batch: int = 1) -> OnePassRisk:
