@@ -17,5 +17,5 @@ def test_half_widths_of_the_whole_energy_are_those_of_linear_regression():
     for window in windows:
         rows = (window.start <= TIMES) & (window.end >= TIMES)
         line = linregress(np.log(TIMES[rows]), np.log(total[rows]))
-        assert window.raw == pytest.approx(-line.slope, rel=1e-9)
-        assert window.raw_half_width == pytest.approx(line.stderr * t.ppf(0.95, rows.sum() - 2), rel=1e-9)
+        assert window.fitted == pytest.approx(-line.slope, rel=1e-9)
+        assert window.fitted_half_width == pytest.approx(line.stderr * t.ppf(0.95, rows.sum() - 2), rel=1e-9)

@@ -39,7 +39,7 @@ EXACT = _rows(
 )
 AT_REST = _rows("C3.source C5.weak C5.kato C5.turned")
 SELF_SIMILAR = _rows("C5.frontier C5.collapse C5.amplitude C5.dissipation")
-EXPONENTS = _rows("C6.time C6.forecast C6.spectrum")
+EXPONENTS = _rows("C6.source C6.time C6.forecast C6.spectrum")
 ONE_CLOCK = _rows("C7.operator C7.error C7.clock C7.regular")
 DRIFT = _rows(
     "C3.single C3.source C3.closure C3.forward C4.form C4.alternatives C4.asymptotic C4.strength C4.regularity "
@@ -106,7 +106,7 @@ CONTROLS: tuple[Control, ...] = (
         False,
         aligned_network,
         (EXACT - {"C1.rough"}) | AT_REST | {"C1.heavy_tail"},
-        _rows("C1.basis C3.single C4.sign C7.operator C7.error"),
+        _rows("C1.basis C3.single C4.sign C6.time C7.operator C7.error"),
         largest=2.0,
     ),
     Control(
@@ -148,21 +148,28 @@ CONTROLS: tuple[Control, ...] = (
         "stretched exponential",
         False,
         stretched_exponential,
-        (_STILL - {"C1.rough"}) | AT_REST | ONE_CLOCK | {"C1.heavy_tail", "C5.frontier", "C8.equation", "C8.lazy"},
-        _rows("C1.basis C1.rough C5.amplitude C5.dissipation C6.time"),
+        (_STILL - {"C1.rough"})
+        | AT_REST
+        | ONE_CLOCK
+        | {"C1.heavy_tail", "C5.frontier", "C6.time", "C6.spectrum", "C8.equation", "C8.lazy"},
+        _rows("C1.basis C1.rough C5.amplitude C5.dissipation C6.source"),
     ),
     Control(
         "smooth target",
         False,
         smooth_target,
-        (_STILL - {"C1.rough"}) | AT_REST | {"C1.heavy_tail", "C5.frontier", "C8.equation", "C8.lazy"},
-        _rows("C1.basis C1.rough"),
+        (_STILL - {"C1.rough"})
+        | AT_REST
+        | {"C1.heavy_tail", "C5.frontier", "C6.time", "C6.spectrum", "C8.equation", "C8.lazy"},
+        _rows("C1.basis C1.rough C6.source"),
     ),
     Control(
         "narrow spectrum",
         False,
         narrow_spectrum,
-        (_STILL - {"C1.rough"}) | AT_REST | {"C7.operator", "C7.error", "C7.clock", "C8.equation", "C8.lazy"},
+        (_STILL - {"C1.rough"})
+        | AT_REST
+        | {"C6.time", "C6.spectrum", "C7.operator", "C7.error", "C7.clock", "C8.equation", "C8.lazy"},
         _rows("C1.heavy_tail C1.basis"),
     ),
     Control(
