@@ -1,9 +1,9 @@
 """Measured risks over seeds: whether a curve has a peak, where and how high, and what moved it.
 
 Curves of several seeds are averaged in the logarithm: near an interpolation threshold risks have tails so heavy that a
-mean says little of a seed. A peak is that of `risk_peaks` on the mean curve, with a parabola through its highest point
-and both neighbours, in logarithms. Seeds are drawn anew with replacement; ends of intervals are stretched to the width
-of Student's distribution, since few seeds spread too little.
+mean says little of a seed. A peak is the most prominent one of `risk_peaks` on the mean curve, with a parabola through
+its highest point and both neighbours, in logarithms; base and width are those of the table. Seeds are drawn anew with
+replacement; ends of intervals are stretched to the width of Student's distribution, since few seeds spread too little.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,8 @@ from eigenflow.core.checks import real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.theory.double_descent.curves import Curve
 
-__all__ = ["LEAST", "SURE", "MeasuredCurve", "PeakMoves", "Ranged", "compare_curves", "measured_curve", "top_of"]
+__all__ = ["LEAST", "SURE", "MeasuredCurve", "PeakMoves", "Ranged", "compare_curves", "measured_curve"]
 
 # A rise and fall by less than this share of the risk is no peak.
 LEAST = 0.05
@@ -45,6 +44,7 @@ class MeasuredCurve(AbstractPrinted):
             (from the first place on).
         share: Of resampled means that have a peak.
         seeds: Number of curves.
+        top: Index of the highest place of the peak, or of the largest risk from the lowest one on where there is none.
         position: Of the peak, or None.
         height: Of the peak.
         base: Higher one of the lowest risks on both sides.
@@ -59,6 +59,7 @@ class MeasuredCurve(AbstractPrinted):
     shape: str
     share: float
     seeds: int
+    top: int
     position: Ranged | None = None
     height: Ranged | None = None
     base: float | None = None
@@ -70,11 +71,6 @@ class MeasuredCurve(AbstractPrinted):
         if self.share >= SURE:
             return "present"
         return "absent" if self.share <= 1.0 - SURE else "undecided"
-
-    @property
-    def top(self) -> int:
-        """Index of the highest place of the peak, or of the largest risk after the lowest one where there is none."""
-        return top_of(self.mean)
 
     def _card(self) -> Card:
         rows = [("shape", f"{self.shape}; a peak in {self.share:.0%} of resampled means: {self.verdict}")]
@@ -153,30 +149,7 @@ def measured_curve(
         ArgumentError: If an array is not allowed, with the reason.
     """
     places, logs = _checked(places, risk)
-    draws = _resampled(len(logs), rng)
-    means = logs[draws].mean(axis=1)
-    mean = logs.mean(axis=0)
-    ends = _ends(mean, means, len(logs))
-    found, shape = _peak(places, mean), _shape(mean)
-    common = {
-        "axis": axis,
-        "places": places,
-        "mean": np.exp(mean),
-        "lower": np.exp(ends[0]),
-        "upper": np.exp(ends[1]),
-        "shape": "peak" if found else shape,
-        "share": float((_prominence(means).max(axis=1) > LEAST).mean()),
-        "seeds": len(logs),
-    }
-    if found is None:
-        return MeasuredCurve(**common)
-    drawn = [peak for peak in (_peak(places, row) for row in means) if peak is not None]
-    spread = {name: np.array([peak[name] for peak in drawn] or [found[name]]) for name in found}
-    ranged = {}
-    for name in ("position", "height", "width"):
-        low, high = _ends(np.log(found[name]), np.log(spread[name]), len(logs))
-        ranged[name] = (found[name], float(np.exp(low)), float(np.exp(high)))
-    return MeasuredCurve(**common, base=found["base"], **ranged)
+    return _measured(axis, places, logs, _resampled(len(logs), rng))[0]
 
 
 def compare_curves(
@@ -193,10 +166,11 @@ def compare_curves(
         risks: "measured", "lazy", "drift" and "full" (see `beside`), the same seeds in each.
         rng: For the draws of seeds.
     """
-    curves = {name: measured_curve(axis, places, values, rng) for name, values in risks.items()}
-    logs = {name: np.log(values) for name, values in risks.items()}
-    where = next((curve for curve in curves.values() if curve.position is not None), curves["measured"]).top
+    logs = {name: _checked(places, values)[1] for name, values in risks.items()}
     draws = _resampled(len(logs["lazy"]), rng)
+    found = {name: _measured(axis, places, values, draws) for name, values in logs.items()}
+    curves = {name: curve for name, (curve, _) in found.items()}
+    where = next((curve for curve in curves.values() if curve.position is not None), curves["measured"]).top
     pairs = {
         "drift": ("drift", "lazy"),
         "rotation": ("full", "drift"),
@@ -209,31 +183,65 @@ def compare_curves(
         ratio = logs[after][:, where] - logs[before][:, where]
         low, high = _ends(ratio.mean(), ratio[draws].mean(axis=1), len(ratio))
         height[name] = (float(ratio.mean()), float(low), float(high))
-        position[name] = _moved(places, logs[after], logs[before], draws)
+        position[name] = _moved(found[after], found[before])
     return PeakMoves(curves, float(places[where]), height, position)
 
 
-def top_of(mean: Float[np.ndarray, " place"]) -> int:
-    """Index of the highest place of the most prominent peak, or of the largest risk from the lowest one on."""
-    prominence = _prominence(np.log(mean)[None])[0]
-    if prominence.max() > LEAST:
-        return int(prominence.argmax())
-    lowest = int(mean.argmin())
-    return lowest + int(mean[lowest:].argmax())
+@dataclass(frozen=True)
+class _Peaks:
+    """The most prominent peak of each of several curves, in logarithms; `prominence` says whether it is one."""
+
+    place: np.ndarray
+    prominence: np.ndarray
+    position: np.ndarray
+    height: np.ndarray
+    base: np.ndarray
+    width: np.ndarray
+
+    @property
+    def are_there(self) -> np.ndarray:
+        return self.prominence > LEAST
 
 
-def _moved(places: np.ndarray, after: np.ndarray, before: np.ndarray, draws: np.ndarray) -> Ranged | None:
+def _measured(axis: str, places: np.ndarray, logs: np.ndarray, draws: np.ndarray) -> tuple[MeasuredCurve, _Peaks]:
+    """The mean over seeds with its peak, and the peaks of resampled means."""
+    mean, means, seeds = logs.mean(axis=0), logs[draws].mean(axis=1), len(logs)
+    ends = np.exp(_ends(mean, means, seeds))
+    found, drawn = (_peaks(np.log(places), curves) for curves in (mean[None], means))
+    ranged: dict[str, Ranged] = {}
+    if found.are_there[0]:
+        for name in ("position", "height", "width"):
+            estimate, spread = getattr(found, name)[0], getattr(drawn, name)[drawn.are_there]
+            low, high = _ends(estimate, spread if len(spread) else np.array([estimate]), seeds)
+            ranged[name] = (float(estimate), float(low), float(high))
+        for name in ("position", "height"):
+            estimate, low, high = np.exp(ranged[name])
+            ranged[name] = (float(estimate), float(low), float(high))
+    curve = MeasuredCurve(
+        axis=axis,
+        places=places,
+        mean=np.exp(mean),
+        lower=ends[0],
+        upper=ends[1],
+        shape="peak" if ranged else _shape(mean),
+        share=float(drawn.are_there.mean()),
+        seeds=seeds,
+        top=int(found.place[0]) if ranged else _highest_after_lowest(mean),
+        base=float(np.exp(found.base[0])) if ranged else None,
+        **ranged,
+    )
+    return curve, drawn
+
+
+def _moved(after: tuple[MeasuredCurve, _Peaks], before: tuple[MeasuredCurve, _Peaks]) -> Ranged | None:
     """Difference of ln(position), where both mean curves have a peak."""
-    first, second = (_peak(places, logs.mean(axis=0)) for logs in (after, before))
+    first, second = after[0].position, before[0].position
     if first is None or second is None:
         return None
-    estimate = float(np.log(first["position"] / second["position"]))
-    found = []
-    for index in draws:
-        pair = [_peak(places, logs[index].mean(axis=0)) for logs in (after, before)]
-        if pair[0] is not None and pair[1] is not None:
-            found.append(np.log(pair[0]["position"] / pair[1]["position"]))
-    low, high = _ends(estimate, np.array(found or [estimate]), len(after))
+    estimate = float(np.log(first[0] / second[0]))
+    both = after[1].are_there & before[1].are_there
+    spread = (after[1].position - before[1].position)[both]
+    low, high = _ends(estimate, spread if len(spread) else np.array([estimate]), after[0].seeds)
     return estimate, float(low), float(high)
 
 
@@ -264,33 +272,52 @@ def _ends(estimate: np.ndarray | float, draws: np.ndarray, seeds: int) -> np.nda
     return np.array([np.minimum(low, estimate), np.maximum(high, estimate)])
 
 
-def _prominence(logs: Float[np.ndarray, "curve place"]) -> Float[np.ndarray, "curve place"]:
-    """How far each place stands above the lowest one on either side; below zero at the ends and where it is lower."""
+def _peaks(x: Float[np.ndarray, " place"], logs: Float[np.ndarray, "curve place"]) -> _Peaks:
+    """The most prominent peak of each curve over x.
+
+    At the place that stands highest above the lowest ones on both sides, these are the ones before the curve rises
+    above it: beyond a higher place that one would stand out more.
+    """
     before = np.minimum.accumulate(logs, axis=1)
     after = np.minimum.accumulate(logs[:, ::-1], axis=1)[:, ::-1]
-    return logs - np.maximum(before, after)
+    bases = np.maximum(before, after)
+    place = np.clip((logs - bases).argmax(axis=1), 1, len(x) - 2)
+    rows = np.arange(len(logs))
+    base, prominence = bases[rows, place], (logs - bases)[rows, place]
+    at, height = _vertex(x[place[:, None] + [-1, 0, 1]], logs[rows[:, None], place[:, None] + [-1, 0, 1]])
+    level = np.log(0.5 * (np.exp(logs[rows, place]) + np.exp(base)))
+    width = np.array([_width(x, *row) for row in zip(logs, place, level, strict=True)])
+    return _Peaks(place, prominence, at, height, base, width)
 
 
-def _peak(places: np.ndarray, logs: np.ndarray) -> dict[str, float] | None:
-    """The most prominent peak of one curve, if it is one."""
-    if _prominence(logs[None]).max() <= LEAST:
-        return None
-    found = max(Curve(np.log(places), np.exp(logs), None).peaks(), key=lambda peak: peak["height"] / peak["base"])
-    if found["height"] < (1.0 + LEAST) * found["base"]:
-        return None
-    place = int(np.argmin(np.abs(places - found["position"])))
-    x, y = _vertex(np.log(places[place - 1 : place + 2]), logs[place - 1 : place + 2])
-    width = max(found["width"], 1e-9)
-    return {"position": float(np.exp(x)), "height": float(np.exp(y)), "base": found["base"], "width": width}
+def _vertex(x: Float[np.ndarray, "curve 3"], y: Float[np.ndarray, "curve 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the parabola through three points is highest, and how high; the middle point where it is not."""
+    left, right = x[:, 0] - x[:, 1], x[:, 2] - x[:, 1]
+    down, up = (y[:, 0] - y[:, 1]) / left, (y[:, 2] - y[:, 1]) / right
+    second = (up - down) / (right - left)
+    first = down - second * left
+    is_peak = second < 0.0
+    at = np.where(is_peak, -first / (2.0 * np.where(is_peak, second, 1.0)), 0.0)
+    at = np.clip(at, left, right)
+    return x[:, 1] + at, y[:, 1] + first * at + second * at**2
 
 
-def _vertex(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Where the parabola through three points is highest, and how high."""
-    second, first, _ = np.polyfit(x - x[1], y - y[1], 2)
-    if not second < 0.0:
-        return float(x[1]), float(y[1])
-    at = float(np.clip(-first / (2.0 * second), x[0] - x[1], x[2] - x[1]))
-    return float(x[1] + at), float(y[1] + first * at + second * at**2)
+def _width(x: np.ndarray, logs: np.ndarray, place: int, level: float) -> float:
+    """Distance between the places on both sides where a curve has fallen to a level, straight lines between points."""
+    ends = []
+    for side in (-1, 1):
+        low = np.flatnonzero(logs[place::side] <= level)
+        if not len(low) or low[0] == 0:
+            ends.append(x[place])
+            continue
+        outer, inner = place + side * low[0], place + side * (low[0] - 1)
+        ends.append(x[inner] + (x[outer] - x[inner]) * (logs[inner] - level) / (logs[inner] - logs[outer]))
+    return float(ends[1] - ends[0])
+
+
+def _highest_after_lowest(logs: Float[np.ndarray, " place"]) -> int:
+    lowest = int(logs.argmin())
+    return lowest + int(logs[lowest:].argmax())
 
 
 def _shape(logs: np.ndarray) -> str:
