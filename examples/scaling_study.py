@@ -5,9 +5,9 @@ Scaling laws predicted from a measured spectrum
 Networks of many widths, trained on training sets of many sizes, and the spectrum of the same network on the population.
 
 Three tasks with squared loss and gradient descent (the middle of natural-image patches, a photograph from the places of
-its pixels, handwritten digits), each in NTK and in maximal-update parametrisation, and a small transformer on source
-text with AdamW. The spectrum predicts how the test loss falls with width, samples and time; the runs say how it does.
-docs/validation/predictions.md shows and discusses what comes out.
+its pixels, handwritten digits), in NTK and in maximal-update parametrisation and in the limit of infinite width, and a
+small transformer on source text. The spectrum predicts how the test loss falls with width, samples, time and compute;
+the runs say how it does. docs/validation/predictions.md shows and discusses what comes out.
 
 ``record`` trains, about twenty minutes of one core for all; ``status`` says what is there; ``judge`` fits exponents and
 holds the predicted ones against them:
@@ -22,7 +22,8 @@ holds the predicted ones against them:
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,293 +31,50 @@ import numpy as np
 import pandas as pd
 
 SEEDS = (0, 1, 2)
-MOMENTUM = 0.9
-WIDTHS = (8, 16, 32, 64, 128)
-COUNTS = (50, 100, 200, 400, 800, 1600)
-RIDGES = (1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # on K / n, in eigenvalue units
-POOL = 2400  # samples that stand for the population
-TESTS = 2000
+RIDGES = np.logspace(-8, 0, 25)  # of the formula; a network that stops at time t has at least about 1 / t
 
 
 class Kind(NamedTuple):
-    """A task with a network for it.
+    """A task with its networks.
 
     Attributes:
-        task: "patches", "photograph", "digits" or "source".
-        parametrisation: Of the layers; "standard" for the transformer.
-        optimizer: "sgd" (heavy ball) or "adamw".
-        loss: "half_mean" or "cross_entropy".
-        rate: Learning rate.
+        task: Arguments of `SizeTask`.
         steps: Updates of the runs over samples, and of those over widths.
         counts: Training samples (sequences of "source") of the runs over samples.
-        widths: Of the runs over widths.
+        widths: Of the runs over widths; of a limit, features.
         width: Of the runs over samples.
         samples: Of the runs over widths.
     """
 
-    task: str
-    parametrisation: str
-    optimizer: str
-    loss: str
-    rate: float
-    steps: tuple[int, int]
-    counts: tuple[int, ...] = COUNTS
-    widths: tuple[int, ...] = WIDTHS
+    task: dict[str, Any]
+    steps: tuple[int, int] = (1000, 800)
+    counts: tuple[int, ...] = (50, 100, 200, 400, 800, 1600)
+    widths: tuple[int, ...] = (8, 16, 32, 64, 128)
     width: int = 128
     samples: int = 1000
 
 
-def _gpt(optimizer: str, loss: str, rate: float, counts: tuple[int, ...], widths: tuple[int, ...]) -> Kind:
-    return Kind("source", "standard", optimizer, loss, rate, (500, 500), counts, widths, 32, 4096)
-
-
 DIGITS = (37, 75, 150, 300, 600, 1200)
+FEATURES = (8, 16, 32, 64, 128, 256, 512)
+RICH = {"parametrisation": "maximal_update", "learning_rate": 0.2}
+ADAMW = {"name": "source", "optimizer": "adamw", "loss": "cross_entropy", "learning_rate": 0.002}
 KINDS: dict[str, Kind] = {
-    "patches, lazy": Kind("patches", "ntk", "sgd", "half_mean", 0.4, (1000, 800)),
-    "patches, rich": Kind("patches", "maximal_update", "sgd", "half_mean", 0.2, (1000, 800)),
-    "photograph, lazy": Kind("photograph", "ntk", "sgd", "half_mean", 0.4, (1000, 800), COUNTS[:5]),
-    "digits, lazy": Kind("digits", "ntk", "sgd", "half_mean", 0.4, (1000, 800), DIGITS),
-    "digits, rich": Kind("digits", "maximal_update", "sgd", "half_mean", 0.2, (1000, 800), DIGITS),
-    "source, adamw": _gpt("adamw", "cross_entropy", 0.002, (128, 256, 512, 1024, 2048, 4096), (8, 16, 32, 64)),
-    "source, squares": _gpt("sgd", "half_mean", 0.01, (4096,), ())._replace(steps=(1000, 0)),
+    "patches, limit": Kind({"name": "patches"}, widths=FEATURES, samples=1600),
+    "photograph, limit": Kind({"name": "photograph"}, widths=FEATURES, samples=800),
+    "digits, limit": Kind({"name": "digits"}, widths=FEATURES, samples=1200),
+    "patches, lazy": Kind({"name": "patches"}),
+    "patches, rich": Kind({"name": "patches", **RICH}),
+    "photograph, lazy": Kind({"name": "photograph"}, counts=(50, 100, 200, 400, 800)),
+    "digits, lazy": Kind({"name": "digits"}, counts=DIGITS),
+    "digits, rich": Kind({"name": "digits", **RICH}, counts=DIGITS),
+    "source, adamw": Kind(ADAMW, (500, 500), (128, 256, 512, 1024, 2048, 4096), (8, 16, 32, 64), 32, 4096),
+    "source, squares": Kind({"name": "source", "learning_rate": 0.01}, (1000, 0), (4096,), (), 32, 4096),
 }
 
-# Their networks are infinitely wide: kernels in closed form, and random features with a trained readout.
-LIMITS = ("patches, limit", "photograph, limit", "digits, limit")
-FEATURES = (8, 16, 32, 64, 128, 256, 512)
 
-Samples = tuple[Any, Any]
-
-
-def draw(kind: Kind, training: int, seed: int) -> tuple[Samples, Samples, Samples]:
-    """Samples for training, for tests, and for the spectrum: inputs and targets each.
-
-    Of the digits, which are few, those for the spectrum are all.
-    """
-    rng = np.random.default_rng(1000 + seed)
-    if kind.task == "source":
-        from eigenflow.lab.source_text import draw_sequences
-
-        train, rest = draw_sequences(training, TESTS + 12, 9, 24, rng=rng)
-        parts = (train, rest[12:], rest[:12])
-        return tuple((part[:, :-1], part[:, 1:]) for part in parts)  # pyright: ignore[reportReturnType]
-    if kind.task == "digits":
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        order = rng.permutation(len(pixels))
-        inputs, targets = ((pixels - pixels.mean()) / pixels.std())[order], (np.eye(10) - 0.1)[labels[order]]
-        return (inputs[:training], targets[:training]), (inputs[1200:], targets[1200:]), (inputs, targets)
-    if kind.task == "patches":
-        from eigenflow.lab.patches import draw_patches
-
-        inputs, targets, _, _ = draw_patches(training + TESTS + POOL, 0, 7, 1, rng=rng)
-    else:
-        inputs, targets = _photograph(training + TESTS + POOL, rng)
-    ends = training, training + TESTS
-    return (
-        (inputs[: ends[0]], targets[: ends[0]]),
-        (inputs[ends[0] : ends[1]], targets[ends[0] : ends[1]]),
-        (inputs[ends[1] :], targets[ends[1] :]),
-    )
-
-
-def _photograph(count: int, rng: np.random.Generator) -> Samples:
-    """Pixels without replacement: place on a quarter of a torus, as two unit vectors, and grey value."""
-    from eigenflow.lab.patches import grey_photographs
-
-    image = grey_photographs()[0]
-    row, column = np.unravel_index(rng.permutation(image.size)[:count], image.shape)
-    angles = np.pi * row / image.shape[0], np.pi * column / image.shape[1]
-    inputs = np.sqrt(2.0) * np.stack([f(angle) for angle in angles for f in (np.cos, np.sin)], axis=1)
-    return inputs, ((image - image.mean()) / image.std())[row, column][:, None]
-
-
-def network(kind: Kind, inputs: Any, outputs: int, width: int, seed: int) -> Any:
-    """In single precision; a smooth activation has an exponential spectrum on the photograph's plane, a kink a power."""
-    from eigenflow.lab.config import ModelConfig
-    from eigenflow.lab.models import build_model
-
-    if kind.task == "source":
-        config = ModelConfig(name="gpt", width=width, depth=2, heads=2, activation="gelu", seed=100 + seed)
-    else:
-        activation = "relu" if kind.task == "photograph" else "tanh"
-        config = ModelConfig(
-            width=width, depth=2, activation=activation, parametrisation=kind.parametrisation, seed=100 + seed
-        )  # pyright: ignore[reportArgumentType]
-    return build_model(inputs.shape[1], outputs, config).float()
-
-
-def _tensors(kind: Kind, samples: Samples) -> tuple[Any, Any]:
-    import torch
-
-    inputs, targets = (torch.from_numpy(np.ascontiguousarray(part)) for part in samples)
-    if kind.task == "source":
-        if kind.loss == "half_mean":
-            targets = torch.eye(24)[targets] - 1.0 / 24
-        return inputs, targets
-    return inputs.float(), targets.float()
-
-
-def _loss(kind: Kind, outputs: Any, targets: Any) -> Any:
-    from torch.nn import functional
-
-    if kind.loss == "cross_entropy":
-        return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
-    return 0.5 * ((outputs - targets) ** 2).flatten(0, -2).sum(-1).mean()
-
-
-def train(kind: Kind, width: int, training: int, steps: int, seed: int) -> tuple[pd.DataFrame, Any]:
-    """One run: training and test loss at 25 log-spaced steps, and the network that came out.
-
-    Networks of the squared loss begin at zero: what the untouched one says is added to the targets.
-    """
-    import torch
-
-    fit, tests, _ = (_tensors(kind, part) for part in draw(kind, training, seed))
-    outputs = 24 if kind.task == "source" else fit[1].shape[-1]
-    model = network(kind, fit[0], outputs, width, seed)
-    if kind.loss == "half_mean":
-        with torch.no_grad():
-            fit, tests = ((x, y + model(x)) for x, y in (fit, tests))
-    made = torch.optim.SGD(model.parameters(), lr=kind.rate, momentum=MOMENTUM)
-    if kind.optimizer == "adamw":
-        made = torch.optim.AdamW(model.parameters(), lr=kind.rate)
-    measured = set(np.unique(np.geomspace(1, steps, 25).astype(int)).tolist())
-    pace = kind.rate / (1.0 - MOMENTUM) if kind.optimizer == "sgd" else kind.rate
-    rows = []
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(steps + 1):
-        if step == 0 or step in measured:
-            with torch.no_grad():
-                held_out = float(_loss(kind, model(tests[0]), tests[1]))
-        batch = slice(None)
-        if kind.task == "source":
-            batch = torch.randint(training, (64,), generator=generator)
-        made.zero_grad()
-        loss = _loss(kind, model(fit[0][batch]), fit[1][batch])
-        if step == 0 or step in measured:
-            rows.append({"step": step, "time": pace * step, "train": float(loss.detach()), "test": held_out})
-        loss.backward()
-        made.step()
-    return pd.DataFrame(rows), model
-
-
-def spectrum(kind: Kind, model: Any, seed: int) -> dict[str, np.ndarray]:
-    """Eigenvalues of the network's operator over the pool, and the target's energies in its modes.
-
-    A network of ten outputs is taken as ten of one, as in the limit of large width: the operator is the mean of its ten
-    diagonal blocks. For the transformer it is the whole operator of the pool's positions and symbols, and
-    energies are those of its error.
-    """
-    import torch
-
-    from eigenflow.tangent import Probe
-
-    pool = _tensors(kind, draw(kind, 8 if kind.task == "source" else 1200, seed)[2])
-    if kind.task == "source":
-        axis = {"class_axis": 2} if kind.loss == "cross_entropy" else {}
-        targets = pool[1] if axis else pool[1].double()
-        point = Probe(model.double(), pool[0], targets, kind.loss, **axis).at()
-        values, vectors = np.linalg.eigh(point.dense().numpy())
-        squares = (vectors.T @ point.error.numpy()) ** 2
-        return {"eigenvalues": values[::-1], "energies": squares[::-1]}
-    inputs, targets = pool[0].double(), pool[1].double()
-    blocks = []
-    for output in range(min(targets.shape[1], 3)):  # three of ten outputs are enough for a mean
-        one = _one_output(model.double(), output)
-        blocks.append(Probe(one, inputs, targets[:, :1], "half_sum").at().dense().numpy())
-    kernel = np.mean(blocks, axis=0)
-    return kernel_spectrum(kernel, targets.numpy(), seed)
-
-
-def kernel_spectrum(kernel: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Modes of a kernel over the pool, the target's energies in them, and losses of regression with it."""
-    values, vectors = np.linalg.eigh(kernel)
-    squares = ((vectors.T @ targets) ** 2).sum(1)
-    count = len(targets)
-    regression = pd.DataFrame(list(_regressions(kernel, targets, seed)))
-    return {
-        "eigenvalues": values[::-1] / count,
-        "energies": squares[::-1] / count,
-        **{f"regression_{name}": regression[name].to_numpy() for name in regression},
-    }
-
-
-def _one_output(model: Any, output: int) -> Any:
-    """The same network with one of its outputs."""
-    import copy
-
-    import torch
-
-    made = copy.deepcopy(model)
-    last = made.body[-1]
-    last.out_features = 1
-    last.weight = torch.nn.Parameter(last.weight[output : output + 1].detach().clone())
-    last.bias = torch.nn.Parameter(last.bias[output : output + 1].detach().clone())
-    return made
-
-
-def _regressions(kernel: np.ndarray, targets: np.ndarray, seed: int) -> Iterator[dict[str, float]]:
-    """Test loss of regression with the kernel on parts of the pool, over samples and ridges."""
-    from scipy.linalg import eigh
-
-    pool = len(kernel)
-    order = np.random.default_rng(seed).permutation(pool)
-    for count in (32, 64, 128, 256, 512, 1024):
-        fit, rest = order[:count], order[count:]
-        values, vectors = eigh(kernel[np.ix_(fit, fit)] / count)
-        turned, across = vectors.T @ targets[fit], kernel[np.ix_(rest, fit)] @ vectors / count
-        for ridge in RIDGES:
-            guess = across @ (turned / (np.maximum(values, 0.0) + ridge)[:, None])
-            loss = 0.5 * float(((guess - targets[rest]) ** 2).sum(1).mean())
-            yield {"samples": float(count), "ridge": ridge, "loss": loss}
-
-
-def limit(task: str, seed: int) -> tuple[dict[str, dict[str, np.ndarray]], pd.DataFrame]:
-    """Spectra of two kernels of a layer of infinitely many ReLUs, and losses of finitely many.
-
-    "ntk" is that of a network with both layers trained, "features" that of its readout alone. Inputs have a constant coordinate
-    more, the biases. The losses are those of a readout of N random units, fitted to training samples almost without
-    ridge.
-    """
-    kind = KINDS[f"{task}, lazy"]
-    (fit, labels), (tests, test_labels), (pool, targets) = draw(kind, max(kind.counts), seed)
-    fit, tests, pool = (np.column_stack([part, np.ones(len(part))]) for part in (fit, tests, pool))
-    lengths = np.linalg.norm(pool, axis=1)
-    cosine = np.clip(pool @ pool.T / np.outer(lengths, lengths), -1.0, 1.0)
-    angle = np.pi - np.arccos(cosine)
-    scale = np.outer(lengths, lengths) / pool.shape[1]
-    features = scale * (cosine * angle + np.sqrt(1.0 - cosine**2)) / np.pi
-    tangent = features + scale * cosine * angle / np.pi
-    found = {name: kernel_spectrum(one, targets, seed) for name, one in (("features", features), ("ntk", tangent))}
-    rng = np.random.default_rng(seed)
-    rows = []
-    for count in FEATURES:
-        weights = rng.standard_normal((fit.shape[1], count))
-        units, test_units = (np.sqrt(2.0 / count / fit.shape[1]) * np.maximum(x @ weights, 0.0) for x in (fit, tests))
-        gram = units.T @ units / len(fit)
-        readout = np.linalg.solve(gram + 1e-10 * np.trace(gram) * np.eye(count), units.T @ labels / len(fit))
-        loss = 0.5 * float(((test_units @ readout - test_labels) ** 2).sum(1).mean())
-        rows.append({"width": count, "samples": len(fit), "seed": seed, "test": loss})
-    return found, pd.DataFrame(rows)
-
-
-def record_limits(out: Path, names: list[str]) -> None:
-    """Spectra and losses of infinitely wide networks."""
-    for seed in SEEDS:
-        for name in names:
-            folder = folder_of(out, name)
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"width-s{seed}.csv"
-            if not path.exists():
-                start = time.process_time()
-                spectra, table = limit(name.split(", ")[0], seed)
-                for which, one in spectra.items():
-                    np.savez(folder / f"{which}-s{seed}.npz", **one)  # pyright: ignore[reportArgumentType]
-                spent = time.process_time() - start
-                table.assign(resource="width", cpu_s=spent).to_csv(path, index=False)
-                print(f"{name}, seed {seed}: {spent:.1f} s", flush=True)
+def is_limit(name: str) -> bool:
+    """Whether its networks are infinitely wide: kernels in closed form, and random features with a trained readout."""
+    return name.endswith("limit")
 
 
 def jobs(names: list[str]) -> Iterator[tuple[str, str, int, int, int]]:
@@ -324,6 +82,9 @@ def jobs(names: list[str]) -> Iterator[tuple[str, str, int, int, int]]:
     for seed in SEEDS:
         for name in names:
             kind = KINDS[name]
+            if is_limit(name):
+                yield name, "limit", 0, kind.samples, seed
+                continue
             yield from ((name, "samples", kind.width, count, seed) for count in kind.counts)
             yield from ((name, "width", width, kind.samples, seed) for width in kind.widths)
 
@@ -332,29 +93,254 @@ def folder_of(out: Path, name: str) -> Path:
     return out / name.replace(", ", "-")
 
 
+def path_of(out: Path, job: tuple[str, str, int, int, int]) -> Path:
+    name, resource, width, count, seed = job
+    stem = f"width-s{seed}" if resource == "limit" else f"{resource}-w{width}-n{count}-s{seed}"
+    return folder_of(out, name) / f"{stem}.csv"
+
+
 def record(out: Path, names: list[str]) -> None:
-    """Train what is not there yet: a CSV a run, and spectra of the first and of the trained network."""
+    """Train what is not there yet: a CSV a run, and spectra of the first and, for one seed, of the trained network."""
     import torch
 
     torch.set_num_threads(1)
-    for name, resource, width, count, seed in jobs(names):
-        kind, folder = KINDS[name], folder_of(out, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{resource}-w{width}-n{count}-s{seed}.csv"
+    for job in jobs(names):
+        path = path_of(out, job)
         if path.exists():
             continue
+        path.parent.mkdir(parents=True, exist_ok=True)
         start = time.process_time()
-        table, model = train(kind, width, count, kind.steps[resource == "width"], seed)
-        if resource == "samples" and count == max(kind.counts):
-            fit = draw(kind, 8 if kind.task == "source" else 40, seed)[0]
-            outputs = 24 if kind.task == "source" else fit[1].shape[-1]
-            first = network(kind, fit[0], outputs, width, seed)
-            np.savez(folder / f"first-s{seed}.npz", **spectrum(kind, first, seed))  # pyright: ignore[reportArgumentType]
-            if seed == SEEDS[0]:
-                np.savez(folder / f"trained-s{seed}.npz", **spectrum(kind, model, seed))  # pyright: ignore[reportArgumentType]
+        table = _record(job, path.parent)
         spent = time.process_time() - start
-        table.assign(resource=resource, width=width, samples=count, seed=seed, cpu_s=spent).to_csv(path, index=False)
-        print(f"{name}, {path.stem}: test {table['test'].iloc[-1]:.4g}, {spent:.1f} s", flush=True)
+        table.assign(seed=job[-1], cpu_s=spent).to_csv(path, index=False)
+        print(f"{job[0]}, {path.stem}: test {table['test'].iloc[-1]:.4g}, {spent:.1f} s", flush=True)
+
+
+def _record(job: tuple[str, str, int, int, int], folder: Path) -> pd.DataFrame:
+    from eigenflow.lab.size_runs import SizeTask, layer_limits, network_spectrum, train_size
+
+    name, resource, width, count, seed = job
+    kind = KINDS[name]
+    task = SizeTask(**kind.task)
+    if resource == "limit":
+        spectra, table = layer_limits(task, count, kind.widths, seed)
+        for which, one in spectra.items():
+            np.savez(folder / f"{which}-s{seed}.npz", **one)  # pyright: ignore[reportArgumentType]
+        return table.assign(resource="width")
+    table, model = train_size(task, width, count, kind.steps[resource == "width"], seed)
+    if resource == "samples" and count == max(kind.counts):
+        inputs, targets = task.tensors(task.draw(37, seed)[0])
+        first = task.network(inputs.shape[1], 24 if task.is_source else targets.shape[-1], width, seed)
+        nets = {"first": first, **({"trained": model} if seed == SEEDS[0] else {})}
+        for which, net in nets.items():
+            np.savez(folder / f"{which}-s{seed}.npz", **network_spectrum(task, net, seed))  # pyright: ignore
+    return table.assign(resource=resource, width=width, samples=count)
+
+
+def read_runs(out: Path, name: str) -> pd.DataFrame:
+    """All measured losses of a kind."""
+    paths = sorted(folder_of(out, name).glob("*.csv"))
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True) if paths else pd.DataFrame()
+
+
+def read_spectra(out: Path, name: str, which: str) -> list[dict[str, np.ndarray]]:
+    """The spectra of all seeds: "first" or "trained", of limits "ntk" or "features"."""
+    return [dict(np.load(path)) for path in sorted(folder_of(out, name).glob(f"{which}-s*.npz"))]
+
+
+def predicted(spectra: list[dict[str, np.ndarray]]) -> list[Any]:
+    """Predicted exponents of each seed's spectrum."""
+    from eigenflow.theory.exponents.predicted import predict_exponents
+
+    found = []
+    for one in spectra:
+        values = one["eigenvalues"]
+        seen = values > 1e-12 * values[0]
+        found.append(predict_exponents(values[seen], one["energies"][seen], samples=len(values)))
+    return found
+
+
+def range_of(found: list[Any], resource: str, is_rich: bool) -> Any:
+    """Mean over seeds of an exponent and of its ends, or None where some seed has none."""
+    from eigenflow.theory.exponents.ranges import ExponentRange
+
+    parts = [one.rich if is_rich else one.lazy for one in found]
+    if not parts or any(part is None for part in parts):
+        return None
+    ends = [(r.value, r.lower, r.upper) for r in (getattr(part, resource) for part in parts)]
+    return ExponentRange(*np.mean(ends, axis=0).tolist())
+
+
+def best_of(table: pd.DataFrame, size: str, resource: str) -> Any:
+    """Least test loss of each run over its time, as by stopping early."""
+    from eigenflow.theory.over_sizes import SizeSweep
+
+    best = table.groupby([size, "seed"], as_index=False)["test"].min()
+    return SizeSweep(resource, best[size].to_numpy(float), best["test"].to_numpy(), best["seed"].to_numpy())
+
+
+def data_of_regressions(spectra: list[dict[str, np.ndarray]]) -> Any:
+    """Least loss of regression over ridges, at each number of samples."""
+    from eigenflow.theory.over_sizes import SizeSweep
+
+    frames = [
+        pd.DataFrame({key[11:]: one[key] for key in one if key.startswith("regression_")}).assign(seed=seed)
+        for seed, one in enumerate(spectra)
+    ]
+    best = pd.concat(frames).groupby(["samples", "seed"], as_index=False)["loss"].min()
+    return SizeSweep("data", best["samples"].to_numpy(), best["loss"].to_numpy(), best["seed"].to_numpy())
+
+
+def in_time(table: pd.DataFrame, spectra: list[dict[str, np.ndarray]]) -> Any:
+    """Test losses of the largest training set from the time on at which eight modes are learned."""
+    from eigenflow.theory.over_sizes import SizeSweep
+
+    own = table[table["samples"] == table["samples"].max()]
+    own = own[own["time"] >= 1.0 / np.mean([one["eigenvalues"][7] for one in spectra])]
+    return SizeSweep("time", own["time"].to_numpy(), own["test"].to_numpy(), own["seed"].to_numpy())
+
+
+def curve(spectra: list[dict[str, np.ndarray]], sweep: Any, ridges: Any, samples: int | None = None) -> Any:
+    """The formula's loss for measured spectra, best over ridges: over samples, or over features of given samples."""
+    from eigenflow.core.errors import ArgumentError
+    from eigenflow.theory.over_sizes import measured_task
+
+    tasks = [measured_task(one["eigenvalues"], one["energies"], len(one["eigenvalues"])) for one in spectra]
+
+    def loss(task: Any, size: float, ridge: float) -> float:
+        try:
+            return 0.5 * (task.risk(size, ridge=ridge) if samples is None else task.risk(samples, size, ridge))
+        except ArgumentError:  # beyond what the pool tells
+            return np.inf
+
+    return np.array(
+        [np.mean([min(loss(task, size, ridge) for ridge in ridges) for task in tasks]) for size in sweep.places]
+    )
+
+
+def rows_of(out: Path, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """Rows of one kind: where the exponents come from, what is judged with the row, and the curve beside it."""
+    from eigenflow.lab.size_runs import RIDGES as REGRESSED
+    from eigenflow.theory.exponents.predicted import PowerStatus
+    from eigenflow.theory.over_sizes import exponent_row
+
+    table, is_rich = read_runs(out, name), "rich" in name
+    for which in ("ntk", "features") if is_limit(name) else ("first", "trained"):
+        spectra = read_spectra(out, name, which)
+        if table.empty or not spectra:
+            continue
+        found = predicted(spectra)
+        is_power = all(one.status is not PowerStatus.NO_POWER_LAW for one in found)
+        for label, sweep in sweeps_of(name, which, table, spectra).items():
+            # Where features were learned, the rich formula is for the first kernel; the trained one stands still.
+            told = range_of(found, sweep.resource, is_rich and which == "first" and label != "regression")
+            row = None if told is None or not told.value > 0 else exponent_row(sweep, told, is_power_law=is_power)
+            beside = None
+            if label in ("regression", "data") and "regression_loss" in spectra[0]:
+                stopped = RIDGES[RIDGES * table["time"].max() >= 1.0] if label == "data" else REGRESSED
+                beside = _curve_row(sweep, curve(spectra, sweep, stopped))
+            elif label == "width" and is_limit(name):
+                beside = _curve_row(sweep, curve(spectra, sweep, (0.0,), int(table["samples"].max())))
+            yield f"{which}: {label}", (sweep, told, row, found), beside
+
+
+def sweeps_of(name: str, which: str, table: pd.DataFrame, spectra: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """What is judged by a spectrum; a sweep that the runs do not give is left out."""
+    from eigenflow.core.errors import EigenflowError
+    from eigenflow.theory.over_sizes import compute_frontier
+
+    runs, widths = (table[table["resource"] == resource] for resource in ("samples", "width"))
+    makers: dict[str, Callable[[], Any]] = {}
+    if "regression_loss" in spectra[0]:
+        makers["regression"] = partial(data_of_regressions, spectra)
+    if not is_limit(name):
+        makers["data"] = partial(best_of, runs, "samples", "data")
+        makers["time"] = partial(in_time, runs, spectra)
+        makers["compute"] = partial(compute_frontier, widths.rename(columns={"test": "loss", "seed": "repeat"}))
+    if which != "ntk":
+        makers["width"] = partial(best_of, widths, "width", "width")
+    found = {}
+    for label, make in makers.items():
+        try:
+            found[label] = make()
+        except EigenflowError:
+            continue
+    return found
+
+
+def _curve_row(sweep: Any, values: np.ndarray) -> Any:
+    """Of the sizes that the pool tells of."""
+    from eigenflow.theory.over_sizes import curve_row
+
+    known = np.isfinite(values)
+    kept = sweep.up_to(sweep.places[known].max()) if known.sum() >= 4 else None
+    return None if kept is None else (curve_row(kept, values[known]), values)
+
+
+def judge(out: Path, names: list[str]) -> pd.DataFrame:
+    """All rows as a table, written as CSV."""
+    from eigenflow.theory.over_sizes import fit_size_law
+
+    rows = []
+    for name in names:
+        for label, (sweep, told, row, found), beside in rows_of(out, name):
+            law = fit_size_law(sweep)
+            rows.append(
+                {
+                    "system": name,
+                    "row": label,
+                    "spectrum": ", ".join(sorted({str(one.status) for one in found})),
+                    "capacity": np.mean([one.capacity.value for one in found]),
+                    "source": np.mean([one.source.value for one in found]),
+                    **_ends("predicted", told),
+                    **_ends("fitted", law.exponent),
+                    "fit": str(law.status),
+                    "floor_share": law.floor_share,
+                    "sizes": len(sweep.places),
+                    "runs": len(sweep),
+                    "ratio": None if row is None else row.estimate,
+                    "ratio_lower": None if row is None or row.interval is None else row.interval[0],
+                    "ratio_upper": None if row is None or row.interval is None else row.interval[1],
+                    "verdict": "no exponent" if row is None else row.verdict.value,
+                    "curve": None if beside is None else beside[0].estimate,
+                    "curve_verdict": None if beside is None else beside[0].verdict.value,
+                    "reason": "" if row is None else row.reason,
+                }
+            )
+    table = pd.DataFrame(rows)
+    table.to_csv(out / "table.csv", index=False)
+    return table
+
+
+def _ends(name: str, one: Any) -> dict[str, float | None]:
+    ends = ("value", "lower", "upper")
+    return {name if end == "value" else f"{name}_{end}": None if one is None else getattr(one, end) for end in ends}
+
+
+def status(out: Path, names: list[str]) -> str:
+    """A line a kind: how many runs are there, whether all losses are finite. No number of their results."""
+    lines = []
+    for name in names:
+        table = read_runs(out, name)
+        paths = [path_of(out, job) for job in jobs([name])]
+        finite = bool(table.empty or np.isfinite(table["test"]).all())
+        there = sum(path.exists() for path in paths)
+        lines.append(f"{name}: {there} of {len(paths)} runs{'' if finite else ', NOT all finite'}")
+    return "\n".join(lines)
+
+
+def main(command: str, out: str, names: list[str] | None = None) -> pd.DataFrame | None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    chosen, folder = names or list(KINDS), Path(out)
+    if command == "status":
+        print(status(folder, chosen))
+        return None
+    if command == "record":
+        record(folder, chosen)
+        return None
+    table = judge(folder, [name for name in chosen if folder_of(folder, name).exists()])
+    print(table.drop(columns="reason").to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    return table
 
 
 if __name__ == "__main__":
@@ -363,5 +349,4 @@ if __name__ == "__main__":
     parser.add_argument("out", nargs="?", default="runs/scaling")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), metavar="NAME", help=f"Some of: {'; '.join(KINDS)}")
     given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    record(Path(given.out), given.kinds or list(KINDS))
+    main(given.command, given.out, given.kinds)

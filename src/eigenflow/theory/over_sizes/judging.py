@@ -31,16 +31,18 @@ STATEMENTS = {
     "compute": "along the best widths the loss falls with compute by the exponent that spectrum and target predict",
 }
 CURVE = "the loss at every size is that of the formula for the measured spectrum, without a free number"
+POWER_LAW = "a task whose spectrum is a power law over the ranks that the sizes reach"
 MORE_SIZES = "a sweep over more sizes, or with more repeats, in which the loss falls by more above its floor"
 
 
-def exponent_row(sweep: SizeSweep, predicted: ExponentRange) -> Claim:
+def exponent_row(sweep: SizeSweep, predicted: ExponentRange, *, is_power_law: bool = True) -> Claim:
     """Judge a predicted exponent by a sweep.
 
     Args:
         sweep: Losses over one resource.
         predicted: The exponent of that resource with its 90 % interval, as in
             `predict_exponents(...).lazy.width`.
+        is_power_law: Whether the spectrum is one. If not, theory predicts no exponent, and the row is undecided.
 
     Returns:
         A row `C6.width`, `C6.data`, `C6.sizes_time` or `C6.compute`: predicted / fitted - 1 with the interval of both
@@ -62,9 +64,11 @@ def exponent_row(sweep: SizeSweep, predicted: ExponentRange) -> Claim:
     rivals = contest(sweep, predicted.value)
     reason = f"predicted / fitted - 1 ({told}); {rivals.told()}"
     verdict = judge(interval, BAND, rivals.is_won, rivals.is_lost)
-    if law.status is FitStatus.OPEN and not rivals.is_lost:
-        reason, verdict = f"{reason}; the sizes leave the exponent open", Verdict.UNDECIDED
     change = what_would_change(interval, BAND, rivals.is_won, rivals.is_lost)
+    if law.status is FitStatus.OPEN and not rivals.is_lost:
+        reason, verdict, change = f"{reason}; the sizes leave the exponent open", Verdict.UNDECIDED, MORE_SIZES
+    if not is_power_law:
+        reason, verdict, change = f"the spectrum is no power law. {reason}", Verdict.UNDECIDED, POWER_LAW
     return _row(key, sweep.resource, estimate, interval, verdict, reason, change)
 
 
