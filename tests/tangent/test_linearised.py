@@ -356,7 +356,7 @@ def test_it_prints_itself():
 
 
 def wide(width, seed):
-    """Two hidden layers in NTK parametrisation, made to begin at 0 by two copies of opposite sign."""
+    """Two hidden layers in NTK parametrisation."""
     generator = torch.Generator().manual_seed(seed)
 
     class Layer(nn.Module):
@@ -374,7 +374,9 @@ def wide(width, seed):
 def test_wide_networks_approach_their_prediction():
     """RMS over seeds of what the trained network is off, by updates of the same rates, on training and test samples.
 
-    M moves by the third derivative's kernel, which at one initialisation is of order width^(-1/2).
+    The operator moves by sums of terms with random signs, of order 1 / width at one initialisation, and the outputs
+    miss by as much: slope -1. At widths 32 to 512 it is not yet reached: second-order terms and scatter of six seeds
+    leave 0.3.
     """
     train, tests = samples(0, count=8), samples(50, count=8)
     widths, rates = (32, 128, 512), np.full(200, 0.5)
@@ -390,10 +392,8 @@ def test_wide_networks_approach_their_prediction():
                 optimizer.step()
             for row, (predicted, inputs) in enumerate(((found.outputs, train[0]), (found.test_outputs, tests[0]))):
                 off[row, column, seed] = float((predicted[0] - model(inputs).detach()).square().mean())
-    errors = np.sqrt(off.mean(2))
-    slopes = [np.polyfit(np.log(widths), np.log(row), 1)[0] for row in errors]
-    print(errors, slopes)
-    assert all(-1.2 <= slope <= -0.35 for slope in slopes)
+    slopes = [np.polyfit(np.log(widths), np.log(row), 1)[0] for row in np.sqrt(off.mean(2))]
+    np.testing.assert_allclose(slopes, -1.0, atol=0.3)
 
 
 @pytest.mark.rejects

@@ -6,8 +6,13 @@ from scipy.optimize import brentq
 
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.theory.effective_time.series import effective_time_of_losses
-from eigenflow.theory.self_similarity.frontiers import frontiers_of_effective_time, frontiers_of_modes
+from eigenflow.theory.self_similarity.frontiers import (
+    frontiers_of_effective_time,
+    frontiers_of_modes,
+    frontiers_of_run,
+)
 from eigenflow.theory.task_spectrum import TaskSpectrum
+from theory.moving_modes import measured
 
 RANKS = np.arange(1.0, 1501.0)
 NU, SIGMA = 1.5, 0.4  # lambda0 = rank^-nu; the energy below lambda0 goes as lambda0^sigma
@@ -148,6 +153,17 @@ def test_from_losses_and_a_task_alone(rho):
     assert found.constant()[0] == pytest.approx(rho / 2, abs=0.01)
     exponents = {one.coordinate: one for one in found.exponents(rho, effective.index.interval)}
     assert exponents["energy"].expected == pytest.approx(-rho * SIGMA, abs=0.01)
+
+
+def test_a_record_gives_the_same_frontiers():
+    """Of modes that do not rotate, ranks and the first basis are the same: the record against the arrays."""
+    eigenvalues, energies, _ = scaling(1.6)
+    amplitudes = np.sqrt(energies)
+    record = frontiers_of_run(measured(TIMES, eigenvalues, amplitudes, initial_coefficient=amplitudes), start=20.0)
+    arrays = frontiers_of_modes(TIMES, eigenvalues, energies, start=20.0)
+    for one, other in zip(record.exponents(1.6), arrays.exponents(1.6), strict=True):
+        assert one.measured.exponent == pytest.approx(other.measured.exponent, rel=1e-12)
+        assert one.expected == pytest.approx(other.expected, rel=1e-9)
 
 
 def test_permuted_series_and_units():

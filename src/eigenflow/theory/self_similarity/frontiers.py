@@ -32,7 +32,13 @@ from eigenflow.theory.self_similarity.frontier import COORDINATES, Coordinate, F
 from eigenflow.theory.self_similarity.power_in_time import PowerInTime, fit_power
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
-__all__ = ["FrontierExponent", "Frontiers", "frontiers_of_effective_time", "frontiers_of_modes"]
+__all__ = [
+    "FrontierExponent",
+    "Frontiers",
+    "frontiers_of_effective_time",
+    "frontiers_of_modes",
+    "frontiers_of_run",
+]
 
 Range = tuple[float, float]
 
@@ -239,6 +245,27 @@ def frontiers_of_modes(times: Any, eigenvalues: Any, energies: Any, *, start: fl
     return Frontiers(
         found, values[0], np.ones(values.shape[1]), _share(squares[0]), (), check_number("start", start, 0.0)
     )
+
+
+def frontiers_of_run(data: xr.Dataset, *, start: float | int = 0.0) -> Frontiers:
+    """The frontiers of a recorded run, in the ranks of its modes and in the eigenbasis of its first measurement.
+
+    Args:
+        data: `run.measurements`.
+        start: First time of the fits.
+
+    Raises:
+        RunFolderError: If there are fewer than two measurements.
+    """
+    squares = data["coefficient"].values[0] ** 2
+    total = (
+        float(data["total_energy"].values[0]) if "total_energy" in data else 2.0 * float(data["probe_loss"].values[0])
+    )
+    never, initial = max(0.0, total - float(squares.sum())), data["eigenvalue"].values[0]
+    kept = initial > 0
+    shares = _share(squares, never)[kept]
+    ones = np.ones(int(kept.sum()))
+    return Frontiers(frontiers(data), initial[kept], ones, shares, (), check_number("start", start, 0.0))
 
 
 def frontiers_of_effective_time(effective: EffectiveTime, spectrum: Spectrum, *, start: float | int = 0.0) -> Frontiers:
