@@ -1,9 +1,9 @@
 """How long does a map of test risks take, beside solving two equations at every point with scipy?
 
 The map: 200 x 200 samples and features from 5 to 20,000, spectrum k^-1.5 of 2,000 modes. The naive loop solves the
-coupled equations in ln(gamma) and ln(kappa) by `scipy.optimize.root`, each point started at its neighbour's solution, on
-a row of 200 points; its time for the map is that of a point times 40,000. Where it fails it has no answer; where it has
-one, both must agree. CPU time of one thread.
+coupled equations in ln(gamma) and ln(kappa) by `scipy.optimize.root`, each point started at its neighbour's solution,
+on a row of 200 points; its time for the map is that of a point times 40,000. Where it fails it has no answer; where it
+has one, both must agree. CPU time of one thread.
 
 Run:  python benchmarks/risk_maps.py
 """

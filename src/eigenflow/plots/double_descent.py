@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = ["plot_risk_curves", "plot_risk_map"]
 
@@ -32,7 +33,7 @@ def plot_risk_map(
     names: tuple[str, str] = ("samples", "features"),
     threshold: float | None = np.inf,
     resolved: Float[np.ndarray, "down across"] | None = None,
-    frontier: Mapping[str, tuple[Float[np.ndarray, " place"], Float[np.ndarray, " place"]]] | None = None,
+    frontier: Mapping[str, tuple[Any, Any]] | None = None,
     label: str = "excess test risk",
 ) -> Axes:
     """Draw a risk over two axes, by colours and lines of equal risk.
@@ -83,11 +84,18 @@ def _draw_risk(x: np.ndarray, y: np.ndarray, risk: np.ndarray, ax: Axes, label: 
     shown = np.where(np.isposinf(risk), high, risk)
     mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(low, high), cmap="viridis", shading="nearest", rasterized=True)
     colours = ax.figure.colorbar(mesh, ax=ax, label=label, extend="max")
-    is_short = np.log10(high / low) < 1.0
-    colours.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
-    colours.ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+    _tick(colours.ax.yaxis, low, high)
     if min(risk.shape) > 1 and known.size:
         ax.contour(x, y, shown, levels=np.geomspace(low, high, 9)[1:-1], colors="white", linewidths=0.5)
+
+
+def _tick(axis: Axis, low: float, high: float) -> None:
+    """Ticks at 1, 2 and 5 where a logarithmic axis is short, and no labels between."""
+    is_short = high < low * 300.0
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
+    if is_short:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plot_risk_curves(
@@ -130,6 +138,8 @@ def plot_risk_curves(
         ax.annotate(name, (place, 1.0), (2, -4), xycoords=("data", "axes fraction"), textcoords="offset points",
                     rotation=90, va="top", fontsize="small", color="0.4")  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel=LABELS.get(across, across), ylabel=label)
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        _tick(axis, low, high)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize="small")
     return ax

@@ -63,7 +63,7 @@ def peak_vanishing(
     surface: RiskSurface,
     axis: str,
     along: str,
-    between: tuple[float, float],
+    between: tuple[float | int, float | int],
     *,
     tolerance: float | int = 1e-6,
 ) -> PeakVanishing:
