@@ -19,7 +19,7 @@ from eigenflow.transport.flows.tracing import trace
 from eigenflow.transport.state_drift import StateProblem
 from eigenflow.transport.state_solving import StateStatus, solve_state
 
-__all__ = ["Attenuation", "Motion", "attenuate", "check_motion", "descent", "has_kinks", "ridge_flow"]
+__all__ = ["Attenuation", "Motion", "attenuate", "descent", "has_kinks", "one_motion", "ridge_flow"]
 
 Motion = PowerDrift | CallableDrift | TabulatedDrift | StateDrift | Callable | None
 
@@ -132,14 +132,19 @@ def has_kinks(motion: Motion) -> bool:
     return not motion.is_constant or float(motion.strength(0.0)) * (motion.b - 1.0) < 0.0
 
 
-def check_motion(motion: Any) -> None:
-    """Refuse what moves nothing."""
+def one_motion(drift: Any, clock: Any) -> Motion:
+    """Give the one of both that is given, or refuse what moves nothing."""
     known = (PowerDrift, CallableDrift, TabulatedDrift, StateDrift)
-    if motion is not None and not isinstance(motion, known):
+    if drift is not None and not isinstance(drift, known):
         raise ArgumentError(
             f"`drift` must be None, or a drift such as PowerDrift(c=0.5, b=1.5), TabulatedDrift, CallableDrift or "
-            f"StateDrift, but is {motion!r:.60}. A common effective time is given as `clock`."
+            f"StateDrift, but is {drift!r:.60}. A common effective time is given as `clock`."
         )
+    if clock is not None and not callable(clock):
+        raise ArgumentError(f"`clock` must be a function of an array of times, or None, but is {clock!r:.60}.")
+    if drift is not None and clock is not None:
+        raise ArgumentError("Only one of `drift` and `clock` may be given: either moves all eigenvalues.")
+    return clock if drift is None else drift
 
 
 def _shape(times: np.ndarray, eigenvalues: np.ndarray) -> tuple[int, int]:
@@ -165,10 +170,14 @@ def _by_tracing(drift: CallableDrift | TabulatedDrift, eigenvalues: np.ndarray, 
     spent, now = np.zeros(len(x)), 0.0
     for row, time in enumerate(times):
         if time > now:
-            traced = trace(drift, np.exp, x, np.full(len(x), now), np.full(len(x), time), ends)
+            traced = trace(drift, _itself, x, np.full(len(x), now), np.full(len(x), time), ends)
             x, spent, now = traced.x, spent + traced.exponent, float(time)
         exponents[row], rates[row] = spent, np.exp(x)
     return _of_exponents(exponents, rates, 1e-9)
+
+
+def _itself(eigenvalues: np.ndarray) -> np.ndarray:
+    return eigenvalues
 
 
 def _by_state(

@@ -19,9 +19,9 @@ from eigenflow.theory.double_descent.attenuation import (
     Attenuation,
     Motion,
     attenuate,
-    check_motion,
     descent,
     has_kinks,
+    one_motion,
     ridge_flow,
 )
 from eigenflow.theory.double_descent.mean_form import mean_forms
@@ -35,7 +35,7 @@ ACCEPTED = 1e-3  # relative error above which a point counts as not converged
 # E-folds of the eigenvalue in a panel of quadrature.
 SMOOTH, KINKED = 2.5, 0.15
 # Below this share of what there is to learn, errors are relative to the share.
-NOTHING_LEFT = 1e-10
+NOTHING_LEFT = 1e-8
 
 
 def finite_time_risk(
@@ -64,26 +64,22 @@ def finite_time_risk(
     Returns:
         A surface over those arguments that are rows, with `train`. It is a mean over Gaussian samples up to relative
         deviations of the order of 1 / n. `error` is numerical: the difference between two orders of quadrature,
-        relative to the risk, or to 1e-10 of what there is to learn where less is left; about 1e-7 as a rule.
+        relative to the risk, or to 1e-8 of what there is to learn where less is left; about 1e-7 as a rule.
 
     Raises:
         ArgumentError: If an argument is not allowed, or two exclude each other.
     """
     check_kind("task", task, TaskSpectrum, "a TaskSpectrum, such as `TaskSpectrum.power_law(1.5, 2.0)`")
-    if clock is not None and not callable(clock):
-        raise ArgumentError(f"`clock` must be a function of an array of times, or None, but is {clock!r:.60}.")
-    named = {"drift": drift, "clock": clock, "learning_rate": learning_rate}
-    given = [name for name, value in named.items() if value is not None]
-    if len(given) > 1:
-        raise ArgumentError(f"Only one of {', '.join(f'`{name}`' for name in named)} may be given, but came {given}.")
-    check_motion(drift)
+    motion = one_motion(drift, clock)
     eta = None if learning_rate is None else check_number("learning_rate", learning_rate, 1e-300)
-    if given and np.any(np.asarray(ridge) != 0):
+    if eta is not None and motion is not None:
+        raise ArgumentError("`learning_rate` goes with eigenvalues at rest: leave `drift` and `clock` out, or it.")
+    if np.any(np.asarray(ridge) != 0) and (motion is not None or eta is not None):
         raise ArgumentError(
-            f"`ridge` must be 0 where `{given[0]}` is given, as a ridge neither drifts nor keeps another clock, but is "
-            f"{ridge!r:.60}. Leave one of them out."
+            f"`ridge` must be 0 with a drift, a clock or steps, which say nothing of how a ridge takes part, but is "
+            f"{ridge!r:.60}."
         )
-    return _Training(task, drift if clock is None else clock, eta).surface(samples, times, ridge)
+    return _Training(task, motion, eta).surface(samples, times, ridge)
 
 
 @dataclass(frozen=True)

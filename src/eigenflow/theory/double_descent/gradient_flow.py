@@ -9,6 +9,7 @@ and with a ridge, gradient descent or eigenvalues that drift the exponential bec
 Source: [@ali2018continuous]; the approximation for few features per sample [@heckel2020early].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +23,8 @@ from eigenflow.theory.double_descent.attenuation import (
     Attenuation,
     Motion,
     attenuate,
-    check_motion,
     descent,
+    one_motion,
     ridge_flow,
 )
 from eigenflow.theory.double_descent.risk_form import RiskForm, RiskParts
@@ -62,6 +63,7 @@ class LeastSquaresFlow(AbstractPrinted):
         covariance: Float[np.ndarray, " feature"] | Float[np.ndarray, "feature feature"] | None = None,
         noise: float | int = 0.0,
         drift: Motion = None,
+        clock: Callable | None = None,
     ) -> "LeastSquaresFlow":
         """Decompose the inputs; costs one singular value decomposition.
 
@@ -71,15 +73,15 @@ class LeastSquaresFlow(AbstractPrinted):
             covariance: Sigma of the population, its diagonal, or None for the identity.
             noise: sigma^2, >= 0.
             drift: How eigenvalues of C move while its eigenvectors stand still; see `finite_time_risk`.
+            clock: Instead of it, the effective time of all directions, a function of an array of times.
 
         Raises:
             ShapeError: If shapes do not fit.
             NonFiniteError: If a number is not finite.
         """
         X, theta, Sigma = _checked(inputs, target, covariance)
-        check_motion(drift)
         n, p = X.shape
-        return cls(_form(X, theta, Sigma), n, p, check_number("noise", noise, 0.0), drift)
+        return cls(_form(X, theta, Sigma), n, p, check_number("noise", noise, 0.0), one_motion(drift, clock))
 
     def risk(self, times: Any) -> RiskParts:
         """Give the parts of the risk at times >= 0, increasing."""

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.checks import check_number
-from eigenflow.theory.double_descent.attenuation import Motion, attenuate, check_motion
+from eigenflow.theory.double_descent.attenuation import Motion, attenuate, one_motion
 from eigenflow.theory.double_descent.gradient_flow import moments
 from eigenflow.transport import PowerDrift
 from eigenflow.transport.flows.paths import panel_rule
@@ -71,7 +71,7 @@ def advani_saxe(
 ) -> Float[np.ndarray, " time"]:
     """Give the generalization error over time of a linear student, in units of the teacher's weights' variance.
 
-    Gaussian inputs of N features have variance 1 / N, and time is in units of the correlation matrix sum_mu x x' of all samples:
+    Gaussian inputs of N features have variance 1 / N. Time is in units of the sum of x x' over all samples:
     rates have the mean `load` and not 1.
 
     Args:
@@ -100,7 +100,7 @@ def advani_saxe(
 def isotropic_noise(
     times: Any, ratio: float | int = 1.0, *, drift: Motion = None, clock: Callable | None = None
 ) -> Float[np.ndarray, " time"]:
-    """Give the height of the peak over time, V(t): what noise of variance 1 adds to the risk of isotropic least squares.
+    """Give the height of the peak over time, V(t): what noise of variance 1 adds to the isotropic risk.
 
     V = gamma int rho(l) (1 - exp(-Q))^2 / l dl, with Q = l t at rest.
 
@@ -115,8 +115,7 @@ def isotropic_noise(
     """
     t = moments(times)
     gamma = check_number("ratio", ratio, 1e-12, 1e12)
-    check_motion(drift)
-    motion = drift if clock is None else clock
+    motion = one_motion(drift, clock)
     if not isinstance(drift, PowerDrift) or drift.b == 1.0:
         return _noise_gain(MarchenkoPastur.of(gamma), t, motion)
     passed = (drift.b - 1.0) * drift.accumulated(t)
