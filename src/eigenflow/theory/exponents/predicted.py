@@ -1,18 +1,10 @@
 """From a measured spectrum and the target's energies in it to the exponents of scaling laws, with intervals.
 
-The spectrum is read where it can be trusted and where it is a power law:
+Leading modes are often no part of a power law. The window begins at the first of the ranks 1, 2, 4, ... from which on
+neither the eigenvalues nor the energies bend, as long as a decade of ranks is left. If no such window exists the status
+says that there is no power law; exponents are those of the last decade then, and nothing follows from them beyond it.
 
-* Of n samples, the lowest eigenvalues are set by sampling and not by the population. What the samples fix is the
-  population's degrees of freedom: sum of lambda / (lambda + kappa) over the population is that of L / (L + ridge) over
-  the sample, at kappa = 1 / sum of 1 / (n L + n ridge) [@simon2021eigenlearning]. So rank k gets the kappa at which
-  k - 1/2 degrees of freedom are left, which has the population's capacity, and modes beyond a third of n are left out.
-* Energies of low modes of a sample hold a share of the higher modes' targets. Modes where that exceeds a fifth of what
-  is there are left out.
-* Leading modes are often no part of the power law. The window begins at the first of the ranks 1, 2, 4, ... from which
-  on neither the eigenvalues nor the energies bend, as long as a decade of ranks is left.
-
-If no such window exists the status says that there is no power law; exponents are those of the last decade then, and
-nothing follows from them beyond it.
+Modes of n samples are read as the population's, down to a third of n (`readings`).
 """
 
 from dataclasses import dataclass
@@ -24,17 +16,15 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_whole, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.exponents.bends import bend_of_eigenvalues, bend_of_energies, verdict_of
-from eigenflow.theory.exponents.power_spectrum import BLOCKS, MIN_MODES, spectrum_power
+from eigenflow.theory.exponents.bends import verdict_of
+from eigenflow.theory.exponents.power_spectrum import MIN_MODES
 from eigenflow.theory.exponents.ranges import ExponentRange
+from eigenflow.theory.exponents.readings import Z90, PopulationModes, Reading, SampledModes
 from eigenflow.theory.exponents.resources import ResourceRanges, resource_ranges
-from eigenflow.theory.exponents.sampled_modes import population_scales, trusted_modes
 
 __all__ = ["PowerStatus", "PredictedExponents", "predict_exponents"]
 
 SPAN = 10.0  # of ranks in the shortest window
-DRAWS = 4000
-Z90 = 1.6448536269514722
 
 
 class PowerStatus(StrEnum):
@@ -134,108 +124,78 @@ def predict_exponents(
             30 modes can be used.
     """
     values, squares = _checked(eigenvalues, energies)
-    trusted = len(values)
+    modes: PopulationModes | SampledModes = PopulationModes(values, squares)
     if samples is not None:
         count = check_whole("samples", samples, 2, what="number of samples")
         if len(values) > count:
             raise ArgumentError(
-                f"`eigenvalues` has {len(values)} modes, more than `samples` = {count}: an operator of one output "
-                f"has at most as many modes as samples. Give the number of samples times outputs."
+                f"`eigenvalues` has {len(values)} modes, more than `samples` = {count}: an operator of one output has "
+                f"at most as many modes as samples. Give the number of samples times outputs."
             )
-        trusted = trusted_modes(values, squares, count)
-        values = population_scales(values, count)
-        trusted = min(trusted, len(values))
-    first, last = _bounds(window, trusted)
-    _refuse_few(last - first + 1, trusted, samples)
-    found = _tested(values, squares, first, last)
+        modes = SampledModes(values, squares, count)
+    first, last = _bounds(window, modes.last)
+    _refuse_few(last - first + 1, samples)
+    reading = modes.read(first, last)
     for start in _starts(last) if window is None else []:
-        first, found = start, _tested(values, squares, start, last)
-        if "bent" not in found[2:]:
+        if "bent" not in _verdicts(reading):
             break
-    return _predicted(values, squares, (first, last), found, trusted, has_gradient_noise)
+        first, reading = start, modes.read(start, last)
+    return _predicted(reading, (first, last), modes.last, has_gradient_noise)
 
 
-Tested = tuple[ExponentRange, ExponentRange, str, str]
+def _verdicts(reading: Reading) -> tuple[str, str]:
+    return verdict_of(reading.capacity_bend), verdict_of(reading.source_bend)
 
 
-def _tested(values: np.ndarray, squares: np.ndarray, first: int, last: int) -> Tested:
-    ranks = np.arange(first, last + 1.0)
-    of_values = bend_of_eigenvalues(ranks, values[first - 1 : last])
-    of_squares = bend_of_energies(ranks, squares[first - 1 : last])
-    return of_values, of_squares, verdict_of(of_values), verdict_of(of_squares)
-
-
-def _predicted(
-    values: np.ndarray, squares: np.ndarray, window: tuple[int, int], found: Tested, trusted: int, has_noise: bool
-) -> PredictedExponents:
-    first, last = window
-    ranks, kept = np.arange(first, last + 1.0), slice(first - 1, last)
-    power = spectrum_power(ranks, values[kept], squares[kept])
-    draws = _joint_draws(power.capacity, power.source, power.capacity_draws, power.source_draws, found[0], found[1])
-    capacity = ExponentRange.of_draws(power.capacity, draws[0])
-    source = ExponentRange.of_draws(power.source, draws[1])
+def _predicted(reading: Reading, window: tuple[int, int], trusted: int, has_noise: bool) -> PredictedExponents:
+    draws = _with_bends(reading)
     lazy = rich = None
-    if power.capacity > 1 and power.source > 0:
+    if reading.capacity > 1 and reading.source > 0:
         lazy, rich = (
             resource_ranges(
-                power.capacity, power.source, *draws, is_rich=is_rich, has_gradient_noise=has_noise
+                reading.capacity, reading.source, draws[0], draws[1], is_rich=is_rich, has_gradient_noise=has_noise
             )
             for is_rich in (False, True)
-        )  # fmt: skip
-    status, reason = _status(found, first, last)
+        )
+    status, reason = _status(reading, *window)
     return PredictedExponents(
         status=status,
         reason=reason,
-        capacity=capacity,
-        source=source,
+        capacity=ExponentRange.of_draws(reading.capacity, draws[0]),
+        source=ExponentRange.of_draws(reading.source, draws[1]),
         lazy=lazy,
         rich=rich,
-        capacity_bend=found[0],
-        source_bend=found[1],
-        first_rank=first,
-        last_rank=last,
-        modes=last - first + 1,
-        decades=float(np.log10(values[first - 1] / values[last - 1])),
+        capacity_bend=reading.capacity_bend,
+        source_bend=reading.source_bend,
+        first_rank=window[0],
+        last_rank=window[1],
+        modes=window[1] - window[0] + 1,
+        decades=reading.decades,
         trusted=trusted,
     )
 
 
-def _status(found: Tested, first: int, last: int) -> tuple[PowerStatus, str]:
-    what = {"eigenvalues": found[0], "energies": found[1]}
-    for (name, bend), verdict in zip(what.items(), found[2:], strict=True):
+def _status(reading: Reading, first: int, last: int) -> tuple[PowerStatus, str]:
+    verdicts = dict(zip(("eigenvalues", "energies"), _verdicts(reading), strict=True))
+    bends = {"eigenvalues": reading.capacity_bend, "energies": reading.source_bend}
+    for name, verdict in verdicts.items():
         if verdict == "bent":
-            return PowerStatus.NO_POWER_LAW, f"the exponent of the {name} changes by {bend} of itself"
+            return PowerStatus.NO_POWER_LAW, f"the exponent of the {name} changes by {bends[name]} of itself"
     if last < SPAN * first:
         return PowerStatus.UNDECIDED, f"the window spans a factor {last / first:.3g} of ranks, less than {SPAN:g}"
-    for (name, bend), verdict in zip(what.items(), found[2:], strict=True):
+    for name, verdict in verdicts.items():
         if verdict == "unclear":
-            return PowerStatus.UNDECIDED, f"the exponent of the {name} may change, by {bend} of itself"
-    return PowerStatus.POWER_LAW, f"exponents change by {what['eigenvalues']} and {what['energies']} of themselves"
+            return PowerStatus.UNDECIDED, f"the exponent of the {name} may change, by {bends[name]} of itself"
+    return PowerStatus.POWER_LAW, f"relative bends {bends['eigenvalues']} and {bends['energies']}"
 
 
-def _joint_draws(
-    capacity: float,
-    source: float,
-    capacity_draws: np.ndarray,
-    source_draws: np.ndarray,
-    capacity_bend: ExponentRange,
-    source_bend: ExponentRange,
-) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
-    """Draw capacity and source together: Student's, with the jackknife's covariance, and what a bend leaves open.
-
-    A bend beyond chance means that the exponent further down is another one, by about as much again.
-    """
-    rng = np.random.default_rng(0)
-    left = np.stack([capacity_draws, source_draws])
-    left = left - left.mean(1, keepdims=True)
-    covariance = (BLOCKS - 1) / BLOCKS * (left @ left.T)
-    parts, vectors = np.linalg.eigh(covariance)
-    normal = vectors @ (np.sqrt(np.maximum(parts, 0.0))[:, None] * rng.standard_normal((2, DRAWS)))
-    normal /= np.sqrt(rng.chisquare(BLOCKS - 1, DRAWS) / (BLOCKS - 1))
-    beyond = [0.5 * max(0.0, abs(b.value) - b.half_width) for b in (capacity_bend, source_bend)]
-    bent = np.array([beyond[0] * capacity, beyond[1] * (source + 1.0 / capacity)]) / Z90
-    normal += bent[:, None] * rng.standard_normal((2, DRAWS))
-    return capacity + normal[0], source + normal[1]
+def _with_bends(reading: Reading) -> Float[np.ndarray, "two draw"]:
+    """Draws, widened by a bend beyond chance: the exponent further down is another one, by about as much again."""
+    rng = np.random.default_rng(1)
+    unit = (reading.capacity, max(reading.source, 0.0) + 1.0 / reading.capacity)
+    bends = (reading.capacity_bend, reading.source_bend)
+    beyond = [0.5 * max(0.0, abs(b.value) - b.half_width) * u / Z90 for b, u in zip(bends, unit, strict=True)]
+    return reading.draws + np.array(beyond)[:, None] * rng.standard_normal(reading.draws.shape)
 
 
 def _bounds(window: tuple[int, int] | None, trusted: int) -> tuple[int, int]:
@@ -256,12 +216,12 @@ def _starts(last: int) -> list[int]:
     return found or [1]
 
 
-def _refuse_few(modes: int, trusted: int, samples: int | None) -> None:
+def _refuse_few(modes: int, samples: int | None) -> None:
     if modes < MIN_MODES:
-        why = "" if samples is None else f" Of {samples} samples, the first {trusted} modes are near the population's."
+        why = "" if samples is None else f" Of {samples} samples, a third of as many modes are the population's."
         raise ArgumentError(
-            f"`eigenvalues` has {modes} modes to use, but exponents need {MIN_MODES}.{why} "
-            f"Take more samples, or more modes."
+            f"`eigenvalues` has {modes} modes to use, but exponents need {MIN_MODES}.{why} Take more samples, or more "
+            f"modes."
         )
 
 
@@ -295,5 +255,5 @@ def _checked(eigenvalues: object, energies: object) -> tuple[Float[np.ndarray, "
             f"`energies` are squares: >= 0 and not all 0, but the least is {squares.min():.3g} and the largest "
             f"{squares.max():.3g}."
         )
-    # Only ratios matter; units far from 1 would under- or overflow in squares.
+    # Only ratios matter; units far from 1 would underflow or overflow in products.
     return values / values[0], squares / squares.max()
