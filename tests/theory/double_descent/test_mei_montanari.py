@@ -9,6 +9,7 @@ from scipy.integrate import quad
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory.double_descent.mei_montanari import RELU, mei_montanari_risk, sphere_task
 from eigenflow.theory.double_descent.random_features import random_features_risk
+from eigenflow.theory.double_descent.surface import PointStatus
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
 DOCUMENTED = [(1, 3, 0.772, 0.773), (2, 3, 1.085, 1.094), (6, 3, 0.437, 0.462), (12, 3, 0.2072, 0.2144)]
@@ -94,6 +95,15 @@ def test_threshold_is_infinite():
     surface = mei_montanari_risk([1.0, 3.0], [1.0, 3.0], noise=0.0)
     np.testing.assert_array_equal(np.isinf(surface.risk), np.eye(2, dtype=bool))
     assert float(mei_montanari_risk(3.0, 3.0, noise=0.0, linear=0.0).risk) == 0.0
+
+
+def test_rounding_beside_the_threshold_is_said():
+    surface = mei_montanari_risk(3.0, 3.0 * (1.0 + np.logspace(-15, -4, 12)), noise=0.1)
+    status, error = surface.data["status"].values, surface.data["error"].values
+    assert status[0] == PointStatus.NOT_CONVERGED
+    assert status[-1] == PointStatus.CONVERGED
+    np.testing.assert_array_equal(status == PointStatus.CONVERGED, error <= 1e-6)
+    assert (surface.risk.values[status == PointStatus.CONVERGED] > 0).all()
 
 
 @pytest.mark.rejects

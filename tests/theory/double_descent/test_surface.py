@@ -1,5 +1,7 @@
 """A surface holds what it is given, knows what is infinite, and refuses what does not fit."""
 
+import pickle
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -43,6 +45,22 @@ def test_unknown_points_are_said():
     surface = made(from_target=risk, status=status)
     assert not surface.is_converged
     assert "1 of 6 points" in repr(surface)
+
+
+def test_places_are_taken_with_the_formula():
+    surface = made({"samples": [1, 2, 4], "ridge": [0.0, 1.0]}, evaluate=lambda **where: where)
+    part = surface.isel(ridge=1)
+    assert part.axes == ("samples",)
+    assert part.fixed == {"ridge": 1.0}
+    assert part.at(samples=7)["samples"] == 7
+    assert part.at(samples=7)["ridge"] == 1.0
+
+
+def test_pickled_it_is_a_table():
+    surface = made(evaluate=lambda **where: where)
+    copy = pickle.loads(pickle.dumps(surface))
+    assert copy.evaluate is None
+    assert copy.data.identical(surface.data)
 
 
 def test_one_point_prints():

@@ -87,19 +87,13 @@ def feature_subset_risk(
     Raises:
         ArgumentError: If an argument is not allowed.
     """
-    held = real_array("coefficients", coefficients)
-    if held.ndim != 1 or held.size == 0:
-        raise ShapeError(f"`coefficients` must be one row of at least one number, but has shape {held.shape}.")
-    if not np.isfinite(held).all():
-        raise NonFiniteError("`coefficients` must be finite.")
+    held = _checked_coefficients(coefficients)
     axes = {"samples": samples, "features": features}
     variance = check_number("noise", noise, 0.0)
     n, p = _grid(axes)
     for name, found in (("samples", n), ("features", p)):
         if (found % 1.0 != 0.0).any():
-            raise ArgumentError(
-                f"`{name}` must be whole: a feature is taken or not. `isotropic_risk` has no such bound."
-            )
+            raise ArgumentError(f"`{name}` must be whole here. `isotropic_risk` has no such bound.")
     if p.max() > held.size:
         raise ArgumentError(f"`features` must be at most the {held.size} of `coefficients`, but reaches {p.max():g}.")
     squares = np.append(0.0, np.cumsum(held**2))
@@ -169,6 +163,15 @@ def linear_task(
         raise ArgumentError("`covariance` must be >= 0, and > 0 somewhere: it holds variances of the inputs.")
     order = np.argsort(-variances, kind="stable")[: int((variances > 0.0).sum())]
     return TaskSpectrum(variances[order], variances[order] * weights[order] ** 2, noise=float(noise))
+
+
+def _checked_coefficients(coefficients: Float[np.ndarray, " feature"]) -> np.ndarray:
+    held = real_array("coefficients", coefficients)
+    if held.ndim != 1 or held.size == 0:
+        raise ShapeError(f"`coefficients` must be one row of at least one number, but has shape {held.shape}.")
+    if not np.isfinite(held).all():
+        raise NonFiniteError("`coefficients` must be finite.")
+    return held
 
 
 def _grid(axes: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

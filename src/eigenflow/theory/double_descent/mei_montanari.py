@@ -14,7 +14,7 @@ import numpy as np
 
 from eigenflow.core.checks import check_number
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.double_descent.surface import RiskSurface, coordinate
+from eigenflow.theory.double_descent.surface import PointStatus, RiskSurface, coordinate
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
 __all__ = ["RELU", "mei_montanari_risk", "sphere_task"]
@@ -23,6 +23,7 @@ __all__ = ["RELU", "mei_montanari_risk", "sphere_task"]
 RELU = (0.5, 0.25 - 0.5 / np.pi)
 # So many modes share the part that is not linear; what their finite number changes is of the order of n / this.
 HIGH_MODES = 1e15
+ACCEPTED = 1e-6  # relative error, which grows as 1e-16 over the distance to the threshold
 
 
 def mei_montanari_risk(
@@ -45,19 +46,14 @@ def mei_montanari_risk(
         activation: mu_1 and mu_*^2, both > 0; of ReLU by default.
 
     Returns:
-        A surface with samples and features in units of the input's dimension. The risk is infinite at psi_1 = psi_2.
+        A surface with samples and features in units of the input's dimension. The risk is infinite at psi_1 = psi_2;
+        within 1e-9 of it rounding leaves too few digits, which the status says.
 
     Raises:
         ArgumentError: If an argument is not allowed; with mu_* = 0 the formula has no limit.
     """
     slope, rest = _activation(activation)
-    axes = {"samples": samples_per_input, "features": features_per_input}
-    psi2 = coordinate("samples_per_input", samples_per_input, is_counted=True)
-    psi1 = coordinate("features_per_input", features_per_input, is_counted=True)
-    if not (np.isfinite(psi1).all() and np.isfinite(psi2).all()):
-        raise ArgumentError("`features_per_input` and `samples_per_input` must be finite here; see `sphere_task`.")
-    if psi1.ndim and psi2.ndim:
-        psi2 = psi2[:, None]
+    psi1, psi2 = _ratios(samples_per_input, features_per_input)
     variance, F1, rest_of_target = (
         check_number(name, value, 0.0)
         for name, value in (("noise", noise), ("linear", linear), ("nonlinear", nonlinear))
@@ -72,12 +68,15 @@ def mei_montanari_risk(
         options = {"linear": linear, "nonlinear": nonlinear, "activation": activation}
         return mei_montanari_risk(samples, features, noise=noise, **options)
 
+    is_known = np.isinf(from_target + from_noise) | (error <= ACCEPTED)
+    known = np.where(np.isinf(from_target + from_noise), PointStatus.INFINITE, PointStatus.CONVERGED)
     return RiskSurface.over(
-        axes,
+        {"samples": samples_per_input, "features": features_per_input},
         from_target=from_target,
         from_noise=from_noise,
         noise=variance,
         error=error,
+        status=np.where(is_known, known, PointStatus.NOT_CONVERGED),
         formula="ridgeless random features on a sphere; samples and features per input",
         evaluate=evaluate,
     )
@@ -105,6 +104,15 @@ def sphere_task(
     target = np.array([check_number("linear", linear, 0.0), check_number("nonlinear", nonlinear, 0.0)])
     values, counts = np.array([slope**2 / d, rest / HIGH_MODES]), np.array([d, HIGH_MODES])
     return TaskSpectrum(values, target, float(noise), counts)
+
+
+def _ratios(samples_per_input: Any, features_per_input: Any) -> tuple[np.ndarray, np.ndarray]:
+    """psi_1 and psi_2 on the grid of those that are rows."""
+    psi2 = coordinate("samples_per_input", samples_per_input, is_counted=True)
+    psi1 = coordinate("features_per_input", features_per_input, is_counted=True)
+    if not (np.isfinite(psi1).all() and np.isfinite(psi2).all()):
+        raise ArgumentError("`features_per_input` and `samples_per_input` must be finite here; see `sphere_task`.")
+    return psi1, psi2[:, None] if psi1.ndim and psi2.ndim else psi2
 
 
 def _activation(activation: tuple[float, float]) -> tuple[float, float]:

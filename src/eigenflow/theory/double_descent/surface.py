@@ -6,7 +6,7 @@ interpolation threshold without ridge the risk is infinite, which is a value and
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,11 @@ class PointStatus(IntEnum):
     NOT_CONVERGED = 2
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RiskSurface(AbstractPrinted):
     """Test risk over an outer grid of any of samples, features, ridge and time.
 
-    Make one with `RiskSurface.over`.
+    Make one with `RiskSurface.over`. Pickled it becomes a table: its numbers are kept, its formula is not.
 
     Attributes:
         data: Dimensions are those axes that were given as rows, in that order; an axis given as one number is a scalar
@@ -59,7 +59,7 @@ class RiskSurface(AbstractPrinted):
     """
 
     data: xr.Dataset
-    evaluate: "Callable[..., RiskSurface] | None" = field(default=None, compare=False)
+    evaluate: "Callable[..., RiskSurface] | None" = None
 
     def __post_init__(self) -> None:
         check_kind("data", self.data, xr.Dataset, "an xarray Dataset; `RiskSurface.over` makes it from arrays")
@@ -166,6 +166,13 @@ class RiskSurface(AbstractPrinted):
         """Whether every point is known, be it infinite."""
         return not bool((self.data["status"] == PointStatus.NOT_CONVERGED).any())
 
+    def __reduce__(self) -> tuple[type["RiskSurface"], tuple[xr.Dataset]]:
+        return RiskSurface, (self.data,)
+
+    def isel(self, **places: int | slice) -> "RiskSurface":
+        """Take places of axes by index, as xarray does; the formula is kept."""
+        return RiskSurface(self.data.isel(places), self.evaluate)
+
     def at(self, **where: Any) -> "RiskSurface":
         """Evaluate the formula elsewhere: axes by name, or `noise`; what is not named stays as it is.
 
@@ -208,8 +215,8 @@ class RiskSurface(AbstractPrinted):
             risks = {"excess test risk": self.risk.values, **parts}
             return plot_risk_curves(self.data[axis].values, risks, across=axis, ax=axes_or_new(ax), **options)
         raise ArgumentError(
-            f"A picture has one or two axes, but this surface has {len(self.axes)}. Choose points of the others, as in "
-            f"`RiskSurface(surface.data.isel(ridge=0)).plot()`."
+            f"A picture has one or two axes, but this surface has {len(self.axes)}. Choose places of the others, as in "
+            f"`surface.isel(ridge=0).plot()`."
         )
 
     def _card(self) -> Card:

@@ -5,6 +5,7 @@ zero. On a grid they are lost earlier. So where a curve has no peak on its grid,
 of the slope that may hide one, before it is said that there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,6 +104,20 @@ def peak_vanishing(
     if (first is None) == (last is None):
         status: VanishingStatus = "absent" if first is None else "stays"
         return PeakVanishing(axis, along, status, missing, (missing, missing), missing if first is None else first)
+    low, high, position = _bisected(peak, low, high, width, first, last)
+    interval = float(np.exp(low)), float(np.exp(high))
+    return PeakVanishing(axis, along, "vanishes", float(np.exp(0.5 * (low + high))), interval, position)
+
+
+def _bisected(
+    peak: Callable[[float], float | None],
+    low: float,
+    high: float,
+    width: float,
+    first: float | None,
+    last: float | None,
+) -> tuple[float, float, float]:
+    """Give an interval with a peak at one end only, and where the peak is there."""
     position = first if first is not None else last
     for _ in range(BISECTIONS):
         if high - low <= width:
@@ -110,13 +125,9 @@ def peak_vanishing(
         middle = 0.5 * (low + high)
         found = peak(middle)
         position = found if found is not None else position
-        if (found is None) == (first is None):
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if (found is None) == (first is None) else (low, middle)
     assert position is not None  # one of the ends has a peak
-    interval = float(np.exp(low)), float(np.exp(high))
-    return PeakVanishing(axis, along, "vanishes", float(np.exp(0.5 * (low + high))), interval, position)
+    return low, high, position
 
 
 def _peak(curve: Curve) -> float | None:
