@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eigenflow.cli.console import err, number, out, print_json
+from eigenflow.cli.console import WIDE, err, number, out, print_json
 from eigenflow.cli.progress import training_progress
 from eigenflow.core.writing import FORMAT, write_whole
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table
 
-    from eigenflow.theory.double_descent.comparison import DoubleDescentComparison
+    from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
     from eigenflow.theory.double_descent.measured import Ranged
 
 __all__ = ["double_descent"]
@@ -23,6 +23,8 @@ __all__ = ["double_descent"]
 DATA = {"networks": "networks.nc", "features": "features.nc"}
 PICTURES = ("maps.png", "curves.png")
 SUMMARY = "summary.json"
+# Short names in the table.
+NAMES = {"samples": "n", "width": "w"}
 
 
 def double_descent(
@@ -111,12 +113,18 @@ def _print(comparison: "DoubleDescentComparison") -> None:
     table = peaks_table(comparison)
     if table.row_count:
         out.print(table)
+        out.print(
+            "Drift and rotation put these factors on the lazy risk, at the place of the measured peak (else of the "
+            "first predicted one); their product is measured over lazy."
+            + ("" if out.width >= WIDE else " A star: the 90 % interval holds no 1."),
+            markup=False,
+        )
     readouts = [row for row in comparison.features if row.deviation is not None]
     if readouts:
         rms = sorted(row.deviation for row in readouts if row.deviation is not None)
         out.print(
-            f"random features: ln(measured / deterministic equivalent) away from the threshold has a root mean square of "
-            f"{number(rms[len(rms) // 2], 2)} in the median of {len(rms)} curves, at most {number(rms[-1], 2)}",
+            f"random features: ln(measured / deterministic equivalent) away from the threshold has a root mean square "
+            f"of {number(rms[len(rms) // 2], 2)} in the median of {len(rms)} curves, at most {number(rms[-1], 2)}",
             markup=False,
             soft_wrap=True,
         )
@@ -129,55 +137,67 @@ def _print(comparison: "DoubleDescentComparison") -> None:
 
 
 def peaks_table(comparison: "DoubleDescentComparison") -> "Table":
-    """Peaks of networks in width and samples, at the end of training; in time only curves that may have one."""
+    """Peaks of networks at the end of training, over width and over samples; over time only where there may be one."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    title = "Excess test risk of networks at its peak: measured, and factors that drift and rotation put on it"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column, justify in (
-        ("curve", "left"),
-        ("threshold", "right"),
-        ("peak", "left"),
-        ("at", "right"),
-        ("height", "right"),
-        ("lazy at", "right"),
-        ("drift", "right"),
-        ("rotation", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    is_wide = out.width >= WIDE
+    table = Table(
+        title="Peaks of the test risk of networks",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1) if is_wide else (0, 1, 0, 0),
+    )
+    table.add_column("curve", no_wrap=True)
+    table.add_column("peak", no_wrap=True)
+    for head in ("threshold", "at", "risk", "lazy at", "lazy risk", "drift", "rotation"):
+        if is_wide or not head.startswith("lazy"):  # the table fits 80 columns
+            table.add_column(head, justify="right", no_wrap=True)
+    last = ""
     for row in comparison.networks:
+        if row.axis == "time" and not _may_have_a_peak(row):
+            continue
+        if row.axis != last:
+            table.add_row(f"[italic]over {row.axis}[/]")
+            last = row.axis
+        where = "  " + ", ".join(f"{NAMES.get(name, name)} {number(value)}" for name, value in row.where.items())
         if row.moves is None:
-            table.add_row(row.name, number(row.threshold), row.reason)
+            table.add_row(where, "unknown", number(row.threshold, 4))
             continue
-        curves = row.moves.curves
-        measured, lazy = curves["measured"], curves["lazy"]
-        if row.axis == "time" and all(curve.verdict == "absent" for curve in curves.values()):
-            continue
-        shape = measured.verdict if measured.shape == "peak" else f"{measured.verdict}, {measured.shape}"
+        measured, lazy = row.moves.curves["measured"], row.moves.curves["lazy"]
+        place = int(abs(measured.places - row.moves.place).argmin())
+        of_lazy = [_told(lazy.position, is_wide), number(float(lazy.mean[place]))] if is_wide else []
         table.add_row(
-            row.name,
-            number(row.threshold),
-            shape,
-            _told(measured.position),
-            _told(measured.height),
-            "-" if lazy.position is None else number(lazy.position[0]),
-            _factor(row.moves.height["drift"]),
-            _factor(row.moves.height["rotation"]),
+            where,
+            measured.verdict if measured.shape == "peak" else measured.shape,
+            number(row.threshold, 4),
+            _told(measured.position, is_wide),
+            number(float(measured.mean[place])),
+            *of_lazy,
+            *(_factor(row.moves.height[name], is_wide) for name in ("drift", "rotation")),
         )
     return table
 
 
-def _told(value: "Ranged | None") -> str:
+def _may_have_a_peak(row: "NetworksRow") -> bool:
+    return row.moves is None or any(curve.verdict != "absent" for curve in row.moves.curves.values())
+
+
+def _told(value: "Ranged | None", is_wide: bool) -> str:
     from rich.markup import escape
 
-    return "-" if value is None else escape(f"{number(value[0])} [{number(value[1], 2)}, {number(value[2], 2)}]")
+    if value is None:
+        return "-"
+    return escape(f"{number(value[0])} [{number(value[1], 2)}, {number(value[2], 2)}]") if is_wide else number(value[0])
 
 
-def _factor(logs: "Ranged") -> str:
+def _factor(logs: "Ranged", is_wide: bool) -> str:
+    """A factor on the risk; a star where its interval holds no 1."""
     from math import exp
 
-    return _told((exp(logs[0]), exp(logs[1]), exp(logs[2])))
+    sure = "" if is_wide else ("*" if logs[1] > 0.0 or logs[2] < 0.0 else " ")
+    return "x " + _told((exp(logs[0]), exp(logs[1]), exp(logs[2])), is_wide) + sure
 
 
 def _again(config: str | None, changes: list[str] | None, folder: Path) -> str:

@@ -1,8 +1,11 @@
 """Two figures of a measurement of double descent: maps of the surface, and curves beside their predictions."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -45,24 +48,21 @@ def curves_figure(
 
     from eigenflow.plots import picture_text
 
-    panels: list[tuple[str, NetworksRow | float]] = []
+    drawn: list[Callable[[Axes], None]] = []
     if networks is not None:
-        panels += [("networks", row) for row in chosen_rows(comparison, networks)]
+        drawn += [partial(_draw_row, row) for row in chosen_rows(comparison, networks)]
+    first_of_features = len(drawn)
     if features is not None and features.sizes["features"] >= 3:
-        panels += [("features", float(n)) for n in _spread(features["samples"].values)]
-    columns = min(3, len(panels)) or 1
-    rows = -(-len(panels) // columns) or 1
+        drawn += [partial(_draw_features, comparison, features, n) for n in _spread(features["samples"].values)]
+    columns = min(3, len(drawn)) or 1
+    rows = -(-len(drawn) // columns) or 1
     figure = Figure(figsize=(4.2 * columns, 3.5 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for ax, (kind, what) in zip(axes, panels, strict=False):
-        if isinstance(what, float):
-            assert features is not None
-            _draw_features(comparison, features, what, ax=ax)
-        else:
-            _draw_row(what, ax=ax)
-        if kind not in [k for k, _ in panels[: panels.index((kind, what))]]:
+    for place, (ax, draw) in enumerate(zip(axes, drawn, strict=False)):
+        draw(ax)
+        if place in (0, first_of_features):
             ax.legend(frameon=False, fontsize=8)
-    for ax in axes[len(panels) :]:
+    for ax in axes[len(drawn) :]:
         ax.set_axis_off()
     figure.suptitle(picture_text(title))
     return figure
@@ -75,9 +75,13 @@ def chosen_rows(comparison: "DoubleDescentComparison", networks: "xr.Dataset") -
     noise, middle = float(networks["noise"][-1]), _middle_samples(networks, "width")
     widths = networks["width"].values.astype(float)
     at = float(widths[np.argmin(np.abs(np.log(widths / max(_threshold(networks, "width", middle), 1e-9))))])
+    counts = networks["samples"].values.astype(float)
+    slope, constant, outputs = (float(networks.attrs[name]) for name in ("per_width", "constant", "outputs"))
+    lines = (slope * widths + constant) / outputs
+    inside = float(widths[np.argmin(np.abs(np.log(lines / np.sqrt(counts[0] * counts[-1]))))])
     wanted = [
         ("width", {"noise": noise, "samples": middle}),
-        ("samples", {"noise": noise, "width": at}),
+        ("samples", {"noise": noise, "width": inside}),
         ("time", {"noise": noise, "samples": middle, "width": at}),
         ("time", {"noise": noise, "samples": middle, "width": float(widths[-1])}),
     ]
@@ -95,7 +99,7 @@ def _draw_in_time(data: "xr.Dataset", size: str, threshold: float, *, ax: "Axes"
 
     repeats = "seed" if size == "width" else "draw"
     data = data.isel(time=data["time"].values > 0)
-    risk, times = np.exp(np.log(data["risk"]).mean(repeats)).transpose(size, "time").values, data["time"].values
+    risk, times = _typical(data["risk"], repeats).transpose(size, "time").values, data["time"].values
     plot_risk_map(
         times,
         data[size].values,
@@ -120,7 +124,7 @@ def _draw_in_samples(data: "xr.Dataset", size: str, *, ax: "Axes") -> None:
     plot_risk_map(
         samples,
         data[size].values,
-        np.exp(np.log(risk).mean(repeats)).transpose(size, "samples").values,
+        _typical(risk, repeats).transpose(size, "samples").values,
         ax=ax,
         names=("training samples n", WORDS.get(size, "random features")),
         threshold=None,
@@ -131,13 +135,15 @@ def _draw_in_samples(data: "xr.Dataset", size: str, *, ax: "Axes") -> None:
     )
 
 
-def _line(places, heights, within) -> dict:
+def _line(
+    places: "np.ndarray", heights: "np.ndarray", within: "np.ndarray"
+) -> "dict[str, tuple[np.ndarray, np.ndarray]]":
     """The interpolation threshold, where it lies inside the map."""
     inside = (heights >= within[0]) & (heights <= within[-1])
     return {"interpolation threshold": (places[inside], heights[inside])} if inside.any() else {}
 
 
-def _draw_row(row: "NetworksRow", *, ax: "Axes") -> None:
+def _draw_row(row: "NetworksRow", ax: "Axes") -> None:
     from eigenflow.plots.peak_comparison import plot_peak_comparison
 
     assert row.moves is not None
@@ -154,7 +160,7 @@ def _draw_row(row: "NetworksRow", *, ax: "Axes") -> None:
     ax.set_title(row.name, fontsize=9)
 
 
-def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", samples: float, *, ax: "Axes") -> None:
+def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", samples: float, ax: "Axes") -> None:
     import numpy as np
 
     from eigenflow.plots.peak_comparison import plot_peak_comparison
@@ -167,7 +173,7 @@ def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", sa
     fine = np.geomspace(row.measured.places[0], row.measured.places[-1], 200)
     theory = random_features_risk(population_task(data, noise), samples, fine, samples * ridge).risk.values
     one = data.sel(noise=noise, samples=samples, ridge=ridge)
-    expected = np.exp(np.log(one["expected_end"]).mean("draw")).values
+    expected = _typical(one["expected_end"], "draw").values
     plot_peak_comparison(
         row.measured.places,
         (row.measured.mean, row.measured.lower, row.measured.upper),
@@ -177,6 +183,14 @@ def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", sa
         threshold=samples,
     )
     ax.set_title(f"random features, {samples:g} samples, noise {noise:g}, ridge {ridge:g}", fontsize=9)
+
+
+def _typical(risk: "xr.DataArray", over: str) -> "xr.DataArray":
+    """Geometric mean over draws."""
+    import numpy as np
+
+    mean = risk.copy(data=np.log(risk.values)).mean(dim=over)
+    return mean.copy(data=np.exp(mean.values))
 
 
 def _threshold(data: "xr.Dataset", size: str, samples: float) -> float:
@@ -194,9 +208,9 @@ def _middle_samples(data: "xr.Dataset", size: str) -> float:
     return float(samples[np.argmin(np.abs(np.log(lines / np.sqrt(sizes[0] * sizes[-1]))))])
 
 
-def _spread(values) -> list:
+def _spread(values: "np.ndarray") -> list[float]:
     """First and last of a row, once."""
-    return list(dict.fromkeys([values[0], values[-1]]))
+    return list(dict.fromkeys([float(values[0]), float(values[-1])]))
 
 
 def _kind(size: str) -> str:

@@ -120,7 +120,7 @@ def test_flow_is_gradient_descent_of_small_steps(readout):
 
 
 def test_expectation_is_the_mean_over_noise_of_labels(readout):
-    """Over 4,000 draws: within four standard errors at each point, among them one near the threshold."""
+    """Over 1,500 draws: within four standard errors at each point, among them one near the threshold."""
     H, H_test, _, target, test_target = readout(12, 13)
     rng, noise = np.random.default_rng(0), 0.3
     given = {"noise": noise, "times": np.array([1.0, 30.0]), "ridge": np.array([0.0, 0.1])}
@@ -128,8 +128,8 @@ def test_expectation_is_the_mean_over_noise_of_labels(readout):
         readout_risk(
             H, H_test, target + np.sqrt(noise / 3) * rng.standard_normal((12, 3)), target, test_target, **given
         )
-        for _ in range(4000)
+        for _ in range(1500)
     ]
     risks = np.array([one.excess for one in drawn])
-    error = risks.std(axis=0) / np.sqrt(4000)
+    error = risks.std(axis=0) / np.sqrt(1500)
     assert (np.abs(risks.mean(axis=0) - drawn[0].expected) < 4 * error).all()
