@@ -302,6 +302,7 @@ def judge(out: Path, names: list[str]) -> pd.DataFrame:
                     "ratio_lower": None if row is None or row.interval is None else row.interval[0],
                     "ratio_upper": None if row is None or row.interval is None else row.interval[1],
                     "verdict": "no exponent" if row is None else row.verdict.value,
+                    "formula_fitted": None if beside is None else _exponent_of(sweep, beside[1]),
                     "curve": None if beside is None else beside[0].estimate,
                     "curve_verdict": None if beside is None else beside[0].verdict.value,
                     "reason": "" if row is None else row.reason,
@@ -310,6 +311,14 @@ def judge(out: Path, names: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table.to_csv(out / "table.csv", index=False)
     return table
+
+
+def _exponent_of(sweep: Any, values: np.ndarray) -> float:
+    """What the same fit finds in the formula's losses."""
+    from eigenflow.theory.over_sizes import SizeSweep, fit_size_law
+
+    known = np.isfinite(values)
+    return fit_size_law(SizeSweep(sweep.resource, sweep.places[known], values[known])).exponent.value
 
 
 def _ends(name: str, one: Any) -> dict[str, float | None]:

@@ -35,7 +35,7 @@ def measured(request):
 @pytest.mark.parametrize("ridge", [0.0, 1e-3])
 @pytest.mark.parametrize("samples", [20.0, 100.0, 350.0])
 def test_it_is_the_risk_of_the_population(measured, samples: float, features: float, ridge: float):
-    """The labels' mean square of one sample scatters by sqrt(2 / 500) = 6.3 %: 90 % of means of three lie within 6 %."""
+    """The labels' mean square of one sample scatters by sqrt(2 / 500) = 6.3 %: 90 % of means of 3 lie within 6 %."""
     tasks, true = measured
     exact = float(random_features_risk(true, samples, features, ridge=samples * ridge).risk) + true.noise
     told = np.mean([task.risk(samples, features, ridge) for task in tasks])

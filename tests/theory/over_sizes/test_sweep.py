@@ -83,3 +83,23 @@ def test_tables_that_cannot_be_used(tmp_path: Path):
         read_sweep(path, "width", size="width", loss="test", where={"width": 3})
     with pytest.raises(NonFiniteError, match="`losses` must be finite"):
         read_sweep(path, "width", size="width", loss="test")
+
+
+@pytest.mark.measure
+def test_run_folders_are_gathered(tmp_path: Path):
+    """Four widths: sizes, seeds and last test losses are those of the folders."""
+    import eigenflow as ef
+    from eigenflow.lab import load_config, run_experiment
+    from eigenflow.theory.over_sizes import sweep_of_runs
+
+    small = ["task.samples=4", "task.holdout=10", "train.steps=12", "measure.count=4"]
+    for width in (2, 4, 8, 16):
+        run_experiment(load_config("digits", [*small, f"model.width={width}"]), tmp_path / f"w{width}")
+    sweep = sweep_of_runs(sorted(tmp_path.iterdir()), "width")
+    assert sweep.places.tolist() == [2, 4, 8, 16]
+    last = ef.open_run(tmp_path / "w8").measurements["holdout_loss"].values[-1]
+    assert sweep.losses[sweep.sizes == 8] == pytest.approx([last])
+    with pytest.raises(ArgumentError, match="Unknown `resource` 'time'"):
+        sweep_of_runs([tmp_path / "w8"], "time")
+    with pytest.raises(ArgumentError, match="needs 4 different sizes"):
+        sweep_of_runs(sorted(tmp_path.iterdir()), "data")

@@ -4,6 +4,8 @@ Losses come from the exact formulas (regression on features of a power-law spect
 sizes as users have, and each repeat scatters about them. Predicted exponents are known to a few percent, as from a
 measured spectrum. Positive sweeps obey the theory; the others break one thing each. A sweep that is almost all floor
 obeys it as well, but no one could tell.
+
+One more control takes no formula: kernel regression on drawn samples, and a spectrum measured on a sample of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +15,17 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.theory.double_descent.random_features import random_features_risk
+from eigenflow.theory.exponents.predicted import PredictedExponents, predict_exponents
 from eigenflow.theory.exponents.ranges import ExponentRange
-from eigenflow.theory.over_sizes import SizeSweep, exponent_row
+from eigenflow.theory.over_sizes import MeasuredTask, SizeSweep, exponent_row, measured_task
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.theory.verdicts import Claim, Verdict
 
-__all__ = ["SIZE_CONTROLS", "SizeControl", "SizeVerdicts", "judge_size_controls"]
+__all__ = ["SIZE_CONTROLS", "SizeControl", "SizeVerdicts", "judge_size_controls", "simulated_control"]
 
 PREDICTED_SCATTER = 0.03  # of the logarithm of a predicted exponent, as spectra of some hundred modes give it
 Z90 = 1.645
+SIMULATED_MODES = 3000
 
 
 @dataclass(frozen=True)
@@ -187,3 +191,40 @@ SIZE_CONTROLS: tuple[SizeControl, ...] = (
     SizeControl("a broken power", "data", False, _broken, lambda draw: draw.tail),
     SizeControl("an exponential approach", "width", False, _exponential, lambda draw: draw.tail),
 )
+
+
+def simulated_control(
+    capacity: float, tail: float, seed: int, *, sizes: int = 6, repeats: int = 3, pool: int = 600
+) -> tuple[SizeSweep, PredictedExponents, MeasuredTask]:
+    """Simulate regression over samples, and measure the spectrum that its exponent is predicted from.
+
+    Args:
+        capacity: b of lambda_k = k^-b, of Gaussian features.
+        tail: a - 1 of the target's energy beyond mode k, ~ k^-(a - 1).
+        seed: Of all draws.
+        sizes: From 16 samples on, each twice the one before.
+        repeats: Of each, with samples of their own.
+        pool: Samples of the spectrum.
+
+    Returns:
+        The sweep, what is predicted from the spectrum, and the measured task, which gives its curve.
+    """
+    rng = np.random.default_rng(seed)
+    ranks = np.arange(1.0, SIMULATED_MODES + 1.0)
+    values, weights = ranks**-capacity, rng.choice([-1.0, 1.0], len(ranks)) * ranks ** (-0.5 * (tail + 1.0))
+    x = rng.standard_normal((pool, len(ranks)))
+    found, vectors = np.linalg.eigh((x * values) @ x.T / pool)
+    energies = ((vectors.T @ (x @ weights)) ** 2)[::-1] / pool
+    rows = []
+    for size in (16 * 2**power for power in range(sizes)):
+        for repeat in range(repeats):
+            x = rng.standard_normal((size, len(ranks)))
+            left = weights - values * (x.T @ np.linalg.solve((x * values) @ x.T, x @ weights))
+            rows.append((size, 0.5 * float(left @ left), repeat))
+    counts, losses, numbers = (np.array(column) for column in zip(*rows, strict=True))
+    predicted = predict_exponents(found[::-1], energies, samples=pool)
+    return (
+        SizeSweep("data", counts, losses, numbers, "a simulation"),
+        predicted,
+        measured_task(found[::-1], energies, pool),
+    )

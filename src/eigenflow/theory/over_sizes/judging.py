@@ -114,7 +114,7 @@ def curve_row(sweep: SizeSweep, formula: Float[np.ndarray, " size"]) -> Claim:
     of_mean = scatter / np.sqrt(sweep.counts.mean())
     rms = float(np.sqrt(max(0.0, float((misses**2).mean()) - of_mean**2)))
     student = float(stdtrit(freedom, (1 + LEVEL) / 2)) if freedom else 0.0
-    half = student * of_mean / np.sqrt(len(places))
+    half = float(student * of_mean / np.sqrt(len(places)))
     worst = int(np.abs(misses).argmax())
     reason = (
         f"root mean square of ln(formula / mean loss) over {len(places)} sizes, mean {misses.mean():+.2g}, the largest "
