@@ -9,6 +9,9 @@ from eigenflow.lab.exact.one_pass import largest_one_pass_rate as largest_one_pa
 from eigenflow.lab.exact.one_pass import simulate_one_pass as simulate_one_pass
 from eigenflow.lab.exact.power_law_features import DrawnFeatures as DrawnFeatures
 from eigenflow.lab.exact.power_law_features import PowerLawFeatures as PowerLawFeatures
+from eigenflow.lab.exact.relu_kernels import SphereKernel as SphereKernel
+from eigenflow.lab.exact.relu_kernels import WideReluNetwork as WideReluNetwork
+from eigenflow.lab.exact.relu_kernels import relu_ntk as relu_ntk
 from eigenflow.lab.exact.sampled_regression import SimulatedRisk as SimulatedRisk
 from eigenflow.lab.exact.sampled_regression import simulate_kernel_regression as simulate_kernel_regression
 from eigenflow.lab.exact.sampled_regression import simulate_random_features as simulate_random_features
