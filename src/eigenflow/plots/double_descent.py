@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
 
 __all__ = ["plot_risk_curves", "plot_risk_map"]
 
@@ -84,17 +84,24 @@ def _draw_risk(x: np.ndarray, y: np.ndarray, risk: np.ndarray, ax: Axes, label: 
     shown = np.where(np.isposinf(risk), high, risk)
     mesh = ax.pcolormesh(x, y, shown, norm=LogNorm(low, high), cmap="viridis", shading="nearest", rasterized=True)
     colours = ax.figure.colorbar(mesh, ax=ax, label=label, extend="max")
-    _tick(colours.ax.yaxis, low, high)
+    _tick(colours.ax.yaxis)
     if min(risk.shape) > 1 and known.size:
         ax.contour(x, y, shown, levels=np.geomspace(low, high, 9)[1:-1], colors="white", linewidths=0.5)
 
 
-def _tick(axis: Axis, low: float, high: float) -> None:
-    """Ticks at 1, 2 and 5 where a logarithmic axis is short, and no labels between."""
-    is_short = high < low * 300.0
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
-    if is_short:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def _tick(axis: Axis) -> None:
+    """Label 1, 2 and 5 while a logarithmic axis is short, else powers of ten, whatever limits it is given later."""
+    powers = LogFormatterMathtext()
+    powers.set_axis(axis)
+
+    def label(value: float, place: int | None = None) -> str:
+        low, high = axis.get_view_interval()
+        if high < low * 300.0:
+            return f"{value:g}"
+        return powers(value, place) if np.isclose(np.log10(value) % 1.0, [0.0, 1.0]).any() else ""
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(label))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -138,8 +145,8 @@ def plot_risk_curves(
         ax.annotate(name, (place, 1.0), (2, -4), xycoords=("data", "axes fraction"), textcoords="offset points",
                     rotation=90, va="top", fontsize="small", color="0.4")  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel=LABELS.get(across, across), ylabel=label)
-    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        _tick(axis, low, high)
+    _tick(ax.xaxis)
+    _tick(ax.yaxis)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize="small")
     return ax
