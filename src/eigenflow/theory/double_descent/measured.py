@@ -286,8 +286,8 @@ def _peaks(x: Float[np.ndarray, " place"], logs: Float[np.ndarray, "curve place"
     base, prominence = bases[rows, place], (logs - bases)[rows, place]
     at, height = _vertex(x[place[:, None] + [-1, 0, 1]], logs[rows[:, None], place[:, None] + [-1, 0, 1]])
     level = np.log(0.5 * (np.exp(logs[rows, place]) + np.exp(base)))
-    width = np.array([_width(x, *row) for row in zip(logs, place, level, strict=True)])
-    return _Peaks(place, prominence, at, height, base, width)
+    left, right = (_crossing(x, logs, place, level, side) for side in (-1, 1))
+    return _Peaks(place, prominence, at, height, base, right - left)
 
 
 def _vertex(x: Float[np.ndarray, "curve 3"], y: Float[np.ndarray, "curve 3"]) -> tuple[np.ndarray, np.ndarray]:
@@ -302,17 +302,16 @@ def _vertex(x: Float[np.ndarray, "curve 3"], y: Float[np.ndarray, "curve 3"]) ->
     return x[:, 1] + at, y[:, 1] + first * at + second * at**2
 
 
-def _width(x: np.ndarray, logs: np.ndarray, place: int, level: float) -> float:
-    """Distance between the places on both sides where a curve has fallen to a level, straight lines between points."""
-    ends = []
-    for side in (-1, 1):
-        low = np.flatnonzero(logs[place::side] <= level)
-        if not len(low) or low[0] == 0:
-            ends.append(x[place])
-            continue
-        outer, inner = place + side * low[0], place + side * (low[0] - 1)
-        ends.append(x[inner] + (x[outer] - x[inner]) * (logs[inner] - level) / (logs[inner] - logs[outer]))
-    return float(ends[1] - ends[0])
+def _crossing(x: np.ndarray, logs: np.ndarray, place: np.ndarray, level: np.ndarray, side: int) -> np.ndarray:
+    """Where each curve first falls to a level on one side of a place, straight lines between points; else the place."""
+    steps = side * (np.arange(len(x)) - place[:, None])
+    steps = np.where((steps > 0) & (logs <= level[:, None]), steps, len(x))
+    rows, falls = np.arange(len(logs)), steps.min(axis=1) < len(x)
+    outer = np.where(falls, steps.argmin(axis=1), place)
+    inner = np.where(falls, outer - side, place)
+    high, low = logs[rows, inner], logs[rows, outer]
+    share = np.where(falls, (high - level) / np.where(falls, high - low, 1.0), 0.0)
+    return x[inner] + share * (x[outer] - x[inner])
 
 
 def _highest_after_lowest(logs: Float[np.ndarray, " place"]) -> int:
