@@ -6,7 +6,8 @@ On unit inputs the kernel depends on the angle between them alone. With kappa0 a
     Theta_l = Sigma_l + kappa0(Sigma_(l-1)) (Theta_(l-1) + bias),
 
 where bias is 1 if hidden layers have trained biases that begin at 0 [@jacot2018neural], [@bietti2019inductive]. Under
-the uniform measure its eigenfunctions are spherical harmonics, those of one degree with one eigenvalue (equations/known_cases.md#ntk-spectra).
+the uniform measure its eigenfunctions are spherical harmonics, those of one degree with one eigenvalue
+(equations/known_cases.md#ntk-spectra).
 """
 
 from dataclasses import dataclass
