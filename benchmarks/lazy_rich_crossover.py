@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from _machine import RESULTS, write
+from _machine import write
 from eigenflow.core.errors import EigenflowError
 from eigenflow.lab import load_config, run_experiment
 from eigenflow.lab.exact.scalar_head import ScalarHeadNet
@@ -40,12 +40,13 @@ from eigenflow.theory.task_spectrum import TaskSpectrum
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 NAME = "lazy_rich_crossover"
 SWEEP = ["task.samples=16", "task.holdout=32", "model.parametrisation=ntk", "model.depth=1", "train.loss=half_mean"]
-SCALES = (0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0, 30.0, 100.0)
-WIDTHS, SEEDS, RELAXATIONS = (64, 256, 1024), (0, 1, 2, 3), 60.0
+SCALES = (0.005, 0.0125, 0.03, 0.08, 0.2, 0.6, 2.0)
+LAZY_SCALES = (10.0, 30.0, 100.0)
+WIDTHS, SEEDS, RELAXATIONS = (64, 256, 1024), (0, 1, 2), 60.0
 THRESHOLDS = (0.03, 0.1, 0.3)
 RECORD = [
-    "task.samples=30", "task.holdout=30", "model.parametrisation=ntk", "model.width=128", "measure.count=40",
-    "measure.threads=1", "train.steps=6000",
+    "task.samples=20", "task.holdout=20", "model.parametrisation=ntk", "model.width=128", "measure.count=32",
+    "measure.threads=1", "train.steps=4000",
 ]  # fmt: skip
 RECORDED = {"rich": 0.03, "between": 0.3, "lazy": 10.0}
 COLOURS = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 3))
@@ -54,15 +55,15 @@ COLOURS = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 3))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--reuse", action="store_true", help="take the numbers of the sweep from the last result")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
-    if arguments.reuse:
-        before = json.loads((RESULTS / f"{NAME}.json").read_text())
-        swept = before["sweep"]
-    else:
-        swept = sweep_part()
+    kept = arguments.folder / "sweep.json"
+    if not kept.exists():
+        found = sweep_part()
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps({**found, "cpu_s": time.process_time() - began}))
+    swept = json.loads(kept.read_text())
     print(f"sweep: {time.process_time() - began:.0f} s", flush=True)
     runs = {name: recorded(arguments.folder, name, scale) for name, scale in RECORDED.items()}
     print(f"records: {time.process_time() - began:.0f} s", flush=True)
@@ -84,29 +85,37 @@ def sweep_part() -> dict[str, Any]:
     base = load_config("digits", SWEEP)
     settings: dict[str, Any] = {"relaxations": RELAXATIONS, "times": 8}
     sweep = lazy_rich_sweep(base, output_scales=SCALES, widths=WIDTHS, seeds=SEEDS, **settings)
+    lazy = lazy_rich_sweep(base, output_scales=LAZY_SCALES, widths=(256,), seeds=SEEDS, **settings)
     deep = lazy_rich_sweep(
-        base, output_scales=(0.03, 0.3, 10.0), widths=(256,), depths=(1, 2, 3), seeds=SEEDS[:3], **settings
+        base, output_scales=(0.03, 0.3, 10.0), widths=(256,), depths=(2, 3), seeds=SEEDS[:2], **settings
     )
     crossovers, slopes = [], []
     for coordinate in ("relative_change", "test_error"):
         for threshold in THRESHOLDS:
             crossovers.append(_crossover_row(sweep, coordinate, threshold))
-    for width in WIDTHS:
-        for name, expected in (("relative_change", -1.0), ("turn", -2.0), ("train_error", -1.0), ("test_error", -1.0)):
-            found = slope(sweep, name, width=width)
-            slopes.append(
-                {"part": "slope", "of": name, "width": width, "found": found.value, "interval": found.interval,
-                 "expected": expected}
-            )  # fmt: skip
+    for name, expected in (("relative_change", -1.0), ("turn", -2.0), ("train_error", -1.0), ("test_error", -1.0)):
+        found = slope(lazy, name, width=256)
+        slopes.append(
+            {"part": "slope", "of": name, "width": 256, "found": found.value, "interval": found.interval,
+             "expected": expected}
+        )  # fmt: skip
     for row in (*crossovers, *slopes):
         print(row, flush=True)
     return {
         "crossovers": crossovers,
         "slopes": slopes,
-        "networks": json.loads(sweep.table.to_json(orient="records")),
-        "depths": json.loads(deep.table.to_json(orient="records")),
+        "networks": [*_rows(sweep), *_rows(lazy)],
+        "depths": _rows(deep),
         "corner": corner(sweep),
     }
+
+
+def _rows(sweep: LazyRichSweep) -> list[dict[str, Any]]:
+    """Four digits of each number are enough to draw and to read."""
+    return [
+        {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in row.items()}
+        for row in sweep.table.to_dict("records")
+    ]
 
 
 def _crossover_row(sweep: LazyRichSweep, coordinate: str, threshold: float) -> dict[str, Any]:

@@ -347,6 +347,33 @@ def test_the_reach_is_the_largest_of_its_function():
         assert ((1 - left[:, 0]) / np.sqrt(count * rates)).max() <= np.sqrt(2) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+def test_one_parameter_and_times_without_end(method):
+    """f = w x on one sample: 3 - (3 - w) exp(-t), from 1e-300 to 1e300; no updates at all; a rate that lands."""
+    model = nn.Linear(1, 1, bias=False).double()
+    first = float(model.weight.detach())
+    one = torch.ones(1, 1, dtype=torch.float64)
+    probe = ef.Probe(model, one, 3 * one, loss="half_sum")
+    times = np.array([0.0, 1e-300, 1.0, 50.0, 1e300])
+    found = lazy_prediction(probe, times, inputs=2 * one, method=method)
+    np.testing.assert_allclose(found.outputs.ravel(), 3 - (3 - first) * np.exp(-times), rtol=1e-13)
+    np.testing.assert_allclose(found.test_outputs.ravel(), 2 * found.outputs.ravel(), rtol=1e-13)
+    assert np.isfinite(found.error).all() and np.isfinite(found.test_error).all()
+    assert lazy_prediction(probe, learning_rates=[], method=method).outputs.ravel().tolist() == [pytest.approx(first)]
+    landed = lazy_prediction(probe, learning_rates=[0.0, 1.0, 1.5], method=method).outputs.ravel()
+    np.testing.assert_allclose(landed, [first, first, 3, 3], rtol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+def test_a_network_that_has_learned_everything_stays(method):
+    model, (inputs, _) = tanh_net(0), samples(0)
+    targets = model(inputs).detach()
+    found = lazy_prediction(ef.Probe(model, inputs, targets), [0.0, 1.0, 1e6], inputs=inputs[:2], method=method)
+    torch.testing.assert_close(found.outputs, targets.expand(3, -1, -1), rtol=0, atol=0)
+    torch.testing.assert_close(found.test_outputs, targets[:2].expand(3, -1, -1), rtol=1e-15, atol=1e-15)
+    assert (found.loss == 0).all() and found.status == "converged"
+
+
 def test_it_prints_itself():
     model, train, tests = tanh_net(), samples(), samples(50, count=TESTS)
     text = repr(lazy_prediction(ef.Probe(model, *train, holdout=tests), [0.0, 1.0]))

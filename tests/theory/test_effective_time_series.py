@@ -50,7 +50,7 @@ def test_the_lazy_network_itself_has_its_own_time():
     assert found.index.interval == pytest.approx((1.0, 1.0), abs=1e-8)
 
 
-@pytest.mark.parametrize("spread", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("spread", [1e-140, 1.0, 1e140])
 def test_against_a_bracketing_solver(spread):
     """Random spectra over 0 to 20 decades, any unit of time; scipy's brentq on the logarithm of the loss."""
     rng = np.random.default_rng(3)
@@ -84,6 +84,16 @@ def test_losses_outside_of_the_lazy_curve_are_left_out_and_counted():
     assert told == {3: RangeStatus.ABOVE, 5: RangeStatus.AT_START, **below}
     np.testing.assert_allclose(found.tau, np.delete(TIMES, [0, *told]), rtol=1e-8)
     assert found.status is RangeStatus.ABOVE and "2 below the last lazy loss" in repr(found)
+
+
+def test_degenerate_modes_are_one_group():
+    """Ten equal eigenvalues, one by one or as a group of ten: the same time."""
+    rates, energies = np.repeat([2.0, 0.1], 10), np.linspace(0.1, 2, 20)
+    losses = 0.5 * (energies * np.exp(-2 * rates * scaled_time(0.6)[:, None])).sum(1)
+    group = TaskSpectrum([2.0, 0.1], [energies[:10].sum(), energies[10:].sum()], 0.0, [10.0, 10.0])
+    one_by_one, together = (effective_time_of_losses(TIMES, losses, s) for s in ((rates, energies), group))
+    np.testing.assert_allclose(together.tau, one_by_one.tau, rtol=1e-9)
+    np.testing.assert_allclose(together.tau, scaled_time(0.6)[1:][: len(together.tau)], rtol=1e-8)
 
 
 def test_modes_without_an_eigenvalue_are_the_floor():

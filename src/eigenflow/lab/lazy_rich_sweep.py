@@ -4,9 +4,14 @@ Networks f = alpha (h(theta) - h(theta0)) are trained by gradient flow for the s
 fastest untouched mode, which is time in units of 1 / alpha^2 ([@chizat2018lazy]). Beside each stands what the same
 network does when it is linear in its parameters (`lazy_prediction`), on training and test samples at the same times.
 
-With alpha the operator moves by O(1 / alpha) of itself, and the alignment falls short of 1 by O(1 / alpha^2). With the
-width h it moves by O(1 / sqrt(h)) in NTK parametrisation, so the crossover is alpha* ~ h^(-1/2)
-([@geiger2019disentangling]).
+In NTK parametrisation a unit moves by O(1 / (alpha sqrt(h))), h the width. The operator is a mean over units: what they
+do to first order has random signs, what they do to second order adds up, so that where it moves little
+
+    ||M - M0|| / ||M0|| = [A^2 + (B / alpha)^2]^(1/2) / (alpha h).
+
+For alpha above B / A it falls as 1 / alpha ([@chizat2018lazy]) and 1 / h; below, it is a function of alpha sqrt(h), and
+a threshold of some tenths is crossed at alpha* ~ h^(-1/2) ([@geiger2019disentangling]). A threshold that is crossed at
+larger alpha gives an exponent nearer to -1.
 """
 
 from collections.abc import Callable, Sequence

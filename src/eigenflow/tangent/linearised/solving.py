@@ -66,10 +66,12 @@ def solve_dense(point: TangentPoint, training: AbstractTraining) -> Driven:
     rates = pairs.eigenvalues.clamp(min=0.0).cpu().numpy()
     shares, driven = (torch.from_numpy(np.ascontiguousarray(a.T)).to(start) for a in training.responses(rates))
     modes = pairs.eigenvectors @ start
-    # The pairs are those of an operator that is as far from M as their residuals are long.
+    length = float(torch.linalg.vector_norm(start))
     unit = torch.finfo(point.network.dtype).eps * float(rates.max(initial=0.0))
     away = max(float(torch.linalg.vector_norm(pairs.residuals)), unit)
-    error = training.times * away * float(torch.linalg.vector_norm(start)) + 8 * ROUNDING * float(start.abs().sum())
+    growth = np.maximum.accumulate(np.maximum(1.0, shares.abs().amax(1).cpu().numpy()))
+    wrong = growth**2 * _perturbed(training.times, away, float(rates.min(initial=np.inf)))
+    error = length * np.minimum(wrong, 2.0 * growth) + 8 * ROUNDING * float(start.abs().sum())
     reach = training.reach if training.reach is not None else 2.0**0.5
     return Driven(
         (modes * driven) @ pairs.eigenvectors,
@@ -81,6 +83,15 @@ def solve_dense(point: TangentPoint, training: AbstractTraining) -> Driven:
         products=0,
         method=f"all {len(rates)} eigenpairs",
     )
+
+
+def _perturbed(times: np.ndarray, away: float, slowest: float) -> np.ndarray:
+    """How far exp(-M t) moves if M does by `away`: away t exp(-lambda t), lambda the smallest eigenvalue of both.
+
+    The computed pairs are those of an operator that is as far from M as their residuals are long.
+    """
+    least = slowest - away
+    return times * away if least <= away else away * np.minimum(times, 1.0 / least)
 
 
 def solve_krylov(point: TangentPoint, training: AbstractTraining, tolerance: float, most: int) -> Driven:
@@ -138,7 +149,7 @@ def _by_basis(
     found = [torch.from_numpy((columns @ (columns[0][:, None] * f)).T * length).to(vectors) for f in (driven, shares)]
     defect = training.defect(nodes, columns[-1] * columns[0])
     # The entry of the defect is a sum that cancels: what is left of its terms is their rounding.
-    rounding = length * ROUNDING * (1.0 + float(nodes.max()) * training.times) * len(nodes)
+    rounding = length * np.minimum(ROUNDING * (1.0 + float(nodes.max()) * training.times) * len(nodes), 2.0)
     error = None if defect is None else float(offdiagonal[-1]) * length * defect + rounding
     return _ByBasis(found[0] @ vectors, found[1] @ vectors, error)
 
