@@ -26,13 +26,18 @@ def maps_figure(networks: "xr.Dataset | None", features: "xr.Dataset | None", ti
     kinds = [(data, size) for data, size in ((networks, "width"), (features, "features")) if data is not None]
     figure = Figure(figsize=(11, 4.2 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), 2, squeeze=False)
-    for row, (data, size) in zip(axes, kinds, strict=True):
+    for (in_time, in_samples), (data, size) in zip(axes, kinds, strict=True):
         noisy = data.isel(noise=-1)
         samples = _middle_samples(noisy, size)
-        _draw_in_time(noisy.sel(samples=samples), size, _threshold(noisy, size, samples), ax=row[0])
-        row[0].set_title(f"{_kind(size)}, {samples:g} samples, noise {float(noisy['noise']):g}", fontsize=10)
-        _draw_in_samples(noisy, size, ax=row[1])
-        row[1].set_title(f"{_kind(size)}, end of training, noise {float(noisy['noise']):g}", fontsize=10)
+        if data.sizes[size] > 1:
+            _draw_in_time(noisy.sel(samples=samples), size, _threshold(noisy, size, samples), ax=in_time)
+            in_time.set_title(f"{_kind(size)}, {samples:g} samples, noise {float(noisy['noise']):g}", fontsize=10)
+        if data.sizes[size] > 1 and data.sizes["samples"] > 1:
+            _draw_in_samples(noisy, size, ax=in_samples)
+            in_samples.set_title(f"{_kind(size)}, end of training, noise {float(noisy['noise']):g}", fontsize=10)
+        for ax in (in_time, in_samples):
+            if not ax.has_data():  # of one size, or one number of samples, there is no map
+                ax.set_axis_off()
     figure.suptitle(picture_text(title))
     return figure
 
