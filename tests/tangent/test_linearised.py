@@ -269,7 +269,7 @@ def test_bound_is_not_far_from_the_truth():
     assert off <= found.error[0] <= 100 * off
 
 
-def test_unstable_directions_grow_and_their_bound_with_them():
+def test_unstable_directions_grow_until_they_overflow():
     """A rate above 2 / lambda: the linear network's outputs grow by |1 - eta lambda| an update; then they overflow."""
     model, train = tanh_net(5, hidden=10), samples(5)
     probe = ef.Probe(model, *train)
@@ -279,6 +279,7 @@ def test_unstable_directions_grow_and_their_bound_with_them():
     for method in ("dense", "krylov"):
         found = lazy_prediction(probe, learning_rates=rates, method=method)
         torch.testing.assert_close(found.outputs, expected, rtol=1e-8, atol=1e-8)
+        assert not found.is_bound
     with pytest.raises(NonFiniteError, match=r"diverge.*2 \(1 \+ momentum\)"):
         lazy_prediction(probe, learning_rates=np.full(9000, 2.5 / largest))
 

@@ -63,8 +63,8 @@ class LazyPrediction(AbstractPrinted):
         test_loss: Their loss, with the test set's normalisation; None without targets.
         error: What `outputs` may be off, as a Euclidean norm over samples and outputs.
         test_error: The same of `test_outputs`.
-        is_bound: Whether errors are bounds in exact arithmetic, as for flow and plain descent of squared losses; else
-            they are estimates: what a quarter of Krylov's steps, or an integration ten times as loose, changes.
+        is_bound: Whether errors are bounds in exact arithmetic, as for flow and stable plain descent of squared losses;
+            else they are estimates: what a quarter of Krylov's steps, or an integration ten times as loose, changes.
         status: Whether `error` is below the tolerance times the norm of the first error (of the largest change of the
             outputs, for losses that are not squared), at all times.
         method: How it was found, in words.

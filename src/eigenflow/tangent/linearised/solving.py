@@ -78,7 +78,7 @@ def solve_dense(point: TangentPoint, training: AbstractTraining) -> Driven:
         (modes * shares) @ pairs.eigenvectors,
         error,
         reach * np.sqrt(training.times) * error,
-        is_bound=training.reach is not None,
+        is_bound=training.reach is not None and bool(growth[-1] <= 1.0),
         is_converged=True,
         products=0,
         method=f"all {len(rates)} eigenpairs",
@@ -126,7 +126,9 @@ def solve_krylov(point: TangentPoint, training: AbstractTraining, tolerance: flo
             stacklevel=4,
         )
     method = f"Lanczos, {taken} steps, {jacobian.method}"
-    return Driven(now.driven, now.left, error, reached, is_converged, now.error is not None, products, method)
+    return Driven(
+        now.driven, now.left, error, reached, is_converged, now.error is not None and now.is_stable, products, method
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _ByBasis:
     driven: Tensor
     left: Tensor
     error: np.ndarray | None
+    is_stable: bool
 
 
 def _by_basis(
@@ -151,7 +154,8 @@ def _by_basis(
     # The entry of the defect is a sum that cancels: what is left of its terms is their rounding.
     rounding = length * np.minimum(ROUNDING * (1.0 + float(nodes.max()) * training.times) * len(nodes), 2.0)
     error = None if defect is None else float(offdiagonal[-1]) * length * defect + rounding
-    return _ByBasis(found[0] @ vectors, found[1] @ vectors, error)
+    is_stable = bool(np.abs(shares).max() <= 1.0 + 1e-12)
+    return _ByBasis(found[0] @ vectors, found[1] @ vectors, error, is_stable)
 
 
 def _changes(operator: SymmetricOperator, before: _ByBasis, now: _ByBasis) -> tuple[np.ndarray, np.ndarray]:
