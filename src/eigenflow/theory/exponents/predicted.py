@@ -16,10 +16,10 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_whole, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.exponents.bends import verdict_of
+from eigenflow.theory.exponents.bends import Z90, verdict_of
 from eigenflow.theory.exponents.power_spectrum import MIN_MODES
 from eigenflow.theory.exponents.ranges import ExponentRange
-from eigenflow.theory.exponents.readings import Z90, PopulationModes, Reading, SampledModes
+from eigenflow.theory.exponents.readings import PopulationModes, Reading, SampledModes
 from eigenflow.theory.exponents.resources import ResourceRanges, resource_ranges
 
 __all__ = ["PowerStatus", "PredictedExponents", "predict_exponents"]

@@ -36,7 +36,6 @@ HEAD = 4.0  # degrees of freedom below which a sum over modes is no integral
 POINTS_A_DECADE = 20
 BEYOND = 4.0  # factor of ridge beyond the modes on both sides, for derivatives
 FEWEST_POINTS = 8
-Z90 = 1.6448536269514722
 
 
 @dataclass(frozen=True)
