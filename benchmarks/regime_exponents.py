@@ -22,11 +22,7 @@ from eigenflow.theory.over_sizes import curve_row, exponent_row, fit_size_law
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "predictions_regime.png"
-CURVES = {
-    "digits, limit": ("digits", "C0"),
-    "photograph, limit": ("photograph", "C2"),
-    "patches, limit": ("patches", "C3"),
-}
+COLOURS = {"digits": "C0", "photograph": "C2", "patches": "C3"}
 MARKS = {"width": "s", "data": "o", "time": "^", "compute": "D", "regression": "o"}
 SIZES = ((5, 3, 0.02), (7, 3, 0.02), (8, 5, 0.01))
 SIMULATED = [(1.5, 0.6), (1.3, 0.4), (1.8, 0.9)]
@@ -91,25 +87,46 @@ def simulated(draws: int = 4) -> list[dict[str, Any]]:
 
 def draw(table: pd.DataFrame, study: dict[str, Any], folder: Path) -> plt.Figure:
     """Predicted over fitted exponents, and curves without a free number."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 4.5), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 4.3), layout="constrained")
     _exponents(table, left)
-    for name, (label, colour) in CURVES.items():
-        spectra = study["read_spectra"](folder, name, "ntk")
-        if not spectra:
-            continue
-        sweep = study["data_of_regressions"](spectra)
-        told = study["curve"](spectra, sweep, study["RIDGES"][study["RIDGES"] <= 0.01])
-        right.loglog(sweep.sizes, sweep.losses, ".", color=colour, ms=5, alpha=0.6)
-        right.loglog(sweep.places, told, "-", color=colour, lw=1.5, label=f"{label}: kernel, over samples")
-        spectra, runs = study["read_spectra"](folder, name, "features"), study["read_runs"](folder, name)
-        sweep = study["best_of"](runs, "width", "width")
-        told = study["curve"](spectra, sweep, (0.0,), int(runs["samples"].max()))
-        right.loglog(sweep.sizes, sweep.losses, "x", color=colour, ms=4, alpha=0.6)
-        right.loglog(sweep.places, told, "--", color=colour, lw=1.2, label=f"{label}: random features, over width")
-    right.set(xlabel="samples, or width", ylabel="test loss, half the mean square")
-    right.set_title("No power law, no free number", fontsize=10)
-    right.legend(frameon=False, fontsize=7.5)
+    for task, colour in COLOURS.items():
+        name = f"{task}, limit"
+        spectra, runs = study["read_spectra"](folder, name, "ntk"), study["read_runs"](folder, name)
+        if spectra:
+            sweep = study["data_of_regressions"](spectra)
+            told = study["curve"](spectra, sweep, study["RIDGES"][study["RIDGES"] <= 0.01])
+            _beside(middle, sweep, told, colour, "o", "-", f"{task}, samples")
+            spectra = study["read_spectra"](folder, name, "features")
+            sweep = study["best_of"](runs, "width", "width")
+            told = study["curve"](spectra, sweep, (0.0,), int(runs["samples"].max()))
+            _beside(middle, sweep, told, colour, "x", "--", f"{task}, width")
+        name = f"{task}, lazy"
+        spectra, runs = study["read_spectra"](folder, name, "first"), study["read_runs"](folder, name)
+        if spectra and "regression_loss" in spectra[0]:
+            runs = runs[runs["resource"] == "samples"]
+            sweep = study["in_time"](runs, spectra)
+            told = study["curve_in_time"](spectra, sweep, int(runs["samples"].max()))
+            _beside(right, sweep, told, colour, "o", "-", f"{task}, lazy")
+            rich = study["read_runs"](folder, f"{task}, rich")
+            if not rich.empty:
+                rich = rich[(rich["resource"] == "samples") & (rich["samples"] == rich["samples"].max())]
+                rich = rich[rich["time"] >= sweep.places[0]]
+                right.loglog(rich["time"], rich["test"], "+", color=colour, ms=5, alpha=0.7, label=f"{task}, rich")
+    middle.set(xlabel="samples, or width", ylabel="test loss, half the mean square")
+    middle.set_title("Kernels and random features", fontsize=10)
+    right.set(xlabel="time, sum of learning rates", ylabel="test loss, half the mean square")
+    right.set_title("Trained networks", fontsize=10)
+    middle.set_ylim(bottom=4e-4)
+    right.set_ylim(bottom=4e-3)
+    for ax in (middle, right):
+        ax.legend(frameon=False, fontsize=7, loc="lower left", title="marks measured, lines told", title_fontsize=7)
     return figure
+
+
+def _beside(ax: Any, sweep: Any, told: np.ndarray, colour: str, mark: str, line: str, label: str) -> None:
+    """Measured losses, and the formula's."""
+    ax.loglog(sweep.sizes, sweep.losses, mark, color=colour, ms=3.5, alpha=0.55)
+    ax.loglog(sweep.places, np.where(np.isfinite(told), told, np.nan), line, color=colour, lw=1.3, label=label)
 
 
 def _exponents(table: pd.DataFrame, ax: Any) -> None:
@@ -119,7 +136,7 @@ def _exponents(table: pd.DataFrame, ax: Any) -> None:
     line = np.array([0.02, 12.0])
     ax.fill_between(line, 0.9 * line, line / 0.9, color="0.85", lw=0)
     ax.plot(line, line, color="0.4", lw=0.8)
-    colours = {"patches": "C3", "photograph": "C2", "digits": "C0", "source": "C1"}
+    colours = {**COLOURS, "source": "C1"}
     for _, row in shown.iterrows():
         label = str(row["row"]).split(": ")[1]
         colour = colours[str(row["system"]).split(",")[0]]

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,6 +219,16 @@ def curve(spectra: list[dict[str, np.ndarray]], sweep: Any, ridges: Any, samples
     )
 
 
+def curve_in_time(spectra: list[dict[str, np.ndarray]], sweep: Any, samples: int) -> np.ndarray:
+    """The formula's loss at each time t, with the ridge 1 / t: a flow that stops there leaves about as much."""
+    return np.array([curve(spectra, _at(samples), (1.0 / time,))[0] for time in sweep.places])
+
+
+def _at(samples: int) -> Any:
+    """A stand-in for a sweep of one size."""
+    return SimpleNamespace(places=np.array([float(samples)]))
+
+
 def rows_of(out: Path, name: str) -> Iterator[tuple[str, Any, Any]]:
     """Rows of one kind: where the exponents come from, what is judged with the row, and the curve beside it."""
     from eigenflow.lab.size_runs import RIDGES as REGRESSED
@@ -239,6 +250,8 @@ def rows_of(out: Path, name: str) -> Iterator[tuple[str, Any, Any]]:
             if label in ("regression", "data") and "regression_loss" in spectra[0]:
                 stopped = RIDGES[RIDGES * table["time"].max() >= 1.0] if label == "data" else REGRESSED
                 beside = _curve_row(sweep, curve(spectra, sweep, stopped))
+            elif label == "time" and "regression_loss" in spectra[0]:
+                beside = _curve_row(sweep, curve_in_time(spectra, sweep, int(table["samples"].max())))
             elif label == "width" and is_limit(name):
                 beside = _curve_row(sweep, curve(spectra, sweep, (0.0,), int(table["samples"].max())))
             yield f"{which}: {label}", (sweep, told, row, found), beside
@@ -270,11 +283,11 @@ def sweeps_of(name: str, which: str, table: pd.DataFrame, spectra: list[dict[str
 
 def _curve_row(sweep: Any, values: np.ndarray) -> Any:
     """Of the sizes that the pool tells of."""
-    from eigenflow.theory.over_sizes import curve_row
+    from eigenflow.theory.over_sizes import curve_row, finite_exponent_row
 
     known = np.isfinite(values)
     kept = sweep.up_to(sweep.places[known].max()) if known.sum() >= 4 else None
-    return None if kept is None else (curve_row(kept, values[known]), values)
+    return None if kept is None else (curve_row(kept, values[known]), finite_exponent_row(kept, values[known]))
 
 
 def judge(out: Path, names: list[str]) -> pd.DataFrame:
@@ -302,7 +315,10 @@ def judge(out: Path, names: list[str]) -> pd.DataFrame:
                     "ratio_lower": None if row is None or row.interval is None else row.interval[0],
                     "ratio_upper": None if row is None or row.interval is None else row.interval[1],
                     "verdict": "no exponent" if row is None else row.verdict.value,
-                    "formula_fitted": None if beside is None else _exponent_of(sweep, beside[1]),
+                    "finite": None if beside is None else beside[1].estimate,
+                    "finite_lower": None if beside is None or beside[1].interval is None else beside[1].interval[0],
+                    "finite_upper": None if beside is None or beside[1].interval is None else beside[1].interval[1],
+                    "finite_verdict": None if beside is None else beside[1].verdict.value,
                     "curve": None if beside is None else beside[0].estimate,
                     "curve_verdict": None if beside is None else beside[0].verdict.value,
                     "reason": "" if row is None else row.reason,
@@ -311,14 +327,6 @@ def judge(out: Path, names: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table.to_csv(out / "table.csv", index=False)
     return table
-
-
-def _exponent_of(sweep: Any, values: np.ndarray) -> float:
-    """What the same fit finds in the formula's losses."""
-    from eigenflow.theory.over_sizes import SizeSweep, fit_size_law
-
-    known = np.isfinite(values)
-    return fit_size_law(SizeSweep(sweep.resource, sweep.places[known], values[known])).exponent.value
 
 
 def _ends(name: str, one: Any) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.theory.exponents.ranges import ExponentRange
-from eigenflow.theory.over_sizes import SizeSweep, curve_row, exponent_row
+from eigenflow.theory.over_sizes import SizeSweep, curve_row, exponent_row, finite_exponent_row
 from eigenflow.theory.verdicts import Verdict
 
 SIZES = 16.0 * 2.0 ** np.arange(8)
@@ -77,6 +77,19 @@ def test_a_curve_is_held_to_a_tenth(factor: float, verdict: Verdict):
     row = curve_row(sweep_of(exact), factor * exact)
     assert row.verdict is verdict and not row.decides
     assert row.estimate == pytest.approx(abs(np.log(factor)), abs=0.01)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.SUPPORTED), (1.4, Verdict.CONTRADICTED)])
+def test_a_curve_s_exponent_is_held_to_a_tenth_whatever_its_size(factor: float, verdict: Verdict):
+    """The formula's losses are seven times too large and have no power law: both are fitted alike."""
+    x = SIZES / 16
+    row = finite_exponent_row(sweep_of(1.0 / (1.0 + x**0.5), scatter=0.002), 7.0 / (1.0 + x ** (0.5 * factor)))
+    assert row.verdict is verdict and row.claim == "C6.width_finite" and not row.decides
+
+
+def test_an_exponent_that_runs_leave_open_decides_nothing():
+    row = finite_exponent_row(sweep_of(np.ones(8), scatter=0.0), (SIZES / 16) ** -0.5)
+    assert row.verdict is Verdict.UNDECIDED and row.estimate is None
 
 
 @pytest.mark.rejects

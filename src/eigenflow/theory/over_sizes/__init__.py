@@ -3,6 +3,7 @@
 from eigenflow.theory.over_sizes.compute import compute_frontier as compute_frontier
 from eigenflow.theory.over_sizes.judging import curve_row as curve_row
 from eigenflow.theory.over_sizes.judging import exponent_row as exponent_row
+from eigenflow.theory.over_sizes.judging import finite_exponent_row as finite_exponent_row
 from eigenflow.theory.over_sizes.learning_curve import MeasuredTask as MeasuredTask
 from eigenflow.theory.over_sizes.learning_curve import measured_task as measured_task
 from eigenflow.theory.over_sizes.size_law import FitStatus as FitStatus

@@ -1,8 +1,8 @@
 """Rows of C6 that no single run can test: how a loss falls with width, with data and with compute.
 
 Bands are those of the row in time, and were fixed before a sweep was judged: the predicted exponent may be off by a
-tenth. A row about a curve, beside them, takes no power law: the loss that the formula gives for the measured spectrum,
-without a free number, may be off by a tenth as well.
+tenth. Two rows beside each take no power law, but the loss that the formula gives for the measured spectrum, without a
+free number: it may be off by a tenth as well, and so may the exponent that it shows over the very sizes of the sweep.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from eigenflow.theory.over_sizes.size_law import FitStatus, SizeLaw, fit_size_la
 from eigenflow.theory.over_sizes.sweep import SizeSweep
 from eigenflow.theory.verdicts import Claim, Verdict, judge, what_would_change
 
-__all__ = ["BAND", "CURVE_BAND", "curve_row", "exponent_row"]
+__all__ = ["BAND", "CURVE_BAND", "curve_row", "exponent_row", "finite_exponent_row"]
 
 BAND = (-0.1, 0.1)
 CURVE_BAND = (None, 0.1)
@@ -31,6 +31,7 @@ STATEMENTS = {
     "compute": "along the best widths the loss falls with compute by the exponent that spectrum and target predict",
 }
 CURVE = "the loss at every size is that of the formula for the measured spectrum, without a free number"
+FINITE = "over these sizes the loss falls with the exponent of the formula's losses for the measured spectrum"
 POWER_LAW = "a task whose spectrum is a power law over the ranks that the sizes reach"
 MORE_SIZES = "a sweep over more sizes, or with more repeats, in which the loss falls by more above its floor"
 
@@ -100,15 +101,7 @@ def curve_row(sweep: SizeSweep, formula: Float[np.ndarray, " size"]) -> Claim:
         A row beside the claim, `C6.width_curve` and so on: the root mean square over sizes of ln(formula / mean loss),
         what repeats scatter by taken out, with an interval from that scatter.
     """
-    check_kind("sweep", sweep, SizeSweep, "a SizeSweep, such as one of `read_sweep`")
-    values = real_array("formula", formula)
-    places = sweep.places
-    if values.shape != places.shape:
-        raise ShapeError(
-            f"`formula` must have one loss for each of the {len(places)} sizes, but has shape {values.shape}."
-        )
-    if not ((values > 0) & np.isfinite(values)).all():
-        raise ArgumentError("`formula` must be finite and > 0 at every size. Leave out sizes at which it has no value.")
+    values, places = _checked(sweep, formula), sweep.places
     misses = np.log(values / sweep.means)
     scatter, freedom = sweep.scatter()
     of_mean = scatter / np.sqrt(sweep.counts.mean())
@@ -132,6 +125,44 @@ def curve_row(sweep: SizeSweep, formula: Float[np.ndarray, " size"]) -> Claim:
         what_would_change(interval, CURVE_BAND),
     )
     return replace(row, statement=CURVE, band=CURVE_BAND, decides=False)
+
+
+def finite_exponent_row(sweep: SizeSweep, formula: Float[np.ndarray, " size"]) -> Claim:
+    """Judge the exponent that computed losses show over the sizes of a sweep, far from any limit or near it.
+
+    Args:
+        sweep: Losses over one resource.
+        formula: As for `curve_row`.
+
+    Returns:
+        A row beside the claim, `C6.width_finite` and so on: the exponent of `fit_size_law` on the formula's losses over
+        that on the measured ones, minus 1, with the interval of the latter.
+    """
+    values = _checked(sweep, formula)
+    law = fit_size_law(sweep)
+    told = fit_size_law(SizeSweep(sweep.resource, sweep.places, values, None, "the formula")).exponent.value
+    key = f"C6.{sweep.resource}_finite"
+    reason = f"the same fit finds {told:.3g} in the formula's losses and {law.exponent} in those of {law.runs} runs"
+    if law.status is not FitStatus.FITTED:
+        made = _row(key, sweep.resource, None, None, Verdict.UNDECIDED, f"{reason}, which leave it open", MORE_SIZES)
+    else:
+        interval = _ratio(ExponentRange(told, told, told), law.exponent)
+        change = what_would_change(interval, BAND)
+        estimate = told / law.exponent.value - 1.0
+        made = _row(key, sweep.resource, estimate, interval, judge(interval, BAND), reason, change)
+    return replace(made, statement=FINITE, decides=False)
+
+
+def _checked(sweep: SizeSweep, formula: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+    check_kind("sweep", sweep, SizeSweep, "a SizeSweep, such as one of `read_sweep`")
+    values, places = real_array("formula", formula), sweep.places
+    if values.shape != places.shape:
+        raise ShapeError(
+            f"`formula` must have one loss for each of the {len(places)} sizes, but has shape {values.shape}."
+        )
+    if not ((values > 0) & np.isfinite(values)).all():
+        raise ArgumentError("`formula` must be finite and > 0 at every size. Leave out sizes at which it has no value.")
+    return values
 
 
 def _row(
