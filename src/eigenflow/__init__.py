@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eigenflow.store import open_run as open_run
     from eigenflow.tangent import GeneralLoss as GeneralLoss
     from eigenflow.tangent import Probe as Probe
+    from eigenflow.tangent import lazy_prediction as lazy_prediction
     from eigenflow.tangent import sketched as sketched
     from eigenflow.theory.claims import claims as claims
     from eigenflow.trajectory import Recorder as Recorder
@@ -48,6 +49,7 @@ _HOMES = {
     "fit_closure": "eigenflow.closure",
     "fit_law": "eigenflow.forecast",
     "fit_study": "eigenflow.forecast",
+    "lazy_prediction": "eigenflow.tangent",
     "limits": "eigenflow.core.limits",
     "log_steps": "eigenflow.core.grid",
     "open_run": "eigenflow.store",
@@ -71,6 +73,7 @@ __all__ = [
     "fit_closure",
     "fit_law",
     "fit_study",
+    "lazy_prediction",
     "limits",
     "log_steps",
     "open_run",

@@ -5,6 +5,9 @@ from eigenflow.tangent.holdout import HoldoutStep as HoldoutStep
 from eigenflow.tangent.holdout import LazyHoldout as LazyHoldout
 from eigenflow.tangent.holdout import holdout_step as holdout_step
 from eigenflow.tangent.holdout import lazy_holdout as lazy_holdout
+from eigenflow.tangent.linearised.prediction import LazyPrediction as LazyPrediction
+from eigenflow.tangent.linearised.prediction import LazyStatus as LazyStatus
+from eigenflow.tangent.linearised.prediction import lazy_prediction as lazy_prediction
 from eigenflow.tangent.loss.base import AbstractLoss as AbstractLoss
 from eigenflow.tangent.loss.base import SquaredLoss as SquaredLoss
 from eigenflow.tangent.loss.base import loss_factor as loss_factor

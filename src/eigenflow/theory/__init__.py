@@ -20,5 +20,6 @@ from eigenflow.theory.modes.integration import integration_errors as integration
 from eigenflow.theory.modes.learning_times import LearningTimes as LearningTimes
 from eigenflow.theory.modes.learning_times import learning_times as learning_times
 from eigenflow.theory.over_runs import regularity_gives_power as regularity_gives_power
+from eigenflow.theory.task_spectrum import TaskSpectrum as TaskSpectrum
 from eigenflow.theory.verdicts import Claim as Claim
 from eigenflow.theory.verdicts import Verdict as Verdict
