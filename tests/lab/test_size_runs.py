@@ -15,6 +15,7 @@ pytestmark = pytest.mark.measure
 def small(monkeypatch):
     monkeypatch.setattr(size_runs, "POOL", 60)
     monkeypatch.setattr(size_runs, "TESTS", 40)
+    monkeypatch.setattr(size_runs, "SEQUENCES", 2)
 
 
 @pytest.mark.parametrize("name", ["patches", "photograph"])
@@ -91,7 +92,14 @@ def test_a_transformer_learns_bytes():
     task = SizeTask("source", optimizer="adamw", loss="cross_entropy", learning_rate=0.005)
     table, model = train_size(task, 8, 80, 20, seed=0)
     assert table["test"].iloc[-1] < table["test"][0]
-    assert len(network_spectrum(task, model, 0)["eigenvalues"]) == 12 * 8 * 24
+    assert len(network_spectrum(task, model, 0)["eigenvalues"]) == 2 * 8 * 24
+
+
+def test_energies_of_squares_are_the_target_s():
+    """One-hot minus 1/24: each of 8 positions has a square of 23/24, summed over a sequence."""
+    task = SizeTask("source")
+    found = network_spectrum(task, task.network(8, 24, 8, 0), 0)
+    assert found["energies"].sum() == pytest.approx(8 * 23 / 24, rel=1e-6)
 
 
 def test_divergence_is_said():

@@ -170,7 +170,7 @@ def network_spectrum(task: SizeTask, model: nn.Module, seed: int) -> dict[str, n
 
     A network of ten outputs is taken as ten of one, as it is in the limit of large width: the operator is the mean of
     the blocks of three of its outputs. For the transformer it is the whole operator of all positions and symbols, and
-    energies are those of its error.
+    energies are those of its first error, which for squares is the target.
 
     Returns:
         As of `kernel_spectrum`; of the transformer, `eigenvalues` and `energies` alone.
@@ -182,7 +182,9 @@ def network_spectrum(task: SizeTask, model: nn.Module, seed: int) -> dict[str, n
         held = targets if has_labels else targets.double()
         point = Probe(model, inputs, held, task.loss, class_axis=2 if has_labels else None).at()
         values, vectors = np.linalg.eigh(point.dense().numpy())
-        return {"eigenvalues": values[::-1], "energies": ((vectors.T @ point.error.numpy()) ** 2)[::-1]}
+        # Of squares training begins at zero, whatever the untouched network says.
+        error = point.error if has_labels else held.flatten() / len(held) ** 0.5
+        return {"eigenvalues": values[::-1], "energies": ((vectors.T @ error.numpy()) ** 2)[::-1]}
     held = inputs.double()
     count = min(targets.shape[1], 3)
     blocks = [
