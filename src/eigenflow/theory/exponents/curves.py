@@ -40,7 +40,8 @@ def predicted_loss(
 
     Args:
         task: Spectrum, target and noise.
-        time: Sum of learning rates, a number or an increasing row; None for training to the end.
+        time: Sum of learning rates, a number or an increasing row; None for training to the end. SGD takes the nearest
+            whole number of updates.
         features: Number of random features; infinite is the kernel.
         samples: Number of samples; infinite is the population.
         ridge: Of the regression.
@@ -82,8 +83,7 @@ def _over_time(task: TaskSpectrum, time: Any, learning_rate: float | int | None,
     else:
         if learning_rate is None:
             raise ArgumentError("`batch` needs a `learning_rate`: the noise of SGD is in proportion to it.")
-        # Whole updates; a time between two has the risk of the one before.
-        steps = np.floor(times / learning_rate * (1.0 + 1e-12)).astype(np.int64)
+        steps = np.rint(times / learning_rate).astype(np.int64)
         kept, place = np.unique(steps, return_inverse=True)
         quiet = TaskSpectrum(task.eigenvalues, task.target, 0.0, task.counts)
         curves = [sgd_risk(t, kept, learning_rate=learning_rate, batch=batch) for t in (quiet, task)]
