@@ -129,11 +129,7 @@ def _print(comparison: "DoubleDescentComparison") -> None:
             soft_wrap=True,
         )
     if comparison.closure is not None:
-        out.print(
-            f"networks: drift and rotation together give every measured risk back within {comparison.closure:.1%}",
-            markup=False,
-            soft_wrap=True,
-        )
+        out.print(f"networks: the kernel as it moved {comparison.miss}", markup=False, soft_wrap=True)
 
 
 def peaks_table(comparison: "DoubleDescentComparison") -> "Table":

@@ -106,6 +106,19 @@ def test_pure_rotation_leaves_drift_lazy_and_full_converges_to_the_equation():
     assert np.abs(found["lazy"].test - right[1]).max() > 100 * errors[-1][1]
 
 
+def test_at_the_edge_of_stability_moving_kernels_do_not_amplify_and_lazy_ones_do():
+    """One mode, 10 % above 2 / eta from the second record on: by itself it would grow by 1.2 an update."""
+    rate, steps = 0.5, np.array([0, 1, 41, 81])
+    values = np.array([2.0, 4.4, 4.4, 4.4])
+    path = KernelPath(steps * rate, values[:, None, None], 0.5 * values[:, None, None], [1.0], [1.0], rate)
+    found = predict_residuals(path)
+    for name in ("drift", "full"):
+        # The first update is one by itself, at the mean of both ends: 1 - 0.5 * 3.2; then nothing grows or falls.
+        np.testing.assert_allclose(found[name].train[:, 0], [1.0, -0.6, -0.6, -0.6], atol=1e-12)
+    above = KernelPath(steps * rate, np.full((4, 1, 1), 4.4), np.full((4, 1, 1), 2.2), [1.0], [1.0], rate)
+    assert predict_residuals(above)["lazy"].train[-1, 0] == pytest.approx((-1.2) ** 81, rel=1e-9)
+
+
 def test_resolved_modes_are_those_with_two_lambda_t_above_one():
     values = np.tile([0.01, 0.1, 1.0, 10.0], (5, 1))
     share = resolved_share(values, np.array([0.0, 0.04, 0.6, 6.0, 60.0]))

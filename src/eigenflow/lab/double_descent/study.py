@@ -55,11 +55,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class StudyCost:
-    """What a measurement will take on this machine.
+    """What a measurement will take on this machine, in processor time, which other work does not change.
 
     Attributes:
-        train_s: Seconds for all updates, from a few timed ones of each cell.
-        measure_s: Seconds for kernels, eigenproblems and random features, from a timed one of each number of samples.
+        train_s: Seconds of processor time for all updates, from a few timed ones of each cell.
+        measure_s: The same for kernels, eigenproblems and random features, from a timed one of each number of samples.
         peak_bytes: Memory for the kernels of one network.
         networks: Number of networks trained.
         updates: Of all cells; networks of a cell are trained side by side.
@@ -77,7 +77,7 @@ class StudyCost:
 
     @property
     def total_s(self) -> float:
-        """Seconds in all, without reading and drawing."""
+        """Seconds of processor time in all, without reading and drawing."""
         return self.train_s + self.measure_s
 
     def share_done(self, updates: int, cells: int, of_updates: int) -> float:
@@ -89,7 +89,7 @@ class StudyCost:
         """One line for people."""
         return (
             f"{self.networks} networks in {self.updates:,} updates side by side, {self.readouts:,} regressions on "
-            f"random features: about {self.total_s:.0f} s ({self.train_s:.0f} s training, {self.measure_s:.0f} s "
+            f"random features: about {self.total_s:.0f} s of one core ({self.train_s:.0f} s training, {self.measure_s:.0f} s "
             f"kernels), {self.peak_bytes / 2**20:.0f} MiB for the kernels of one network"
         )
 
@@ -136,9 +136,9 @@ def _timed_network(config: DoubleDescentConfig, width: int, samples: int) -> tup
     seconds = []
     for steps in (2, TIMED_STEPS + 2):
         networks = config.networks.model_copy(update={"steps": steps, "count": 3, "widths": [width]})
-        begin = time.perf_counter()
+        begin = time.process_time()
         measure_networks(config.model_copy(update={"networks": networks}), width, samples)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     networks = len(config.task.noise) * config.task.seeds
     return seconds[0] / (3 * networks), max(seconds[1] - seconds[0], 0.0) / TIMED_STEPS
 
@@ -147,9 +147,9 @@ def _timed_readout(config: DoubleDescentConfig, samples: int) -> float:
     """Seconds for a cell of random features of a middle number."""
     counts = config.features.counts
     few = config.features.model_copy(update={"draws": 2})
-    begin = time.perf_counter()
+    begin = time.process_time()
     measure_features(config.model_copy(update={"features": few}), counts[len(counts) // 2], samples)
-    return (time.perf_counter() - begin) * config.features.draws / 2
+    return (time.process_time() - begin) * config.features.draws / 2
 
 
 def measure_surfaces(

@@ -99,7 +99,13 @@ def predict_residuals(path: KernelPath) -> dict[str, DrivenResiduals]:
     """Give the residuals by each of `PREDICTIONS`, at the times of the path.
 
     "full" takes the mean of the kernels at both ends of an interval, and is exact for kernels that stand still; for
-    others its error falls with the square of the intervals. Costs two eigenproblems of the training kernel a time.
+    others its error falls with the square of the intervals.
+
+    At the edge of stability the largest eigenvalue of a network swings about 2 / eta, so that no amplitude grows for
+    long. A record may catch it above, and a kernel held there would amplify without end. So over intervals of several
+    updates "drift" and "full" count eigenvalues as 2 / eta at most; "lazy", whose kernel does stand still, does not.
+
+    Costs two eigenproblems of the training kernel a time.
     """
     values, vectors = np.linalg.eigh(path.train[0])
     largest = np.maximum(values[-1], np.finfo(np.float64).tiny)
@@ -133,7 +139,8 @@ def resolved_share(
 def _attenuation(values: Float[np.ndarray, "time mode"], path: KernelPath) -> np.ndarray:
     """What is left of each amplitude, eigenvalues being the means of both ends of an interval."""
     means, intervals = 0.5 * (values[1:] + values[:-1]), np.diff(path.times)
-    factors = [_step(mean, interval, path.learning_rate)[0] for mean, interval in zip(means, intervals, strict=True)]
+    pairs = zip(means, intervals, strict=True)
+    factors = [_step(mean, interval, path.learning_rate, moves=True)[0] for mean, interval in pairs]
     return np.concatenate([np.ones((1, values.shape[1])), np.cumprod(factors, axis=0)])
 
 
@@ -150,23 +157,30 @@ def _stepwise(path: KernelPath) -> DrivenResiduals:
     off = 0.5 * (path.test[1:] + path.test[:-1])
     for M, K, interval in zip(middle, off, np.diff(path.times), strict=True):
         values, vectors = np.linalg.eigh(M)
-        left, gain = _step(values, interval, path.learning_rate)
+        left, gain = _step(values, interval, path.learning_rate, moves=True)
         amplitudes = vectors.T @ train[-1]
         test.append(test[-1] - K @ (vectors @ (gain * amplitudes)))
         train.append(vectors @ (left * amplitudes))
     return DrivenResiduals(np.array(train), np.array(test))
 
 
-def _step(values: np.ndarray, interval: float, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of amplitudes after an interval, and its integral (the sum of eta times amplitude)."""
+def _step(values: np.ndarray, interval: float, rate: float, *, moves: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of amplitudes after an interval, and its integral (the sum of eta times amplitude).
+
+    Args:
+        values: Eigenvalues that hold throughout.
+        interval: Of time.
+        rate: Of gradient descent, or 0 for the flow.
+        moves: Whether the values are means of a kernel that moves; see `predict_residuals` on the edge of stability.
+    """
     if rate == 0.0:
-        is_small = np.abs(values) * interval < 1e-12
         lost = -np.expm1(-values * interval)
     else:
         updates = np.round(interval / rate)
         interval = updates * rate
-        is_small = np.abs(values) * interval < 1e-12
+        values = np.minimum(values, 2.0 / rate) if moves and updates > 1 else values
         is_gentle = rate * values < 0.5
         gentle = -np.expm1(updates * np.log1p(-rate * np.where(is_gentle, values, 0.0)))
         lost = np.where(is_gentle, gentle, 1.0 - (1.0 - rate * values) ** updates)
+    is_small = np.abs(values) * interval < 1e-12
     return 1.0 - lost, np.where(is_small, interval, lost / np.where(is_small, 1.0, values))

@@ -4,6 +4,7 @@ Datasets are those of `eigenflow double-descent`: networks over (width, samples,
 over (features, samples, noise, draw, time and ridge). Nothing is drawn or trained here.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = ["Control", "DoubleDescentComparison", "FeaturesRow", "NetworksRow", "
 # Within this distance of ln(features / samples) from the threshold a mean over draws says nothing: without ridge its
 # variance is infinite.
 NEAR = 0.25
+# Share of the initial training error below which samples count as fitted.
+FITTED = 0.01
 NAMES = {"width": "model-wise", "features": "model-wise", "samples": "sample-wise", "time": "epoch-wise"}
 
 
@@ -34,6 +37,8 @@ class NetworksRow:
         axis: "width", "samples" or "time".
         where: The other coordinates.
         threshold: Place on the axis at which there are as many parameters as training outputs; None for time.
+        fits: Smallest width, or largest number of samples, at which training ends below 1 % of its initial error: the
+            threshold that was reached; None if there is none, and for time.
         moves: What moved the peak; None where a prediction is not finite.
         reason: Why it is None.
     """
@@ -41,6 +46,7 @@ class NetworksRow:
     axis: str
     where: dict[str, float]
     threshold: float | None
+    fits: float | None
     moves: PeakMoves | None
     reason: str = ""
 
@@ -99,8 +105,10 @@ class DoubleDescentComparison(AbstractPrinted):
         networks: Rows of networks at the end of training, and in time.
         features: Rows of random features.
         controls: Of the verdicts.
-        closure: Largest |ln(measured / full)| of the risk over all networks and times: what quadrature between recorded
-            steps misses; None without networks.
+        closure: |ln(measured / full)| of the risk, of each network at its worst time: median, 95 % quantile and
+            largest. It is what quadrature between recorded steps misses; None without networks.
+        edge: Share of networks with an eigenvalue above 2 / learning rate at a recorded step: at the edge of stability,
+            where quadrature is worst; None without networks.
         epochs: Root mean square of ln(mean over draws / equivalent) over times, of the largest number of features
             beside the kernel itself, by samples and noise.
     """
@@ -108,8 +116,18 @@ class DoubleDescentComparison(AbstractPrinted):
     networks: list[NetworksRow] = field(default_factory=list)
     features: list[FeaturesRow] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
-    closure: float | None = None
+    closure: tuple[float, float, float] | None = None
+    edge: float | None = None
     epochs: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def miss(self) -> str:
+        """How well both kernels together give the networks back, in words."""
+        if self.closure is None or self.edge is None:
+            return "no networks"
+        middle, most, largest = (f"{100 * np.expm1(value):.2g} %" for value in self.closure)
+        edge = f"; {self.edge:.0%} of networks come to the edge of stability" if self.edge else ""
+        return f"gives the measured risk back within {middle} (median), {most} (of 95 %), {largest} (of all){edge}"
 
     def summary(self) -> dict[str, Any]:
         """All numbers, for machines."""
@@ -121,6 +139,7 @@ class DoubleDescentComparison(AbstractPrinted):
                     "axis": row.axis,
                     "where": row.where,
                     "threshold": row.threshold,
+                    "fits": row.fits,
                     "reason": row.reason,
                     **({} if row.moves is None else _moves(row.moves)),
                 }
@@ -138,7 +157,10 @@ class DoubleDescentComparison(AbstractPrinted):
                 }
                 for row in self.features
             ],
-            "quadrature": self.closure,
+            "quadrature": None
+            if self.closure is None
+            else dict(zip(("median", "quantile_95", "largest"), self.closure, strict=True)),
+            "edge_of_stability": self.edge,
             "epochs_of_features": self.epochs,
         }
 
@@ -162,7 +184,7 @@ class DoubleDescentComparison(AbstractPrinted):
                 ("random features", f"rms ln(measured / theory) {figure(float(np.median(deviations)), 2)}, median")
             )
         if self.closure is not None:
-            rows.append(("full prediction", f"within {self.closure:.1%} of every measured risk"))
+            rows.append(("full prediction", f"{self.miss}"))
         return Card(f"Double descent: {len(self.networks)} curves of networks, {len(self.features)} of features", rows)
 
 
@@ -183,18 +205,27 @@ def compare_measured(
     """
     rng = np.random.default_rng(seed)
     rows: list[NetworksRow] = []
-    closure = None
+    closure = edge = None
     if networks is not None:
         for axis in ("width", "samples", "time"):
             rows += list(_network_rows(networks, axis, rng, progress))
-        closure = float(np.abs(np.log(networks["risk"] / networks["risk_full"])).max())
+        closure, edge = _closure(networks)
     readouts: list[FeaturesRow] = []
     epochs: list[dict[str, float]] = []
     if features is not None:
         for axis in ("features", "samples"):
             readouts += list(_feature_rows(features, axis, rng, progress))
         epochs = list(_kernel_in_time(features))
-    return DoubleDescentComparison(rows, readouts, _controls(readouts, features), closure, epochs)
+    return DoubleDescentComparison(rows, readouts, _controls(readouts, features), closure, edge, epochs)
+
+
+def _closure(networks: xr.Dataset) -> tuple[tuple[float, float, float], float]:
+    """What the full prediction misses, and the share of networks at the edge of stability."""
+    miss = np.abs(np.log(networks["risk"].values / networks["risk_full"].values)).max(axis=-1)
+    quantiles = np.quantile(miss, [0.5, 0.95, 1.0])
+    rate = json.loads(networks.attrs["config"])["networks"]["learning_rate"]
+    above = networks["largest"].values.max(axis=-1) > 2.0 / rate
+    return (float(quantiles[0]), float(quantiles[1]), float(quantiles[2])), float(above.mean())
 
 
 def _network_rows(data: xr.Dataset, axis: str, rng: np.random.Generator, progress: Callable[[], None]):
@@ -212,14 +243,22 @@ def _network_rows(data: xr.Dataset, axis: str, rng: np.random.Generator, progres
             name: one["risk" if name == "measured" else f"risk_{name}"].transpose("seed", axis).values
             for name in ("measured", "lazy", "drift", "full")
         }
+        fits = None if axis == "time" else _fits(data.sel(where), axis)
         progress()
         bad = [name for name, values in risks.items() if not (np.isfinite(values).all() and (values > 0).all())]
         if bad:
             reason = f"{', '.join(bad)} not finite: the learning rate times an eigenvalue exceeds 2"
-            yield NetworksRow(axis, where, _threshold(data, axis, where), None, reason)
+            yield NetworksRow(axis, where, _threshold(data, axis, where), fits, None, reason)
             continue
         moves = compare_curves(axis, one[axis].values, risks, rng)
-        yield NetworksRow(axis, where, _threshold(data, axis, where), moves)
+        yield NetworksRow(axis, where, _threshold(data, axis, where), fits, moves)
+
+
+def _fits(data: xr.Dataset, axis: str) -> float | None:
+    """The border of what is fitted to 1 % of the initial error, by the mean over seeds."""
+    error = data["train_error"].mean("seed").transpose(axis, "time").values
+    fitted = data[axis].values[error[:, -1] < FITTED * error[:, 0]]
+    return float(fitted[0] if axis == "width" else fitted[-1]) if len(fitted) else None
 
 
 def _threshold(data: xr.Dataset, axis: str, where: dict[str, float]) -> float | None:

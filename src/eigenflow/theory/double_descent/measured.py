@@ -117,8 +117,10 @@ class PeakMoves(AbstractPrinted):
                 if ratio[1] > 0.0 or ratio[2] < 0.0:
                     done = "raises" if ratio[0] > 0.0 else "lowers"
                     done += " the risk there"
-            factors = [figure(float(np.exp(end)), 3) for end in ratio]
-            parts.append(f"{name} {done} (times {factors[0]} [{factors[1]}, {factors[2]}])")
+            moved = self.position[name]
+            if moved is not None and (moved[1] > 0.0 or moved[2] < 0.0):
+                done += f" and moves its place by a factor {_factor(moved)}"
+            parts.append(f"{name} {done} (times {_factor(ratio)})")
         return "; ".join(parts)
 
     def _card(self) -> Card:
@@ -129,6 +131,11 @@ class PeakMoves(AbstractPrinted):
         rows += [(f"ln height, {name}", interval(*values)) for name, values in self.height.items()]
         rows += [(f"ln position, {name}", interval(*values)) for name, values in self.position.items() if values]
         return Card(f"PeakMoves along {self.curves['measured'].axis}, at {figure(self.place)}", rows)
+
+
+def _factor(logs: Ranged) -> str:
+    estimate, low, high = (float(np.exp(end)) for end in logs)
+    return interval(estimate, low, high)
 
 
 def measured_curve(
