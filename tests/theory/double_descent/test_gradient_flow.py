@@ -12,6 +12,12 @@ from eigenflow.theory.double_descent.gradient_flow import LeastSquaresFlow, popu
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.transport import PowerDrift
 
+
+def spectrum(eigenvalues, target, noise=0.0, counts=None):
+    counts = None if counts is None else np.array(counts, dtype=float)
+    return TaskSpectrum(np.array(eigenvalues, dtype=float), np.array(target, dtype=float), noise, counts)
+
+
 TIMES = np.array([0.0, 0.3, 1.0, 5.0, 40.0])
 # equations/double_descent.md#two-scale-example: times, mean over 300 inputs, and the population's approximation.
 TWO_SCALE_TIMES = np.array([0, 0.5, 1, 2, 5, 20, 100, 1e3, 3e3, 1e4, 3e4, 1e5])
@@ -161,7 +167,7 @@ def test_two_descents_of_the_two_scale_example(two_scale):
 
 
 def test_population_approximation_of_the_two_scale_example():
-    task = TaskSpectrum([1.0, 1e-4], [5.0, 7.2], 80.0, [20, 20])
+    task = spectrum([1.0, 1e-4], [5.0, 7.2], 80.0, [20, 20])
     np.testing.assert_allclose(population_risk(task, 400, TWO_SCALE_TIMES).risk, TWO_SCALE_POPULATION, atol=6e-4)
     steps = population_risk(task, 400, np.array([0.0, 1.0, 1e4]), learning_rate=0.5)
     kept = (1 - 0.5 * VARIANCES)[:, None] ** np.array([0, 2, 20000])
@@ -181,11 +187,11 @@ def test_surface_of_one_draw_has_exact_extrema(two_scale):
 
 
 def test_nothing_to_see_and_nothing_to_learn():
-    still = LeastSquaresFlow.of(np.zeros((3, 2)), [1.0, 2.0], noise=1.0)
+    still = LeastSquaresFlow.of(np.zeros((3, 2)), np.array([1.0, 2.0]), noise=1.0)
     np.testing.assert_allclose(still.risk(TIMES).risk, 5.0)
     np.testing.assert_allclose(still.risk(TIMES).train, 1.0)
     assert "none above rounding" in repr(still)
-    noiseless = LeastSquaresFlow.of(np.eye(2) * 10, [0.0, 0.0])
+    noiseless = LeastSquaresFlow.of(np.eye(2) * 10, np.zeros(2))
     assert (noiseless.risk(TIMES).risk == 0).all()
 
 

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
+from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
 from eigenflow.theory.double_descent.sample_spectrum import sample_spectrum
 from eigenflow.theory.double_descent.spectral_curve import log_bands, sample_rates
 from eigenflow.theory.task_spectrum import TaskSpectrum
+
+
+def spectrum(eigenvalues, target, noise=0.0, counts=None):
+    counts = None if counts is None else np.array(counts, dtype=float)
+    return TaskSpectrum(np.array(eigenvalues, dtype=float), np.array(target, dtype=float), noise, counts)
 
 
 @pytest.mark.parametrize("gamma", [1e-6, 0.3, 0.999, 1.001, 4.0, 1e4])
@@ -24,16 +30,16 @@ def test_isotropic_edges_are_those_of_marchenko_and_pastur(gamma):
         (TaskSpectrum.power_law(1.5, 2.0, modes=500), 20),
         (TaskSpectrum.power_law(1.5, 2.0, modes=500), 500),
         (TaskSpectrum.power_law(1.1, 2.0, modes=500), 3000),
-        (TaskSpectrum([1.0, 1e-6, 1e-12], [1, 1, 1], 0.0, [3, 5, 7]), 8),
-        (TaskSpectrum([1.0], [1.0]), 1),
+        (spectrum([1.0, 1e-6, 1e-12], [1, 1, 1], 0.0, [3, 5, 7]), 8),
+        (spectrum([1.0], [1.0]), 1),
         (TaskSpectrum.power_law(1.5, 2.0, modes=40, tail=True), 30),
     ],
     ids=["few samples", "as many", "many", "three scales", "one", "tail"],
 )
 def test_moments_are_those_of_gaussian_samples(task, samples):
     """Of the Gram matrix over n: mass, mean Tr S / n, and mean square Tr S^2 / n + (Tr S / n)^2, exact in the limit."""
-    fine, coarse = sample_spectrum(task, samples, 2.5)
-    density = (1 / fine.kappa).imag / np.pi
+    fine, coarse = sample_spectrum(RidgeCurve(task, samples, np.inf), 2.5)
+    density = (1 / fine.gamma).imag / np.pi
     trace, square = task.trace, float(task.sizes @ task.eigenvalues**2)
     for power, expected in ((0, min(1.0, task.modes / samples)), (1, trace / samples)):
         assert (fine.weights * density) @ fine.eigenvalues**power == pytest.approx(expected, rel=1e-5)
@@ -54,8 +60,8 @@ def test_distribution_is_that_of_drawn_eigenvalues():
             for _ in range(40)
         ]
     )
-    fine, _ = sample_spectrum(task, n, 2.5)
-    density = fine.weights * (1 / fine.kappa).imag / np.pi
+    fine, _ = sample_spectrum(RidgeCurve(task, n, np.inf), 2.5)
+    density = fine.weights * (1 / fine.gamma).imag / np.pi
     for share in (0.1, 0.25, 0.5, 0.75):
         place = np.quantile(drawn, share)
         found = np.interp(np.log(place), np.log(fine.eigenvalues), np.cumsum(density) - 0.5 * density)
@@ -76,7 +82,7 @@ def test_bands_are_as_many_as_modes_that_stand_apart():
 @pytest.mark.parametrize("samples", [9.999, 10.0, 10.001])
 def test_nothing_jumps_where_samples_pass_the_number_of_modes(samples):
     task = TaskSpectrum.power_law(2.0, 2.0, modes=10)
-    fine, _ = sample_spectrum(task, samples, 2.5)
-    density = fine.weights * (1 / fine.kappa).imag / np.pi
+    fine, _ = sample_spectrum(RidgeCurve(task, samples, np.inf), 2.5)
+    density = fine.weights * (1 / fine.gamma).imag / np.pi
     assert density.sum() == pytest.approx(1.0, abs=2e-4)
     assert (density * fine.eigenvalues).sum() == pytest.approx(task.trace / samples, rel=1e-9)

@@ -9,6 +9,7 @@ Derivation, region and checks: equations/double_descent.md#finite-time.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ __all__ = ["finite_time_risk"]
 ACCEPTED = 1e-3  # relative error above which a point counts as not converged
 # E-folds of the eigenvalue in a panel of quadrature.
 SMOOTH, KINKED = 2.5, 0.15
+# What a form lacks of the target's variance, taken at the start, counts this often as a relative error at any time.
+LOST = 16.0
 # Below this share of what there is to learn, errors are relative to the share.
 NOTHING_LEFT = 1e-8
 
@@ -43,17 +46,20 @@ def finite_time_risk(
     samples: Any,
     times: Any,
     *,
+    features: Any = np.inf,
     ridge: Any = 0.0,
     drift: Motion = None,
     clock: Callable | None = None,
     learning_rate: float | int | None = None,
 ) -> RiskSurface:
-    """Give the risk of linear regression, or regression by a kernel, over samples x ridge x time from a start at zero.
+    """Give the risk of regression by a kernel or random features over samples x features x ridge x time, from zero.
 
     Args:
         task: Spectrum, target and noise.
         samples: n >= 1, a number or an increasing row; infinite is the population.
         times: Sums of learning rates, >= 0, likewise.
+        features: k >= 1, likewise: Gaussian combinations of the modes, which stay as they are, so that only their
+            weights are trained; infinite is the kernel itself.
         ridge: delta >= 0 beside the sum over samples of squares: every direction decays at (eigenvalue + delta / n).
         drift: How eigenvalues l of the sample covariance move while directions stand still: a residual decays by
             exp(-Q(l, t)) with Q the integral of the eigenvalue along its path. A `PowerDrift`, `CallableDrift` or
@@ -62,9 +68,11 @@ def finite_time_risk(
         learning_rate: Instead of flow, full-batch gradient descent with this rate; `times` are multiples of it.
 
     Returns:
-        A surface over those arguments that are rows, with `train`. It is a mean over Gaussian samples up to relative
-        deviations of the order of 1 / n. `error` is numerical: the difference between two orders of quadrature,
-        relative to the risk, or to 1e-8 of what there is to learn where less is left; about 1e-7 as a rule.
+        A surface over those arguments that are rows, with `train`. It is a mean over Gaussian samples and features up
+        to relative deviations of the order of 1 / n and 1 / k. `error` is numerical: the difference between two orders
+        of quadrature and a sum rule, relative to the risk, or to 1e-8 of what there is to learn where less is left;
+        about 1e-7 as a rule. With as many features as samples it is the mean of both sides at a distance of 1e-3, and
+        late times, at which that matters, are not converged.
 
     Raises:
         ArgumentError: If an argument is not allowed, or two exclude each other.
@@ -79,7 +87,7 @@ def finite_time_risk(
             f"`ridge` must be 0 with a drift, a clock or steps, which say nothing of how a ridge takes part, but is "
             f"{ridge!r:.60}."
         )
-    return _Training(task, motion, eta).surface(samples, times, ridge)
+    return _Training(task, motion, eta).surface(samples, features, ridge, times)
 
 
 @dataclass(frozen=True)
@@ -89,22 +97,23 @@ class _Training:
     task: TaskSpectrum
     motion: Motion
     learning_rate: float | None
-    forms: dict[float, tuple[RiskForm, RiskForm]] = field(default_factory=dict, repr=False)
+    forms: dict[tuple[float, float], tuple] = field(default_factory=dict, repr=False)
 
-    def surface(self, samples: Any, times: Any, ridge: Any) -> RiskSurface:
+    def surface(self, samples: Any, features: Any, ridge: Any, times: Any) -> RiskSurface:
         """Evaluate on the grid of those that are rows."""
-        axes = {"samples": samples, "ridge": ridge, "time": times}
+        axes = {"samples": samples, "features": features, "ridge": ridge, "time": times}
         places = {name: coordinate(name, values) for name, values in axes.items()}
-        n, delta, t = (np.atleast_1d(place) for place in places.values())
-        if n[0] < 1.0:
-            raise ArgumentError(f"`samples` must be >= 1, but holds {n[0]:g}.")
-        rows = [[self._parts(float(one), float(strength), t) for strength in delta] for one in n]
+        *grid, t = (np.atleast_1d(place) for place in places.values())
+        for name, place in zip(("samples", "features"), grid[:2], strict=True):
+            if place[0] < 1.0:
+                raise ArgumentError(f"`{name}` must be >= 1, but holds {place[0]:g}.")
+        found = [self._parts(float(n), float(k), float(delta), t) for n, k, delta in product(*grid)]
         shape = tuple(place.size for place in places.values() if place.ndim)
         target, gain, train = (
-            np.array([[getattr(parts, name) for parts, _ in row] for row in rows]).reshape(shape)
+            np.array([getattr(parts, name) for parts, _ in found]).reshape(shape)
             for name in ("from_target", "from_noise", "train")
         )
-        error = np.array([[error for _, error in row] for row in rows]).reshape(shape)
+        error = np.array([error for _, error in found]).reshape(shape)
         return RiskSurface.over(
             axes,
             from_target=target,
@@ -112,31 +121,47 @@ class _Training:
             train=train,
             noise=self.task.noise,
             formula=f"{self._named()}, mean over samples of {self.task.modes:.6g} modes",
+            modes=self.task.modes,
             error=error,
             status=np.where(error > ACCEPTED, PointStatus.NOT_CONVERGED, PointStatus.CONVERGED),
             evaluate=self._elsewhere,
         )
 
-    def _elsewhere(self, *, samples: Any, time: Any, ridge: Any = 0.0, noise: float | None = None) -> RiskSurface:
+    def _elsewhere(
+        self, *, samples: Any, time: Any, features: Any = np.inf, ridge: Any = 0.0, noise: float | None = None
+    ) -> RiskSurface:
         task = self.task if noise is None else replace(self.task, noise=noise)
-        return _Training(task, self.motion, self.learning_rate, self.forms).surface(samples, time, ridge)
+        return _Training(task, self.motion, self.learning_rate, self.forms).surface(samples, features, ridge, time)
 
-    def _parts(self, samples: float, ridge: float, times: np.ndarray) -> tuple[RiskParts, np.ndarray]:
-        """Risks of one number of samples, with their relative error."""
-        if samples not in self.forms:
-            self.forms[samples] = mean_forms(self.task, samples, widest=KINKED if has_kinks(self.motion) else SMOOTH)
-        noise = self.task.noise
-        found, coarse = (self._evaluate(form, samples, ridge, times) for form in self.forms[samples])
-        parts = found[0]
-        floor = NOTHING_LEFT * (self.task.energy + noise / samples)
+    def _parts(self, samples: float, features: float, ridge: float, times: np.ndarray) -> tuple[RiskParts, np.ndarray]:
+        """Risks of one number of samples and features, with their relative error."""
+        place = (samples, features)
+        if place not in self.forms:
+            self.forms[place] = mean_forms(self.task, *place, widest=KINKED if has_kinks(self.motion) else SMOOTH)
+        fine, coarse = ([self._evaluate(form, samples, ridge, times) for form in forms] for forms in self.forms[place])
+        target, gain, train = (
+            np.mean([getattr(parts, name) for parts, _ in fine], axis=0)
+            for name in ("from_target", "from_noise", "train")
+        )
+        risk = target + gain
+        off = np.abs(risk - np.mean([parts.risk for parts, _ in coarse], axis=0))
+        if len(fine) > 1:
+            # Their mean is off by the square of what they differ by, and by all where what lies between is learned.
+            learned = np.mean([kept.learned[:, 0] for _, kept in fine], axis=0)
+            off = off + 0.1 * np.abs(fine[0][0].risk - fine[1][0].risk) + learned * risk
+        floor = NOTHING_LEFT * (self.task.energy + self.task.noise / samples)
         with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.abs(parts.risk - coarse[0].risk) / np.maximum(parts.risk, floor)
-        error = np.where(np.isfinite(error), error, 0.0) + found[1] + np.finfo(float).eps
-        return RiskParts(np.maximum(parts.from_target, 0.0), parts.from_noise, np.maximum(parts.train, 0.0)), error
+            error = off / np.maximum(risk, floor)
+        energy = self.task.energy
+        lost = max(abs(form.at_start - energy) for form in self.forms[place][0]) / energy if energy > 0.0 else 0.0
+        error = np.where(np.isfinite(error), error, 0.0) + fine[0][1].error + LOST * lost + np.finfo(float).eps
+        return RiskParts(np.maximum(target, 0.0), gain, np.maximum(train, 0.0)), error
 
-    def _evaluate(self, form: RiskForm, samples: float, ridge: float, times: np.ndarray) -> tuple[RiskParts, float]:
+    def _evaluate(
+        self, form: RiskForm, samples: float, ridge: float, times: np.ndarray
+    ) -> tuple[RiskParts, Attenuation]:
         kept = self._attenuation(form, samples, ridge, times)
-        return form.risk(kept.residual, kept.learned, self.task.noise), kept.error
+        return form.risk(kept.residual, kept.learned, self.task.noise), kept
 
     def _attenuation(self, form: RiskForm, samples: float, ridge: float, times: np.ndarray) -> Attenuation:
         if self.learning_rate is not None:
@@ -145,7 +170,7 @@ class _Training:
             return ridge_flow(form.eigenvalues, times, ridge / samples)
         noise = self.task.noise
         seen = form.train_target + noise * form.train_noise
-        return attenuate(self.motion, form.eigenvalues, times, seen, noise * form.train_unseen)
+        return attenuate(self.motion, form.eigenvalues, times, seen, form.train_missing + noise * form.train_unseen)
 
     def _named(self) -> str:
         if self.learning_rate is not None:

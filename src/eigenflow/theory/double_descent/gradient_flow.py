@@ -128,17 +128,22 @@ class LeastSquaresFlow(AbstractPrinted):
 
     def _flow(self, times: np.ndarray) -> Attenuation:
         seen = self.form.train_target + self.noise * self.form.train_noise
-        return attenuate(self.motion, self.form.eigenvalues, times, seen, self.noise * self.form.train_unseen)
+        return attenuate(
+            self.motion,
+            self.form.eigenvalues,
+            times,
+            seen,
+            self.form.train_missing + self.noise * self.form.train_unseen,
+        )
 
     def _evaluate(self, kept: Attenuation) -> RiskParts:
         return self.form.risk(kept.residual, kept.learned, self.noise)
 
     def _card(self) -> Card:
         rates = self.form.eigenvalues
-        start = float(self.form.target.sum() + 2.0 * self.form.target_cross.sum()) + self.form.target_unseen
         rows = [
             ("eigenvalues", f"{len(rates)} above rounding, {span(rates)}" if len(rates) else "none above rounding"),
-            ("target", f"risk {figure(start)} at the start"),
+            ("target", f"risk {figure(self.form.at_start)} at the start"),
             ("noise", f"variance {figure(self.noise)}"),
         ]
         return Card(f"LeastSquaresFlow on {self.samples} samples of {self.features} features", rows)
@@ -188,6 +193,7 @@ def _form(X: np.ndarray, theta: np.ndarray, Sigma: np.ndarray) -> RiskForm:
         table.diagonal() / (n * rates),
         rates * held**2,
         np.full(len(rates), 1.0 / n),
+        0.0,
         1.0 - len(rates) / n,
     )
 

@@ -52,7 +52,8 @@ class RiskForm:
         noise: v, per unit of the labels' variance.
         train_target: Share of the mean square on the sample of each direction, without noise.
         train_noise: The same of noise of variance 1.
-        train_unseen: What noise of variance 1 leaves on the sample for ever.
+        train_missing: What of the target is left on the sample for ever.
+        train_unseen: The same of noise of variance 1.
     """
 
     eigenvalues: Float[np.ndarray, " node"]
@@ -62,6 +63,7 @@ class RiskForm:
     noise: Float[np.ndarray, " node"]
     train_target: Float[np.ndarray, " node"]
     train_noise: Float[np.ndarray, " node"]
+    train_missing: float
     train_unseen: float
 
     def risk(
@@ -75,8 +77,14 @@ class RiskForm:
             noise: Variance of the labels.
         """
         target = ((residual @ self.target + 2.0 * self.target_cross) * residual).sum(1) + self.target_unseen
-        train = residual**2 @ (self.train_target + noise * self.train_noise) + noise * self.train_unseen
+        train = residual**2 @ (self.train_target + noise * self.train_noise)
+        train = train + (self.train_missing + noise * self.train_unseen)
         return RiskParts(target, noise * (learned**2 @ self.noise), train)
+
+    @property
+    def at_start(self) -> float:
+        """Excess risk of an untrained learner: all of the form, which has to be the target's variance."""
+        return float(self.target.sum() + 2.0 * self.target_cross.sum()) + self.target_unseen
 
     def slope(
         self,

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex, Float
 
-from eigenflow.theory.double_descent.spectral_curve import cosine_defects, log_bands, resolvent_sums, sample_rates
-from eigenflow.theory.task_spectrum import TaskSpectrum
+from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
 
 __all__ = ["SampleSpectrum", "sample_spectrum"]
 
@@ -28,32 +27,31 @@ class SampleSpectrum:
     """Nodes of the density of eigenvalues of a sample covariance, with the effective ridge there.
 
     Attributes:
-        samples: n.
+        curve: Of which samples and features.
         eigenvalues: l of the nodes, increasing.
         weights: Of the integral over l.
-        kappa: The effective ridge as z comes down to l from the upper half-plane.
+        gamma: The ridge that the task's modes feel as z comes down to l from the upper half-plane.
         bands: Number of intervals of the density.
     """
 
-    samples: float
+    curve: RidgeCurve
     eigenvalues: Float[np.ndarray, " node"]
     weights: Float[np.ndarray, " node"]
-    kappa: Complex[np.ndarray, " node"]
+    gamma: Complex[np.ndarray, " node"]
     bands: int
 
 
-def sample_spectrum(task: TaskSpectrum, samples: float, widest: float) -> tuple[SampleSpectrum, SampleSpectrum]:
-    """Find the density of eigenvalues that n samples of a task have.
+def sample_spectrum(curve: RidgeCurve, widest: float) -> tuple[SampleSpectrum, SampleSpectrum]:
+    """Find the density of eigenvalues that samples of a task, or of random features of it, have.
 
     Args:
-        task: Its eigenvalues and counts.
-        samples: n, finite.
+        curve: The task and how it is looked at.
         widest: E-folds of the eigenvalue in a panel.
 
     Returns:
         The spectrum, and one of lower order on the same panels: their difference in any integral bounds the error.
     """
-    solver = _Solver(task.eigenvalues, task.sizes, samples, log_bands(task.eigenvalues, task.sizes, samples), widest)
+    solver = _Solver(curve, curve.log_bands(), widest)
     panels, angles = solver.refine()
     fine = solver.place(panels, NODES, angles)
     at = np.polynomial.legendre.leggauss(COARSE_NODES)[0]
@@ -77,11 +75,9 @@ def _halves(nodes: int) -> Float[np.ndarray, "half node order"]:
 
 @dataclass(frozen=True)
 class _Solver:
-    """The curve of one number of samples."""
+    """Panels on one curve."""
 
-    values: Array
-    counts: Array
-    samples: float
+    curve: RidgeCurve
     bands: Float[np.ndarray, "band 2"]
     widest: float
 
@@ -124,13 +120,12 @@ class _Solver:
             defect = self._defects(modulus, 2.0 * np.sin(0.5 * start) ** 2)
         else:
             defect = 2.0 * np.sin(0.5 * angles) ** 2
-        kappa = _kappa(modulus, defect).ravel()
+        gamma = _on_curve(modulus, defect).ravel()
         rates = self._rates(modulus, defect).ravel()
-        squares = (self.counts * self.values**2)[:, None]
-        slope = kappa * (1.0 - resolvent_sums(self.values, squares, kappa)[1][:, 0] / self.samples)
+        slope = gamma * self.curve.rate_slopes(gamma)
         # Along the curve the change of -z is real, which says how the angle changes with the modulus.
-        weights = step.ravel() * np.abs(slope) ** 2 / -slope.real
-        return SampleSpectrum(self.samples, rates, weights, kappa, len(self.bands))
+        weights = step.ravel() * np.abs(slope) ** 2 / -np.real(slope)
+        return SampleSpectrum(self.curve, rates, weights, gamma, len(self.bands))
 
     def _nodes(self, panels: Array, nodes: int) -> tuple[Array, Array]:
         at, weights = np.polynomial.legendre.leggauss(nodes)
@@ -143,13 +138,12 @@ class _Solver:
 
     def _defects(self, modulus: Array, start: Array | None = None) -> Array:
         begin = None if start is None else start.ravel()
-        return cosine_defects(self.values, self.counts, self.samples, modulus.ravel(), begin).reshape(modulus.shape)
+        return self.curve.defects(modulus.ravel(), begin).reshape(modulus.shape)
 
     def _rates(self, modulus: Array, defect: Array) -> Array:
-        kappa = _kappa(modulus, defect)
-        rates = -np.real(sample_rates(self.values, self.counts, self.samples, kappa.ravel()))
+        rates = -np.real(self.curve.rates(_on_curve(modulus, defect).ravel()))
         return np.maximum(rates.reshape(modulus.shape), np.finfo(float).tiny)
 
 
-def _kappa(modulus: Array, defect: Array) -> np.ndarray:
+def _on_curve(modulus: Array, defect: Array) -> np.ndarray:
     return -modulus * ((1.0 - defect) + 1j * np.sqrt(defect * (2.0 - defect)))
