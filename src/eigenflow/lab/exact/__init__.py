@@ -2,6 +2,12 @@
 
 from eigenflow.lab.exact.aligned import AlignedLinearNetwork as AlignedLinearNetwork
 from eigenflow.lab.exact.balanced import BalancedLinearNetwork as BalancedLinearNetwork
+from eigenflow.lab.exact.committees import Committee as Committee
+from eigenflow.lab.exact.committees import CommitteeTask as CommitteeTask
+from eigenflow.lab.exact.committees import TeacherStudent as TeacherStudent
+from eigenflow.lab.exact.kernel_teachers import KernelTeacherStudent as KernelTeacherStudent
+from eigenflow.lab.exact.kernel_teachers import LearningCurve as LearningCurve
+from eigenflow.lab.exact.kernel_teachers import MaternKernel as MaternKernel
 from eigenflow.lab.exact.one_pass import OnePassRisk as OnePassRisk
 from eigenflow.lab.exact.one_pass import OnePassRuns as OnePassRuns
 from eigenflow.lab.exact.one_pass import expected_one_pass as expected_one_pass
