@@ -26,7 +26,8 @@ class EffectiveTimeIndex(AbstractPrinted):
     """rho of tau ~ t^rho L(t).
 
     Attributes:
-        value: Under the best slowly varying form of L; the last local index if none was fitted.
+        value: Under the best slowly varying form of L if the index is identified; else, as measured over the last
+            factor of 8 in time.
         interval: From the smallest to the largest of `by_form`, widened by `noise` and by `resampled`.
         by_form: Smallest and largest index among the forms of L that fit as well, and the last local index.
         noise: Half-width of the 90 % interval from the scatter about a smooth curve, correlation unknown.
@@ -81,14 +82,14 @@ def estimate_index(
     """
     found = regular_variation(times, tau, tolerance=tolerance, accuracy=accuracy, unit=unit)
     slow = [form.index for form in found.forms if form.is_slowly_varying]
-    value = slow[0] if slow else float(found.local_index[-1])
+    here = _last_index(times, tau)
+    value = slow[0] if found.is_identified else here
     by_form = min(found.index_range[0], value), max(found.index_range[1], value)
     noise, resampled = _noise(times, tau), None
     low, high = 0.0, 0.0
     if drawn is not None:
         kept = drawn[(drawn > 0).all(axis=1)]
         if len(kept):
-            here = _last_index(times, tau)
             low, high = percentile_interval([_last_index(times, row) - here for row in kept])
             low, high = min(low, 0.0), max(high, 0.0)
             resampled = (low, high)
