@@ -55,6 +55,24 @@ def test_a_table_is_limited_by_its_points_and_says_so():
     assert row["width"] == pytest.approx(2 * np.sqrt(2 * np.log(2)) * 0.4, rel=0.03)
 
 
+def test_a_place_is_as_sure_as_the_risk():
+    """A risk that is only sure to 1e-5, and is wrong by up to that: the stated error still covers the true place.
+
+    It is of the order of sigma sqrt(2 error height / prominence), 2e-3 here.
+    """
+
+    def shaky(time, noise):
+        return bump(time, noise) * (1.0 + 5e-6 * np.sin(1e4 * np.asarray(time, dtype=float)))
+
+    def evaluate(*, time, noise=3.0):
+        given = {"from_noise": 0.0, "noise": 3.0, "error": 1e-5, "formula": "shaky", "evaluate": evaluate}
+        return RiskSurface.over({"time": time}, from_target=shaky(time, noise), **given)
+
+    (row,) = evaluate(time=np.geomspace(0.8, 50, 15)).peaks().table.to_dict("records")
+    assert abs(row["position"] - 7.0) < row["position_error"] < 0.3
+    assert row["height"] == pytest.approx(4.0, rel=1e-5)
+
+
 def test_two_peaks_and_the_minimum_between():
     """The lower peak's base is the valley, a minimum found by scipy; the higher one's the higher end."""
 

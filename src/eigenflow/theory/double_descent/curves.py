@@ -1,17 +1,18 @@
 """One risk over the logarithm of one axis: its extremes and crossings, by the formula where there is one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
+import xarray as xr
 
 from eigenflow.theory.double_descent.surface import PointStatus, RiskSurface
 
 __all__ = ["Curve", "curves"]
 
 POINTS = 33  # evaluated at once between two neighbours, whose distance shrinks sixteenfold
-CLOSE = 1e-8  # of neighbours in the end; a maximum is flat over some 1e-7 in double precision
+CLOSE = 1e-8  # of neighbours in the end
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Curve:
         x: ln of the places, increasing.
         risk: There; may be infinite.
         at: The risk at any ln of a place, or None for a table.
+        error: Relative, of the risk.
     """
 
     x: np.ndarray
     risk: np.ndarray
     at: Callable[[np.ndarray], np.ndarray] | None
+    error: float = 0.0
 
     def turning(self) -> list[int]:
         """Indices of maxima and minima inside, of a flat one the middle."""
@@ -38,22 +41,27 @@ class Curve:
 
     def extreme(self, place: int, sign: float) -> tuple[float, float, float]:
         """ln of the place of a maximum (sign 1) or minimum (-1) near a point, its error there, and the risk."""
-        x, risk, reach = self.x[place], self.risk[place], self.x[place + 1] - self.x[place - 1]
-        if self.at is None or np.isinf(risk):
-            return float(x), (0.0 if np.isinf(risk) else 0.5 * reach), float(risk)
+        x, risk = self.x[place], self.risk[place]
         low, high = self.x[place - 1], self.x[place + 1]
-        while high - low > CLOSE * max(1.0, abs(x)):
+        if np.isinf(risk):
+            return float(x), 0.0, float(risk)
+        while self.at is not None and high - low > CLOSE * max(1.0, abs(x)):
             # The best point stays among those evaluated, so that a narrow peak is never lost.
             half = POINTS // 2 + 1
             tried = np.concatenate([np.linspace(low, x, half), np.linspace(x, high, half)[1:]])
             values = self.at(tried)
+            if np.isnan(values).all():
+                break
             best = int(np.nanargmax(sign * values))
             if not 0 < best < len(tried) - 1:
                 break
             x, risk, low, high = tried[best], values[best], tried[best - 1], tried[best + 1]
             if np.isinf(risk):
                 return float(x), 0.0, float(risk)
-        return float(x), float(max(high - low, 1e-7)), float(risk)
+            # Closer points would differ by less than the risk is sure of.
+            if np.max(np.abs(values[[best - 1, best + 1]] - risk)) <= 2.0 * self.error * risk:
+                break
+        return float(x), float(high - low) if self.at is not None else 0.5 * float(high - low), float(risk)
 
     def crossing(self, inside: float, outside: float, level: float) -> float:
         """Where the risk passes a level between a place above it and one not above."""
@@ -137,32 +145,42 @@ class Curve:
 def curves(surface: RiskSurface, axis: str) -> Iterator[tuple[dict[str, float], Curve]]:
     """Every curve along an axis, with the places of the others."""
     names = [name for name in surface.axes if name != axis]
-    risk = surface.risk.where(surface.data["status"] != PointStatus.NOT_CONVERGED).transpose(*names, axis)
+    risk, error = (values.transpose(*names, axis).values for values in (_known(surface), surface.data["error"]))
     places = surface.data[axis].values
     kept = (places > 0.0) & np.isfinite(places)
     for index in product(*(range(surface.data.sizes[name]) for name in names)):
         others = {name: float(surface.data[name].values[i]) for name, i in zip(names, index, strict=True)}
-        values = risk.values[index]
-        known = kept & ~np.isnan(values)
-        yield others, _curve(surface, axis, others, places[known], values[known])
+        used = kept & ~np.isnan(risk[index])
+        most = float(error[index][used & np.isfinite(risk[index])].max(initial=0.0))
+        yield others, _curve(surface, axis, others, Curve(places[used], risk[index][used], None, most))
 
 
-def _curve(surface: RiskSurface, axis: str, others: Mapping[str, float], places: np.ndarray, risk: np.ndarray) -> Curve:
+def _known(surface: RiskSurface) -> xr.DataArray:
+    """The risk where it converged, else not a number."""
+    return surface.risk.where(surface.data["status"] != PointStatus.NOT_CONVERGED)
+
+
+def _curve(surface: RiskSurface, axis: str, others: Mapping[str, float], table: Curve) -> Curve:
+    """The curve over ln of the places of a table, with thresholds added and the formula, if there is one."""
+    places, risk = table.x, table.risk
     if surface.evaluate is None:
-        return Curve(np.log(places), risk, None)
+        return replace(table, x=np.log(places))
 
     def at(x: np.ndarray) -> np.ndarray:
         # Places on either side of a maximum meet in rounding.
         unique, back = np.unique(np.exp(x), return_inverse=True)
-        return surface.at(**{**others, axis: unique}).risk.values[back]
+        return _known(surface.at(**{**others, axis: unique})).values[back]
 
-    extra = _thresholds(surface, axis, others)
-    extra = extra[(extra > places.min()) & (extra < places.max()) & ~np.isin(extra, places)] if len(places) else extra
-    if len(extra):
-        there = surface.at(**{**others, axis: extra}).risk.values
+    extra = np.setdiff1d(_thresholds(surface, axis, others), places)
+    if len(places):
+        extra = extra[(extra > places[0]) & (extra < places[-1])]
+    if len(places) and len(extra):
+        # Not through the logarithm: a threshold is met exactly or not at all.
+        there = _known(surface.at(**{**others, axis: extra})).values
         order = np.argsort(np.append(places, extra), kind="stable")
         places, risk = np.append(places, extra)[order], np.append(risk, there)[order]
-    return Curve(np.log(places), risk, at)
+        places, risk = places[~np.isnan(risk)], risk[~np.isnan(risk)]
+    return Curve(np.log(places), risk, at, table.error)
 
 
 def _thresholds(surface: RiskSurface, axis: str, others: Mapping[str, float]) -> np.ndarray:
