@@ -33,7 +33,7 @@ def test_without_repeats_scatter_is_not_known():
 
 
 def test_runs_need_not_be_balanced_nor_sorted():
-    sweep = SizeSweep("data", [8, 1, 4, 2, 1], [0.1, 1.0, 0.2, 0.5, 3.0])
+    sweep = SizeSweep("data", np.array([8.0, 1, 4, 2, 1]), np.array([0.1, 1.0, 0.2, 0.5, 3.0]))
     assert sweep.places.tolist() == [1, 2, 4, 8] and sweep.counts.tolist() == [2, 1, 1, 1]
     assert sweep.means.tolist() == [2.0, 0.5, 0.2, 0.1]
 

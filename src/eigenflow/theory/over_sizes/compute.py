@@ -36,7 +36,9 @@ def compute_frontier(table: pd.DataFrame, *, power: float | int = 1.0, places: i
         raise ArgumentError(f"`table` must have columns {', '.join(COLUMNS)}, but has no {missing[0]!r}.")
     check_number("power", power, 0.0, 4.0)
     check_whole("places", places, 4, 1000, what="number of budgets")
-    repeats = table["repeat"].to_numpy() if "repeat" in table.columns else np.zeros(len(table))
+    repeats = np.zeros(len(table))
+    if "repeat" in table.columns:
+        repeats = np.unique(table["repeat"].to_numpy(), return_inverse=True)[1].astype(np.float64)
     curves = {}
     for repeat in np.unique(repeats):
         own = np.array(table.loc[(repeats == repeat) & (table["time"] > 0), list(COLUMNS)], dtype=np.float64)
@@ -44,12 +46,14 @@ def compute_frontier(table: pd.DataFrame, *, power: float | int = 1.0, places: i
             curve = own[own[:, 0] == width]
             curve = curve[np.argsort(curve[:, 1])]
             work = np.log(curve[:, 1]) + power * np.log(width)
-            curves[repeat, float(width)] = work, np.log(curve[:, 2])
+            curves[float(repeat), float(width)] = work, np.log(curve[:, 2])
     widths = sorted({width for _, width in curves})
     if len(widths) < 3:
         raise ArgumentError(f"`table` must have 3 widths or more, of which one can be best, but has {len(widths)}.")
     rows = [
-        (budget, loss, repeat) for repeat in np.unique(repeats) for budget, loss in _frontier(curves, repeat, widths)
+        (budget, loss, repeat)
+        for repeat in np.unique(repeats).tolist()
+        for budget, loss in _frontier(curves, repeat, widths)
     ]
     grid = _grid(rows, places)
     sizes, losses, numbers = [], [], []
@@ -60,7 +64,13 @@ def compute_frontier(table: pd.DataFrame, *, power: float | int = 1.0, places: i
                 sizes.append(np.exp(place))
                 losses.append(np.exp(np.interp(place, mine[:, 0], mine[:, 1])))
                 numbers.append(repeat)
-    return SizeSweep("compute", np.array(sizes), np.array(losses), np.array(numbers), f"curves of {len(widths)} widths")
+    return SizeSweep(
+        "compute",
+        np.array(sizes),
+        np.array(losses),
+        np.array(numbers, dtype=np.int64),
+        f"curves of {len(widths)} widths",
+    )
 
 
 def _frontier(curves: dict, repeat: float, widths: list[float]) -> list[tuple[float, float]]:

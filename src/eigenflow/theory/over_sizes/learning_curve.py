@@ -67,7 +67,7 @@ class MeasuredTask(AbstractPrinted):
         """Most degrees of freedom that the sample can tell of: without ridge, about so many samples."""
         return float(self.freedom[0])
 
-    def risk(self, samples: float | int, features: float = np.inf, ridge: float = 0.0) -> float:
+    def risk(self, samples: float | int, features: float | int = np.inf, ridge: float | int = 0.0) -> float:
         """Give the mean squared test error, label noise included.
 
         Args:
@@ -98,7 +98,7 @@ class MeasuredTask(AbstractPrinted):
         used = df2 if features == np.inf else (df2 * (features - 2.0 * df1) + df1**2) / (features - df2)
         return float(left / (1.0 - used / samples)) if used < (1.0 - 1e-12) * samples else np.inf
 
-    def _scale(self, samples: float, features: float, ridge: float) -> float:
+    def _scale(self, samples: float | int, features: float | int, ridge: float | int) -> float:
         """gamma, at which df1 + n ridge / kappa = n with kappa = gamma (1 - df1 / k)."""
 
         def excess(log_gamma: float) -> float:
@@ -117,7 +117,7 @@ class MeasuredTask(AbstractPrinted):
             raise self._too_far(min(samples, features))
         return _root(excess, low, high)
 
-    def _too_far(self, asked: float) -> ArgumentError:
+    def _too_far(self, asked: float | int) -> ArgumentError:
         return ArgumentError(
             f"A risk for {asked:g} degrees of freedom is asked for, but {self.samples} samples tell of "
             f"{self.reach:.4g} at most. Measure a spectrum on more samples, or give a larger `ridge`."
