@@ -152,6 +152,29 @@ def test_riccati_is_gradient_flow_on_the_weights(net):
         assert net.loss(time)[0] == pytest.approx(0.5 * ((second @ first - net.target) ** 2).sum(), abs=1e-9)
 
 
+@pytest.mark.parametrize("time", [1.0, 5.0, 17.0, 60.0])
+def test_a_mode_that_sinks_and_rises_again(time):
+    """The same formula as it stands, in 200 digits: a mode falls to 4e-6 and is learned by t = 20.
+
+    Relative to the largest eigenvalue, 2; errors of the start in double precision grow by e^(2 s t) of the slow mode.
+    """
+    mp = pytest.importorskip("mpmath").mp
+    net = BalancedLinearNetwork.draw(np.random.default_rng(0).standard_normal((3, 4)), 5, 0.1, np.random.default_rng(1))
+    (outputs, inputs), start = net.target.shape, np.vstack([net.first.T, net.second])
+    with mp.workdps(200):
+        both = np.block([[np.zeros((inputs, inputs)), net.target.T], [net.target, np.zeros((outputs, outputs))]])
+        rates, basis = mp.eigsy(mp.matrix(both.tolist()))
+        rows = basis.T * mp.matrix(start.tolist())
+        still = [abs(f) < mp.mpf(10) ** -100 for f in rates]
+        spread = mp.diag([time if s else mp.expm1(2 * f * time) / (2 * f) for f, s in zip(rates, still, strict=True)])
+        grown = basis * mp.diag([mp.exp(f * time) for f in rates]) * rows
+        exact = grown * (mp.eye(rows.cols) + rows.T * spread * rows) ** -1 * grown.T
+        exact = np.array(exact.tolist(), dtype=float)
+    first, second = net.weights(time)
+    factor = np.vstack([first.T, second])
+    np.testing.assert_allclose(factor @ factor.T, exact, atol=1e-11)
+
+
 @pytest.mark.parametrize("net", BALANCED, ids=NAMES)
 def test_balance_and_rank_last(net):
     """W1 W1' - W2' W2 stays 0, no direction is won, and the loss never rises, at any time."""
