@@ -7,7 +7,7 @@ With J and J_x the Jacobians at an instant on the training inputs X and any othe
 
 where p_t is exp(-M t) for gradient flow and a polynomial for updates (`training`). No mode is divided by its
 eigenvalue. Other losses follow s' = r(z), z = z0 - J_net J_net^T s. This is the lazy limit of training
-[@jacot2018neural; @chizat2018lazy], exact for a model that is linear in its parameters.
+([@jacot2018neural], [@chizat2018lazy]), exact for a model that is linear in its parameters.
 """
 
 import math
