@@ -153,7 +153,7 @@ def _followed(
     return gamma
 
 
-def _real_gamma(task: TaskSpectrum, s: Float[np.ndarray, " time"], count: float) -> Float[np.ndarray, " time"]:
+def _real_gamma(task: TaskSpectrum, s: Float[np.ndarray, " time"], count: float | int) -> Float[np.ndarray, " time"]:
     """Solve gamma - (1/N) sum lambda gamma / (lambda + gamma) = s >= 0 for the largest gamma, by bisection."""
     low = np.log(np.maximum(s, float(task.eigenvalues[-1]) * 1e-12))
     high = np.log(s + task.trace / count) + 1e-9

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike
 
 from eigenflow.core.checks import MOST_WHOLE, real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
@@ -79,7 +78,7 @@ def blocks_of(
     return _cut(rates, batches), np.append(0.0, np.cumsum(rates))[wanted]
 
 
-def checked_steps(steps: ArrayLike) -> Int[np.ndarray, " time"]:
+def checked_steps(steps: object) -> Int[np.ndarray, " time"]:
     """Give whole numbers of updates, increasing."""
     found = np.atleast_1d(real_array("steps", steps))
     if found.ndim != 1 or not found.size:

@@ -17,6 +17,7 @@ population.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -199,7 +200,7 @@ class SampledModes:
 
 def _line(
     x: Float[np.ndarray, " point"], weights: Float[np.ndarray, " point"], y: Float[np.ndarray, "point ..."]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Slope of a line, and by a quadratic the change of slope from half to half; one for each column."""
     middle, reach = 0.5 * (x.max() + x.min()), 0.5 * (x.max() - x.min())
     z = (x - middle) / reach

@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from eigenflow.core.checks import real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure
@@ -209,7 +208,7 @@ def _regime(alpha: np.ndarray, beta: np.ndarray, has_gradient_noise: bool) -> li
     return ["super-easy" if s else "easy" if b >= 1.0 else "hard" for s, b in zip(is_super, beta, strict=True)]
 
 
-def _checked(capacity: ArrayLike, source: ArrayLike) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
+def _checked(capacity: object, source: object) -> tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]:
     alpha, beta = (np.atleast_1d(real_array(n, v)) for n, v in (("capacity", capacity), ("source", source)))
     for name, array in (("capacity", alpha), ("source", beta)):
         if not np.isfinite(array).all():

@@ -13,12 +13,12 @@ where they change, it is stepped.
 Source: equations/identities.md#eq-s2, #eq-s3; [@paquette2024phases] for its power laws.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike
 
 from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.display import AbstractPrinted, Card, figure, span
@@ -110,7 +110,7 @@ class Nodes:
 
 def sgd_risk(
     task: TaskSpectrum,
-    steps: ArrayLike,
+    steps: Int[np.ndarray, " time"] | Sequence[int],
     *,
     learning_rate: float | int | Float[np.ndarray, " update"],
     batch: int | Int[np.ndarray, " update"],
@@ -193,14 +193,14 @@ def largest_stable_rate(task: TaskSpectrum, batch: int) -> float:
     return low
 
 
-def _mu(task: TaskSpectrum, rate: float, batch: float) -> float:
+def _mu(task: TaskSpectrum, rate: float, batch: float | int) -> float:
     left = 2.0 - rate * task.eigenvalues * (1.0 + 1.0 / batch)
     if not (left > 0).all():
         return np.inf
     return float((rate / batch * task.eigenvalues / left) @ task.sizes)
 
 
-def _refuse_unstable(task: TaskSpectrum, rate: float, batch: float) -> None:
+def _refuse_unstable(task: TaskSpectrum, rate: float, batch: float | int) -> None:
     if not rate > 0 or not _mu(task, rate, batch) < 1.0:
         raise ArgumentError(
             f"`learning_rate` must be > 0 and below the largest stable rate in batches of {int(batch)}, "
@@ -251,7 +251,7 @@ def _solved(nodes: Nodes, block: Block, state: State, ages: np.ndarray) -> tuple
     return left.sum(1) + values @ along, State(left[-1], (vectors @ values[-1]) * root)
 
 
-def _geometric(count: int, log_a: ArrayLike, log_b: ArrayLike) -> np.ndarray:
+def _geometric(count: int | np.integer, log_a: Any, log_b: Any) -> np.ndarray:
     """Sum of a^(count - 1 - i) b^i over i below count, without cancellation where a is near b."""
     larger, apart = np.maximum(log_a, log_b), np.abs(np.subtract(log_a, log_b))
     with np.errstate(invalid="ignore"):
