@@ -176,6 +176,23 @@ def test_a_peak_vanishes_where_it_must(points):
     assert gone.position == pytest.approx(3.0, rel=0.01)
 
 
+def test_of_two_peaks_the_higher_one_is_followed():
+    """Bumps at 7 and 60, of heights 3 and 2 times the noise, on a floor that falls: both go, the higher one last."""
+
+    def two(time, noise):
+        x = np.log(np.asarray(time, dtype=float))
+        bumps = [np.exp(-0.5 * ((x - np.log(place)) / 0.4) ** 2) for place in (7.0, 60.0)]
+        return 10.0 - x + noise * (3.0 * bumps[0] + 2.0 * bumps[1])
+
+    gone = peak_vanishing(surface_of(two, np.geomspace(0.5, 500, 40)), "time", "noise", (1e-3, 1.0))
+    steepest = np.exp(-0.5) / 0.4  # of a bump of height one, where the floor's slope of one must be met
+    assert gone.value == pytest.approx(1.0 / (3.0 * steepest), rel=0.02)
+    assert gone.position == pytest.approx(7.0 * np.exp(-0.4), rel=0.05)
+    stays = peak_vanishing(surface_of(two, np.geomspace(0.5, 500, 40)), "time", "noise", (0.9, 1.0))
+    assert stays.status == "stays"
+    assert stays.position == pytest.approx(7.0, rel=0.1)
+
+
 def test_vanishing_of_a_risk_does_not_depend_on_the_grid():
     """The ridge at which the model-wise peak goes, on two grids; above it the slope is negative everywhere."""
     found = [

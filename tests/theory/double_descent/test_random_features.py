@@ -114,6 +114,7 @@ def test_many_features_are_kernel_regression():
         kernel = random_features_risk(POWER, samples, np.inf, ridge)
         assert float(kernel.test_error) == pytest.approx(expected, rel=1e-10)
         assert float(kernel.data["train"]) == pytest.approx((ridge / (samples * kappa)) ** 2 * expected, rel=1e-9)
+        assert float(kernel.data["resolved"]) == pytest.approx(share.sum() / samples, rel=1e-9)
         assert float(random_features_risk(POWER, samples, 1e9, ridge).test_error) == pytest.approx(expected, rel=1e-6)
 
 
