@@ -88,6 +88,10 @@ class PopulationModes:
         rng = np.random.default_rng(0)
         normal = vectors @ (np.sqrt(np.maximum(parts, 0.0))[:, None] * rng.standard_normal((2, DRAWS)))
         student = normal / np.sqrt(rng.chisquare(BLOCKS - 1, DRAWS) / (BLOCKS - 1))
+        # Ten blocks tell their spread to a quarter: never less than what the scatter of single energies makes.
+        excess = float(((squares / power.means - 1.0) ** 2).sum()) / (len(values) - 2)
+        least = float(np.sqrt(excess / (np.log(values).var() * len(values))))
+        student[1] *= max(1.0, least / max(float(np.sqrt(left[1] @ left[1] * (BLOCKS - 1) / BLOCKS)), 1e-300))
         return Reading(
             power.capacity,
             power.source,
