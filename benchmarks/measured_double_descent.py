@@ -64,7 +64,7 @@ def picture(rows: list[NetworksRow]) -> Figure:
             threshold=row.threshold,
         )
         ax.set_title(TITLES[row.axis].format(**row.where), fontsize=10)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.axes[-1].legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle("Test risk of networks: measured, and from their kernels", fontsize=11)
     return figure
 

@@ -24,7 +24,7 @@ def maps_figure(networks: "xr.Dataset | None", features: "xr.Dataset | None", ti
     from eigenflow.plots import picture_text
 
     kinds = [(data, size) for data, size in ((networks, "width"), (features, "features")) if data is not None]
-    figure = Figure(figsize=(11, 4.2 * len(kinds)), layout="constrained")
+    figure = Figure(figsize=(8.8, 3.4 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), 2, squeeze=False)
     for (in_time, in_samples), (data, size) in zip(axes, kinds, strict=True):
         noisy = data.isel(noise=-1)
@@ -80,10 +80,7 @@ def chosen_rows(comparison: "DoubleDescentComparison", networks: "xr.Dataset") -
     noise, middle = float(networks["noise"][-1]), _middle_samples(networks, "width")
     widths = networks["width"].values.astype(float)
     at = float(widths[np.argmin(np.abs(np.log(widths / max(_threshold(networks, "width", middle), 1e-9))))])
-    counts = networks["samples"].values.astype(float)
-    slope, constant, outputs = (float(networks.attrs[name]) for name in ("per_width", "constant", "outputs"))
-    lines = (slope * widths + constant) / outputs
-    inside = float(widths[np.argmin(np.abs(np.log(lines / np.sqrt(counts[0] * counts[-1]))))])
+    inside = _surest_width(comparison, noise, at)
     wanted = [
         ("width", {"noise": noise, "samples": middle}),
         ("samples", {"noise": noise, "width": inside}),
@@ -97,10 +94,22 @@ def chosen_rows(comparison: "DoubleDescentComparison", networks: "xr.Dataset") -
     return found
 
 
+def _surest_width(comparison: "DoubleDescentComparison", noise: float, otherwise: float) -> float:
+    """The width whose peak over samples is known best: of those that have one, the one with the narrowest interval."""
+    found = []
+    for row in comparison.networks:
+        if row.axis == "samples" and row.where["noise"] == noise and row.moves is not None:
+            curve = row.moves.curves["measured"]
+            if curve.position is not None and curve.verdict == "present":
+                found.append((curve.position[2] / curve.position[1], row.where["width"]))
+    return min(found)[1] if found else otherwise
+
+
 def _draw_in_time(data: "xr.Dataset", size: str, threshold: float, *, ax: "Axes") -> None:
     import numpy as np
 
     from eigenflow.plots.double_descent import plot_risk_map
+    from eigenflow.plots.peak_comparison import plain_ticks
 
     repeats = "seed" if size == "width" else "draw"
     data = data.isel(time=data["time"].values > 0)
@@ -115,12 +124,14 @@ def _draw_in_time(data: "xr.Dataset", size: str, threshold: float, *, ax: "Axes"
         resolved=data["resolved"].mean(repeats).transpose(size, "time").values,
         frontier=_line(times, np.full(len(times), threshold), data[size].values),
     )
+    plain_ticks(ax.yaxis, data[size].values)
 
 
 def _draw_in_samples(data: "xr.Dataset", size: str, *, ax: "Axes") -> None:
     import numpy as np
 
     from eigenflow.plots.double_descent import plot_risk_map
+    from eigenflow.plots.peak_comparison import plain_ticks
 
     repeats = "seed" if size == "width" else "draw"
     risk = data["risk"].isel(time=-1) if size == "width" else data["risk_end"].isel(ridge=0)
@@ -138,6 +149,8 @@ def _draw_in_samples(data: "xr.Dataset", size: str, *, ax: "Axes") -> None:
         else None,
         frontier=_line(samples, line, data[size].values),
     )
+    plain_ticks(ax.xaxis, samples)
+    plain_ticks(ax.yaxis, data[size].values)
 
 
 def _line(

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-__all__ = ["plot_peak_comparison"]
+__all__ = ["plain_ticks", "plot_peak_comparison"]
 
 Places = Float[np.ndarray, " place"]
 
@@ -57,4 +59,19 @@ def plot_peak_comparison(
     top = np.nanmax(high)
     bottom = min(np.nanmin(low), *(np.nanmin(risk) for _, risk in predicted.values())) if predicted else np.nanmin(low)
     ax.set_ylim(bottom / 1.3, top * 1.6)
+    plain_ticks(ax.xaxis, places)
     return ax
+
+
+def plain_ticks(axis: Axis, places: Places) -> None:
+    """Label a logarithmic axis of less than two decades and a half at some of the places, as plain numbers."""
+    if places[-1] > 300 * places[0]:
+        return
+    least = (places[-1] / places[0]) ** (1.0 / 7.0)  # between neighbours, so that labels do not touch
+    shown = [float(places[0])]
+    for place in places[1:]:
+        if place >= shown[-1] * least:
+            shown.append(float(place))
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

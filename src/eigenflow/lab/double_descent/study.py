@@ -89,8 +89,8 @@ class StudyCost:
         """One line for people."""
         return (
             f"{self.networks} networks in {self.updates:,} updates side by side, {self.readouts:,} regressions on "
-            f"random features: about {self.total_s:.0f} s of one core ({self.train_s:.0f} s training, {self.measure_s:.0f} s "
-            f"kernels), {self.peak_bytes / 2**20:.0f} MiB for the kernels of one network"
+            f"random features: about {self.total_s:.0f} s of one core ({self.train_s:.0f} s training, "
+            f"{self.measure_s:.0f} s kernels), {self.peak_bytes / 2**20:.0f} MiB for the kernels of one network"
         )
 
 

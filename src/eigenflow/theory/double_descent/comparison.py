@@ -382,7 +382,7 @@ def _named(axis: str, where: dict[str, float]) -> str:
 
 def _curve(curve: MeasuredCurve) -> dict[str, Any]:
     rows = {name: getattr(curve, name).tolist() for name in ("places", "mean", "lower", "upper")}
-    names = ("shape", "share", "verdict", "seeds", "position", "height", "base", "width")
+    names = ("shape", "prominence", "verdict", "seeds", "position", "height", "base", "width")
     return {**rows, **{name: getattr(curve, name) for name in names}}
 
 

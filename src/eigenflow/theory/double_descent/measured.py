@@ -18,12 +18,10 @@ from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.resampling import LEVEL
 
-__all__ = ["LEAST", "SURE", "MeasuredCurve", "PeakMoves", "Ranged", "compare_curves", "measured_curve"]
+__all__ = ["LEAST", "MeasuredCurve", "PeakMoves", "Ranged", "compare_curves", "measured_curve"]
 
 # A rise and fall by less than this share of the risk is no peak.
 LEAST = 0.05
-# Share of resampled curves that must have a peak, or must not, for a verdict.
-SURE = 0.95
 DRAWS = 200
 
 # Estimate, lower and upper end of its 90 % interval.
@@ -42,7 +40,8 @@ class MeasuredCurve(AbstractPrinted):
         upper: Upper end.
         shape: "peak", "rises" (a minimum inside, and no fall after it), "falls" (no rise by more than 5 %), "climbs"
             (from the first place on).
-        share: Of resampled means that have a peak.
+        prominence: ln of the peak over the lower one of the risks on both sides that it stands out from least, with
+            its 90 % interval. The three places are chosen on the other seeds, so that noise alone gives none.
         seeds: Number of curves.
         top: Index of the highest place of the peak, or of the largest risk from the lowest one on where there is none.
         position: Of the peak, or None.
@@ -57,7 +56,7 @@ class MeasuredCurve(AbstractPrinted):
     lower: Float[np.ndarray, " place"]
     upper: Float[np.ndarray, " place"]
     shape: str
-    share: float
+    prominence: Ranged
     seeds: int
     top: int
     position: Ranged | None = None
@@ -67,13 +66,13 @@ class MeasuredCurve(AbstractPrinted):
 
     @property
     def verdict(self) -> str:
-        """Whether there is a peak: "present", "absent", or "undecided" between resampled curves."""
-        if self.share >= SURE:
+        """Whether there is a peak: "present" or "absent" (of 5 % or more), or "undecided" between seeds."""
+        if self.prominence[1] > 0.0 and self.shape == "peak":
             return "present"
-        return "absent" if self.share <= 1.0 - SURE else "undecided"
+        return "absent" if self.prominence[2] < LEAST else "undecided"
 
     def _card(self) -> Card:
-        rows = [("shape", f"{self.shape}; a peak in {self.share:.0%} of resampled means: {self.verdict}")]
+        rows = [("shape", f"{self.shape}; ln prominence {interval(*self.prominence)}: {self.verdict}")]
         if self.position is not None and self.height is not None and self.width is not None:
             rows += [
                 ("position", interval(*self.position)),
@@ -107,16 +106,18 @@ class PeakMoves(AbstractPrinted):
     @property
     def sentence(self) -> str:
         """What was found, in words."""
-        have = {name: curve.position is not None for name, curve in self.curves.items()}
+        said = {name: curve.verdict for name, curve in self.curves.items()}
         parts = []
         for name, before, after in (("drift", "lazy", "drift"), ("rotation", "drift", "full")):
             ratio = self.height[name]
-            done = "makes the peak" if have[after] and not have[before] else "removes the peak"
-            if have[after] == have[before]:
+            if said[after] == "present" and said[before] != "present":
+                done = "makes the peak"
+            elif said[after] == "absent" and said[before] == "present":
+                done = "removes the peak"
+            elif ratio[1] > 0.0 or ratio[2] < 0.0:
+                done = f"{'raises' if ratio[0] > 0.0 else 'lowers'} the risk there"
+            else:
                 done = "leaves the height as it is"
-                if ratio[1] > 0.0 or ratio[2] < 0.0:
-                    done = "raises" if ratio[0] > 0.0 else "lowers"
-                    done += " the risk there"
             moved = self.position[name]
             if moved is not None and (moved[1] > 0.0 or moved[2] < 0.0):
                 done += f" and moves its place by a factor {_factor(moved)}"
@@ -231,13 +232,30 @@ def _measured(axis: str, places: np.ndarray, logs: np.ndarray, draws: np.ndarray
         lower=ends[0],
         upper=ends[1],
         shape="peak" if ranged else _shape(mean),
-        share=float(drawn.are_there.mean()),
+        prominence=_prominence(logs),
         seeds=seeds,
         top=int(found.place[0]) if ranged else _highest_after_lowest(mean),
         base=float(np.exp(found.base[0])) if ranged else None,
         **ranged,
     )
     return curve, drawn
+
+
+def _prominence(logs: Float[np.ndarray, "seed place"]) -> Ranged:
+    """How far the peak stands out, each seed at places chosen on the others, with Student's interval."""
+    contrasts = []
+    for seed, own in enumerate(logs):
+        others = np.delete(logs, seed, axis=0).mean(axis=0)
+        lowest = [
+            (others[:place].argmin(), place, place + 1 + others[place + 1 :].argmin())
+            for place in range(1, len(others) - 1)
+        ]
+        left, place, right = max(lowest, key=lambda at: others[at[1]] - max(others[at[0]], others[at[2]]))
+        contrasts.append((own[place] - own[left], own[place] - own[right]))
+    sides = np.array(contrasts)
+    least = sides[:, sides.mean(axis=0).argmin()]
+    half = stdtrit(len(logs) - 1, 0.5 + LEVEL / 2) * least.std(ddof=1) / np.sqrt(len(logs))
+    return float(least.mean()), float(least.mean() - half), float(least.mean() + half)
 
 
 def _moved(after: tuple[MeasuredCurve, _Peaks], before: tuple[MeasuredCurve, _Peaks]) -> Ranged | None:
