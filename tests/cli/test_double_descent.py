@@ -71,7 +71,7 @@ def test_for_people_it_prints_controls_peaks_and_files(folder):
 @pytest.mark.parametrize("one", ["task.samples=[16]", "networks.widths=[3]", "features.counts=[16]"])
 def test_of_one_size_or_one_number_of_samples_there_is_no_map_and_no_warning(folder, one):
     other = "features.counts=[]" if one != "features.counts=[16]" else "networks.widths=[]"
-    words = ["double-descent", "tiny.toml", "--set", one, "--set", other, "--out", one[:8], "--json"]
+    words = ["double-descent", "tiny.toml", "--set", one, "--set", other, "--out", f"one-{one.split('.')[0]}", "--json"]
     told = eigenflow(*words, cwd=folder)
     assert told.code == 0, told.stderr
     assert "arning" not in told.stderr
