@@ -33,6 +33,9 @@ from eigenflow.theory.task_spectrum import TaskSpectrum
 __all__ = ["finite_time_risk"]
 
 ACCEPTED = 1e-3  # relative error above which a point counts as not converged
+# More samples give bands that floats do not resolve.
+MOST = 1e15
+LARGEST = 1e60
 # E-folds of the eigenvalue in a panel of quadrature.
 SMOOTH, KINKED = 2.5, 0.15
 # What a form lacks of the target's variance, taken at the start, counts this often as a relative error at any time.
@@ -76,8 +79,14 @@ def finite_time_risk(
 
     Raises:
         ArgumentError: If an argument is not allowed, or two exclude each other.
+        LimitError: If bands of eigenvalues are so many that their form does not fit the limit of `entries`.
     """
     check_kind("task", task, TaskSpectrum, "a TaskSpectrum, such as `TaskSpectrum.power_law(1.5, 2.0)`")
+    if task.eigenvalues[0] > LARGEST or task.eigenvalues[-1] < 1.0 / LARGEST:
+        raise ArgumentError(
+            f"`task` must have eigenvalues from {1 / LARGEST:g} to {LARGEST:g}, whose squares are floats, but has "
+            f"{task.eigenvalues[-1]:.3g} to {task.eigenvalues[0]:.3g}. Change units, or leave such modes out."
+        )
     motion = one_motion(drift, clock)
     eta = None if learning_rate is None else check_number("learning_rate", learning_rate, 1e-300)
     if eta is not None and motion is not None:
@@ -105,8 +114,10 @@ class _Training:
         places = {name: coordinate(name, values) for name, values in axes.items()}
         *grid, t = (np.atleast_1d(place) for place in places.values())
         for name, place in zip(("samples", "features"), grid[:2], strict=True):
-            if place[0] < 1.0:
-                raise ArgumentError(f"`{name}` must be >= 1, but holds {place[0]:g}.")
+            wrong = (place < 1.0) | ((place > MOST) & np.isfinite(place))
+            if wrong.any():
+                came = place[int(np.argmax(wrong))]
+                raise ArgumentError(f"`{name}` must be from 1 to {MOST:g}, or infinite, but holds {came:g}.")
         found = [self._parts(float(n), float(k), float(delta), t) for n, k, delta in product(*grid)]
         shape = tuple(place.size for place in places.values() if place.ndim)
         target, gain, train = (

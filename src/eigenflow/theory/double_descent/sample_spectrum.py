@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex, Float
 
+from eigenflow.core.limits import within
 from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
 
 __all__ = ["SampleSpectrum", "sample_spectrum"]
@@ -90,6 +91,8 @@ class _Solver:
         coefficients = _coefficients(NODES)
         check, halves = coefficients[-2:].T, _halves(NODES) @ coefficients
         for turn in range(HALVINGS):
+            nodes = NODES * (len(waiting) + sum(map(len, kept)))
+            within("entries", nodes**2, f"The density of {count} bands of eigenvalues")
             modulus, _ = self._nodes(waiting, NODES)
             defect = self._defects(modulus, start)
             rates = np.log(self._rates(modulus, defect))
