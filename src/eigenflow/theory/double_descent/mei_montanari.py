@@ -68,7 +68,6 @@ def mei_montanari_risk(
         options = {"linear": linear, "nonlinear": nonlinear, "activation": activation}
         return mei_montanari_risk(samples, features, noise=noise, **options)
 
-    is_known = np.isinf(from_target + from_noise) | (error <= ACCEPTED)
     known = np.where(np.isinf(from_target + from_noise), PointStatus.INFINITE, PointStatus.CONVERGED)
     return RiskSurface.over(
         {"samples": samples_per_input, "features": features_per_input},
@@ -76,7 +75,7 @@ def mei_montanari_risk(
         from_noise=from_noise,
         noise=variance,
         error=error,
-        status=np.where(is_known, known, PointStatus.NOT_CONVERGED),
+        status=np.where(error <= ACCEPTED, known, PointStatus.NOT_CONVERGED),
         formula="ridgeless random features on a sphere; samples and features per input",
         evaluate=evaluate,
     )
