@@ -13,6 +13,7 @@ NotImplemented for arguments that it does not cover; PyTorch's own operation is 
 """
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from eigenflow.tangent.model.grid_sample import grid_sample
 
 __all__ = ["ELEMENTARY", "MISSING", "constant"]
 
+
+Operated = Tensor | NotImplementedType
 
 _SIXTH = float(torch.tensor(1.0 / 6.0, dtype=torch.float32))
 
@@ -85,7 +88,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *_: Any,
-) -> Tensor:
+) -> Operated:
     if not training or running_mean is not None:
         return NotImplemented  # a fixed affine map; statistics that are updated are refused elsewhere
     return _by_channel(_normalised(input, (0, *range(2, input.ndim)), eps), weight, bias)
@@ -101,7 +104,7 @@ def _instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     *_: Any,
-) -> Tensor:
+) -> Operated:
     if not use_input_stats:
         shape = (1, -1, *(1 for _ in input.shape[2:]))
         assert running_mean is not None and running_var is not None
@@ -112,7 +115,7 @@ def _instance_norm(
     return _by_channel(_normalised(input, tuple(range(2, input.ndim)), eps), weight, bias)
 
 
-def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+def _hardsigmoid(input: Tensor, inplace: bool = False) -> Operated:
     if inplace:
         return NotImplemented
     raised = functional.relu6(input + 3.0)
@@ -134,7 +137,7 @@ def _pdist(input: Tensor, p: float = 2.0) -> Tensor:
     return _length(input[first] - input[second], p)
 
 
-def _length(difference: Tensor, p: float) -> Tensor:
+def _length(difference: Tensor, p: float) -> Operated:
     """The p-norm of the last axis; at zero its derivative is zero, as PyTorch's own."""
     if p == 1:
         return difference.abs().sum(-1)
@@ -155,7 +158,7 @@ def _embedding(
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
-) -> Tensor:
+) -> Operated:
     has_padding = padding_idx is not None and padding_idx != -1
     if scale_grad_by_freq or not (has_padding or max_norm is not None or sparse):
         return NotImplemented
@@ -187,7 +190,7 @@ def _embedding_bag(
     per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
-) -> Tensor:
+) -> Operated:
     if not isinstance(weight, Tensor) or weight.ndim != 2 or scale_grad_by_freq:
         return NotImplemented
     rows = functional.embedding(input, weight)
@@ -212,7 +215,7 @@ def _embedding_bag(
     return total if mode == "sum" else total / count.clamp(min=1)[:, None].to(total.dtype)
 
 
-def _grouped_mm(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Any = None, **_: Any) -> Tensor:
+def _grouped_mm(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Any = None, **_: Any) -> Operated:
     if offs is None or mat_a.ndim != 2 or mat_b.ndim != 3 or bias is not None:
         return NotImplemented
     ends = offs.tolist()
@@ -221,11 +224,11 @@ def _grouped_mm(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bia
     return torch.cat([*parts, rest])
 
 
-def _detach(input: Tensor) -> Tensor:
+def _detach(input: Tensor) -> Operated:
     return constant(input) if input.is_floating_point() else NotImplemented
 
 
-ELEMENTARY: dict[Any, Callable[..., Tensor]] = {
+ELEMENTARY: dict[Any, Callable[..., Operated]] = {
     functional.group_norm: _group_norm,
     functional.batch_norm: _batch_norm,
     functional.instance_norm: _instance_norm,
@@ -241,7 +244,7 @@ ELEMENTARY: dict[Any, Callable[..., Tensor]] = {
 }
 
 # Operations that PyTorch 2.13 has in low precision only: there is nothing of its own to differentiate in the probe's.
-MISSING: dict[Any, Callable[..., Tensor]] = {
+MISSING: dict[Any, Callable[..., Operated]] = {
     getattr(room, name): _grouped_mm
     for room, name in ((torch, "_grouped_mm"), (functional, "grouped_mm"))
     if hasattr(room, name)
