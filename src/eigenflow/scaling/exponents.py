@@ -66,12 +66,13 @@ def scaling_exponents(capacity: float, source: float, *, is_rich: bool = False) 
     noise = 2.0 - 1.0 / capacity
     regime = Regime.HARD if source < 1 else Regime.EASY if source < noise else Regime.SUPER_EASY
     time = source * max(1.0, 2.0 / (1.0 + source)) if is_rich else source
-    size = capacity * min(2.0, source)
+    # A projection leaves Σ γ/(λ+γ) v², regression its square: a size gains from a source up to 1, samples up to 2.
+    size, samples = capacity * min(1.0, source), capacity * min(2.0, source)
     if regime is Regime.HARD:
         optimal = time / (time + size)
-        return ScalingExponents(time, size, size, time * size / (time + size), optimal, regime)
+        return ScalingExponents(time, size, samples, time * size / (time + size), optimal, regime)
     # The transient (1/N) t^-(1 - 1/alpha) meets t^-beta before the frontier of the size is reached.
     if regime is Regime.EASY:
         optimal = (source - 1 + 1 / capacity) / (source + 1 / capacity)
-        return ScalingExponents(time, size, size, capacity * source / (capacity * source + 1), optimal, regime)
-    return ScalingExponents(noise, size, size, 1.0 - 1.0 / (2.0 * capacity), 0.5, regime)
+        return ScalingExponents(time, size, samples, capacity * source / (capacity * source + 1), optimal, regime)
+    return ScalingExponents(noise, size, samples, 1.0 - 1.0 / (2.0 * capacity), 0.5, regime)
