@@ -12,6 +12,8 @@ from eigenflow.scaling.pictures import plan_figure
 from eigenflow.scaling.prediction import predict_losses
 from eigenflow.scaling.sweep import fit_sweep
 from eigenflow.scaling.table import make_table
+from eigenflow.theory.double_descent import random_features_risk
+from eigenflow.theory.task_spectrum import TaskSpectrum
 
 A, ALPHA, B, BETA, E = 406.4, 0.34, 410.7, 0.28, 1.69
 
@@ -170,6 +172,22 @@ def test_hard_lazy_exponents_are_those_of_the_dynamical_model():
     assert np.log(decay[0] / decay[1]) / np.log(10) == pytest.approx(found.time, abs=0.01)
     sizes = [np.sum(k[n:] ** -a) + tail for n in (300, 3000)]
     assert np.log(sizes[0] / sizes[1]) / np.log(10) == pytest.approx(found.size, abs=0.01)
+
+
+@pytest.mark.parametrize(("capacity", "source", "size", "samples"), [(1.5, 1.3, 1.5, 1.95), (1.2, 2.5, 1.2, 2.4)])
+def test_easy_targets_gain_less_from_size_than_from_samples(capacity, source, size, samples):
+    """Slopes of the deterministic equivalents: of a projection Σ γ/(λ+γ) w², and of regression, over two octaves.
+
+    Corrections fall as a power of the size that is small where source is near 1 or 2: 5 per cent.
+    """
+    task = TaskSpectrum.power_law(capacity, capacity * source + 1.0, modes=2000, tail=True)
+    counts = np.array([2000.0, 8000.0])
+    width = random_features_risk(task, 1e12, counts).risk.values
+    data = random_features_risk(task, counts).risk.values
+    found = scaling_exponents(capacity, source)
+    assert (found.size, found.samples) == pytest.approx((size, samples))
+    assert np.log(width[0] / width[1]) / np.log(4.0) == pytest.approx(size, rel=0.05)
+    assert np.log(data[0] / data[1]) / np.log(4.0) == pytest.approx(samples, rel=0.05)
 
 
 @pytest.mark.rejects
