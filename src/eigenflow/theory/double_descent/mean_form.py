@@ -35,7 +35,7 @@ BESIDE = 1e-3
 
 
 def mean_forms(
-    task: TaskSpectrum, samples: float, features: float = np.inf, *, widest: float = 2.5
+    task: TaskSpectrum, samples: float | int, features: float | int = np.inf, *, widest: float = 2.5
 ) -> tuple[tuple[RiskForm, ...], tuple[RiskForm, ...]]:
     """Give the form of the mean over samples, and one of lower order; their difference bounds the numerical error.
 
@@ -64,7 +64,7 @@ def population_form(task: TaskSpectrum) -> RiskForm:
     return RiskForm(task.eigenvalues, np.diag(task.target), nothing, 0.0, nothing, task.target, nothing, 0.0, 1.0)
 
 
-def null_ridge(task: TaskSpectrum, count: float) -> float:
+def null_ridge(task: TaskSpectrum, count: float | int) -> float:
     """Give gamma at z = 0: there the sum of lambda / (lambda + gamma) is the number of samples or features."""
     high = np.log(task.trace / count) + 1.0
     low = min(np.log(task.eigenvalues[-1]) - 40.0, high - 1.0)

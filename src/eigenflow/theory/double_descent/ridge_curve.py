@@ -51,11 +51,11 @@ class RidgeCurve:
     """
 
     task: TaskSpectrum
-    samples: float
-    features: float
+    samples: float | int
+    features: float | int
 
     @property
-    def fewer(self) -> float:
+    def fewer(self) -> float | int:
         """min(n, k)."""
         return min(self.samples, self.features)
 

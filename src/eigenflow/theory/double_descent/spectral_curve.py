@@ -31,7 +31,7 @@ CHUNK = 60_000  # pairs of a point and a group of modes that are worked on at on
 DEEPEST = 1e-13
 
 
-def _excess(values: Array, counts: Array, samples: float, modulus: Array, defect: Array) -> tuple[Array, Array]:
+def _excess(values: Array, counts: Array, samples: float | int, modulus: Array, defect: Array) -> tuple[Array, Array]:
     """Give (1/n) sum lambda^2 / |lambda + kappa|^2 - 1 and its derivative by the defect, 1 - cos psi.
 
     Modes above the modulus are counted, and only what they lack of 1 is summed: nothing cancels where there are n.
@@ -58,7 +58,7 @@ def _pieces(rows: int, columns: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
-def _touching(values: Array, counts: Array, samples: float, places: Array) -> Array:
+def _touching(values: Array, counts: Array, samples: float | int, places: Array) -> Array:
     """Give (1/n) sum lambda^2 / (lambda - u)^2 - 1 at real places u, of either sign."""
     found = np.empty(places.shape)
     for part in _pieces(len(places), len(values)):
@@ -71,7 +71,9 @@ def _touching(values: Array, counts: Array, samples: float, places: Array) -> Ar
     return found
 
 
-def cosine_defects(values: Array, counts: Array, samples: float, modulus: Array, start: Array | None = None) -> Array:
+def cosine_defects(
+    values: Array, counts: Array, samples: float | int, modulus: Array, start: Array | None = None
+) -> Array:
     """Solve for 1 - cos psi at each modulus of a band, by Newton's method on the inverse of the sum.
 
     One step is exact for one group of modes. The inverse is concave: iterates from the side of small psi stay there.
@@ -107,7 +109,7 @@ def cosine_defects(values: Array, counts: Array, samples: float, modulus: Array,
     return y
 
 
-def _least_defect(values: Array, counts: Array, samples: float, modulus: Array) -> Array:
+def _least_defect(values: Array, counts: Array, samples: float | int, modulus: Array) -> Array:
     """What the nearest mode demands alone: a bound from below, exact where it stands alone."""
     order = np.argsort(values)
     sorted_values, sorted_counts = values[order], counts[order]
@@ -120,7 +122,7 @@ def _least_defect(values: Array, counts: Array, samples: float, modulus: Array) 
     return found
 
 
-def log_bands(values: Array, counts: Array, samples: float) -> Float[np.ndarray, "band 2"]:
+def log_bands(values: Array, counts: Array, samples: float | int) -> Float[np.ndarray, "band 2"]:
     """Give the ends of ln(rho) of each band, from the smallest up."""
     order = np.argsort(values)
     poles, first = np.unique(values[order], return_index=True)
@@ -132,7 +134,7 @@ def log_bands(values: Array, counts: Array, samples: float) -> Float[np.ndarray,
     return ends.reshape(-1, 2)
 
 
-def _lowest_end(poles: Array, counts: Array, samples: float) -> float:
+def _lowest_end(poles: Array, counts: Array, samples: float | int) -> float:
     """ln(rho) where the lowest band begins: below all modes, or on the side of positive kappa if modes outnumber n."""
     total = float(counts.sum())
     smallest, largest = float(poles[0]), float(poles[-1])
@@ -156,7 +158,7 @@ def _lowest_end(poles: Array, counts: Array, samples: float) -> float:
     return 0.5 * (low + high)
 
 
-def _highest_end(poles: Array, counts: Array, samples: float) -> float:
+def _highest_end(poles: Array, counts: Array, samples: float | int) -> float:
     low = np.log(poles[-1])
     high = low + np.log1p(np.sqrt(counts.sum() / samples)) + 1.0
     for _ in range(BISECTIONS):
@@ -168,7 +170,7 @@ def _highest_end(poles: Array, counts: Array, samples: float) -> float:
     return 0.5 * (low + high)
 
 
-def _gaps(poles: Array, counts: Array, samples: float) -> Float[np.ndarray, "gap 2"]:
+def _gaps(poles: Array, counts: Array, samples: float | int) -> Float[np.ndarray, "gap 2"]:
     """Places between neighbouring modes where the sum is below n, first and last of each."""
     below, above = poles[:-1], poles[1:]
     # Neighbours alone close most gaps: the sum exceeds both their terms at any place between them.
@@ -221,7 +223,7 @@ def resolvent_sums(values: Array, weights: Float[np.ndarray, "group sum"], kappa
     return first, second
 
 
-def sample_rates(values: Array, counts: Array, samples: float, kappa: Points) -> Points:
+def sample_rates(values: Array, counts: Array, samples: float | int, kappa: Points) -> Points:
     """Give -z at each kappa. Modes above its modulus are counted, so that nothing cancels where n is their number."""
     rate = np.empty(kappa.shape, dtype=complex)
     weighted = np.stack([counts, counts * values], axis=1)
