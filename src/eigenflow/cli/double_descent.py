@@ -50,6 +50,7 @@ def double_descent(
 
     from eigenflow.lab.double_descent import estimate_study, load_double_descent, measure_surfaces
     from eigenflow.theory.double_descent.comparison import compare_measured
+    from eigenflow.theory.double_descent.judging import peak_rows
 
     begin = perf_counter()
     settings = load_double_descent(config, changes)
@@ -70,7 +71,9 @@ def double_descent(
     measured_s = perf_counter() - begin
     with err.status("Putting the theory beside it ..."):
         comparison = compare_measured(networks, features)
+        rows = peak_rows(comparison)
         summary = {"format": FORMAT, "config": settings.model_dump(), **comparison.summary()}
+        summary["claims"] = [row.to_dict() for row in rows]
         summary["wall_s"] = {"measure": measured_s, "all": perf_counter() - begin}
         paths = _write(folder, settings.name, networks, features, comparison, summary)
     summary["files"] = [str(path) for path in paths]
@@ -78,6 +81,8 @@ def double_descent(
         print_json(summary)
         return
     _print(comparison)
+    for row in rows if comparison.networks else []:
+        out.print(f"{row.claim}: {row.told}; {row.statement}", markup=False, soft_wrap=True)
     for path in paths:
         out.print(str(path), markup=False, soft_wrap=True)
 

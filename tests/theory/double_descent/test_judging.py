@@ -36,14 +36,15 @@ def surface(shift, height, seeds=5, curves=4):
         scatter = np.exp(0.05 * rng.normal(size=(seeds, 1)))
         measured, drift = bump(centre, 1.0) * scatter, bump(centre + shift, height) * scatter
         risks = {"measured": measured, "lazy": drift, "drift": drift, "full": measured}
-        rows.append(NetworksRow("width", {"samples": 10.0 + curve}, None, compare_curves("width", places, risks, rng)))
+        moves = compare_curves("width", places, risks, rng)
+        rows.append(NetworksRow("width", {"samples": 10.0 + curve}, threshold=None, fits=None, moves=moves))
     return DoubleDescentComparison(rows)
 
 
 def test_estimates_are_the_logarithms_of_ratios():
     """A parabola finds a bump within a few per cent of the spacing, .33; heights compare at one width."""
     there, place, height = peak_rows(surface(0.33, 0.5))
-    assert there.estimate == 1.0 and "4 of 4 curves agree, 4 of which have a peak" in there.reason
+    assert there.estimate == 1.0 and "4 of 4 curves with a sure peak have it both" in there.reason
     assert place.estimate == pytest.approx(-0.33, abs=0.03)
     top = np.exp(-2.0 * 0.33**2)
     assert height.estimate == pytest.approx(np.log(1.2 / (0.5 * (0.2 + top))), abs=0.06)
@@ -58,7 +59,7 @@ def test_the_whole_prediction_is_the_network():
 
 def test_few_curves_and_refused_ones_leave_rows_undecided():
     few = surface(0.0, 1.0, curves=FEWEST - 1)
-    lost = replace(few, networks=[*few.networks, NetworksRow("time", {"width": 3.0}, None, None, "not finite")])
+    lost = replace(few, networks=[*few.networks, NetworksRow("time", {"width": 3.0}, None, None, None, "not finite")])
     for row in peak_rows(lost):
         assert row.verdict == "undecided" and row.interval is None and "more curves" in row.would_change
 

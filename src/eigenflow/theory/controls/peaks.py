@@ -71,7 +71,8 @@ class PeakControl:
         measured = np.exp(truth + shared + own)
         drift = np.exp(predicted + shared + other)
         risks = {"measured": measured, "lazy": drift, "drift": drift, "full": measured}
-        return NetworksRow("width", {"samples": samples}, samples, compare_curves("width", WIDTHS, risks, rng))
+        moves = compare_curves("width", WIDTHS, risks, rng)
+        return NetworksRow("width", {"samples": samples}, threshold=samples, fits=None, moves=moves)
 
 
 ALL = frozenset({"C6.peaks", "C6.peak_place", "C6.peak_height"})

@@ -1,9 +1,28 @@
 """Test risk over samples, size, ridge and time, from a spectrum; its peaks, and what transport does to them."""
 
+from eigenflow.theory.double_descent.beside import DrivenResiduals as DrivenResiduals
+from eigenflow.theory.double_descent.beside import KernelPath as KernelPath
+from eigenflow.theory.double_descent.beside import predict_residuals as predict_residuals
+from eigenflow.theory.double_descent.comparison import DoubleDescentComparison as DoubleDescentComparison
+from eigenflow.theory.double_descent.comparison import compare_measured as compare_measured
+from eigenflow.theory.double_descent.finite_time import finite_time_risk as finite_time_risk
+from eigenflow.theory.double_descent.gradient_flow import LeastSquaresFlow as LeastSquaresFlow
+from eigenflow.theory.double_descent.gradient_flow import population_risk as population_risk
+from eigenflow.theory.double_descent.height import HeightLaw as HeightLaw
+from eigenflow.theory.double_descent.height import HeightRegime as HeightRegime
+from eigenflow.theory.double_descent.height import height_law as height_law
+from eigenflow.theory.double_descent.height import step_collapse as step_collapse
+from eigenflow.theory.double_descent.judging import peak_rows as peak_rows
 from eigenflow.theory.double_descent.least_squares import feature_subset_risk as feature_subset_risk
 from eigenflow.theory.double_descent.least_squares import isotropic_risk as isotropic_risk
 from eigenflow.theory.double_descent.least_squares import linear_regression_risk as linear_regression_risk
 from eigenflow.theory.double_descent.least_squares import linear_task as linear_task
+from eigenflow.theory.double_descent.marchenko_pastur import advani_saxe as advani_saxe
+from eigenflow.theory.double_descent.marchenko_pastur import isotropic_noise as isotropic_noise
+from eigenflow.theory.double_descent.measured import MeasuredCurve as MeasuredCurve
+from eigenflow.theory.double_descent.measured import PeakMoves as PeakMoves
+from eigenflow.theory.double_descent.measured import compare_curves as compare_curves
+from eigenflow.theory.double_descent.measured import measured_curve as measured_curve
 from eigenflow.theory.double_descent.mei_montanari import mei_montanari_risk as mei_montanari_risk
 from eigenflow.theory.double_descent.mei_montanari import sphere_task as sphere_task
 from eigenflow.theory.double_descent.optimal_ridge import optimal_ridge_risk as optimal_ridge_risk

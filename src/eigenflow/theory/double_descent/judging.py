@@ -71,12 +71,18 @@ def _have_peaks(moves: PeakMoves, prediction: str) -> bool:
 
 
 def _existence(moves: Sequence[tuple[NetworksRow, PeakMoves]], prediction: str) -> Claim:
-    """The share of curves on which both are sure and agree, with Jeffreys' interval."""
+    """The share with both of the curves of which one surely has a peak and the other is sure, with Jeffreys' interval.
+
+    Curves on which there is no peak to be had would make any prediction look good, and count for nothing.
+    """
     verdicts = [(row, one.curves["measured"].verdict, one.curves[prediction].verdict) for row, one in moves]
-    sure = [(row, first, second) for row, first, second in verdicts if "undecided" not in (first, second)]
+    decided = [(row, first, second) for row, first, second in verdicts if "undecided" not in (first, second)]
+    sure = [(row, first, second) for row, first, second in decided if "present" in (first, second)]
     agree = sum(first == second for _, first, second in sure)
-    measured = sum(first == "present" for _, first, _ in sure)
-    told = f"{agree} of {len(sure)} curves agree, {measured} of which have a peak; {len(verdicts) - len(sure)} unsure"
+    told = (
+        f"{agree} of {len(sure)} curves with a sure peak have it both measured and predicted; on "
+        f"{len(decided) - len(sure)} both are sure that there is none, on {len(verdicts) - len(decided)} one is unsure"
+    )
     against = [row.name for row, first, second in sure if first != second]
     told += f"; not on {', '.join(against[:3])}" + (" and others" if len(against) > 3 else "") if against else ""
     if len(sure) < FEWEST:

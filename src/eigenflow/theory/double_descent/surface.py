@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 
 from eigenflow.core.checks import check_choice, check_kind, check_number, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure, span
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from eigenflow.theory.double_descent.peaks import RiskPeaks
 
 __all__ = ["AXES", "PointStatus", "RiskSurface", "coordinate"]
@@ -193,7 +194,7 @@ class RiskSurface(AbstractPrinted):
 
         return risk_peaks(self, axis)
 
-    def plot(self, *, ax: Axes | None = None, **options: Any) -> Axes:
+    def plot(self, *, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw the risk: a map over two axes, curves over one; options are those of `plots.double_descent`.
 
         Raises:
