@@ -74,7 +74,7 @@ lock: $(STAMP)  ## Write locks/reading-side.txt anew: exact versions with hashes
 	  -c constraints.txt pyproject.toml -o locks/reading-side.txt
 
 bench: $(STAMP)  ## Benchmarks of this package alone, minutes; results are written to benchmarks/results
-	for name in dense_operator transport_cost closure_convergence; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in dense_operator transport_cost closure_convergence risk_maps sgd_modes random_features; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-long: $(STAMP)  ## A run of five million parameters, designed schedules in real training: some ten minutes each
 	for name in larger_run schedule_design; do $(BIN)/python benchmarks/$$name.py || exit 1; done

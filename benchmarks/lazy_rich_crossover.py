@@ -25,7 +25,7 @@ from eigenflow.core.errors import EigenflowError
 from eigenflow.lab import load_config, run_experiment
 from eigenflow.lab.exact.scalar_head import ScalarHeadNet
 from eigenflow.lab.lazy_rich_crossover import crossover, slope
-from eigenflow.lab.lazy_rich_sweep import LazyRichSweep, lazy_rich_sweep
+from eigenflow.lab.lazy_rich_sweeps import LazyRichSweep, lazy_rich_sweep
 from eigenflow.lab.variations import with_equal_stability
 from eigenflow.store import Run, open_run
 from eigenflow.theory.effective_time.series import (
@@ -34,7 +34,7 @@ from eigenflow.theory.effective_time.series import (
     effective_time_of_energies,
     effective_time_of_losses,
 )
-from eigenflow.theory.self_similarity.frontiers import Frontiers, frontiers_of_modes, frontiers_of_run
+from eigenflow.theory.self_similarity.frontier_series import Frontiers, frontiers_of_modes, frontiers_of_run
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

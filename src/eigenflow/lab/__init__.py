@@ -9,6 +9,6 @@ from eigenflow.lab.experiment import run_experiment as run_experiment
 from eigenflow.lab.lazy_rich_crossover import Crossover as Crossover
 from eigenflow.lab.lazy_rich_crossover import crossover as crossover
 from eigenflow.lab.lazy_rich_crossover import slope as slope
-from eigenflow.lab.lazy_rich_sweep import LazyRichSweep as LazyRichSweep
-from eigenflow.lab.lazy_rich_sweep import lazy_rich_sweep as lazy_rich_sweep
+from eigenflow.lab.lazy_rich_sweeps import LazyRichSweep as LazyRichSweep
+from eigenflow.lab.lazy_rich_sweeps import lazy_rich_sweep as lazy_rich_sweep
 from eigenflow.lab.variations import lazy_rich_variations as lazy_rich_variations

@@ -14,7 +14,7 @@ from eigenflow.core.checks import check_number
 from eigenflow.core.display import AbstractPrinted, Card, figure, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.lab.lazy_rich_sweep import LazyRichSweep
+from eigenflow.lab.lazy_rich_sweeps import LazyRichSweep
 
 __all__ = ["Crossover", "Slope", "crossover", "slope"]
 

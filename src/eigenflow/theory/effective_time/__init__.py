@@ -1,8 +1,6 @@
 """Effective training time: a clock for each mode, the common one, and whether it varies regularly."""
 
 from eigenflow.theory.effective_time.index import EffectiveTimeIndex as EffectiveTimeIndex
-from eigenflow.theory.effective_time.regular_variation import RegularVariation as RegularVariation
-from eigenflow.theory.effective_time.regular_variation import regular_variation as regular_variation
 from eigenflow.theory.effective_time.series import EffectiveTime as EffectiveTime
 from eigenflow.theory.effective_time.series import RangeStatus as RangeStatus
 from eigenflow.theory.effective_time.series import effective_time_of_eigenvalues as effective_time_of_eigenvalues

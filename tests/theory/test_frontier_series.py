@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.theory.effective_time.series import effective_time_of_losses
-from eigenflow.theory.self_similarity.frontiers import (
+from eigenflow.theory.self_similarity.frontier_series import (
     frontiers_of_effective_time,
     frontiers_of_modes,
     frontiers_of_run,

@@ -9,7 +9,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.lab.config import load_config
 from eigenflow.lab.gradient_flow import follow_flow
 from eigenflow.lab.lazy_rich_crossover import crossover, slope
-from eigenflow.lab.lazy_rich_sweep import LazyRichRun, LazyRichSweep, SweepStatus, lazy_rich_sweep
+from eigenflow.lab.lazy_rich_sweeps import LazyRichRun, LazyRichSweep, SweepStatus, lazy_rich_sweep
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
 
