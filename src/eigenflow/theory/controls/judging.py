@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from eigenflow.theory.claims import Evidence, judge_all
+from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.rates import VERDICTS
 
@@ -44,7 +44,9 @@ class ControlVerdict:
         return self.verdict == ("contradicted" if self.is_true else "supported")
 
 
-def judge_control(name: str, modes: int, times: int, seed: int) -> list[ControlVerdict]:
+def judge_control(
+    name: str, modes: int, times: int, seed: int, claims: Sequence[str] = tuple(CLAIMS)
+) -> list[ControlVerdict]:
     """Judge one control by every row of which the truth about it is known.
 
     Args:
@@ -52,14 +54,17 @@ def judge_control(name: str, modes: int, times: int, seed: int) -> list[ControlV
         modes: How many.
         times: Measured times.
         seed: Of the draw.
+        claims: "C1" ..., those that are judged.
 
     Returns:
         Verdicts; a claim that is undecided as a whole leaves all of its rows undecided.
     """
     control = next(one for one in CONTROLS if one.name == name)
-    rows = {row.claim: row for row in judge_all(Evidence(control.run(modes, times, seed), knows_rates=False))}
+    evidence = Evidence(control.run(modes, times, seed), knows_rates=False)
+    rows = {row.claim: row for claim in claims for row in CLAIMS[claim].judge(evidence)}
     found = []
-    for key in sorted(control.holds | control.fails):
+    known = sorted(key for key in control.holds | control.fails if key.split(".")[0] in claims)
+    for key in known:
         row = rows.get(key)
         verdict, estimate = ("undecided", None) if row is None else (row.verdict.value, row.estimate)
         truth = key in control.holds
@@ -72,6 +77,7 @@ def judge_controls(
     seeds: Sequence[int],
     *,
     processes: int = 2,
+    claims: Sequence[str] = tuple(CLAIMS),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ControlVerdict]:
     """Judge all controls.
@@ -80,12 +86,13 @@ def judge_controls(
         sizes: Pairs of modes and measured times.
         seeds: Of the draws.
         processes: How many at a time.
+        claims: "C1" ..., those that are judged.
         progress: Called as progress(done, total) after each control.
 
     Returns:
         All verdicts, in the order of sizes, controls and seeds.
     """
-    jobs = [(one.name, *size, seed) for size in sizes for one in CONTROLS for seed in seeds]
+    jobs = [(one.name, *size, seed, claims) for size in sizes for one in CONTROLS for seed in seeds]
     found: dict[int, list[ControlVerdict]] = {}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         started = {pool.submit(judge_control, *job): place for place, job in enumerate(jobs)}
