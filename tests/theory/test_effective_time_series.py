@@ -210,7 +210,7 @@ def test_one_mode_and_few_times():
     np.testing.assert_array_equal(found.spread, [0.0, 0.0])
     assert "too few times" in repr(found)
     with pytest.raises(ArgumentError, match="at least 8"):
-        found.index  # noqa: B018
+        _ = found.index
     assert len(repr(effective_time_of_losses(TIMES, lazy_loss(TIMES), TASK).index).splitlines()) <= 15
 
 

@@ -21,7 +21,8 @@ def test_pixels_are_means_of_squares_without_the_mean_digit(pool):
 
     images = load_digits().images
     inputs, targets = whole_task(task(pool=pool))
-    by_hand = np.array([[image[r : r + pool, c : c + pool].mean() for r in range(0, 8, pool) for c in range(0, 8, pool)] for image in images])  # fmt: skip  # noqa: E501
+    corners = [(row, column) for row in range(0, 8, pool) for column in range(0, 8, pool)]
+    by_hand = np.array([[image[r : r + pool, c : c + pool].mean() for r, c in corners] for image in images])
     by_hand -= by_hand.mean(axis=0)
     np.testing.assert_allclose(inputs, by_hand / by_hand.std(), atol=1e-12)
     assert inputs.shape[1] == task(pool=pool).inputs and inputs.std() == pytest.approx(1.0)

@@ -250,7 +250,7 @@ class TestRejects:
 
     def test_draws(self):
         with pytest.raises(ArgumentError, match="`rng` must be a NumPy generator"):
-            PowerLawFeatures(inputs=5, features=2).draw(3)  # type: ignore[arg-type]
+            PowerLawFeatures(inputs=5, features=2).draw(3)
         with limits(entries=100), pytest.raises(LimitError, match="A draw of features asks for"):
             PowerLawFeatures(inputs=50, features=20).draw(np.random.default_rng(0))
 
@@ -269,4 +269,4 @@ class TestRejects:
         with pytest.raises(ArgumentError, match="`steps` must increase"):
             simulate_one_pass(found, [3, 1], 0.1, rng)
         with pytest.raises(ArgumentError, match="`features` must be DrawnFeatures"):
-            simulate_one_pass(PowerLawFeatures(), 1, 0.1, rng)  # type: ignore[arg-type]
+            simulate_one_pass(PowerLawFeatures(), 1, 0.1, rng)

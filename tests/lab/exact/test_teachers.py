@@ -146,7 +146,7 @@ class TestRejects:
         with pytest.raises(ArgumentError, match="`scale` must be > 0"):
             MaternKernel(0.5, 0.0)
         with pytest.raises(ArgumentError, match="`teacher` must be a MaternKernel"):
-            KernelTeacherStudent("laplace", LAPLACE)  # type: ignore[arg-type]
+            KernelTeacherStudent("laplace", LAPLACE)
         kernels = KernelTeacherStudent(LAPLACE, LAPLACE)
         with pytest.raises(ArgumentError, match="`samples` must increase"):
             kernels.simulate([20, 10], 2, rng)
@@ -174,6 +174,6 @@ class TestRejects:
         with pytest.raises(ArgumentError, match="`samples` must be a whole number of samples"):
             TeacherStudent().draw(0, generator)
         with pytest.raises(ArgumentError, match="`generator` must be a generator of PyTorch"):
-            TeacherStudent().draw(3, 0)  # type: ignore[arg-type]
+            TeacherStudent().draw(3, 0)
         with pytest.raises(ArgumentError, match="`student` must be a Committee"):
-            TeacherStudent().draw(3, generator).test_error(torch.nn.Linear(2, 1))  # type: ignore[arg-type]
+            TeacherStudent().draw(3, generator).test_error(torch.nn.Linear(2, 1))

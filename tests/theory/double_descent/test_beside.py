@@ -35,7 +35,10 @@ def rotation(angle):
 
 def by_scipy(train, test, e, e_test, times):
     """The two coupled equations, integrated to 1e-11."""
-    slope = lambda t, y: np.concatenate([-train(t) @ y[:ROWS], -test(t) @ y[:ROWS]])  # noqa: E731
+
+    def slope(t, y):
+        return np.concatenate([-train(t) @ y[:ROWS], -test(t) @ y[:ROWS]])
+
     found = solve_ivp(slope, (0, times[-1]), np.concatenate([e, e_test]), t_eval=times, rtol=1e-11, atol=1e-12)
     return found.y.T[:, :ROWS], found.y.T[:, ROWS:]
 
