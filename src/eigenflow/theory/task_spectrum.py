@@ -15,7 +15,7 @@ from eigenflow.core.checks import check_number, check_whole, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
-__all__ = ["TaskSpectrum"]
+__all__ = ["TaskSpectrum", "require_decreasing", "require_finite"]
 
 # Groups a decade of ranks that stand for a power law's tail: a sum of smooth functions is then right to 1e-4.
 TAIL_GROUPS = 80
@@ -53,21 +53,13 @@ class TaskSpectrum(AbstractPrinted):
                 raise ShapeError(
                     f"`{name}` must have one value for each of the {len(values)} eigenvalues, but has {len(array)}."
                 )
-            if not np.isfinite(array).all():
-                place = int(np.flatnonzero(~np.isfinite(array))[0])
-                raise NonFiniteError(f"`{name}` must be finite, but is {array[place]} at place {place}.")
-        if not (values > 0).all():
-            place = int(np.flatnonzero(values <= 0)[0])
-            raise ArgumentError(
-                f"`eigenvalues` must be > 0, but is {values[place]:.3g} at place {place}. Leave out modes that are "
-                f"rounding, and add what the target has in them to `noise`: they are never learned."
-            )
-        if (np.diff(values) > 0).any():
-            place = int(np.flatnonzero(np.diff(values) > 0)[0]) + 1
-            raise ArgumentError(
-                f"`eigenvalues` must be sorted from the largest down, but rise at place {place} from "
-                f"{values[place - 1]:.6g} to {values[place]:.6g}. Sort them, and `target` and `counts` with them."
-            )
+            require_finite(name, array)
+        require_decreasing(
+            values,
+            zero="Leave out modes that are rounding, and add what the target has in them to `noise`: they are never "
+            "learned.",
+            along="`target` and `counts`",
+        )
         if (target < 0).any():
             raise ArgumentError(f"`target` holds squares and must be >= 0, but its least is {target.min():.3g}.")
         if not (counts > 0).all():
@@ -151,4 +143,30 @@ class TaskSpectrum(AbstractPrinted):
                 ("target", f"variance {figure(self.energy)}"),
                 ("noise", f"variance {figure(self.noise)}"),
             ],
+        )
+
+
+def require_finite(name: str, values: Float[np.ndarray, " mode"]) -> None:
+    """Refuse a row that holds NaN or infinity, with its place."""
+    if not np.isfinite(values).all():
+        place = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise NonFiniteError(f"`{name}` must be finite, but is {values[place]} at place {place}.")
+
+
+def require_decreasing(eigenvalues: Float[np.ndarray, " mode"], *, zero: str, along: str) -> None:
+    """Refuse eigenvalues that are not positive, or not sorted from the largest down.
+
+    Args:
+        eigenvalues: Finite.
+        zero: What to do about one that is not positive, a sentence.
+        along: The arguments that are to be sorted with them.
+    """
+    if not (eigenvalues > 0).all():
+        place = int(np.flatnonzero(eigenvalues <= 0)[0])
+        raise ArgumentError(f"`eigenvalues` must be > 0, but is {eigenvalues[place]:.3g} at place {place}. {zero}")
+    if (np.diff(eigenvalues) > 0).any():
+        place = int(np.flatnonzero(np.diff(eigenvalues) > 0)[0]) + 1
+        raise ArgumentError(
+            f"`eigenvalues` must be sorted from the largest down, but rise at place {place} from "
+            f"{eigenvalues[place - 1]:.6g} to {eigenvalues[place]:.6g}. Sort them, and {along} with them."
         )

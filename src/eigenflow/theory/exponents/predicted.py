@@ -15,12 +15,13 @@ from jaxtyping import Float
 
 from eigenflow.core.checks import check_whole, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure
-from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.theory.exponents.bends import Z90, verdict_of
 from eigenflow.theory.exponents.power_spectrum import MIN_MODES
 from eigenflow.theory.exponents.ranges import ExponentRange
 from eigenflow.theory.exponents.readings import PopulationModes, Reading, SampledModes
 from eigenflow.theory.exponents.resources import ResourceRanges, resource_ranges
+from eigenflow.theory.task_spectrum import require_decreasing, require_finite
 
 __all__ = ["PowerStatus", "PredictedExponents", "predict_exponents"]
 
@@ -233,23 +234,10 @@ def _checked(eigenvalues: object, energies: object) -> tuple[Float[np.ndarray, "
                 f"`{name}` must be one row, with one number for each of the eigenvalues, but has shape {array.shape} "
                 f"beside {values.shape}."
             )
-        if not np.isfinite(array).all():
-            place = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise NonFiniteError(f"`{name}` must be finite, but is {array[place]} at place {place}.")
+        require_finite(name, array)
     if len(values) < MIN_MODES:
         raise ArgumentError(f"`eigenvalues` must have at least {MIN_MODES} modes, but has {len(values)}.")
-    if not (values > 0).all():
-        place = int(np.flatnonzero(values <= 0)[0])
-        raise ArgumentError(
-            f"`eigenvalues` must be > 0, but is {values[place]:.3g} at place {place}. Leave out modes that "
-            f"are rounding."
-        )
-    if (np.diff(values) > 0).any():
-        place = int(np.flatnonzero(np.diff(values) > 0)[0]) + 1
-        raise ArgumentError(
-            f"`eigenvalues` must be sorted from the largest down, but rise at place {place} from "
-            f"{values[place - 1]:.6g} to {values[place]:.6g}. Sort them, and `energies` with them."
-        )
+    require_decreasing(values, zero="Leave out modes that are rounding.", along="`energies`")
     if (squares < 0).any() or not squares.any():
         raise ArgumentError(
             f"`energies` are squares: >= 0 and not all 0, but the least is {squares.min():.3g} and the largest "
