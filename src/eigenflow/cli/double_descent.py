@@ -1,6 +1,5 @@
 """`eigenflow double-descent [CONFIG]`: test risk over width, samples and time, measured, and the theory beside it."""
 
-import shlex
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eigenflow.cli.console import WIDE, err, number, out, print_json
+from eigenflow.cli.long_work import resumable, stated_only
 from eigenflow.cli.progress import training_progress
 from eigenflow.core.writing import FORMAT, write_whole
 
@@ -46,8 +46,6 @@ def double_descent(
 
     Example: `eigenflow double-descent --set task.seeds=3 --out runs/peaks`
     """
-    from dataclasses import asdict
-
     from eigenflow.lab.double_descent import estimate_study, load_double_descent, measure_surfaces
     from eigenflow.theory.double_descent.comparison import compare_measured
     from eigenflow.theory.double_descent.judging import peak_rows
@@ -56,18 +54,10 @@ def double_descent(
     settings = load_double_descent(config, changes)
     folder = out_folder or Path("runs") / settings.name
     cost = estimate_study(settings)
-    err.print(f"{settings.name}: {cost.summary()}", markup=False, soft_wrap=True)
-    if dry_run:
-        if as_json:
-            print_json({"config": settings.model_dump(), "cost": asdict(cost)})
+    if stated_only(settings.name, settings, cost, dry_run=dry_run, as_json=as_json):
         return
-    try:
-        with training_progress(cost.share_done) as show:
-            networks, features = measure_surfaces(settings, folder, resume=resume, progress=show)
-    except KeyboardInterrupt:
-        again = _again(config, changes, folder)
-        err.print(f"Interrupted. What was measured stays; go on with: {again}", markup=False, soft_wrap=True)
-        raise
+    with resumable("double-descent", config, changes, folder), training_progress(cost.share_done) as show:
+        networks, features = measure_surfaces(settings, folder, resume=resume, progress=show)
     measured_s = perf_counter() - begin
     with err.status("Putting the theory beside it ..."):
         comparison = compare_measured(networks, features)
@@ -199,9 +189,3 @@ def _factor(logs: "Ranged", is_wide: bool) -> str:
 
     sure = "" if is_wide else ("*" if logs[1] > 0.0 or logs[2] < 0.0 else " ")
     return "x " + _told((exp(logs[0]), exp(logs[1]), exp(logs[2])), is_wide) + sure
-
-
-def _again(config: str | None, changes: list[str] | None, folder: Path) -> str:
-    """The command line that goes on with this one."""
-    given = [*([config] if config else []), *(word for change in changes or [] for word in ("--set", change))]
-    return shlex.join(["eigenflow", "double-descent", *given, "--out", str(folder), "--resume"])

@@ -1,6 +1,5 @@
 """`eigenflow run [CONFIG]`: the main job, from training to report."""
 
-import shlex
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+from eigenflow.cli.long_work import resumable, stated_only
 from eigenflow.cli.progress import training_progress
 
 __all__ = ["run"]
@@ -37,8 +37,6 @@ def run(
 
     Example: `eigenflow run --set train.steps=4000 --out runs/short`
     """
-    from dataclasses import asdict
-
     from eigenflow.lab import estimate_cost, load_config, run_experiment
     from eigenflow.report import analyse, write_report
 
@@ -46,18 +44,10 @@ def run(
     settings = load_config(config, changes)
     folder = out_folder or Path("runs") / settings.name
     cost = estimate_cost(settings)
-    err.print(f"{settings.name}: {cost.summary()}", markup=False, soft_wrap=True)
-    if dry_run:
-        if as_json:
-            print_json({"config": settings.model_dump(), "cost": asdict(cost)})
+    if stated_only(settings.name, settings, cost, dry_run=dry_run, as_json=as_json):
         return
-    try:
-        with training_progress(cost.share_done) as show:
-            recorded = run_experiment(settings, folder, resume=resume, progress=show)
-    except KeyboardInterrupt:
-        again = _again(config, changes, folder)
-        err.print(f"Interrupted. What was recorded stays; go on with: {again}", markup=False, soft_wrap=True)
-        raise
+    with resumable("run", config, changes, folder), training_progress(cost.share_done) as show:
+        recorded = run_experiment(settings, folder, resume=resume, progress=show)
     train_s = perf_counter() - begin
     with err.status("Analysing and writing the report ..."):
         analysis = analyse(recorded)
@@ -71,12 +61,6 @@ def run(
     out.print(claims_table(analysis.claims))
     out.print(scores_table(analysis.forecasts))
     out.print(f"Summary: {recorded.path / 'summary.json'}\nReport:  {page}", markup=False, soft_wrap=True)
-
-
-def _again(config: str | None, changes: list[str] | None, folder: Path) -> str:
-    """The command line that resumes this one."""
-    given = [*([config] if config else []), *(word for change in changes or [] for word in ("--set", change))]
-    return shlex.join(["eigenflow", "run", *given, "--out", str(folder), "--resume"])
 
 
 def _peak_bytes() -> int:
