@@ -25,10 +25,10 @@ from scipy.integrate import solve_ivp
 
 from _machine import write
 from eigenflow.lab.exact import simulate_random_features
-from eigenflow.theory.double_descent.finite_time import finite_time_risk
-from eigenflow.theory.double_descent.gradient_flow import LeastSquaresFlow
-from eigenflow.theory.double_descent.height import LAZY_HEIGHT, height_law, step_collapse
-from eigenflow.theory.double_descent.marchenko_pastur import isotropic_noise
+from eigenflow.theory.double_descent.in_time.finite_time import finite_time_risk
+from eigenflow.theory.double_descent.in_time.gradient_flow import LeastSquaresFlow
+from eigenflow.theory.double_descent.in_time.height import LAZY_HEIGHT, height_law, step_collapse
+from eigenflow.theory.double_descent.in_time.marchenko_pastur import isotropic_noise
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.transport import PowerDrift
 

@@ -22,7 +22,7 @@ from eigenflow.cli.double_descent_figures import chosen_rows, maps_figure
 from eigenflow.lab.double_descent import load_double_descent, measure_surfaces
 from eigenflow.plots.file import write_picture
 from eigenflow.plots.peak_comparison import plot_peak_comparison
-from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow, compare_measured
+from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow, compare_measured
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 ACROSS = {"width": "hidden width", "samples": "training samples", "time": "time (sum of learning rates)"}

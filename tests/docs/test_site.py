@@ -73,7 +73,7 @@ def test_links_between_pages_lead_somewhere():
 def test_the_page_of_claims_has_every_assertion():
     """A row that the code judges and the page does not explain, or the other way round."""
     from eigenflow.theory import BANDS
-    from eigenflow.theory.double_descent import judging as peaks
+    from eigenflow.theory.double_descent.measured import judging as peaks
     from eigenflow.theory.over_sizes import judging as sizes
 
     page = (DOCS / "explanation" / "claims.md").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table
 
-    from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
-    from eigenflow.theory.double_descent.measured import Ranged
+    from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow
+    from eigenflow.theory.double_descent.measured.peaks_over_seeds import Ranged
 
 __all__ = ["double_descent"]
 
@@ -47,8 +47,8 @@ def double_descent(
     Example: `eigenflow double-descent --set task.seeds=3 --out runs/peaks`
     """
     from eigenflow.lab.double_descent import estimate_study, load_double_descent, measure_surfaces
-    from eigenflow.theory.double_descent.comparison import compare_measured
-    from eigenflow.theory.double_descent.judging import peak_rows
+    from eigenflow.theory.double_descent.measured.comparison import compare_measured
+    from eigenflow.theory.double_descent.measured.judging import peak_rows
 
     begin = perf_counter()
     settings = load_double_descent(config, changes)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
+    from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow
 
 __all__ = ["curves_figure", "maps_figure"]
 
@@ -182,7 +182,7 @@ def _draw_features(comparison: "DoubleDescentComparison", data: "xr.Dataset", sa
     import numpy as np
 
     from eigenflow.plots.peak_comparison import plot_peak_comparison
-    from eigenflow.theory.double_descent.comparison import population_task
+    from eigenflow.theory.double_descent.measured.comparison import population_task
     from eigenflow.theory.double_descent.random_features import random_features_risk
 
     noise, ridge = float(data["noise"][-1]), float(data["ridge"][0])

@@ -12,7 +12,7 @@ from eigenflow.lab.double_descent import study as module
 from eigenflow.lab.double_descent.digits import whole_task
 from eigenflow.lab.double_descent.features import arc_cosine_kernel
 from eigenflow.lab.double_descent.measuring import measure_features, measure_networks
-from eigenflow.theory.double_descent.comparison import compare_measured, population_task
+from eigenflow.theory.double_descent.measured.comparison import compare_measured, population_task
 
 pytestmark = pytest.mark.measure
 

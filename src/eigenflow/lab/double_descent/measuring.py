@@ -22,7 +22,7 @@ from eigenflow.lab.double_descent.networks import (
     tangent_kernel,
     train_networks,
 )
-from eigenflow.theory.double_descent.beside import PREDICTIONS, KernelPath, predict_residuals, resolved_share
+from eigenflow.theory.double_descent.measured.beside import PREDICTIONS, KernelPath, predict_residuals, resolved_share
 
 __all__ = ["flow_times", "label_variance", "measure_features", "measure_networks", "recorded_steps"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
-from eigenflow.theory.double_descent.judging import peak_rows
-from eigenflow.theory.double_descent.measured import compare_curves
+from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow
+from eigenflow.theory.double_descent.measured.judging import peak_rows
+from eigenflow.theory.double_descent.measured.peaks_over_seeds import compare_curves
 from eigenflow.theory.double_descent.random_features import random_features_risk
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.theory.verdicts import Claim

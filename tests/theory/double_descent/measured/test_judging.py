@@ -7,9 +7,9 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory.controls.peaks import PEAK_CONTROLS
-from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
-from eigenflow.theory.double_descent.judging import FEWEST, peak_rows
-from eigenflow.theory.double_descent.measured import compare_curves
+from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow
+from eigenflow.theory.double_descent.measured.judging import FEWEST, peak_rows
+from eigenflow.theory.double_descent.measured.peaks_over_seeds import compare_curves
 
 
 @pytest.mark.parametrize("control", PEAK_CONTROLS, ids=lambda control: control.name)

@@ -13,8 +13,13 @@ import numpy as np
 import xarray as xr
 
 from eigenflow.core.display import AbstractPrinted, Card, figure, interval
-from eigenflow.theory.double_descent.finite_time import finite_time_risk
-from eigenflow.theory.double_descent.measured import MeasuredCurve, PeakMoves, compare_curves, measured_curve
+from eigenflow.theory.double_descent.in_time.finite_time import finite_time_risk
+from eigenflow.theory.double_descent.measured.peaks_over_seeds import (
+    MeasuredCurve,
+    PeakMoves,
+    compare_curves,
+    measured_curve,
+)
 from eigenflow.theory.double_descent.random_features import random_features_risk
 from eigenflow.theory.double_descent.surface import RiskSurface
 from eigenflow.theory.task_spectrum import TaskSpectrum

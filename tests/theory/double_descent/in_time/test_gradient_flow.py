@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.double_descent.gradient_flow import LeastSquaresFlow, population_risk
+from eigenflow.theory.double_descent.in_time.gradient_flow import LeastSquaresFlow, population_risk
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.transport import PowerDrift
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_kind, check_number, real_array
 from eigenflow.core.display import AbstractPrinted, Card, figure, span
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.double_descent.attenuation import (
+from eigenflow.theory.double_descent.in_time.attenuation import (
     Attenuation,
     Motion,
     attenuate,
@@ -27,7 +27,7 @@ from eigenflow.theory.double_descent.attenuation import (
     one_motion,
     ridge_flow,
 )
-from eigenflow.theory.double_descent.risk_form import RiskForm, RiskParts
+from eigenflow.theory.double_descent.in_time.risk_form import RiskForm, RiskParts
 from eigenflow.theory.double_descent.surface import RiskSurface
 from eigenflow.theory.task_spectrum import TaskSpectrum
 

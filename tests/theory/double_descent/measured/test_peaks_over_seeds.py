@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.double_descent.measured import compare_curves, measured_curve
+from eigenflow.theory.double_descent.measured.peaks_over_seeds import compare_curves, measured_curve
 from eigenflow.theory.double_descent.peaks import risk_peaks
 from eigenflow.theory.double_descent.surface import RiskSurface
 

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.display import AbstractPrinted, Card, figure
-from eigenflow.theory.double_descent.marchenko_pastur import GRADED, NODES, MarchenkoPastur
+from eigenflow.theory.double_descent.in_time.marchenko_pastur import GRADED, NODES, MarchenkoPastur
 from eigenflow.transport import Phase, classify, lasting_share
 
 __all__ = ["LAZY_HEIGHT", "STEP_HEIGHT", "HeightLaw", "HeightRegime", "height_law", "step_collapse"]

@@ -6,7 +6,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.theory.double_descent.beside import KernelPath, predict_residuals, resolved_share
+from eigenflow.theory.double_descent.measured.beside import KernelPath, predict_residuals, resolved_share
 
 ROWS, TESTED = 6, 9
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from eigenflow.theory.double_descent.finite_time import finite_time_risk
+from eigenflow.theory.double_descent.in_time.finite_time import finite_time_risk
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from eigenflow.transport import PowerDrift
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.double_descent.finite_time import finite_time_risk
-from eigenflow.theory.double_descent.gradient_flow import LeastSquaresFlow, population_risk
+from eigenflow.theory.double_descent.in_time.finite_time import finite_time_risk
+from eigenflow.theory.double_descent.in_time.gradient_flow import LeastSquaresFlow, population_risk
+from eigenflow.theory.double_descent.in_time.marchenko_pastur import advani_saxe
 from eigenflow.theory.double_descent.least_squares import linear_regression_risk
-from eigenflow.theory.double_descent.marchenko_pastur import advani_saxe
 from eigenflow.theory.double_descent.random_features import random_features_risk
 from eigenflow.theory.double_descent.surface import PointStatus
 from eigenflow.theory.task_spectrum import TaskSpectrum

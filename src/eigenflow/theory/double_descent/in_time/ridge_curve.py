@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Complex, Float
 
-from eigenflow.theory.double_descent.spectral_curve import (
+from eigenflow.theory.double_descent.in_time.spectral_curve import (
     DEEPEST,
     cosine_defects,
     log_bands,

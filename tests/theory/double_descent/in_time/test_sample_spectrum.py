@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
-from eigenflow.theory.double_descent.sample_spectrum import sample_spectrum
-from eigenflow.theory.double_descent.spectral_curve import log_bands, sample_rates
+from eigenflow.theory.double_descent.in_time.ridge_curve import RidgeCurve
+from eigenflow.theory.double_descent.in_time.sample_spectrum import sample_spectrum
+from eigenflow.theory.double_descent.in_time.spectral_curve import log_bands, sample_rates
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
-from eigenflow.theory.double_descent.risk_form import RiskForm
-from eigenflow.theory.double_descent.sample_spectrum import SampleSpectrum, sample_spectrum
-from eigenflow.theory.double_descent.spectral_curve import resolvent_sums, sample_rates
+from eigenflow.theory.double_descent.in_time.ridge_curve import RidgeCurve
+from eigenflow.theory.double_descent.in_time.risk_form import RiskForm
+from eigenflow.theory.double_descent.in_time.sample_spectrum import SampleSpectrum, sample_spectrum
+from eigenflow.theory.double_descent.in_time.spectral_curve import resolvent_sums, sample_rates
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
 __all__ = ["mean_forms", "null_ridge", "population_form"]

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.checks import check_number
-from eigenflow.theory.double_descent.attenuation import Motion, attenuate, one_motion
-from eigenflow.theory.double_descent.gradient_flow import moments
+from eigenflow.theory.double_descent.in_time.attenuation import Motion, attenuate, one_motion
+from eigenflow.theory.double_descent.in_time.gradient_flow import moments
 from eigenflow.transport import PowerDrift
 from eigenflow.transport.flows.paths import panel_rule
 

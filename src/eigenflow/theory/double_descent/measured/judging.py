@@ -15,8 +15,8 @@ from scipy.special import betaincinv, stdtrit
 
 from eigenflow.core.checks import check_choice, check_kind
 from eigenflow.core.resampling import LEVEL
-from eigenflow.theory.double_descent.comparison import DoubleDescentComparison, NetworksRow
-from eigenflow.theory.double_descent.measured import PeakMoves, Ranged
+from eigenflow.theory.double_descent.measured.comparison import DoubleDescentComparison, NetworksRow
+from eigenflow.theory.double_descent.measured.peaks_over_seeds import PeakMoves, Ranged
 from eigenflow.theory.verdicts import Claim, Verdict, judge, what_would_change
 
 __all__ = ["FEWEST", "peak_rows"]

@@ -5,14 +5,14 @@ import pytest
 from scipy.integrate import quad
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.double_descent.height import (
+from eigenflow.theory.double_descent.in_time.height import (
     LAZY_HEIGHT,
     STEP_HEIGHT,
     HeightRegime,
     height_law,
     step_collapse,
 )
-from eigenflow.theory.double_descent.marchenko_pastur import MarchenkoPastur, advani_saxe, isotropic_noise
+from eigenflow.theory.double_descent.in_time.marchenko_pastur import MarchenkoPastur, advani_saxe, isotropic_noise
 from eigenflow.transport import CallableDrift, PowerDrift, StateDrift
 
 

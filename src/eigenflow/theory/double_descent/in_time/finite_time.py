@@ -16,7 +16,7 @@ import numpy as np
 
 from eigenflow.core.checks import check_kind, check_number
 from eigenflow.core.errors import ArgumentError
-from eigenflow.theory.double_descent.attenuation import (
+from eigenflow.theory.double_descent.in_time.attenuation import (
     Attenuation,
     Motion,
     attenuate,
@@ -25,8 +25,8 @@ from eigenflow.theory.double_descent.attenuation import (
     one_motion,
     ridge_flow,
 )
-from eigenflow.theory.double_descent.mean_form import mean_forms
-from eigenflow.theory.double_descent.risk_form import RiskForm, RiskParts
+from eigenflow.theory.double_descent.in_time.mean_form import mean_forms
+from eigenflow.theory.double_descent.in_time.risk_form import RiskForm, RiskParts
 from eigenflow.theory.double_descent.surface import PointStatus, RiskSurface, coordinate
 from eigenflow.theory.task_spectrum import TaskSpectrum
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from eigenflow.core.limits import within
-from eigenflow.theory.double_descent.ridge_curve import RidgeCurve
+from eigenflow.theory.double_descent.in_time.ridge_curve import RidgeCurve
 
 __all__ = ["SampleSpectrum", "sample_spectrum"]
 

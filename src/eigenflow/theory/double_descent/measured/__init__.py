@@ -1,0 +1,1 @@
+"""Measured risks: what moved their peaks, the theory beside them, and rows of claims."""
