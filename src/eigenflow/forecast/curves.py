@@ -57,6 +57,7 @@ class Curve(AbstractPrinted):
         branch: Completed updates that the run shares with another one; 0 if its history is its own.
         origin: File and rows.
         changes: What the reader did to it, one line each.
+        planned_total: Updates that the run shall have in all, where its log says it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Curve(AbstractPrinted):
     branch: int = 0
     origin: Origin | None = None
     changes: tuple[str, ...] = ()
+    planned_total: int | None = None
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "the name of the run, a text")

@@ -11,12 +11,16 @@ from eigenflow.forecast.reading.drafts import Draft
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["Draft", "attach_schedules"]
+__all__ = ["Draft", "MissingRatesError", "attach_schedules"]
 
 Attached = tuple[Draft, Schedule, int, list[str]]
 DISAGREES = 0.05
 TOKENS_LIKE = 50
 LEAST_BEFORE = 5
+
+
+class MissingRatesError(ArgumentError):
+    """A run shows no learning rates, and no table of schedules has it."""
 
 
 def attach_schedules(
@@ -55,7 +59,7 @@ def attach_schedules(
                 raise ArgumentError(f"{draft.place}: {error}") from None
             made.append((draft, schedule, 0, [f"a constant learning rate of {draft.peak or 1.0:g} is assumed"]))
         elif not len(draft.rates):
-            raise ArgumentError(
+            raise MissingRatesError(
                 f"{draft.place}: there are no learning rates: neither a column (lr, learning_rate, ...) nor a table of "
                 f"schedules. Pass `schedules` (--schedules): a table, one schedule, or 'constant'."
             )

@@ -15,6 +15,7 @@ from eigenflow.forecast.reading.cells import numbers, require_finite, require_us
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, recognise, size_unit
 from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
+from eigenflow.forecast.reading.planned import planned_total
 from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
 
 __all__ = ["Draft", "drafts_of"]
@@ -37,6 +38,7 @@ class Draft:
         role: What the table calls it.
         tokens_per_step: Tokens per update, None if unknown.
         peak: Peak rate, where a column says it.
+        planned: Updates that the run shall have in all, where its log says it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Draft:
     role: str | None = None
     tokens_per_step: float | int | None = None
     peak: float | None = None
+    planned: int | None = None
 
     @property
     def place(self) -> str:
@@ -79,6 +82,7 @@ class Draft:
             rates=np.concatenate([piece.rates for piece in pieces]),
             batch_steps=np.concatenate([piece.batch_steps for piece in pieces]),
             batches=np.concatenate([piece.batches for piece in pieces]),
+            planned=next((piece.planned for piece in reversed(pieces) if piece.planned is not None), None),
         )
 
 
@@ -187,6 +191,7 @@ def _draft(
         _constant_text(frame, columns.get("role")),
         tokens_per_step or _tokens_per_step(frame, rows, steps, columns, place),
         float(peak[0]) if len(peak) else None,
+        planned_total(table, frame),
     )
 
 

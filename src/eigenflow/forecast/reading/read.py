@@ -113,6 +113,7 @@ def read_curves(
             branch=branch,
             origin=Origin(draft.file, int(draft.points.rows.min()), int(draft.points.rows.max())),
             changes=(*draft.points.changes, *changes),
+            planned_total=draft.planned,
         )
         for draft, schedule, branch, changes in curves
     ]

@@ -32,6 +32,7 @@ class LogTable:
         is_sparse: Whether a row without a loss is normal, since it logs something else.
         name: What the run is called if no column says it.
         notes: What the reader did.
+        planned: Updates that the run shall have in all, where the file says it.
     """
 
     file: str
@@ -40,6 +41,7 @@ class LogTable:
     is_sparse: bool = False
     name: str = "curve"
     notes: tuple[str, ...] = ()
+    planned: int | None = None
 
 
 def read_table(path: Path) -> LogTable:
@@ -206,7 +208,9 @@ def _trainer_state(path: Path, content: Mapping[str, Any], name: str) -> LogTabl
     table = _from_rows(str(path), [row for _, row in numbered], np.array([n for n, _ in numbered]), name)
     spacing = content.get("logging_steps")
     note = f"{path}: each training loss is the trainer's mean over the {spacing or 'logged'} steps before it"
-    return LogTable(table.file, table.frame, table.rows, is_sparse=True, name=name, notes=(note,))
+    most = content.get("max_steps")
+    planned = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
+    return LogTable(table.file, table.frame, table.rows, is_sparse=True, name=name, notes=(note,), planned=planned)
 
 
 def _tracker_form(table: LogTable) -> LogTable:
