@@ -58,6 +58,9 @@ class Curve(AbstractPrinted):
         origin: File and rows.
         changes: What the reader did to it, one line each.
         planned_total: Updates that the run shall have in all, where its log says it.
+        cautions: What makes a forecast of this curve doubtful, one line each.
+        rounding: Quantum to which the late losses are rounded in the log, in the losses' unit; 0 if none shows. Its
+            variance, relative to a loss, is (rounding / loss)^2 / 12.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Curve(AbstractPrinted):
     origin: Origin | None = None
     changes: tuple[str, ...] = ()
     planned_total: int | None = None
+    cautions: tuple[str, ...] = ()
+    rounding: float = 0.0
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "the name of the run, a text")
@@ -108,6 +113,7 @@ class Curve(AbstractPrinted):
             if getattr(self, name) is not None:
                 _check_positive(f"Curve {self.name!r}: `{name}`", getattr(self, name))
         check_whole("branch", self.branch)
+        check_number("rounding", self.rounding, 0.0)
         for name, values in (("steps", steps.astype(np.int64)), ("losses", losses)):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
@@ -129,6 +135,7 @@ class Curve(AbstractPrinted):
             rows.append(("branch", f"shares {self.branch} updates with another run"))
         if self.origin is not None:
             rows.append(("from", f"{self.origin}"))
+        rows += [("caution", caution) for caution in self.cautions]
         rows += [("changed", change) for change in self.changes]
         return Card(f"Curve {self.label}: {len(self)} points", rows)
 
@@ -255,6 +262,9 @@ class CurveSet(AbstractPrinted):
         rows = [("sizes", ", ".join(sizes))] if sizes else []
         if self.notes:
             rows.append(("notes", f"{len(self.notes)}: {self.notes[0]}"))
+        cautions = [f"{curve.label} {line}" for curve in self.curves for line in curve.cautions]
+        if cautions:
+            rows.append(("cautions", f"{len(cautions)}: {cautions[0]}"))
         for curve in self.curves:
             role = "" if curve.role is None else f", {curve.role}"
             points = f"{len(curve)} points, step {curve.steps[0]} to {curve.steps[-1]}"
