@@ -39,6 +39,8 @@ class Draft:
         tokens_per_step: Tokens per update, None if unknown.
         peak: Peak rate, where a column says it.
         planned: Updates that the run shall have in all, where its log says it.
+        loss_column: The file's name of the loss.
+        step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Draft:
     tokens_per_step: float | int | None = None
     peak: float | None = None
     planned: int | None = None
+    loss_column: str = "loss"
+    step_unit: str = "update"
 
     @property
     def place(self) -> str:
@@ -192,6 +196,7 @@ def _draft(
         tokens_per_step or _tokens_per_step(frame, rows, steps, columns, place),
         float(peak[0]) if len(peak) else None,
         planned_total(table, frame),
+        columns.names["loss"],
     )
 
 
