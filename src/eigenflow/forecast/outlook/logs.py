@@ -1,0 +1,255 @@
+"""`forecast_logs`: from logs to one answer."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eigenflow.core.checks import check_number, check_whole
+from eigenflow.core.errors import ArgumentError, EigenflowError
+from eigenflow.forecast.curves import Curve, CurveSet
+from eigenflow.forecast.fitting.fit import Fit, FitStatus
+from eigenflow.forecast.fitting.search import fit_parameters
+from eigenflow.forecast.outlook.checks import BASELINES, LAST_VALUE, HiddenPart, hidden_parts, last_value, power_end
+from eigenflow.forecast.outlook.ends import end_of, endings_of
+from eigenflow.forecast.outlook.others import other_endings
+from eigenflow.forecast.outlook.rest import PlannedRun, planned_run
+from eigenflow.forecast.outlook.result import Baseline, LogForecast, RunEnd, SizeEnd
+from eigenflow.forecast.outlook.short_forms import WhatIf, asked_schedules
+from eigenflow.forecast.outlook.targets import target_of
+from eigenflow.forecast.reading import read_curves
+from eigenflow.forecast.reading.assembly import MissingRatesError
+from eigenflow.forecast.schedules.schedule import Schedule
+from eigenflow.forecast.study.study import Study, fit_study
+
+__all__ = ["chosen_run", "forecast_logs", "planned_runs", "read_logs"]
+
+Source = str | Path | pd.DataFrame
+# Sizes beyond the largest one of a log with several.
+NEXT_SIZES = (2.0, 4.0)
+# Steps of the forecast's path, runs whose ends are told, and points below which a log says little.
+PATH, MOST_RUNS, FEW = 400, 24, 15
+STARTS = 4
+# Runs that a joint fit misses by so many times more than a fit of theirs alone, and by so much, share no law.
+APART, LEAST_APART = 3.0, 0.01
+ASSUMED_RATES = "the logs show no learning rates: a constant rate is assumed for all of them"
+
+
+def forecast_logs(
+    source: Source | Sequence[Source] | CurveSet,
+    *,
+    total: int | None = None,
+    what_if: WhatIf | Sequence[WhatIf] = (),
+    target: float | None = None,
+    schedules: str | Path | Mapping[str, Schedule] | Schedule | pd.DataFrame | None = None,
+    columns: Mapping[str, str] | None = None,
+    law: str = "transport",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    **reading: Any,
+) -> LogForecast:
+    """Read logs and say how the run will end, how sure that is, and what else could be done.
+
+    The rest of the schedule is taken from what the log says (`max_steps`, `total_steps`) and the kind that its rates
+    show, else it is assumed, which the answer says first. Several runs or sizes in the logs are fitted together.
+
+    Args:
+        source: As for `read_curves`; or curves that were read.
+        total: Updates in all, where the log does not say it, or another number is wanted.
+        what_if: Other schedules: short forms such as "cosine:total=8000,end=0", tables, or schedules.
+        target: A loss that is wanted, in the unit of the logs.
+        schedules: As for `read_curves`.
+        columns: As for `read_curves`.
+        law: The law that is fitted.
+        seed: Draws starting points and parameters.
+        progress: Called with a line before each part of the work.
+        reading: More for `read_curves`: exclude, unit, warmup, tokens_per_step, keep_spikes, check_units, pattern.
+
+    Raises:
+        ArgumentError: If the logs cannot be read, or an argument contradicts them.
+        NonFiniteError: If a run diverges.
+
+    Examples:
+        >>> steps = np.arange(50, 1001, 10)
+        >>> rates = 1e-3 * (1 + np.cos(np.pi * steps / 2000)) / 2
+        >>> log = pd.DataFrame({"step": steps, "loss": 2 + 10 * (steps + 100.0) ** -0.5, "lr": rates})
+        >>> found = forecast_logs(log, warmup=0)
+        >>> found.run.total, found.run.kind
+        (2000, 'cosine, 0.001, down to 0 at update 2,000')
+    """
+    begun = time.process_time()
+    if total is not None:
+        check_whole("total", total, 1)
+    if target is not None:
+        check_number("target", target)
+    if isinstance(source, CurveSet):
+        curves, knows_rates = source, not any(_is_assumed(curve) for curve in source)
+    else:
+        curves, knows_rates = read_logs(source, schedules=schedules, columns=columns, **reading)
+    tell = progress or (lambda line: None)
+    plans = planned_runs(curves, total=total, knows_rates=knows_rates)
+    run = chosen_run(plans)
+    asked = [what_if] if isinstance(what_if, str | Path | Schedule | Mapping) else list(what_if)
+    others = _others(run, asked)
+    tell(f"fit of {len(curves)} curves, {curves.points} points")
+    study, cautions = _fitted(curves, run, law, seed)
+    fit, size = study.fits[0], run.curve.size
+    tell("hidden parts of the log")
+    checks, problems = hidden_parts(study.curves, fit, seed=seed, progress=progress)
+    tell("ends of schedules")
+    path = fit.predict_steps(run.schedule, _path_steps(run), size=size)
+    end, reach = end_of(fit, run.schedule, size)
+    endings = endings_of(fit, run.schedule, others[0], size=size, rng=np.random.default_rng(seed), asked=others[1])
+    wanted = None if target is None else target * (np.log(2) if reading.get("unit") == "bits" else 1.0)
+    found = None if wanted is None else target_of(float(wanted), run, path, fit, endings, size)
+    baselines = _baselines(checks, fit, run)
+    ends = _run_ends(study, plans)
+    sizes, more = _sizes(study, run)
+    told = _cautions(run, fit, checks, baselines, (*cautions, *reach))
+    notes = (*curves.notes, *problems, *more)
+    names = _named(source, curves)
+    return LogForecast(
+        curves, study, run, end, path, found, endings, checks, baselines, ends, sizes, told, notes, names,
+        time.process_time() - begun,
+    )  # fmt: skip
+
+
+def read_logs(source: Source | Sequence[Source], **reading: Any) -> tuple[CurveSet, bool]:
+    """Read curves; where no learning rates are logged and none are given, a constant rate is assumed.
+
+    Returns:
+        The curves, and whether their rates are known.
+    """
+    given = {name: value for name, value in reading.items() if name != "pattern" or value is not None}
+    try:
+        found = read_curves(source, **given)
+    except MissingRatesError:
+        found = read_curves(source, **{**given, "schedules": "constant"})
+        return replace(found, notes=(ASSUMED_RATES, *found.notes)), False
+    is_asked = isinstance(given.get("schedules"), str) and given["schedules"] == "constant"
+    return found, is_asked or not any(_is_assumed(curve) for curve in found)
+
+
+def _is_assumed(curve: Curve) -> bool:
+    return any("constant learning rate" in line and "assumed" in line for line in curve.changes)
+
+
+def planned_runs(curves: CurveSet, *, total: int | None = None, knows_rates: bool = True) -> tuple[PlannedRun, ...]:
+    """Plan every run of a log, the chosen one with the total that the user gives, if any."""
+    plans = [planned_run(curve, knows_rates=knows_rates) for curve in curves]
+    if total is None:
+        return tuple(plans)
+    chosen = chosen_run(plans).curve
+    return tuple(
+        planned_run(plan.curve, total=total, knows_rates=knows_rates)
+        if plan.curve is chosen or (plan.basis.startswith("assumed") and plan.last <= total)
+        else plan
+        for plan in plans
+    )
+
+
+def chosen_run(plans: Sequence[PlannedRun]) -> PlannedRun:
+    """The run that an answer is about: one that is under way, if any is; of those the largest, then the longest."""
+    return max(plans, key=lambda plan: (not plan.is_finished, plan.curve.size or 0.0, plan.last))
+
+
+def _others(run: PlannedRun, asked: Sequence[WhatIf]) -> tuple[dict[str, Schedule], tuple[str, ...]]:
+    """Schedules to compare with the plan, those that the user asked for first, and their names."""
+    if not run.knows_rates:
+        if asked:
+            raise ArgumentError(
+                f"`what_if` cannot be answered: the log shows no learning rates of {run.curve.label}, and schedules "
+                f"are compared by theirs. Give them: `schedules` (--schedules), or name their column "
+                f"(--column learning_rate=NAME)."
+            )
+        return {}, ()
+    wanted = asked_schedules(asked, run)
+    return wanted | other_endings(run), tuple(wanted)
+
+
+def _fitted(curves: CurveSet, run: PlannedRun, law: str, seed: int) -> tuple[Study, tuple[str, ...]]:
+    """Fit all curves; the run alone, if the others do not share its law."""
+    study = fit_study(curves, [law], starts=STARTS, seed=seed)
+    if len(curves) == 1:
+        return study, ()
+    at = curves.curves.index(run.curve)
+    joint = float(np.sqrt(np.mean(study.fits[0].residuals[at] ** 2)))
+    alone = fit_parameters([run.curve], law, starts=1, seed=seed)
+    own = float(np.sqrt(np.mean(alone.residuals[0] ** 2)))
+    if joint <= max(APART * own, LEAST_APART):
+        return study, ()
+    line = (
+        f"the runs of this log do not share one law: fitted together they miss {run.curve.label} by {joint:.1%}, it "
+        f"alone by {own:.1%}. The answer is from this run alone"
+    )
+    return fit_study(CurveSet((run.curve,), (), curves.size_unit, curves.loss_unit), [law], seed=seed), (line,)
+
+
+def _path_steps(run: PlannedRun) -> np.ndarray:
+    first = min(max(run.schedule.warmup, int(run.curve.steps[0]), 1), run.last)
+    even = np.linspace(first, run.total, PATH).round().astype(np.int64)
+    return np.unique(np.append(even, [max(run.last, 1), run.total]))
+
+
+def _baselines(checks: Sequence[HiddenPart], fit: Fit, run: PlannedRun) -> tuple[Baseline, ...]:
+    made = []
+    for name in BASELINES:
+        parts = [part for part in checks if name in part.others]
+        if not parts:
+            continue
+        error = float(np.mean([abs(part.miss_of(name)) for part in parts]))
+        law_error = float(np.mean([abs(part.error) for part in parts]))
+        end = None if run.is_finished else last_value(run.curve) if name == LAST_VALUE else power_end(fit, run)
+        made.append(Baseline(name, end, error, law_error, len(parts)))
+    return tuple(made)
+
+
+def _run_ends(study: Study, plans: Sequence[PlannedRun]) -> tuple[RunEnd, ...]:
+    known = {id(curve) for curve in study.curves}
+    kept = [plan for plan in plans if id(plan.curve) in known][:MOST_RUNS]
+    return tuple(RunEnd(plan, end_of(study.fits[0], plan.schedule, plan.curve.size)[0]) for plan in kept)
+
+
+def _sizes(study: Study, run: PlannedRun) -> tuple[tuple[SizeEnd, ...], tuple[str, ...]]:
+    sizes = [size for size in study.curves.sizes if size is not None]
+    if len(sizes) < 2:
+        return (), ()
+    try:
+        wanted = [factor * sizes[-1] for factor in NEXT_SIZES]
+        return tuple(SizeEnd(size, end_of(study.fits[0], run.schedule, size)[0]) for size in wanted), ()
+    except EigenflowError as error:
+        return (), (f"larger sizes: {error}",)
+
+
+def _cautions(
+    run: PlannedRun, fit: Fit, checks: Sequence[HiddenPart], baselines: Sequence[Baseline], others: Iterable[str]
+) -> tuple[str, ...]:
+    """What makes the answer doubtful, the fit first."""
+    found = []
+    if fit.status is not FitStatus.CONVERGED:
+        found.append(f"the fit: {fit.status.value}")
+    found += [*others, *run.cautions]
+    if len(run.curve) < FEW:
+        found.append(f"{len(run.curve)} points are few: much of the forecast is what other runs did (the prior)")
+    found += [
+        f"{one.verdict}{'' if one.end is None else f'; it ends at {one.end:.4g}'}" for one in baselines if one.is_better
+    ]
+    missed = [part for part in checks if not part.holds]
+    if checks and len(missed) > len(checks) / 2:
+        found.append(
+            f"{len(missed)} of {len(checks)} intervals for hidden parts of this log did not hold what came: the "
+            f"interval of the end is likely too narrow as well"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _named(source: object, curves: CurveSet) -> str:
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, list | tuple) and all(isinstance(one, str | Path) for one in source):
+        return ", ".join(str(one) for one in source[:3]) + (f" and {len(source) - 3} more" if len(source) > 3 else "")
+    return f"{len(curves)} curve{'s' * (len(curves) > 1)}"
