@@ -16,6 +16,8 @@ from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, recognise, size_unit
 from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
 from eigenflow.forecast.reading.planned import planned_total
+from eigenflow.forecast.reading.quantities import A_LOSS, Quantity, quantity_of
+from eigenflow.forecast.reading.signs import positive
 from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
 
 __all__ = ["Draft", "drafts_of"]
@@ -41,6 +43,7 @@ class Draft:
         planned: Updates that the run shall have in all, where its log says it.
         loss_column: The file's name of the loss.
         step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
+        quantity: What the loss column holds.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Draft:
     planned: int | None = None
     loss_column: str = "loss"
     step_unit: str = "update"
+    quantity: Quantity = A_LOSS
 
     @property
     def place(self) -> str:
@@ -151,6 +155,7 @@ def _draft(
     size = _size(frame, rows, columns, place)
     if size is not None:
         place += f" of size {size / size_unit(columns.names['size']):g}"
+    quantity = quantity_of(columns.names["loss"], [str(column) for column in frame.columns], place)
     steps = _steps(frame, rows, columns, place, tokens_per_step)
     losses, is_empty = numbers(frame[columns.names["loss"]], rows, place)
     is_skipped = is_empty & _logs_something_else(table, frame, columns) if is_empty.any() else is_empty
@@ -166,18 +171,12 @@ def _draft(
             f"{place}: {is_skipped.sum()} rows without a loss (row {first} first) log something else; left out"
         )
     require_finite(losses[kept], rows[kept], place, "loss", advice)
-    low = np.flatnonzero(losses[kept] <= 0)
-    if len(low):
-        raise ArgumentError(
-            f"{place}, row {rows[kept][low[0]]}: the loss is {losses[kept][low[0]]:g}, but laws are fitted to "
-            "ln(loss), so it "
-            f"must be positive. If the column is no loss, choose another with `columns` (--column)."
-        )
     require_usual(losses[kept], rows[kept], place, "loss")
     points = Points(rows[kept], steps[kept], losses[kept])
     if np.any(np.diff(points.steps) < 0):
         unused, is_split = _telling(frame, columns), "curve" in columns.names
         refuse_hidden_runs(frame.loc[kept], points.rows, points.steps, unused, place, has_curves=is_split)
+    points = positive(points, quantity, place)
     rate_steps, rates = _logged(frame, rows, steps, columns, "learning_rate", place)
     batch_steps, batches = _logged(frame, rows, steps, columns, "batch", place)
     _check_unit(frame, rows, columns, place)
@@ -197,6 +196,7 @@ def _draft(
         float(peak[0]) if len(peak) else None,
         planned_total(table, frame),
         columns.names["loss"],
+        quantity=quantity,
     )
 
 
