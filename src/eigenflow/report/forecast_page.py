@@ -1,16 +1,12 @@
 """Forecasts as one self-contained HTML file, in the look of a run's report: no script, nothing that is loaded."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 import eigenflow
 from eigenflow.core.writing import check_free, write_whole
@@ -21,9 +17,9 @@ from eigenflow.forecast.fitting.identification import Profile, prior_conflicts
 from eigenflow.forecast.pictures import fit_figure, forecast_figure, profiles_figure, schedules_figure
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study
-from eigenflow.plots.file import picture_bytes
 from eigenflow.plots.forecast import bounds_text
-from eigenflow.report.numbers import interval_text, number
+from eigenflow.report.numbers import number
+from eigenflow.report.static_page import picture_data, render
 from eigenflow.scaling.allocation import Allocation
 from eigenflow.scaling.fit import ScalingFit
 from eigenflow.scaling.pictures import plan_figure
@@ -79,15 +75,8 @@ def write_forecast_page(page: ForecastPage, path: Path, *, replace: bool = False
 
 
 def _render(page: ForecastPage) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "interval": interval_text}
-    return environment.get_template("forecast.html.j2").render(
+    return render(
+        "forecast.html.j2",
         title=f"Forecasts from {Path(page.source).name}",
         source=Path(page.source).name,
         statement=_statement(page.study),
@@ -169,38 +158,31 @@ def _pictures(page: ForecastPage) -> dict[str, _Picture]:
     fitted = {curve.label: curve.schedule for curve in study.curves}
     found = {
         "fits": _Picture(
-            _svg(fit_figure(study)),
+            picture_data(fit_figure(study)),
             "Above, what was measured (dots) and the first law (lines). Below, how far each law lies above the points "
             "that it was fitted to, windows averaged; the grey band is the noise that the fit found.",
         ),
-        "schedules": _Picture(_svg(schedules_figure(fitted)), "Learning rates of the fitted runs."),
+        "schedules": _Picture(picture_data(schedules_figure(fitted)), "Learning rates of the fitted runs."),
     }
     if page.forecasts is not None:
         found["forecasts"] = _Picture(
-            _svg(forecast_figure(study, page.forecasts, page.schedules, size=page.size)),
+            picture_data(forecast_figure(study, page.forecasts, page.schedules, size=page.size)),
             "Forecasts (lines) with 90 % intervals (bands), measured points where the run is among the fitted ones, "
             "and the learning rates behind them. The first fifth of a run is left out of the scale.",
         )
     if page.profiles:
         found["profiles"] = _Picture(
-            _svg(profiles_figure(page.profiles, study.fits[0])),
+            picture_data(profiles_figure(page.profiles, study.fits[0])),
             "Each parameter held at values away from the optimum, all others free, without a prior: a curve that stays "
             "below the dashed line on one side is of a parameter that these curves do not bound there.",
         )
     if page.plan is not None:
         found["plan"] = _Picture(
-            _svg(plan_figure(*page.plan)),
+            picture_data(plan_figure(*page.plan)),
             "Left and middle: the size and the tokens of smallest predicted loss at each budget, with 90 % intervals; "
             "dots are the runs of the table. Right: what the law leaves unexplained.",
         )
     return found
-
-
-def _svg(figure: Figure) -> str:
-    # Ids and dates that differ from call to call would make equal pages unequal.
-    with mpl.rc_context({"svg.hashsalt": "eigenflow"}):
-        drawn = picture_bytes(figure, "svg", metadata={"Date": None})
-    return base64.b64encode(drawn).decode("ascii")
 
 
 def _last(forecasts: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ __all__ = [
     "Force",
     "KeepSpikes",
     "Names",
+    "Pattern",
     "Picture",
     "Roles",
     "Schedules",
@@ -36,6 +37,7 @@ __all__ = [
     "check_outputs",
     "parse_size",
     "reads_curves",
+    "reads_logs",
     "show_notes",
 ]
 
@@ -62,6 +64,12 @@ Warmup = Annotated[int | None, typer.Option(min=0, help="Updates of linear warm-
 Tokens = Annotated[
     float | None, typer.Option("--tokens-per-step", help="Tokens per update, for logs that count tokens.", min=0)
 ]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        help="Regular expression for lines of text, with groups named step, loss, learning_rate, ...", metavar="REGEX"
+    ),
+]
 KeepSpikes = Annotated[bool, typer.Option("--keep-spikes", help="Keep single points far above their neighbours.")]
 SkipUnitCheck = Annotated[bool, typer.Option("--no-check-units", help="Accept what looks like mixed units.")]
 
@@ -78,8 +86,18 @@ Picture = Annotated[Path | None, typer.Option(help="Draw the result.", metavar="
 
 def reads_curves(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that takes `known`, a `CurveSet`, the argument and options by which curves are read and chosen."""
+    return _reading(command, assumes_rates=False)
+
+
+def reads_logs(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that takes logs without learning rates too: a constant rate is then assumed, and said."""
+    return _reading(command, assumes_rates=True)
+
+
+def _reading(command: Callable[..., None], *, assumes_rates: bool) -> Callable[..., None]:
     own = inspect.signature(command)
-    reading = inspect.signature(_read).parameters
+    reading = dict(inspect.signature(_read).parameters)
+    del reading["assumes_rates"]
     kept = [parameter for name, parameter in own.parameters.items() if name != "known"]
     arguments = [parameter for parameter in kept if parameter.default is inspect.Parameter.empty]
     options = [parameter for parameter in kept if parameter.default is not inspect.Parameter.empty]
@@ -90,7 +108,7 @@ def reads_curves(command: Callable[..., None]) -> Callable[..., None]:
         if "force" in given:  # of a command that writes: its files are checked before any work
             outputs = {"--out": given.get("out_file"), "--picture": given.get("picture")}
             check_outputs(outputs, inputs=[*given["curves"], given["schedules"]], replace=given["force"])
-        known = _read(**{name: given.pop(name) for name in reading})
+        known = _read(**{name: given.pop(name) for name in reading}, assumes_rates=assumes_rates)
         command(known=known, **given)
 
     told = [*arguments, first, *others[:1], *options, *others[1:]]
@@ -110,13 +128,18 @@ def _read(
     unit: Unit = "nats",
     warmup: Warmup = None,
     tokens: Tokens = None,
+    pattern: Pattern = None,
     keep_spikes: KeepSpikes = False,
     skip_unit_check: SkipUnitCheck = False,
+    *,
+    assumes_rates: bool,
 ) -> "CurveSet":
     """Read and choose curves; the reader's report goes to stderr."""
-    from eigenflow.forecast import read_curves
+    from eigenflow.forecast.outlook import read_logs
+    from eigenflow.forecast.reading import read_curves
 
-    found = read_curves(
+    read = read_logs if assumes_rates else read_curves
+    found = read(
         curves,
         schedules=schedules,
         columns=_mapping(columns),
@@ -126,6 +149,7 @@ def _read(
         tokens_per_step=tokens,
         keep_spikes=keep_spikes,
         check_units=not skip_unit_check,
+        **({} if pattern is None else {"pattern": pattern}),
     )
     if names or roles:
         found = found.select(names=names, role=roles)

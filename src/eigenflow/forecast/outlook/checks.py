@@ -27,7 +27,7 @@ BASELINES = (LAST_VALUE, POWER)
 SHARES, LEAST_KNOWN = (0.25, 0.5), 5
 # Parts that are hidden of each kind.
 MOST_PARTS = 3
-# The last value is the mean of this share of the known points, for single points are noisy.
+# Single points are noisy: a last value is the mean of this share of the points, what is compared with it too.
 LAST_SHARE = 0.05
 
 # An error of ln(loss) above this is told as a factor.
@@ -48,7 +48,7 @@ class HiddenPart(AbstractPrinted):
         hidden: What was hidden: "rest after 25 %", "leave one schedule out", "leave one size out".
         curve: Of which curve.
         step: Its last step.
-        true: Loss there.
+        true: Loss there, the geometric mean of the last hidden points (a twentieth of them), as all that follows.
         law: Forecast of it.
         lower: Lower end of the 90 % interval.
         upper: Upper end.
@@ -152,17 +152,22 @@ def _parts(cases: Sequence[BacktestCase], curves: CurveSet, law: str) -> Iterato
             others[LAST_VALUE] = last_value(whole[case.curve, case.size].until(int(case.steps[0]) - 1))
         plain = power.get((case.protocol, case.split, case.curve))
         if plain is not None:
-            others[POWER] = float(plain.predicted[-1])
+            others[POWER] = float(np.exp(np.log(plain.predicted[-_last_count(len(plain.true)) :]).mean()))
         inside = float(np.mean((case.true >= lower) & (case.true <= upper)))
-        true, middle, low, high = (float(part[-1]) for part in (case.true, case.predicted, lower, upper))
+        count = _last_count(len(case.true))
+        ends = (float(np.exp(np.log(part[-count:]).mean())) for part in (case.true, case.predicted, lower, upper))
+        true, middle, low, high = ends
         last = int(case.steps[-1])
         yield HiddenPart(case.protocol, case.curve, last, true, middle, low, high, inside, others)
 
 
+def _last_count(points: int) -> int:
+    return max(1, round(LAST_SHARE * points))
+
+
 def last_value(curve: Curve) -> float:
     """The last loss that is known: the geometric mean of the last points, for single ones are noisy."""
-    count = max(1, round(LAST_SHARE * len(curve)))
-    return float(np.exp(np.log(curve.losses[-count:]).mean()))
+    return float(np.exp(np.log(curve.losses[-_last_count(len(curve)) :]).mean()))
 
 
 def power_end(fit: Fit, run: PlannedRun) -> float | None:

@@ -6,7 +6,8 @@ spread between two runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,12 +19,12 @@ from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
 from eigenflow.forecast.intervals.model import TYPICAL_RUN_SD, prior_conflict
-from eigenflow.forecast.laws.protocol import History
+from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["End", "Ending", "end_of", "endings_of"]
 
-DRAWS = 128
+DRAWS = 100
 # Laws beside the fitted one that see learning rates, so that they have a say in what a schedule changes.
 RATE_LAWS = ("momentum", "power_time", "multi_power")
 
@@ -144,11 +145,14 @@ def _half_width(one: End, other: End, drawn: Float[np.ndarray, " draw"], beside:
     """
     loss = np.sqrt(one.loss * other.loss)
     known = np.log(one.loss / other.loss)
-    spread = float(np.var(drawn)) + 2.0 * TYPICAL_RUN_SD**2
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    # Half the range of 90 % of the draws: their variance would be that of the wildest ones.
+    half = 0.5 * float(np.ptp(np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))) if len(drawn) else np.inf
+    spread = (half / z) ** 2 + 2.0 * TYPICAL_RUN_SD**2
     if len(beside):
         spread += float(np.mean((beside - known) ** 2))
     apart = 0.5 * float(np.hypot(one.upper - one.lower, other.upper - other.lower))
-    return min(float(loss * stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(spread)), apart)
+    return min(float(loss * z * np.sqrt(spread)), apart)
 
 
 def _drawn(
@@ -156,15 +160,36 @@ def _drawn(
 ) -> Float[np.ndarray, "draw schedule"]:
     """ln(loss) at the end of every schedule, for draws of the parameters as wide as the fit's intervals take them."""
     thetas = fit.theta + np.sqrt(prior_conflict(fit)) * (fit.draws(DRAWS, rng) - fit.theta)
+    low, high = _guards(fit)
     found = np.empty((DRAWS, len(schedules)))
-    own = fit.law.parameters
-    low, high = (np.array([float(p.to_theta(getattr(p, end))) for p in own]) for end in ("lower", "upper"))
     for k, schedule in enumerate(schedules):
-        design = fit.covariates.design(size, schedule.peak)
-        prepared = fit.law.prepare(History(np.array([schedule.total]), schedule.rates, schedule.batch))
+        history = History(np.array([schedule.total]), schedule.rates, schedule.batch)
+        once = replace(fit, law=_PreparedOnce(fit.law, history))
         with np.errstate(all="ignore"):  # a draw far out may leave the range of numbers; it is left out
-            found[:, k] = [fit.law.evaluate(np.clip(design @ theta, low, high), prepared)[0][0] for theta in thetas]
+            found[:, k] = [once.at(np.clip(theta, low, high)).log_prediction(history, size)[0][0] for theta in thetas]
     return found[np.isfinite(found).all(axis=1)]
+
+
+def _guards(fit: Fit) -> tuple[Float[np.ndarray, " parameter"], Float[np.ndarray, " parameter"]]:
+    """Bounds of the law's own parameters; none of the slopes behind them."""
+    low, high = np.full(len(fit.theta), -np.inf), np.full(len(fit.theta), np.inf)
+    for k, parameter in enumerate(fit.law.parameters):
+        low[k], high[k] = float(parameter.to_theta(parameter.lower)), float(parameter.to_theta(parameter.upper))
+    return low, high
+
+
+class _PreparedOnce:
+    """A law for one history, which is prepared once for all draws: that is most of the work."""
+
+    def __init__(self, law: Law, history: History) -> None:
+        self.name, self.parameters, self.start = law.name, law.parameters, law.start
+        self._evaluate, self._prepared = law.evaluate, law.prepare(history)
+
+    def prepare(self, history: History) -> Any:
+        return self._prepared
+
+    def evaluate(self, theta: np.ndarray, prepared: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._evaluate(theta, prepared)
 
 
 def _beside(fit: Fit, schedules: Sequence[Schedule], size: float | None) -> Float[np.ndarray, "law schedule"]:

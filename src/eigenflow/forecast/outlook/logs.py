@@ -11,7 +11,7 @@ import pandas as pd
 
 from eigenflow.core.checks import check_number, check_whole
 from eigenflow.core.errors import ArgumentError, EigenflowError
-from eigenflow.forecast.curves import Curve, CurveSet
+from eigenflow.forecast.curves import CurveSet
 from eigenflow.forecast.fitting.fit import Fit, FitStatus
 from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.outlook.checks import BASELINES, LAST_VALUE, HiddenPart, hidden_parts, last_value, power_end
@@ -61,7 +61,7 @@ def forecast_logs(
         source: As for `read_curves`; or curves that were read.
         total: Updates in all, where the log does not say it, or another number is wanted.
         what_if: Other schedules: short forms such as "cosine:total=8000,end=0", tables, or schedules.
-        target: A loss that is wanted, in the unit of the logs.
+        target: A loss that is wanted, in nats.
         schedules: As for `read_curves`.
         columns: As for `read_curves`.
         law: The law that is fitted.
@@ -87,9 +87,10 @@ def forecast_logs(
     if target is not None:
         check_number("target", target)
     if isinstance(source, CurveSet):
-        curves, knows_rates = source, not any(_is_assumed(curve) for curve in source)
+        curves = source
     else:
-        curves, knows_rates = read_logs(source, schedules=schedules, columns=columns, **reading)
+        curves = read_logs(source, schedules=schedules, columns=columns, **reading)
+    knows_rates = ASSUMED_RATES not in curves.notes
     tell = progress or (lambda line: None)
     plans = planned_runs(curves, total=total, knows_rates=knows_rates)
     run = chosen_run(plans)
@@ -104,8 +105,7 @@ def forecast_logs(
     path = fit.predict_steps(run.schedule, _path_steps(run), size=size)
     end, reach = end_of(fit, run.schedule, size)
     endings = endings_of(fit, run.schedule, others[0], size=size, rng=np.random.default_rng(seed), asked=others[1])
-    wanted = None if target is None else target * (np.log(2) if reading.get("unit") == "bits" else 1.0)
-    found = None if wanted is None else target_of(float(wanted), run, path, fit, endings, size)
+    found = None if target is None else target_of(float(target), run, path, fit, endings, size)
     baselines = _baselines(checks, fit, run)
     ends = _run_ends(study, plans)
     sizes, more = _sizes(study, run)
@@ -118,24 +118,13 @@ def forecast_logs(
     )  # fmt: skip
 
 
-def read_logs(source: Source | Sequence[Source], **reading: Any) -> tuple[CurveSet, bool]:
-    """Read curves; where no learning rates are logged and none are given, a constant rate is assumed.
-
-    Returns:
-        The curves, and whether their rates are known.
-    """
-    given = {name: value for name, value in reading.items() if name != "pattern" or value is not None}
+def read_logs(source: Source | Sequence[Source], **reading: Any) -> CurveSet:
+    """Read curves as `read_curves` does; where there are no learning rates, assume a constant one, and note it."""
     try:
-        found = read_curves(source, **given)
+        return read_curves(source, **reading)
     except MissingRatesError:
-        found = read_curves(source, **{**given, "schedules": "constant"})
-        return replace(found, notes=(ASSUMED_RATES, *found.notes)), False
-    is_asked = isinstance(given.get("schedules"), str) and given["schedules"] == "constant"
-    return found, is_asked or not any(_is_assumed(curve) for curve in found)
-
-
-def _is_assumed(curve: Curve) -> bool:
-    return any("constant learning rate" in line and "assumed" in line for line in curve.changes)
+        found = read_curves(source, **{**reading, "schedules": "constant"})
+        return replace(found, notes=(ASSUMED_RATES, *found.notes))
 
 
 def planned_runs(curves: CurveSet, *, total: int | None = None, knows_rates: bool = True) -> tuple[PlannedRun, ...]:

@@ -1,6 +1,5 @@
 """What one command says of a log: the end of the run, the target, other endings, and how far to trust all that."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -186,11 +185,7 @@ class LogForecast(AbstractPrinted):
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the run, its forecast in the 90 % fan, and ends of other schedules; into new axes if none are given."""
+        from eigenflow.forecast.outlook.picture import draw_answer
         from eigenflow.plots import axes_or_new
-        from eigenflow.plots.outlook import plot_outlook
 
-        ends = [(one.name, one.end.step, one.end.loss, one.end.lower, one.end.upper) for one in self.endings]
-        ahead = self.path.steps >= min(self.run.last, self.path.steps[-1])
-        measured = (self.run.curve.steps, self.run.curve.losses)
-        parts: Sequence[np.ndarray] = (self.path.steps, self.path.loss, self.path.lower, self.path.upper)
-        return plot_outlook(measured, *parts, ends=ends, ahead=ahead, ax=axes_or_new(ax), unit=self.curves.loss_unit)
+        return draw_answer(self, axes_or_new(ax))

@@ -162,11 +162,12 @@ def _crossing(ends: Sequence[tuple[int, float]], loss: float) -> int | None:
 
 def _floor(fit: Fit, run: PlannedRun, size: float | None) -> tuple[float, float, float] | None:
     """The loss that no training removes, by the fitted law, with its interval; None for a law without one."""
-    design = fit.covariates.design(size, run.schedule.peak)
-    for parameter, row in zip(fit.law.parameters, design, strict=True):
+    by_theta = fit.covariates.design(size, run.schedule.peak)
+    own = by_theta @ fit.theta
+    for parameter, theta, row in zip(fit.law.parameters, own, by_theta, strict=True):
         if parameter.name in FLOORS:
             half = float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(row @ fit.covariance @ row, 0.0)))
-            low, middle, high = (float(parameter.to_value(row @ fit.theta + shift)) for shift in (-half, 0.0, half))
+            low, middle, high = (float(parameter.to_value(theta + shift)) for shift in (-half, 0.0, half))
             return middle, low, high
     return None
 
