@@ -9,6 +9,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError, LimitError
 from eigenflow.core.limits import current_limits, within
 from eigenflow.forecast.reading.drafts import Draft
 from eigenflow.forecast.reading.logged_rates import schedule_from_log
+from eigenflow.forecast.reading.rate_alignment import aligned, entries_of
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["Draft", "MissingRatesError", "attach_schedules"]
@@ -17,6 +18,8 @@ Attached = tuple[Draft, Schedule, int, list[str]]
 DISAGREES = 0.05
 TOKENS_LIKE = 50
 LEAST_BEFORE = 5
+# Usual gaps between logged rates after which a later end of the curve is said.
+LOGGED_WITHIN = 3
 
 
 class MissingRatesError(ArgumentError):
@@ -124,24 +127,29 @@ class _Trunks:
 
 
 def _from_log(draft: Draft, warmup: int | None, trunks: _Trunks) -> Attached:
-    # Of a step that was logged twice the later entry holds: it belongs to the later piece.
-    last = dict(zip(draft.rate_steps.tolist(), draft.rates.tolist(), strict=True))
-    steps = np.array(sorted(last))
-    rates = np.array([last[step] for step in steps.tolist()])
-    end = int(draft.points.steps[-1])
-    if steps[-1] < end:
+    raw_steps, raw_rates = entries_of(draft.rate_steps, draft.rates)
+    entries = aligned(raw_steps, raw_rates, step_unit=draft.step_unit, planned=draft.planned)
+    steps, rates, end = entries.steps, entries.rates, int(draft.points.steps[-1])
+    said = list(entries.notes)
+    if raw_steps[-1] < end:
+        usual = float(np.median(np.diff(raw_steps))) if len(raw_steps) > 1 else 1.0
+        if end - raw_steps[-1] > LOGGED_WITHIN * usual:
+            said.append(
+                f"learning rates after step {raw_steps[-1]} are not logged; the last one, {rates[-1]:g}, is held"
+            )
         steps, rates = np.append(steps, end), np.append(rates, rates[-1])
     try:
         schedule, notes = schedule_from_log(steps, rates, total=max(end, 1), warmup=warmup)
     except EigenflowError as error:
         raise ArgumentError(f"{draft.place}: {error}") from None
+    notes = said + notes
     first = int(steps[0])
     trunk = trunks.of(draft, first, float(rates[0])) if first > 1 else None
     if trunk is not None:
         history = trunk[1].until(first)
         joined = np.concatenate([history.rates, schedule.rates[first:]])
         line = f"its log begins at step {first}; the history before is that of {trunk[0].name!r}"
-        return draft, Schedule(joined, min(history.warmup, len(joined))), first, [line]
+        return draft, Schedule(joined, min(history.warmup, len(joined))), first, [*said, line]
     return draft, _with_batch(schedule, draft), 0, notes
 
 

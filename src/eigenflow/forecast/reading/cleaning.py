@@ -1,4 +1,4 @@
-"""From the rows of one run to a curve: pieces of restarts, doubled rows, spikes, divergence."""
+"""From the rows of one run to its points: pieces of restarts, doubled rows."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,16 +7,12 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.hidden_runs import HiddenRunWarning, begins_anew
 
-__all__ = ["Points", "refuse_divergence", "remove_spikes", "require_points", "stitch"]
+__all__ = ["Points", "require_points", "stitch"]
 
 MIN_POINTS = 3
-SPIKE_WINDOW = 9
-SPIKE_SIGMAS = 8.0
-SPIKE_LEAST = 0.05
-DIVERGED = np.log(1.5)
 
 
 @dataclass(frozen=True)
@@ -77,50 +73,6 @@ def stitch(points: Points, place: str) -> Points:
     return points.keep(kept, *lines)
 
 
-def remove_spikes(points: Points) -> Points:
-    """Leave out single points, or two in a row, far above their neighbours' median; says which.
-
-    Far is 8 times the robust spread about the running median of nine points, as it is there, and at least 5 %.
-    """
-    count = len(points.steps)
-    if count < 3 * SPIKE_WINDOW:
-        return points
-    log_losses = np.log(points.losses)
-    excess = log_losses - _running_median(log_losses, SPIKE_WINDOW)
-    spread = 1.4826 * _running_median(np.abs(excess), 3 * SPIKE_WINDOW)
-    is_spike = excess > np.maximum(SPIKE_SIGMAS * spread, SPIKE_LEAST)
-    is_spike[: SPIKE_WINDOW // 2] = False  # there the window is cut off, and the loss falls fast
-    edges = np.flatnonzero(np.diff(is_spike, prepend=False, append=False))
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        is_spike[begin:end] = end - begin <= 2  # a rise that lasts is no spike
-    if not is_spike.any():
-        return points
-    where = np.flatnonzero(is_spike)
-    listed = ", ".join(f"step {points.steps[i]} (row {points.rows[i]}, loss {points.losses[i]:.4g})" for i in where[:5])
-    more = f" and {len(where) - 5} more" if len(where) > 5 else ""
-    return points.keep(~is_spike, f"{len(where)} {'spike' if len(where) == 1 else 'spikes'} left out: {listed}{more}")
-
-
-def refuse_divergence(points: Points, place: str) -> None:
-    """Refuse a curve that ends at more than 1.5 times its lowest loss, both as running medians."""
-    width = max(min(len(points.steps) // 10, 25), 1) | 1
-    log_losses = np.log(points.losses)
-    if len(log_losses) < width:
-        return
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(log_losses, width), axis=1)
-    lowest = int(smooth.argmin())
-    if smooth[-1] - smooth[lowest] <= DIVERGED:
-        return
-    at = lowest + width // 2
-    raise NonFiniteError(
-        f"{place}: the run diverges: its loss falls to {points.losses[at]:.4g} at step {points.steps[at]} (row "
-        f"{points.rows[at]}) and ends at {points.losses[-1]:.4g} at step {points.steps[-1]} (row {points.rows[-1]}). "
-        "No law "
-        f"of learning describes that. Cut the table at row {points.rows[at]}, or leave the run out (`exclude`, "
-        "--exclude)."
-    )
-
-
 def require_points(points: Points, place: str) -> None:
     """Refuse a curve of fewer than three points."""
     if len(points.steps) < MIN_POINTS:
@@ -130,11 +82,6 @@ def require_points(points: Points, place: str) -> None:
             "often, "
             f"or leave the run out (`exclude`, --exclude)."
         )
-
-
-def _running_median(values: Float[np.ndarray, " point"], width: int) -> Float[np.ndarray, " point"]:
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, width // 2, mode="reflect"), width)
-    return np.median(windows, axis=1)
 
 
 def _is_restart(before: Int[np.ndarray, " over"], piece: Int[np.ndarray, " point"]) -> bool:

@@ -123,7 +123,7 @@ def quantity_of(column: str, available: Sequence[str], place: str) -> Quantity:
         )
     if not words & LOSS_WORDS and any(SCORES.fullmatch(word) for word in words):
         raise ArgumentError(
-            f"{place}: column {column!r} holds a score, which rises: this is no loss. Of a score between 0 and 1, "
+            f"{place}: column {column!r} is a score, of which the values rise: this is no loss. Of a score up to 1, "
             f"the error 1 - {column} can be forecast, as a column of its own. {_advice(others)}"
         )
     is_bookkeeping = not words & LOSS_WORDS and any(BOOKKEEPING.fullmatch(word) for word in words)

@@ -13,10 +13,11 @@ from eigenflow.core.limits import within
 from eigenflow.forecast.checks import check_usual
 from eigenflow.forecast.curves import Curve, CurveSet, Origin
 from eigenflow.forecast.reading.assembly import Draft, attach_schedules
-from eigenflow.forecast.reading.cleaning import refuse_divergence, remove_spikes, require_points, stitch
+from eigenflow.forecast.reading.cleaning import require_points, stitch
 from eigenflow.forecast.reading.columns import size_unit
 from eigenflow.forecast.reading.drafts import drafts_of
 from eigenflow.forecast.reading.folders import load_logs
+from eigenflow.forecast.reading.judgement import judge, loss_unit
 from eigenflow.forecast.reading.schedule_tables import read_schedules
 from eigenflow.forecast.reading.tables import LogTable, from_frame
 from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
@@ -94,11 +95,13 @@ def read_curves(
         raise ArgumentError(
             f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {sorted(left_out)})."
         )
-    cleaned = [_clean(draft, keep_spikes) for draft in drafts]
-    if check_units:
-        refuse_mixed_units(cleaned)
+    drafts = [_stitched(draft) for draft in drafts]
     named = "constant" if isinstance(schedules, str) and schedules == "constant" else None
     given = None if schedules is None or named else read_schedules(schedules, notes)  # type: ignore[arg-type]
+    judged = [judge(draft, given, unit=unit, keep_spikes=keep_spikes, check_units=check_units) for draft in drafts]
+    cleaned = [one.draft for one in judged]
+    if check_units:
+        refuse_mixed_units(cleaned)
     curves = attach_schedules(cleaned, given, warmup, assume_constant=bool(named))
     factor = NATS[unit]
     made = [
@@ -114,14 +117,18 @@ def read_curves(
             origin=Origin(draft.file, int(draft.points.rows.min()), int(draft.points.rows.max())),
             changes=(*draft.points.changes, *changes),
             planned_total=draft.planned,
+            cautions=one.cautions,
+            rounding=one.rounding * factor,
         )
-        for draft, schedule, branch, changes in curves
+        for (draft, schedule, branch, changes), one in zip(curves, judged, strict=True)
     ]
     made = shared_history(made)
     for curve in made:
         notes += [f"{curve.label}: {line}" for line in curve.changes]
+        notes += [f"{curve.label}: caution: {line}" for line in curve.cautions]
     units = {size_unit(draft.size_column) for draft in drafts if draft.size_column}
-    return CurveSet(tuple(made), tuple(dict.fromkeys(notes)), units.pop() if len(units) == 1 else 1.0)
+    size = units.pop() if len(units) == 1 else 1.0
+    return CurveSet(tuple(made), tuple(dict.fromkeys(notes)), size, loss_unit(cleaned, unit))
 
 
 def _load(source: Source | Sequence[Source]) -> list[LogTable]:
@@ -161,11 +168,7 @@ def _join_pieces(drafts: list[Draft]) -> list[Draft]:
     return [one[0].followed_by(one[1:]) if len(one) > 1 else one[0] for one in pieces.values()]
 
 
-def _clean(draft: Draft, keep_spikes: bool) -> Draft:
-    place = draft.place
-    points = stitch(draft.points, place)
-    require_points(points, place)
-    if not keep_spikes:
-        points = remove_spikes(points)
-    refuse_divergence(points, place)
+def _stitched(draft: Draft) -> Draft:
+    points = stitch(draft.points, draft.place)
+    require_points(points, draft.place)
     return replace(draft, points=points)
