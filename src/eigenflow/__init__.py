@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eigenflow.forecast import Schedule as Schedule
     from eigenflow.forecast import fit_law as fit_law
     from eigenflow.forecast import fit_study as fit_study
+    from eigenflow.forecast import forecast_logs as forecast_logs
     from eigenflow.forecast import read_curves as read_curves
     from eigenflow.forecast.design import design_schedule as design_schedule
     from eigenflow.linalg import ModeTracker as ModeTracker
@@ -49,6 +50,7 @@ _HOMES = {
     "fit_closure": "eigenflow.closure",
     "fit_law": "eigenflow.forecast",
     "fit_study": "eigenflow.forecast",
+    "forecast_logs": "eigenflow.forecast",
     "lazy_prediction": "eigenflow.tangent",
     "limits": "eigenflow.core.limits",
     "log_steps": "eigenflow.core.grid",
@@ -73,6 +75,7 @@ __all__ = [
     "fit_closure",
     "fit_law",
     "fit_study",
+    "forecast_logs",
     "lazy_prediction",
     "limits",
     "log_steps",

@@ -38,6 +38,8 @@ from eigenflow.forecast.fitting.search import fit_parameters as fit_parameters
 from eigenflow.forecast.intervals.noise import NoiseFloor as NoiseFloor
 from eigenflow.forecast.intervals.noise import noise_floor as noise_floor
 from eigenflow.forecast.laws.registry import LAWS as LAWS
+from eigenflow.forecast.outlook import LogForecast as LogForecast
+from eigenflow.forecast.outlook import forecast_logs as forecast_logs
 from eigenflow.forecast.reading import read_curves as read_curves
 from eigenflow.forecast.reading import read_schedules as read_schedules
 from eigenflow.forecast.schedules.schedule import Blocks as Blocks

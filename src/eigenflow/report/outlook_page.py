@@ -7,12 +7,15 @@ from typing import Any
 import eigenflow
 from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
-from eigenflow.forecast.outlook.checks import BASELINES, HiddenPart, off
+from eigenflow.forecast.outlook.checks import BASELINES, LAST_VALUE, POWER, HiddenPart, off
 from eigenflow.forecast.outlook.picture import outlook_figure
-from eigenflow.forecast.outlook.result import NAMES, LogForecast
+from eigenflow.forecast.outlook.result import LogForecast
 from eigenflow.report.static_page import picture_data, render
 
 __all__ = ["write_outlook_page"]
+
+# Baselines as heads of columns.
+SHORT = {LAST_VALUE: "last value", POWER: "power of steps"}
 
 
 def write_outlook_page(found: LogForecast, path: Path, *, replace: bool = False) -> Path:
@@ -46,7 +49,7 @@ def _render(found: LogForecast) -> str:
         end=found.end,
         endings=found.endings,
         hidden=[_hidden_row(part) for part in found.checks],
-        baseline_names=[NAMES[name] for name in BASELINES],
+        baseline_names=[SHORT[name] for name in BASELINES],
         verdicts=[one.verdict for one in found.baselines],
         runs=found.runs if len(found.runs) > 1 else (),
         sizes=[(format_size(one.size), one.end) for one in found.sizes],
@@ -91,11 +94,10 @@ def _caption(found: LogForecast) -> str:
 
 def _hidden_row(part: HiddenPart) -> dict[str, Any]:
     others: dict[str, str] = defaultdict(lambda: "–")
-    others |= {NAMES[name]: off(part.miss_of(name)) for name in part.others}
+    others |= {SHORT[name]: off(part.miss_of(name)) for name in part.others}
     return {
         "hidden": part.hidden,
         "curve": part.curve,
-        "step": part.step,
         "true": part.true,
         "law": part.law,
         "interval": f"[{part.lower:.4f}, {part.upper:.4f}]",

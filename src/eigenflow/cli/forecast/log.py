@@ -30,6 +30,10 @@ def log(
     total: Annotated[
         int | None, typer.Option(min=1, help="Updates in all. Default: what the log says, else what its rates show.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="The run that the answer is about. Default: one that is under way.", metavar="NAME"),
+    ] = None,
     what_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,11 +62,11 @@ def log(
     from eigenflow.forecast.outlook import forecast_logs
 
     if dry_run:
-        _say_plan(known, total, out_file, as_json)
+        _say_plan(known, total, run, out_file, as_json)
         return
     with err.status("Forecast ...") as status:
         found = forecast_logs(
-            known, total=total, what_if=what_if or (), target=target, seed=seed, progress=status.update
+            known, total=total, run=run, what_if=what_if or (), target=target, seed=seed, progress=status.update
         )
     if out_file is not None:
         from eigenflow.report.outlook_page import write_outlook_page
@@ -81,12 +85,11 @@ def log(
         out.print(f"written to {out_file}", markup=False, soft_wrap=True)
 
 
-def _say_plan(known: "CurveSet", total: int | None, page: Path | None, as_json: bool) -> None:
+def _say_plan(known: "CurveSet", total: int | None, name: str | None, page: Path | None, as_json: bool) -> None:
     """What would be done, and what it would cost."""
-    from eigenflow.forecast.outlook.logs import chosen_run, planned_runs
+    from eigenflow.forecast.outlook.logs import planned_runs
 
-    plans = planned_runs(known, total=total)
-    run = chosen_run(plans)
+    plans, run = planned_runs(known, total=total, run=name)
     cost = START_S + FIRST_S + CURVE_S * len(known) + (PAGE_S if page is not None else 0.0)
     if as_json:
         runs = [_run_dict(plan) | {"is_chosen": plan is run} for plan in plans]

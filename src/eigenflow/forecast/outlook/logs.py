@@ -26,14 +26,14 @@ from eigenflow.forecast.reading.assembly import MissingRatesError
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study, fit_study
 
-__all__ = ["chosen_run", "forecast_logs", "planned_runs", "read_logs"]
+__all__ = ["forecast_logs", "planned_runs", "read_logs"]
 
 Source = str | Path | pd.DataFrame
 # Sizes beyond the largest one of a log with several.
 NEXT_SIZES = (2.0, 4.0)
 # Steps of the forecast's path, runs whose ends are told, and points below which a log says little.
 PATH, MOST_RUNS, FEW = 400, 24, 15
-STARTS = 4
+STARTS, MOST_NAMED = 4, 3
 # Runs that a joint fit misses by so many times more than a fit of theirs alone, and by so much, share no law.
 APART, LEAST_APART = 3.0, 0.01
 ASSUMED_RATES = "the logs show no learning rates: a constant rate is assumed for all of them"
@@ -43,6 +43,7 @@ def forecast_logs(
     source: Source | Sequence[Source] | CurveSet,
     *,
     total: int | None = None,
+    run: str | None = None,
     what_if: WhatIf | Sequence[WhatIf] = (),
     target: float | None = None,
     schedules: str | Path | Mapping[str, Schedule] | Schedule | pd.DataFrame | None = None,
@@ -60,6 +61,7 @@ def forecast_logs(
     Args:
         source: As for `read_curves`; or curves that were read.
         total: Updates in all, where the log does not say it, or another number is wanted.
+        run: The run that the answer is about, where there are several. None: one that is under way.
         what_if: Other schedules: short forms such as "cosine:total=8000,end=0", tables, or schedules.
         target: A loss that is wanted, in nats.
         schedules: As for `read_curves`.
@@ -90,30 +92,28 @@ def forecast_logs(
         curves = source
     else:
         curves = read_logs(source, schedules=schedules, columns=columns, **reading)
-    knows_rates = ASSUMED_RATES not in curves.notes
     tell = progress or (lambda line: None)
-    plans = planned_runs(curves, total=total, knows_rates=knows_rates)
-    run = chosen_run(plans)
+    plans, chosen = planned_runs(curves, total=total, run=run)
     asked = [what_if] if isinstance(what_if, str | Path | Schedule | Mapping) else list(what_if)
-    others = _others(run, asked)
+    others = _others(chosen, asked)
     tell(f"fit of {len(curves)} curves, {curves.points} points")
-    study, cautions = _fitted(curves, run, law, seed)
-    fit, size = study.fits[0], run.curve.size
+    study, cautions = _fitted(curves, chosen, law, seed)
+    fit, size = study.fits[0], chosen.curve.size
     tell("hidden parts of the log")
     checks, problems = hidden_parts(study.curves, fit, seed=seed, progress=progress)
     tell("ends of schedules")
-    path = fit.predict_steps(run.schedule, _path_steps(run), size=size)
-    end, reach = end_of(fit, run.schedule, size)
-    endings = endings_of(fit, run.schedule, others[0], size=size, rng=np.random.default_rng(seed), asked=others[1])
-    found = None if target is None else target_of(float(target), run, path, fit, endings, size)
-    baselines = _baselines(checks, fit, run)
+    path = fit.predict_steps(chosen.schedule, _path_steps(chosen), size=size)
+    end, reach = end_of(fit, chosen.schedule, size)
+    endings = endings_of(fit, chosen.schedule, others[0], size=size, rng=np.random.default_rng(seed), asked=others[1])
+    found = None if target is None else target_of(float(target), chosen, path, fit, endings, size)
+    baselines = _baselines(checks, fit, chosen)
     ends = _run_ends(study, plans)
-    sizes, more = _sizes(study, run)
-    told = _cautions(run, fit, checks, baselines, (*cautions, *reach))
+    sizes, more = _sizes(study, chosen)
+    told = _cautions(chosen, fit, checks, baselines, (*cautions, *reach))
     notes = (*curves.notes, *problems, *more)
-    names = _named(source, curves)
+    names = _named(curves)
     return LogForecast(
-        curves, study, run, end, path, found, endings, checks, baselines, ends, sizes, told, notes, names,
+        curves, study, chosen, end, path, found, endings, checks, baselines, ends, sizes, told, notes, names,
         time.process_time() - begun,
     )  # fmt: skip
 
@@ -127,23 +127,39 @@ def read_logs(source: Source | Sequence[Source], **reading: Any) -> CurveSet:
         return replace(found, notes=(ASSUMED_RATES, *found.notes))
 
 
-def planned_runs(curves: CurveSet, *, total: int | None = None, knows_rates: bool = True) -> tuple[PlannedRun, ...]:
-    """Plan every run of a log, the chosen one with the total that the user gives, if any."""
+def planned_runs(
+    curves: CurveSet, *, total: int | None = None, run: str | None = None
+) -> tuple[tuple[PlannedRun, ...], PlannedRun]:
+    """Plan every run of a log, and choose the one that the answer is about.
+
+    Args:
+        curves: As from `read_logs`.
+        total: Updates in all of the chosen run, and of those whose length would be assumed.
+        run: The name of the chosen run; None: one that is under way, if any is, rather one whose end is known; of those
+            the largest, then the longest.
+    """
+    knows_rates = ASSUMED_RATES not in curves.notes
     plans = [planned_run(curve, knows_rates=knows_rates) for curve in curves]
+    among = [plan for plan in plans if run is None or run in (plan.curve.name, plan.curve.label)]
+    if not among:
+        raise ArgumentError(f"`run` must be the name of a run, {', '.join(curves.names)}, but is {run!r}.")
+    chosen = max(among, key=_relevance)
     if total is None:
-        return tuple(plans)
-    chosen = chosen_run(plans).curve
-    return tuple(
-        planned_run(plan.curve, total=total, knows_rates=knows_rates)
-        if plan.curve is chosen or (plan.basis.startswith("assumed") and plan.last <= total)
+        return tuple(plans), chosen
+    longer = planned_run(chosen.curve, total=total, knows_rates=knows_rates)
+    made = [
+        longer
+        if plan is chosen
+        else planned_run(plan.curve, total=total, knows_rates=knows_rates)
+        if plan.is_assumed and plan.last <= total
         else plan
         for plan in plans
-    )
+    ]
+    return tuple(made), longer
 
 
-def chosen_run(plans: Sequence[PlannedRun]) -> PlannedRun:
-    """The run that an answer is about: one that is under way, if any is; of those the largest, then the longest."""
-    return max(plans, key=lambda plan: (not plan.is_finished, plan.curve.size or 0.0, plan.last))
+def _relevance(plan: PlannedRun) -> tuple[bool, bool, float, int]:
+    return not plan.is_finished and not plan.is_assumed, not plan.is_finished, plan.curve.size or 0.0, plan.last
 
 
 def _others(run: PlannedRun, asked: Sequence[WhatIf]) -> tuple[dict[str, Schedule], tuple[str, ...]]:
@@ -236,9 +252,8 @@ def _cautions(
     return tuple(dict.fromkeys(found))
 
 
-def _named(source: object, curves: CurveSet) -> str:
-    if isinstance(source, str | Path):
-        return str(source)
-    if isinstance(source, list | tuple) and all(isinstance(one, str | Path) for one in source):
-        return ", ".join(str(one) for one in source[:3]) + (f" and {len(source) - 3} more" if len(source) > 3 else "")
-    return f"{len(curves)} curve{'s' * (len(curves) > 1)}"
+def _named(curves: CurveSet) -> str:
+    """The files behind the curves."""
+    files = list(dict.fromkeys(curve.origin.file for curve in curves if curve.origin is not None))
+    more = f" and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else ""
+    return ", ".join(files[:MOST_NAMED]) + more

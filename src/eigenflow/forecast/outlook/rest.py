@@ -14,7 +14,7 @@ from eigenflow.forecast.schedules.schedule import Schedule
 __all__ = ["PlannedRun", "continued", "planned_run"]
 
 # Where nothing says how long a run will be: this many times what was seen.
-ASSUMED = 2.0
+ASSUMED, BASIS_ASSUMED = 2.0, "assumed"
 # A run whose log ends this close to its total, and within a row of it, has ended.
 ALMOST = 0.02
 # A shape that is known takes over where the logged rates stop, if it meets them to this share of the peak.
@@ -48,6 +48,11 @@ class PlannedRun(AbstractPrinted):
         rows += [("assumed", caution) for caution in self.cautions]
         known = "finished" if self.is_finished else f"known up to step {self.last:,}"
         return Card(f"Run {self.curve.label}: {known}", rows)
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether nothing says how long it will be."""
+        return self.basis.startswith(BASIS_ASSUMED)
 
     @property
     def last(self) -> int:
@@ -134,7 +139,7 @@ def _length(
         f"the log does not say how long the run will be: {ASSUMED:g}x of what was seen, {length:,} updates, is "
         f"assumed; say --total"
     )
-    return length, f"assumed, {ASSUMED:g}x of what was seen"
+    return length, f"{BASIS_ASSUMED}, {ASSUMED:g}x of what was seen"
 
 
 def _joined(curve: Curve, found: Recognised, length: int, cautions: list[str]) -> tuple[Schedule, str]:
