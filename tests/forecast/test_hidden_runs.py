@@ -23,12 +23,13 @@ RUNS = [
 
 @pytest.mark.rejects
 def test_runs_under_an_unknown_column_are_not_taken_for_restarts():
+    table = pd.concat(RUNS, ignore_index=True).rename(columns={"job": "who"})
     with pytest.raises(
-        ArgumentError, match=r"row 31.*from 600 to 20.*column 'job'.*'A' to 'B'.*'curve': 'job'"
+        ArgumentError, match=r"row 31.*from 600 to 20.*column 'who'.*'A' to 'B'.*'curve': 'who'"
     ) as error:
-        read_curves(pd.concat(RUNS, ignore_index=True), warmup=0)
-    assert "--column curve=job" in str(error.value)
-    found = read_curves(pd.concat(RUNS, ignore_index=True), warmup=0, columns={"curve": "job"})
+        read_curves(table, warmup=0)
+    assert "--column curve=who" in str(error.value)
+    found = read_curves(table, warmup=0, columns={"curve": "who"})
     assert found.names == ["A", "B", "C"]
     assert found.points == sum(len(run) for run in RUNS)
 
@@ -37,15 +38,15 @@ def test_runs_under_an_unknown_column_are_not_taken_for_restarts():
 @pytest.mark.parametrize("first", [20, 60])
 def test_a_later_run_that_logs_from_a_little_later_is_one_too(first):
     """Step 60 of 30 points: 28 of them would go."""
-    table = pd.concat([piece(20, 600, trial=1), piece(first, 600, trial=2)], ignore_index=True)
-    with pytest.raises(ArgumentError, match="column 'trial'"):
+    table = pd.concat([piece(20, 600, color=1), piece(first, 600, color=2)], ignore_index=True)
+    with pytest.raises(ArgumentError, match="column 'color'"):
         read_curves(table, warmup=0)
 
 
 @pytest.mark.rejects
 def test_runs_of_one_name_are_told_apart_by_a_further_column():
-    table = pd.concat([piece(20, 600, run="a", seed=seed) for seed in (0, 1)], ignore_index=True)
-    with pytest.raises(ArgumentError, match=r"curve 'a'.*column 'seed'.*one column of both"):
+    table = pd.concat([piece(20, 600, run="a", color=color) for color in (0, 1)], ignore_index=True)
+    with pytest.raises(ArgumentError, match=r"curve 'a'.*column 'color'.*one column of both"):
         read_curves(table, warmup=0)
 
 

@@ -10,13 +10,30 @@ from eigenflow.core.checks import MOST_WHOLE
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.forecast.checks import LEAST, MOST
 
-__all__ = ["numbers", "require_finite", "require_usual", "whole_numbers"]
+__all__ = ["is_empty_text", "numbers", "require_finite", "require_usual", "says_nan", "whole_numbers"]
+
+# What stands in a cell where nothing was measured, and what a program writes for a number that is none.
+_EMPTY = ("", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "-", "--")
+_NAN = ("nan", "+nan", "-nan")
+
+
+def is_empty_text(text: Any) -> Bool[np.ndarray, " entry"]:
+    """Which cells of a column of text hold nothing: empty, or a word for it such as null."""
+    return text.str.lower().isin(_EMPTY).to_numpy()
+
+
+def says_nan(text: Any) -> Bool[np.ndarray, " entry"]:
+    """Which cells of a column of text are a NaN that somebody wrote."""
+    return text.str.lower().isin(_NAN).to_numpy()
 
 
 def numbers(
     cells: Any, rows: Int[np.ndarray, " entry"], place: str
 ) -> tuple[Float[np.ndarray, " entry"], Bool[np.ndarray, " entry"]]:
-    """Turn a column into numbers, and say which cells are empty (NaN in a table of numbers counts as empty).
+    """Turn a column into numbers, and say which cells are empty.
+
+    Empty are cells without text, words for nothing such as null, and NaN in a table of numbers. A text that says nan is
+    a number that is none.
 
     Raises:
         ArgumentError: If a cell holds something else; names its row.
@@ -30,13 +47,14 @@ def numbers(
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
         return values, np.isnan(values)
     text: Any = cells.astype(str).str.strip()
-    is_empty = (cells.isna() | (text == "")).to_numpy()
+    is_empty = cells.isna().to_numpy() | (text == "").to_numpy()
     values = np.asarray(pd.to_numeric(text.where(~is_empty, "0"), errors="coerce"), dtype=np.float64)
-    says_nan = text.str.lower().isin(["nan", "+nan", "-nan", "none", "null", "na", "<na>"]).to_numpy()
-    wrong = np.flatnonzero(np.isnan(values) & ~says_nan & ~is_empty)
-    if len(wrong):
-        at = wrong[0]
-        raise ArgumentError(f"{place}, row {rows[at]}: {cells.name!r} must be a number, but is {text.iloc[at]!r}.")
+    if np.isnan(values).any():
+        is_empty = is_empty | is_empty_text(text)
+        wrong = np.flatnonzero(np.isnan(values) & ~is_empty & ~says_nan(text))
+        if len(wrong):
+            at = wrong[0]
+            raise ArgumentError(f"{place}, row {rows[at]}: {cells.name!r} must be a number, but is {text.iloc[at]!r}.")
     return np.where(is_empty, np.nan, values), is_empty
 
 

@@ -1,14 +1,35 @@
-"""Which column of a log is what."""
+"""Which column of a log is what: by its name, and by which rows it fills."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.reading.cells import is_empty_text
+from eigenflow.forecast.reading.guesses import missing_columns
+from eigenflow.forecast.reading.names import (
+    COMPONENT,
+    ERROR,
+    PREFIXES,
+    SMOOTHED,
+    is_epoch,
+    listed,
+    loss_rank,
+    phase_of,
+    rate_rank,
+    step_rank,
+    words_of,
+)
 
-__all__ = ["Columns", "by_quantity", "recognise", "size_unit"]
+__all__ = ["Columns", "by_quantity", "is_filled", "recognise", "size_unit", "usable_numbers"]
 
-# In order of preference. Compared without case, blanks and the prefixes of trackers.
+# In order of preference. Compared without case, blanks and the prefixes of trackers. Losses, rates and steps are found
+# by the words in their names; here stand names under which `columns` may map them.
 _NAMES = {
     "step": "step steps _step global_step iteration iter iterations update updates current_steps num_updates "
     "train_step training_step",
@@ -17,68 +38,191 @@ _NAMES = {
     "learning_rate": "lr learning_rate learningrate lr-adamw lr-sgd lr-adam learning_rates",
     "curve": "curve run run_id run_name curve_name name",
     "size": "model_size_m model_size_b model_size size size_m params_m params num_params parameters num_parameters "
-    "model_params n_params params_b n",
+    "n_parameters model_params n_params params_b n",
     "role": "role split",
-    "tokens": "tokens tokens_seen num_tokens total_tokens num_input_tokens_seen d",
+    "tokens": "tokens tokens_seen num_tokens total_tokens num_input_tokens_seen consumed_tokens n_tokens_seen d",
     "batch": "batch batch_size tokens_per_step global_batch_size",
     "peak": "peak_lr peak_learning_rate max_lr",
     "unit": "loss_unit unit units",
 }
 KNOWN: dict[str, tuple[str, ...]] = {field: tuple(names.split()) for field, names in _NAMES.items()}
-PREFIXES = ("train/", "trainer/", "training/", "metrics/", "eval/", "val/", "test/", "validation/")
+# A loss needs so many values to be a curve.
+LEAST = 3
+MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The file's name of each recognised quantity; other losses that stand beside the chosen one."""
+    """The file's name of each recognised quantity.
+
+    Attributes:
+        names: By quantity.
+        other_losses: Losses that stand beside the chosen one.
+        epoch: The column of epochs.
+        counts_epochs: Whether the steps are those.
+        notes: What was chosen among several.
+    """
 
     names: Mapping[str, str]
-    other_losses: tuple[str, ...]
+    other_losses: tuple[str, ...] = ()
+    epoch: str | None = None
+    counts_epochs: bool = False
+    notes: tuple[str, ...] = ()
 
     def get(self, field: str) -> str | None:
         """The file's name of a quantity, None if it has none."""
         return self.names.get(field)
 
 
-def recognise(available: Sequence[str], chosen: Mapping[str, str] | None, place: str) -> Columns:
+def recognise(
+    frame: pd.DataFrame,
+    chosen: Mapping[str, str] | None,
+    place: str,
+    *,
+    has_tokens_per_step: bool = False,
+    needs_rates: bool = False,
+) -> Columns:
     """Find the columns of a table.
 
     Args:
-        available: The table's columns.
+        frame: The table.
         chosen: What the user said: quantity, or a name under which it is recognised, to column.
         place: The file, for messages.
+        has_tokens_per_step: Whether tokens can serve as steps.
+        needs_rates: Whether the log's own learning rates are needed.
 
     Returns:
         What was found; `step` (or `tokens`) and `loss` always.
 
     Raises:
-        ArgumentError: If the user's choice does not exist, or a column is missing.
+        ArgumentError: If the user's choice does not exist, or columns are missing; names all of them.
     """
+    available = [str(column) for column in frame.columns]
     chosen = by_quantity(chosen or {}, KNOWN)
     absent = {field: name for field, name in chosen.items() if name not in available}
     if absent:
         raise ArgumentError(
-            f"{place}: `columns` names {_listed(absent.values())}, but the table has {_listed(available)}."
+            f"{place}: `columns` names {listed(absent.values())}, but the table has {listed(available)}."
         )
-    taken = set(chosen.values())
-    names: dict[str, str] = {}
-    losses: list[str] = []
-    for field, known in KNOWN.items():
-        found = [name for name in _matches(available, known) if name not in taken]
-        if field == "loss":
-            losses = found
-        if field in chosen:
-            names[field] = chosen[field]
-        elif found:
+    free = [name for name in available if name not in set(chosen.values())]
+    names = dict(chosen)
+    notes: list[str] = []
+    losses = _losses(frame, free)
+    if "loss" not in names and losses:
+        names["loss"] = losses[0]
+    others = tuple(name for name in losses if name != names.get("loss") and usable_numbers(frame[name]).any())
+    for field in ("curve", "size", "role", "tokens", "batch", "peak", "unit"):
+        found = [name for name in _matches(free, KNOWN[field]) if name not in names.values()]
+        if field not in names and found:
             names[field] = found[0]
-    if "loss" not in names or ("step" not in names and "tokens" not in names):
-        missing = "loss" if "loss" not in names else "step"
-        raise ArgumentError(
-            f"{place}: there is no column of the {missing}. The table has {_listed(available)}. Recognised names are "
-            f"{', '.join(KNOWN[missing][:6])}, ...; for another one pass `columns={{{missing!r}: NAME}}` "
-            f"(--column {missing}=NAME)."
+    epoch = next((name for name in available if is_epoch(name) and usable_numbers(frame[name]).any()), None)
+    is_point = is_filled(frame, names["loss"]) if "loss" in names else np.ones(len(frame), dtype=bool)
+    steps = _steps(frame, free, is_point, epoch)
+    if "step" not in names and steps:
+        names["step"] = steps[0]
+        names = {field: name for field, name in names.items() if field in {"step", "loss"} or name != steps[0]}
+    if "step" not in names and epoch is not None and not ("tokens" in names and has_tokens_per_step):
+        names["step"] = epoch
+    rates = _rates(frame, [name for name in free if name not in names.values()])
+    if "learning_rate" not in names and rates:
+        names["learning_rate"] = rates[0]
+    missing = [field for field in ("loss", "step") if field not in names]
+    missing = [field for field in missing if field != "step" or "tokens" not in names]
+    if missing:
+        lacks_rates = needs_rates and "learning_rate" not in names
+        raise missing_columns(frame, [*missing, *(["learning_rate"] if lacks_rates else [])], names, KNOWN, place)
+    counts_epochs = "step" in names and is_epoch(names["step"])
+    notes += _choices(names, others, [] if counts_epochs else steps, rates)
+    return Columns(names, others, epoch, counts_epochs, tuple(f"{place}: {line}" for line in notes))
+
+
+def _choices(names: Mapping[str, str], losses: Sequence[str], steps: Sequence[str], rates: Sequence[str]) -> list[str]:
+    """A line for each quantity of which there were several."""
+    notes = []
+    if losses:
+        is_part = loss_rank(names["loss"]) == COMPONENT and any(loss_rank(name) == COMPONENT for name in losses)
+        part = ", a part of a loss whose sum is not logged" if is_part else ""
+        notes.append(
+            f"the loss is column {names['loss']!r}{part}; {_some(losses)} not used (choose with "
+            f"`columns={{'loss': NAME}}`, --column loss=NAME)"
         )
-    return Columns(names, tuple(name for name in losses if name != names["loss"]))
+    for field, found, what in (("step", steps, "step"), ("learning_rate", rates, "learning rate")):
+        others = [name for name in found if name != names.get(field)]
+        if others and field in names:
+            notes.append(f"the {what} is column {names[field]!r}; {_some(others)} not used (--column {field}=NAME)")
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
+
+
+def _losses(frame: pd.DataFrame, free: Sequence[str]) -> list[str]:
+    """Columns of losses, the best first: of training before validation, of a step before means, a sum before parts."""
+    ranked = []
+    for at, name in enumerate(free):
+        rank = loss_rank(name)
+        if rank is None:
+            continue
+        count = int(np.count_nonzero(usable_numbers(frame[name])))
+        if count or rank < COMPONENT:
+            words = words_of(name)
+            is_said = "loss" in words or rank >= ERROR
+            ranked.append((count < LEAST, rank, phase_of(name) == "val", not is_said, len(words), at, name))
+    found = sorted(ranked)
+    # Errors, perplexities and parts are taken only where nothing better is there, and are no alternative to it.
+    best = found[0][1] if found else 0
+    return [one[-1] for one in found if one[1] <= max(best, SMOOTHED)]
+
+
+def _rates(frame: pd.DataFrame, free: Sequence[str]) -> list[str]:
+    ranked = [(rank, at, name) for at, name in enumerate(free) if (rank := rate_rank(name)) is not None]
+    return [name for _, _, name in sorted(ranked) if usable_numbers(frame[name]).any() or not len(frame)]
+
+
+def _steps(
+    frame: pd.DataFrame, free: Sequence[str], is_point: Bool[np.ndarray, " row"], epoch: str | None
+) -> list[str]:
+    """Columns that count updates, the best first: those that are whole and there in every row with a loss."""
+    ranked = sorted((rank, at, name) for at, name in enumerate(free) if (rank := step_rank(name)) is not None)
+    names = [name for _, _, name in ranked]
+    good = [name for name in names if _counts(usable_numbers(frame[name], np.nan), is_point)]
+    if good:
+        return good
+    if epoch is not None:
+        within = sorted((r, name) for name in free if (r := step_rank(name, within_epoch=True)) is not None)
+        batches = [name for _, name in within if _counts(usable_numbers(frame[name], np.nan), is_point)]
+        if batches:
+            return batches
+        # A count that stands in no row with a loss, or never changes, is worse than epochs that do.
+        names = [name for name in names if usable_numbers(frame[name])[is_point].any()]
+    return names
+
+
+def _counts(values: Float[np.ndarray, " row"], is_point: Bool[np.ndarray, " row"]) -> bool:
+    values = values[is_point]
+    if len(values) == 0 or np.isnan(values).any() or np.any(values < 0) or np.any(values != np.rint(values)):
+        return False
+    return len(values) < LEAST or float(np.ptp(values)) > 0
+
+
+def usable_numbers(cells: Any, empty: float | None = None) -> Any:
+    """Which cells are finite numbers; with `empty` the numbers themselves, and it where there is none."""
+    if pd.api.types.is_bool_dtype(cells.dtype) or getattr(cells.dtype, "kind", "O") in "mMc":
+        values = np.full(len(cells), np.nan)
+    else:
+        values = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
+    is_usable = np.isfinite(values)
+    return is_usable if empty is None else np.where(is_usable, values, empty)
+
+
+def is_filled(frame: pd.DataFrame, column: str) -> Bool[np.ndarray, " row"]:
+    """Which rows say something in a column; in text a written nan is something, in numbers it is an empty cell."""
+    cells = frame[column]
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        return cells.notna().to_numpy()
+    return cells.notna().to_numpy() & ~is_empty_text(cells.astype(str).str.strip())
 
 
 def by_quantity(chosen: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -126,7 +270,3 @@ def _forms(column: str) -> set[str]:
             kind = prefix.removesuffix("/")
             forms |= {f"{kind}_{tail}"} if kind in {"eval", "val", "test", "validation"} else {tail, f"{kind}_{tail}"}
     return forms
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(str(name)) for name in names)

@@ -1,4 +1,4 @@
-"""The runs of one table, with checked numbers, before pieces are joined and schedules found."""
+"""The runs of one table, before pieces are joined and schedules found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,17 +10,18 @@ from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.forecast.checks import LEAST, MOST
-from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual, whole_numbers
 from eigenflow.forecast.reading.cleaning import Points
-from eigenflow.forecast.reading.columns import Columns, recognise, size_unit
-from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
-from eigenflow.forecast.reading.planned import planned_total
-from eigenflow.forecast.reading.quantities import A_LOSS, Quantity, quantity_of
-from eigenflow.forecast.reading.signs import positive
+from eigenflow.forecast.reading.columns import KNOWN, Columns, by_quantity, recognise, size_unit, usable_numbers
+from eigenflow.forecast.reading.finished_runs import refuse_finished_runs, refuse_table_of_states
+from eigenflow.forecast.reading.names import is_epoch, loss_rank, rate_rank, step_rank
+from eigenflow.forecast.reading.phases import Phases, phases_of
+from eigenflow.forecast.reading.quantities import A_LOSS, Quantity
+from eigenflow.forecast.reading.several_runs import Runs, runs_of
+from eigenflow.forecast.reading.steps import order_of, total_of, updates_per_epoch
 from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
+from eigenflow.forecast.reading.written import plain_writing
 
-__all__ = ["Draft", "drafts_of"]
+__all__ = ["Draft", "Part", "draft_parts"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,8 @@ class Draft:
         tokens_per_step: Tokens per update, None if unknown.
         peak: Peak rate, where a column says it.
         planned: Updates that the run shall have in all, where its log says it.
-        loss_column: The file's name of the loss.
+        quantity: What the column of the losses holds.
         step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
-        quantity: What the loss column holds.
     """
 
     name: str
@@ -59,9 +59,8 @@ class Draft:
     tokens_per_step: float | int | None = None
     peak: float | None = None
     planned: int | None = None
-    loss_column: str = "loss"
-    step_unit: str = "update"
     quantity: Quantity = A_LOSS
+    step_unit: str = "update"
 
     @property
     def place(self) -> str:
@@ -94,35 +93,126 @@ class Draft:
         )
 
 
-def drafts_of(
-    table: LogTable, chosen: Mapping[str, str] | None, tokens_per_step: float | int | None, notes: list[str]
-) -> list[Draft]:
-    """Split a table into runs and check its cells.
+@dataclass(frozen=True)
+class Part:
+    """The rows of one run in a table, of which it is known what each is.
+
+    Attributes:
+        table: Of which they are.
+        frame: They.
+        rows: Where a person finds them.
+        phases: What each is.
+        columns: What each column is.
+        name: Of the run.
+        place: File and curve, for messages.
+        tokens_per_step: Tokens of an update, where the user said it.
+        per_epoch: Updates of an epoch, if the log says it.
+    """
+
+    table: LogTable
+    frame: pd.DataFrame
+    rows: Int[np.ndarray, " row"]
+    phases: Phases
+    columns: Columns
+    name: str
+    place: str
+    tokens_per_step: float | int | None
+    per_epoch: float | None
+
+
+def draft_parts(
+    table: LogTable,
+    chosen: Mapping[str, str] | None,
+    tokens_per_step: float | int | None,
+    notes: list[str],
+    *,
+    needs_rates: bool,
+) -> list[Part]:
+    """Split a table into runs.
+
+    Args:
+        table: The table.
+        chosen: What the user said of its columns.
+        tokens_per_step: Tokens of an update, where the user said it.
+        notes: Gets a line for each thing that was found or done.
+        needs_rates: Whether the log's own learning rates are needed.
 
     Raises:
-        ArgumentError: If a column is missing, or a cell is no number where one must be.
-        NonFiniteError: If a loss, a step or a rate is NaN or infinite.
+        ArgumentError: If a column is missing or without values, or no run has more than one row.
     """
     notes += table.notes
     if not len(table.frame):
         raise ArgumentError(f"{table.file} has no rows.")
     refuse_doubled(table)
-    columns = recognise([str(column) for column in table.frame.columns], chosen, table.file)
-    if columns.other_losses:
-        notes.append(
-            f"{table.file}: the loss is column {columns.names['loss']!r}; {', '.join(columns.other_losses)} not used "
-            f"(choose with `columns={{'loss': NAME}}`)"
+    as_read = table.frame.reset_index(drop=True)
+    refuse_table_of_states(as_read, table.file)
+    frame, lines = plain_writing(as_read, _may_be_numbers(as_read, chosen), table.rows, table.file)
+    columns = recognise(
+        frame, chosen, table.file, has_tokens_per_step=tokens_per_step is not None, needs_rates=needs_rates
+    )
+    notes += [*lines, *columns.notes]
+    order = order_of(frame, columns)
+    phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
+    runs = runs_of(frame, columns, phases.is_point, order)
+    within("curves", len(runs.names), table.file)
+    notes += phases.notes
+    if runs.added:
+        notes.append(f"{table.file}: {len(runs.names)} runs, told apart by {' and '.join(map(repr, runs.columns))}")
+    used = phases.is_point & np.isfinite(order)
+    if columns.get("step") is not None:
+        refuse_finished_runs(frame, order[used], runs.numbers[used], table.file)
+    table = replace(table, planned=table.planned or total_of(as_read, columns))
+    return list(_parts(table, _with_numbers(frame, columns), columns, phases, runs, tokens_per_step, notes))
+
+
+def _parts(
+    table: LogTable,
+    frame: pd.DataFrame,
+    columns: Columns,
+    phases: Phases,
+    runs: Runs,
+    tokens_per_step: float | int | None,
+    notes: list[str],
+) -> list[Part]:
+    per_epoch = None if phases.summary is None else updates_per_epoch(frame.iloc[phases.summary])
+    found, without = [], []
+    for number, at in enumerate(runs.rows()):
+        name = runs.names[number] or table.name
+        part = phases.of(at)
+        if not part.is_point.any():
+            without.append(name)
+            continue
+        place = f"{table.file}, curve {name!r}" if runs.names[number] else table.file
+        one = Part(table, frame.iloc[at], table.rows[at], part, columns, name, place, tokens_per_step, per_epoch)
+        found.append(one)
+    if not found:
+        raise ArgumentError(
+            f"{table.file}: column {columns.names['loss']!r} is empty. Choose another with `columns` (--column)."
         )
-    keys = [columns.names[field] for field in ("curve", "size") if field in columns.names]
-    frame = table.frame.reset_index(drop=True)
-    if not keys:
-        return [_draft(table, frame, table.rows, columns, tokens_per_step, notes)]
-    frame = _with_numbers(frame, columns)
-    groups = frame.groupby([frame[key].astype(str) for key in keys], sort=False, dropna=False).indices
-    within("curves", len(groups), table.file)
-    # Rows of a run stand together in most tables, and a slice costs a tenth of a choice.
-    parts = (slice(at[0], at[-1] + 1) if at[-1] - at[0] == len(at) - 1 else at for at in groups.values())
-    return [_draft(table, frame.iloc[at], table.rows[at], columns, tokens_per_step, notes) for at in parts]
+    if without and len(runs.columns):
+        notes.append(f"{table.file}: {len(without)} without a loss left out: {', '.join(without[:5])}")
+    return found
+
+
+def _may_be_numbers(frame: pd.DataFrame, chosen: Mapping[str, str] | None) -> dict[str, str]:
+    """Columns that may hold a quantity by their name, and which; first those that the user named."""
+    found: dict[str, str] = {}
+    for name in map(str, frame.columns):
+        plain = name.strip().lower()
+        if loss_rank(name) is not None:
+            found[name] = "loss"
+        elif rate_rank(name) is not None:
+            found[name] = "learning_rate"
+        elif step_rank(name) is not None or step_rank(name, within_epoch=True) is not None or is_epoch(name):
+            found[name] = "step"
+        for field in ("size", "tokens", "batch"):
+            if plain in KNOWN[field]:
+                found[name] = field
+    said = {column: field for field, column in by_quantity(chosen or {}, KNOWN).items() if field not in _TEXTS}
+    return {name: field for name, field in {**found, **said}.items() if name in frame.columns}
+
+
+_TEXTS = {"curve", "role", "unit"}
 
 
 def _with_numbers(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -130,176 +220,13 @@ def _with_numbers(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
     Others stay as they are, so that a message can name the run.
     """
-    made = {}
+    made: dict[str, Any] = {}
     for field in ("step", "loss", "learning_rate", "tokens", "batch", "peak"):
         name = columns.get(field)
         if name is None or pd.api.types.is_numeric_dtype(frame[name].dtype):
             continue
         text = frame[name].astype(str).str.strip()
-        values = np.asarray(pd.to_numeric(text, errors="coerce"), dtype=np.float64)
+        values = usable_numbers(text, np.nan)
         if not np.isnan(values[(frame[name].notna() & (text != "")).to_numpy()]).any():
             made[name] = values
     return frame.assign(**made)
-
-
-def _draft(
-    table: LogTable,
-    frame: pd.DataFrame,
-    rows: Any,
-    columns: Columns,
-    tokens_per_step: float | int | None,
-    notes: list[str],
-) -> Draft:
-    name = _constant_text(frame, columns.get("curve")) or table.name
-    place = f"{table.file}, curve {name!r}" if columns.get("curve") else table.file
-    size = _size(frame, rows, columns, place)
-    if size is not None:
-        place += f" of size {size / size_unit(columns.names['size']):g}"
-    quantity = quantity_of(columns.names["loss"], [str(column) for column in frame.columns], place)
-    steps = _steps(frame, rows, columns, place, tokens_per_step)
-    losses, is_empty = numbers(frame[columns.names["loss"]], rows, place)
-    is_skipped = is_empty & _logs_something_else(table, frame, columns) if is_empty.any() else is_empty
-    if not (~is_skipped).any():
-        raise ArgumentError(
-            f"{place}: column {columns.names['loss']!r} is empty. Choose another with `columns` (--column)."
-        )
-    advice = "Remove the row if nothing was measured there; a run that diverged must be cut before it."
-    kept = ~is_skipped
-    if is_skipped.any() and not table.is_sparse:
-        first = rows[is_skipped][0]
-        notes.append(
-            f"{place}: {is_skipped.sum()} rows without a loss (row {first} first) log something else; left out"
-        )
-    require_finite(losses[kept], rows[kept], place, "loss", advice)
-    require_usual(losses[kept], rows[kept], place, "loss")
-    points = Points(rows[kept], steps[kept], losses[kept])
-    if np.any(np.diff(points.steps) < 0):
-        unused, is_split = _telling(frame, columns), "curve" in columns.names
-        refuse_hidden_runs(frame.loc[kept], points.rows, points.steps, unused, place, has_curves=is_split)
-    points = positive(points, quantity, place)
-    rate_steps, rates = _logged(frame, rows, steps, columns, "learning_rate", place)
-    batch_steps, batches = _logged(frame, rows, steps, columns, "batch", place)
-    _check_unit(frame, rows, columns, place)
-    peak = _logged(frame, rows, steps, columns, "peak", place)[1]
-    return Draft(
-        name,
-        table.file,
-        points,
-        rate_steps,
-        rates,
-        batch_steps,
-        batches,
-        size,
-        columns.get("size"),
-        _constant_text(frame, columns.get("role")),
-        tokens_per_step or _tokens_per_step(frame, rows, steps, columns, place),
-        float(peak[0]) if len(peak) else None,
-        planned_total(table, frame),
-        columns.names["loss"],
-        quantity=quantity,
-    )
-
-
-def _telling(frame: pd.DataFrame, columns: Columns) -> list[str]:
-    """Columns that may tell runs apart: all but those that are measured, or change where a run is started again."""
-    measured = {columns.get(field) for field in ("step", "loss", "learning_rate", "tokens", "batch", "curve", "size")}
-    names = [str(column) for column in frame.columns]
-    return [name for name in names if name not in measured and name not in columns.other_losses]
-
-
-def _steps(frame: pd.DataFrame, rows: Any, columns: Columns, place: str, tokens_per_step: float | int | None) -> Any:
-    name = columns.get("step")
-    if name is None:
-        if tokens_per_step is None:
-            raise ArgumentError(
-                f"{place}: there is no column of steps, only of tokens ({columns.names['tokens']!r}). Pass "
-                "`tokens_per_step` "
-                f"(--tokens-per-step), or map a column of steps (`columns={{'step': NAME}}`)."
-            )
-        name = columns.names["tokens"]
-    steps, _ = numbers(frame[name], rows, place)
-    require_finite(steps, rows, place, "step", "Every row needs one.")
-    if name == columns.get("step"):
-        return whole_numbers(steps, rows, place, "step")
-    return whole_numbers(np.rint(steps / float(tokens_per_step or 1.0)), rows, place, "step (tokens / tokens per step)")
-
-
-def _logs_something_else(table: LogTable, frame: pd.DataFrame, columns: Columns) -> Any:
-    if table.is_sparse:
-        return np.ones(len(frame), dtype=bool)
-    filled = np.zeros(len(frame), dtype=bool)
-    for column in columns.other_losses:
-        filled |= _is_filled(frame, column)
-    rate = columns.get("learning_rate")
-    if rate is not None:  # a row of neither loss nor rate shows a quantity that was left out of the table
-        filled |= ~_is_filled(frame, rate)
-    return filled
-
-
-def _is_filled(frame: pd.DataFrame, column: str) -> Any:
-    cells = frame[column]
-    if pd.api.types.is_numeric_dtype(cells.dtype):
-        return cells.notna().to_numpy()
-    return (cells.notna() & (cells.astype(str).str.strip() != "")).to_numpy()
-
-
-def _logged(frame: pd.DataFrame, rows: Any, steps: Any, columns: Columns, field: str, place: str) -> tuple[Any, Any]:
-    """The steps and values of a quantity that not every row needs to show."""
-    name = columns.get(field)
-    if name is None:
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    values, is_empty = numbers(frame[name], rows, place)
-    shown = ~is_empty
-    require_finite(values[shown], rows[shown], place, name, "Leave the cell empty where it is not known.")
-    # A rate that a subtraction left a rounding error below 0 is 0.
-    values = np.where((values < 0) & (values > -1e-6 * values[shown].max(initial=0.0)), 0.0, values)
-    low = np.flatnonzero(values[shown] < 0)
-    if len(low):
-        raise ArgumentError(f"{place}, row {rows[shown][low[0]]}: {name!r} must not be negative.")
-    if values[shown].max(initial=0.0) > MOST or field == "batch":
-        require_usual(values[shown], rows[shown], place, repr(name))
-    return steps[shown], values[shown]
-
-
-def _size(frame: pd.DataFrame, rows: Any, columns: Columns, place: str) -> float | None:
-    name = columns.get("size")
-    if name is None:
-        return None
-    values, is_empty = numbers(frame[name], rows, place)
-    if is_empty.all():
-        return None
-    size = float(values[~is_empty][0]) * size_unit(name)
-    if not LEAST <= size <= MOST:
-        raise ArgumentError(
-            f"{place}, row {rows[~is_empty][0]}: the size ({name!r}) must be positive, at most {MOST:g} parameters, "
-            f"but is {size / size_unit(name):g}."
-        )
-    return size
-
-
-def _check_unit(frame: pd.DataFrame, rows: Any, columns: Columns, place: str) -> None:
-    name = columns.get("unit")
-    said = sorted({str(cell).strip().lower() for cell in frame[name]} - {""}) if name else []
-    if len(said) > 1:
-        first = str(frame[name].iloc[0]).strip().lower()
-        other = next(i for i, cell in enumerate(frame[name]) if str(cell).strip().lower() not in {first, ""})
-        raise ArgumentError(
-            f"{place}, row {rows[other]}: the unit of the loss changes within the curve ({', '.join(said)})."
-        )
-
-
-def _tokens_per_step(frame: pd.DataFrame, rows: Any, steps: Any, columns: Columns, place: str) -> float | None:
-    logged, tokens = _logged(frame, rows, steps, columns, "tokens", place)
-    if columns.get("step") is not None and len(logged) and np.any(logged > 0):
-        ratio = tokens[logged > 0] / logged[logged > 0]
-        if ratio[-1] > 0 and np.all(np.abs(ratio - ratio[-1]) <= 0.01 * ratio[-1]):
-            return float(ratio[-1])
-    _, batches = _logged(frame, rows, steps, columns, "batch", place)
-    return float(batches[0]) if len(batches) and np.all(batches == batches[0]) and batches[0] > 0 else None
-
-
-def _constant_text(frame: pd.DataFrame, name: str | None) -> str | None:
-    if name is None:
-        return None
-    text = str(frame[name].iloc[0]).strip()
-    return text or None

@@ -9,15 +9,16 @@ import pandas as pd
 
 from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.limits import within
 from eigenflow.forecast.checks import check_usual
 from eigenflow.forecast.curves import Curve, CurveSet, Origin
 from eigenflow.forecast.reading.assembly import Draft, attach_schedules
 from eigenflow.forecast.reading.cleaning import require_points, stitch
 from eigenflow.forecast.reading.columns import size_unit
-from eigenflow.forecast.reading.drafts import drafts_of
+from eigenflow.forecast.reading.drafts import draft_parts
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.judgement import judge, loss_unit
+from eigenflow.forecast.reading.one_run import draft_of
+from eigenflow.forecast.reading.pieces import join_pieces
 from eigenflow.forecast.reading.schedule_tables import read_schedules
 from eigenflow.forecast.reading.tables import LogTable, from_frame
 from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
@@ -89,8 +90,9 @@ def read_curves(
     tables = _load(source)
     drafts: list[Draft] = []
     for table in tables:
-        drafts += drafts_of(table, columns, tokens_per_step, notes)
-    drafts = _join_pieces([draft for draft in drafts if draft.name not in left_out])
+        parts = draft_parts(table, columns, tokens_per_step, notes, needs_rates=schedules is None)
+        drafts += [draft_of(part, notes) for part in parts if part.name not in left_out]
+    drafts = [draft for draft in join_pieces(drafts, notes) if draft.name not in left_out]
     if not drafts:
         raise ArgumentError(
             f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {sorted(left_out)})."
@@ -157,15 +159,6 @@ def _names(exclude: Iterable[str]) -> set[str]:
     for name in found:
         check_kind("exclude", name, str, "a list of names")
     return set(found)
-
-
-def _join_pieces(drafts: list[Draft]) -> list[Draft]:
-    """Curves of one name and size from several files are pieces of one run, in the order of the files."""
-    pieces: dict[tuple[str, float | None], list[Draft]] = {}
-    for draft in drafts:
-        pieces.setdefault((draft.name, draft.size), []).append(draft)
-    within("curves", len(pieces), drafts[0].file if drafts else "")
-    return [one[0].followed_by(one[1:]) if len(one) > 1 else one[0] for one in pieces.values()]
 
 
 def _stitched(draft: Draft) -> Draft:

@@ -1,0 +1,62 @@
+"""Tables with one row a run: they hold no curves, and belong to `eigenflow forecast plan`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.reading.names import listed
+
+__all__ = ["refuse_finished_runs", "refuse_table_of_states"]
+
+# What trackers say of a run as a whole, and columns that stand beside it in their lists of runs.
+_STATES = {"finished", "crashed", "failed", "killed", "running", "preempted", "complete", "completed", "pruned", "fail"}
+_STATE_COLUMNS = {"state", "status"}
+_BESIDE = {"runtime", "created", "sweep", "notes", "tags", "user", "start_time", "end_time", "artifact_uri", "duration"}
+MOST_LISTED = 20
+
+
+def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
+    """Refuse an export of a tracker's list of runs, which says of each row whether the run is finished.
+
+    Raises:
+        ArgumentError: If the table is one.
+    """
+    names = {str(name).strip().lower(): str(name) for name in frame.columns}
+    for plain in _STATE_COLUMNS & set(names):
+        said = {str(cell).strip().lower() for cell in frame[names[plain]].iloc[:1000]} - {""}
+        if said and said <= _STATES and _BESIDE & set(names):
+            raise _error(frame, place, f"column {names[plain]!r} says whether each is finished")
+
+
+def refuse_finished_runs(
+    frame: pd.DataFrame, steps: Int[np.ndarray, " point"], runs: Int[np.ndarray, " point"], place: str
+) -> None:
+    """Refuse a table in which no run has two steps.
+
+    Args:
+        frame: The table, for its columns.
+        steps: Step of each row with a loss.
+        runs: Number of the run of each.
+        place: The file.
+
+    Raises:
+        ArgumentError: If there are at least two runs, or rows, and none has two different steps.
+    """
+    if len(steps) < 2:
+        return
+    pairs = np.unique(np.stack([runs, steps]), axis=1)
+    if pairs.shape[1] == len(np.unique(runs)):
+        raise _error(frame, place, "no run has two steps")
+
+
+def _error(frame: pd.DataFrame, place: str, reason: str) -> ArgumentError:
+    names: Sequence[str] = [str(name) for name in frame.columns]
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ArgumentError(
+        f"{place} has one row a run: this is a table for `eigenflow forecast plan` ({reason}). Its columns are "
+        f"{listed(names[:MOST_LISTED])}{more}. A loss curve needs a row for every logged step: export the history of "
+        f"the runs, or take the trainer's own log."
+    )
