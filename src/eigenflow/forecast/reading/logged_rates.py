@@ -13,7 +13,13 @@ __all__ = ["schedule_from_log"]
 
 JUMP = 0.05
 FLAT = 0.1
+# A jump against the slopes on both sides may stand out less.
+AGAINST = 0.6
+# Rates change at round numbers: at a multiple of a round unit of five gaps sooner than in the middle of one.
+ROUND = 5
 COARSE = 1e-3
+# How far a warm-up may lie off a straight line, as a share of its end; how exactly it begins within a step of 0.
+STRAIGHT, NEAR_ZERO = 0.02, 0.05
 
 
 def schedule_from_log(
@@ -26,7 +32,8 @@ def schedule_from_log(
     """Rebuild the rate of every update from logged ones.
 
     Between two entries rates follow a straight line, except across a jump (a change of more than 5 % of the peak
-    between flat stretches), which stands at the entry after it if that one is off the log's grid, else in the middle.
+    between flat stretches, or against the slopes on both sides), which stands at the entry after it if that one is off
+    the log's grid, at a round number if the gap has one, else in the middle.
     Rates that were rounded in the log are taken at the middle of each run of equal values. Before the first entry
     stands the ramp that `warmup` or the first entries tell, else the first rate.
 
@@ -52,10 +59,12 @@ def schedule_from_log(
     values = np.interp(k, steps, rates)
     first = int(given_steps[0])
     if warmup is None:
-        ramp, slope = _ramp(steps, rates)
-        values = np.where(
-            k < ramp, slope * k, np.where(k < steps[steps >= ramp][0], max(values[0], slope * ramp), values)
-        )
+        ramp, slope, origin = _ramp(steps, rates)
+        rise, held = np.maximum(slope * (k - origin), 0.0), max(values[0], slope * (ramp - origin))
+        after = steps[steps >= ramp]
+        values = np.where(k < ramp, rise, np.where(k < (after[0] if len(after) else ramp), held, values))
+        if ramp and not len(after):
+            notes.append("the log ends within the warm-up, so no plateau or decay of the rate is known")
     else:
         ramp, slope = warmup, float(np.interp(warmup, steps, rates)) / max(warmup, 1)
         values = np.where(k < min(ramp, first), slope * k, values)
@@ -68,20 +77,32 @@ def schedule_from_log(
     return Schedule(values, min(ramp, total)), notes
 
 
-def _ramp(steps: Float[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"]) -> tuple[int, float]:
-    """Length and slope of a warm-up that the entries show: a rise in a straight line from 0; (0, 0) if none.
+def _ramp(steps: Float[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"]) -> tuple[int, float, float]:
+    """Length and slope of a warm-up that the entries show, a rise in a straight line, and where it would be 0; else 0s.
 
     The corner, between the last entry of the rise and the first of the plateau, is where the line meets the plateau.
+    Two entries of the rise tell whether it begins at 0, three that it begins elsewhere.
     """
     falls = np.flatnonzero(np.diff(rates) <= WHOLE * rates[:-1])  # a plateau that grows by rounding is one
     top = int(falls[0]) if len(falls) else len(rates) - 1
-    rise = np.flatnonzero(steps[:top] > 0)
-    if len(rise) == 0 or top == len(rates) - 1:
-        return 0, 0.0
-    slope = float(rates[rise[-1]] / steps[rise[-1]])
-    is_straight = np.abs(slope * steps[:top] - rates[:top]).max() <= 0.02 * rates[top] and slope > 0
-    corner = rates[top] / slope if is_straight else np.inf
-    return (min(round(corner), int(steps[top])), slope) if corner < 1.05 * steps[top] else (0, 0.0)
+    ends_within = top == len(rates) - 1
+    rise = np.arange(top + 1 if ends_within else top)
+    if not np.any(steps[rise] > 0) or (ends_within and len(rise) < 3):
+        return 0, 0.0, 0.0
+    last = rise[-1]
+    slope, origin = float(rates[last] / steps[last]), 0.0
+    if len(rise) > 1:
+        free = float((rates[last] - rates[0]) / (steps[last] - steps[0]))
+        begins = float(steps[last] - rates[last] / free)
+        if abs(begins) <= 1.0 + NEAR_ZERO or len(rise) > 2:
+            slope, origin = free, begins
+    expected = slope * (steps[rise] - origin)
+    if slope <= 0 or np.abs(expected - rates[rise]).max() > STRAIGHT * rates[top]:
+        return 0, 0.0, 0.0
+    if ends_within:
+        return int(steps[-1]) + 1, slope, origin
+    corner = origin + rates[top] / slope
+    return (min(round(corner), int(steps[top])), slope, origin) if corner < 1.05 * steps[top] else (0, 0.0, 0.0)
 
 
 def _without_rounding(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, Any]:
@@ -118,17 +139,19 @@ def _without_rounding(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, An
 
 
 def _with_jumps(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, Any]:
-    """Put a second entry just before each jump, so that the line between two entries does not smear it out."""
+    """Put two entries around each jump, so that the line between two entries does not smear it out."""
     change, gap = np.diff(rates), np.diff(steps)
     if len(change) < 2:
         return steps, rates
-    slope, size = np.abs(change / gap), np.abs(change)
-    beside = np.maximum(np.concatenate([[0.0], slope[:-1]]), np.concatenate([slope[1:], [0.0]]))
-    is_jump = (size > JUMP * rates.max()) & (beside * gap < FLAT * size) & (gap > 1)
-    usual = np.median(gap)
-    for at in np.flatnonzero(is_jump)[::-1]:
-        low, high = rates[at], rates[at + 1]
-        place = steps[at + 1] if gap[at] < 0.9 * usual else np.floor(0.5 * (steps[at] + steps[at + 1]) + 1)
+    usual, most = np.median(gap), rates.max()
+    for at in np.flatnonzero(_is_jump(steps, rates))[::-1]:
+        behind = change[at + 1] / gap[at + 1] if at + 1 < len(change) else 0.0
+        is_there = _begins(rates[at + 1], behind, most) or gap[at] < 0.9 * usual
+        place = steps[at + 1] if is_there else _place(steps[at], steps[at + 1])
+        # On each side the line goes on that the entries there show.
+        before = change[at - 1] / gap[at - 1] if at > 0 else 0.0
+        low = max(rates[at] + before * (place - 1 - steps[at]), 0.0)
+        high = max(rates[at + 1] - behind * (steps[at + 1] - place), 0.0)
         if place < steps[at + 1]:
             steps, rates = np.insert(steps, at + 1, place), np.insert(rates, at + 1, high)
             notes.append(
@@ -137,3 +160,29 @@ def _with_jumps(steps: Any, rates: Any, notes: list[str]) -> tuple[Any, Any]:
         if place - 1 > steps[at]:
             steps, rates = np.insert(steps, at + 1, place - 1), np.insert(rates, at + 1, low)
     return steps, rates
+
+
+def _is_jump(steps: Any, rates: Any) -> Any:
+    """Gaps over which the rate jumps: between flat stretches, or against the slopes on both sides."""
+    change, gap = np.diff(rates), np.diff(steps)
+    slope, size = change / gap, np.abs(change)
+    left, right = np.concatenate([[0.0], slope[:-1]]), np.concatenate([slope[1:], [0.0]])
+    beside = np.maximum(np.abs(left), np.abs(right)) * gap
+    is_against = (change * left <= 0) & (change * right <= 0)
+    is_against[[0, -1]] = False
+    is_jump = (beside < FLAT * size) | (is_against & (beside < AGAINST * size))
+    # A warm-up from 0 through the first entry reaches the second one's rate in the first gap.
+    is_jump[0] &= rates[1] < rates[0] or rates[0] * steps[1] < 0.95 * rates[1] * steps[0]
+    return is_jump & (size > JUMP * rates.max()) & (gap > 1)
+
+
+def _begins(rate: float, slope: float, most: float) -> bool:
+    """Whether a cycle begins at an entry: at the highest rate, which then falls, or at 0, from which it rises."""
+    return bool((slope < 0 and rate >= (1.0 - WHOLE) * most) or (slope > 0 and rate <= WHOLE * most))
+
+
+def _place(before: float, after: float) -> float:
+    """Where in a gap a jump stands: at a number that is round for a gap of that width, else in the middle."""
+    unit = next(u for u in (n * 10.0**m for m in range(16) for n in (1, 2, 5)) if u >= ROUND * (after - before))
+    last = np.floor(after / unit) * unit
+    return float(last) if last > before else float(np.floor(0.5 * (before + after) + 1))
