@@ -1,21 +1,37 @@
-"""Logs in folders: runs of eigenflow, of the Hugging Face trainer, of TensorBoard and MLflow, and tables by the run."""
+"""Logs in folders: runs of eigenflow, of trainers and trackers, tables and text logs, and folders of all of these."""
 
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from eigenflow.core.errors import ArgumentError, FileError
+from eigenflow.core.errors import ArgumentError, EigenflowError, FileError
 from eigenflow.core.limits import within
-from eigenflow.core.reading import require_regular
 from eigenflow.core.writing import explain
-from eigenflow.forecast.reading.tables import TABLE_ENDINGS, LogTable, read_json_log, read_table
-from eigenflow.forecast.reading.trackers import read_events, read_mlflow
+from eigenflow.forecast.reading.columns import recognise
+from eigenflow.forecast.reading.files import TABLE_ENDINGS, load_file
+from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.trackers import has_phases, read_events, read_mlflow
 
 __all__ = ["load_logs"]
 
+# Levels of folders within a folder that are searched, and entries of a folder.
+DEEPEST = 8
+# Files that may hold a log, and may as well hold anything else: read where nothing better is beside them.
+_MAYBE = (".json", ".json.gz", ".log", ".log.gz", ".out", ".txt", ".dat", ".err")
+_LIKELY = re.compile(r"(?i)log|metric|history|result|lcurve|train|loss|stdout|output|console|slurm|nohup|scalar")
+_IGNORED = re.compile(r"(?i)\.|__|checkpoint|ckpt|weights?$|wandb$|node_modules$|code$")
 
-def load_logs(path: Path) -> list[LogTable]:
+
+def load_logs(path: Path, pattern: str | None = None, columns: Mapping[str, str] | None = None) -> list[LogTable]:
     """Read a file or a folder of any known kind into tables.
+
+    Args:
+        path: A file or a folder.
+        pattern: A regular expression for lines of text logs.
+        columns: Columns that the user named: of several files in a folder those are read that have what is needed.
 
     Raises:
         ArgumentError: If there is nothing that can be read.
@@ -26,63 +42,133 @@ def load_logs(path: Path) -> list[LogTable]:
         raise ArgumentError(f"{str(path)[:200]!r} is no path: {error}.") from None
     if not is_there:
         raise ArgumentError(
-            f"{path} does not exist. Give a table, a trainer_state.json, an event file or a folder of them."
+            f"{path} does not exist. Give a table, a trainer_state.json, an event file, a text log or a folder of them."
         )
     try:
-        return _load_folder(path) if path.is_dir() else [_load_file(path)]
+        if not path.is_dir():
+            return load_file(path, pattern)
+        tables = list(_load_folder(path, pattern, set(), 0))
     except PermissionError as error:
         raise FileError(explain(path, error, "read")) from None
+    if not tables:
+        raise ArgumentError(
+            f"{path} holds no logs. Readable are folders with run.json (eigenflow), trainer_state.json, event files, "
+            f"metrics/ (MLflow), tables ({', '.join(TABLE_ENDINGS)}), logs of training programs, or folders of those."
+        )
+    within("curves", len(tables), f"{path}")
+    return _with_curves(path, tables, columns)
 
 
-def _load_file(path: Path) -> LogTable:
-    require_regular(path)
-    if "tfevents" in path.name:
-        return read_events(path)
-    if path.name.lower().endswith(TABLE_ENDINGS):
-        return read_table(path)
-    if path.suffix.lower() == ".json":
-        return read_json_log(path)
-    if path.parent.name == "metrics":
-        return read_mlflow([path])
-    raise ArgumentError(
-        f"{path}: unknown kind of file. Readable are {', '.join(TABLE_ENDINGS)}, .json (trainer_state.json, rows, "
-        f"metrics), TensorBoard's event files (tfevents) and folders of these."
+def _with_curves(path: Path, tables: list[LogTable], columns: Mapping[str, str] | None) -> list[LogTable]:
+    """Those that have the columns of a curve, if any has; the others are named."""
+    if len(tables) == 1:
+        return tables
+    kept, others = [], []
+    for table in tables:
+        (kept if table.is_stream or _is_curve(table, columns) else others).append(table)
+    if not kept or not others:
+        return tables
+    names = ", ".join(
+        str(Path(table.file).relative_to(path)) if _is_in(table, path) else table.file for table in others[:5]
     )
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    note = f"{path}: {names}{more} have no columns of a loss and its steps; left out"
+    return [replace(kept[0], notes=(*kept[0].notes, note)), *kept[1:]]
 
 
-def _load_folder(path: Path) -> list[LogTable]:
-    if (path / "run.json").exists():
-        return [_run_folder(path)]
+def _is_in(table: LogTable, path: Path) -> bool:
+    return Path(table.file).is_relative_to(path)
+
+
+def _is_curve(table: LogTable, columns: Mapping[str, str] | None) -> bool:
+    try:
+        recognise(table.frame, columns, table.file, has_tokens_per_step=True)
+    except ArgumentError:
+        return False
+    return len(table.frame) > 0
+
+
+def _load_folder(path: Path, pattern: str | None, seen: set[Path], depth: int) -> Iterator[LogTable]:
+    """The logs of a folder: those of its own kind if it is a run, else its files and what is in its folders."""
+    real = path.resolve()
+    if real in seen or depth > DEEPEST:
+        return
+    seen.add(real)
+    run = _run_of(path)
+    if run is not None:
+        if pattern is not None:
+            raise ArgumentError(
+                f"{path} holds no text logs, so `pattern` (--pattern) cannot be used on it. Leave it out."
+            )
+        yield from run()
+        return
+    inner = sorted(one for one in path.iterdir() if not _IGNORED.match(one.name))
+    yield from _tables_in([one for one in inner if one.is_file()], pattern)
+    for one in inner:
+        if one.is_dir():
+            yield from _load_folder(one, pattern, seen, depth + 1)
+
+
+def _run_of(path: Path) -> Callable[[], Sequence[LogTable]] | None:
+    """How the run is read that a folder is, if it is one."""
+    if (path / "run.json").exists() and not (path / "trainer_state.json").exists():
+        return lambda: [_run_folder(path)]
     if (path / "trainer_state.json").exists():
-        return [read_json_log(path / "trainer_state.json")]
+        return lambda: load_file(path / "trainer_state.json")
     checkpoints = sorted(path.glob("checkpoint-*/trainer_state.json"), key=lambda file: _number(file.parent.name))
     if checkpoints:  # the last one holds the whole history
-        return [read_json_log(checkpoints[-1])]
-    if any(path.glob("*tfevents*")):
-        return [read_events(path)]
-    if (path / "metrics").is_dir():
-        return [read_mlflow([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
-    inner = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLE_ENDINGS)]
-    if inner:
-        return [read_table(file) for file in inner]
-    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_log_folder(folder)]
-    within("curves", len(folders), f"{path}")
-    if folders:
-        return [table for folder in folders for table in _load_folder(folder)]
-    raise ArgumentError(
-        f"{path} holds no logs. Readable are folders with run.json (eigenflow), trainer_state.json, event files, "
-        f"metrics/ (MLflow), tables ({', '.join(TABLE_ENDINGS)}), or folders of those."
-    )
+        return lambda: load_file(checkpoints[-1])
+    if any(path.glob("*tfevents*")) or has_phases(path):
+        return lambda: read_events(path)
+    if (path / "metrics").is_dir() and _is_mlflow(path / "metrics"):
+        return lambda: [read_mlflow([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
+    if any(path.glob("*.wandb")):
+        return lambda: _wandb_folder(path)
+    return None
 
 
-def _is_log_folder(path: Path) -> bool:
-    return (
-        (path / "run.json").exists()
-        or (path / "trainer_state.json").exists()
-        or (path / "metrics").is_dir()
-        or any(path.glob("*tfevents*"))
-        or any(path.glob("checkpoint-*/trainer_state.json"))
-    )
+def _is_mlflow(metrics: Path) -> bool:
+    """Whether a folder is MLflow's: files of metrics, without endings."""
+    files = [file for file in metrics.rglob("*") if file.is_file()]
+    return not files or any(file.suffix.lower() not in {".csv", ".tsv", ".json", ".jsonl"} for file in files)
+
+
+def _wandb_folder(path: Path) -> Sequence[LogTable]:
+    """A run that W&B keeps on the disk: its old history, or what it printed; its own file is binary."""
+    for name in ("files/wandb-history.jsonl", "files/output.log"):
+        if (path / name).is_file():
+            found = [replace(table, name=path.resolve().name) for table in load_file(path / name)]
+            return [replace(table, notes=(*table.notes, f"{path}: read from {name}")) for table in found]
+    return load_file(next(path.glob("*.wandb")))
+
+
+def _tables_in(files: list[Path], pattern: str | None) -> Iterator[LogTable]:
+    """The tables of a folder, or, if it has none, those of its other files that hold a log."""
+    if pattern is not None:
+        texts = [file for file in files if file.name.lower().endswith(_MAYBE) or not file.suffix]
+        for file in texts:
+            yield from load_file(file, pattern)
+        return
+    sure = [file for file in files if file.name.lower().endswith(TABLE_ENDINGS)]
+    for file in sure:
+        yield from load_file(file)
+    if sure:
+        return
+    left_out: list[str] = []
+    found: list[LogTable] = []
+    for file in files:
+        if not (file.name.lower().endswith(_MAYBE) and _LIKELY.search(file.name)):
+            continue
+        try:
+            found += load_file(file)
+        except EigenflowError:
+            left_out.append(file.name)
+    if found and left_out:
+        note = (
+            f"{files[0].parent}: {', '.join(left_out[:5])}{' ...' if len(left_out) > 5 else ''} hold no log; left out"
+        )
+        found[0] = replace(found[0], notes=(*found[0].notes, note))
+    yield from found
 
 
 def _run_folder(path: Path) -> LogTable:

@@ -17,6 +17,7 @@ from eigenflow.forecast.reading.columns import size_unit
 from eigenflow.forecast.reading.drafts import draft_parts
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.judgement import judge, loss_unit
+from eigenflow.forecast.reading.naming import named_apart
 from eigenflow.forecast.reading.one_run import draft_of
 from eigenflow.forecast.reading.pieces import join_pieces
 from eigenflow.forecast.reading.schedule_tables import read_schedules
@@ -41,6 +42,7 @@ def read_curves(
     tokens_per_step: float | int | None = None,
     keep_spikes: bool = False,
     check_units: bool = True,
+    pattern: str | None = None,
 ) -> CurveSet:
     """Read loss curves with the learning rates that made them.
 
@@ -61,6 +63,8 @@ def read_curves(
         tokens_per_step: Tokens per update, for tables that count tokens instead of updates.
         keep_spikes: Keep single points far above their neighbours.
         check_units: Refuse sets that look as if they mixed nats and bits, or updates and tokens.
+        pattern: A regular expression for the lines of a text log that no built-in pattern knows, with named groups step
+            (or epoch), loss, and others such as learning_rate: `"step (?P<step>[0-9]+) loss (?P<loss>[0-9.]+)"`.
 
     Returns:
         The curves.
@@ -87,7 +91,8 @@ def read_curves(
     if columns is not None:
         check_kind("columns", columns, Mapping, "a dict of quantity and column, such as {'loss': 'val_loss'}")
     notes: list[str] = []
-    tables = _load(source)
+    tables = _load(source, pattern, columns)
+    _refuse_twice_converted(tables, unit)
     drafts: list[Draft] = []
     for table in tables:
         parts = draft_parts(table, columns, tokens_per_step, notes, needs_rates=schedules is None)
@@ -133,7 +138,7 @@ def read_curves(
     return CurveSet(tuple(made), tuple(dict.fromkeys(notes)), size, loss_unit(cleaned, unit))
 
 
-def _load(source: Source | Sequence[Source]) -> list[LogTable]:
+def _load(source: Source | Sequence[Source], pattern: str | None, columns: Mapping[str, str] | None) -> list[LogTable]:
     if not isinstance(source, str | Path | pd.DataFrame | list | tuple):
         raise ArgumentError(
             f"`source` must be a file, a folder, a frame, or a list of these, but is of kind {type(source).__name__}."
@@ -147,8 +152,17 @@ def _load(source: Source | Sequence[Source]) -> list[LogTable]:
             tables.append(from_frame(one, "the frame"))
         else:
             check_kind("source", one, (str, Path), "a file, a folder, a frame, or a list of these")
-            tables += load_logs(Path(one))
-    return tables
+            tables += load_logs(Path(one), pattern, columns)
+    return named_apart(tables)
+
+
+def _refuse_twice_converted(tables: Sequence[LogTable], unit: str) -> None:
+    converted = next((table for table in tables if table.is_converted), None)
+    if converted is not None and unit != "nats":
+        raise ArgumentError(
+            f"`unit` is {unit!r}, but the losses of {converted.file} are known to be in bits, and were converted to "
+            f"nats already. Leave `unit` (--unit) out."
+        )
 
 
 def _names(exclude: Iterable[str]) -> set[str]:

@@ -1,10 +1,7 @@
-"""Logs as tables: CSV, Parquet, JSON lines, and what trackers export in these formats."""
+"""Logs as tables: what every kind of file is brought into."""
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +10,9 @@ from jaxtyping import Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.core.reading import parse_json, read_json, read_text
-from eigenflow.forecast.reading.parquet import read_parquet
+from eigenflow.forecast.reading.delimited import read_delimited as read_delimited
 
-__all__ = ["LogTable", "from_frame", "from_metrics", "read_delimited", "read_json_log", "read_table", "refuse_doubled"]
-
-TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".ndjson")
+__all__ = ["LogTable", "from_frame", "from_metrics", "from_rows", "joined", "read_delimited", "refuse_doubled"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,8 @@ class LogTable:
         name: What the run is called if no column says it.
         notes: What the reader did.
         planned: Updates that the run shall have in all, where the file says it.
+        is_converted: Whether its losses were brought to nats, so that their unit is no question.
+        is_stream: Whether it holds one metric of a run whose others stand in files of their own.
     """
 
     file: str
@@ -42,47 +38,8 @@ class LogTable:
     name: str = "curve"
     notes: tuple[str, ...] = ()
     planned: int | None = None
-
-
-def read_table(path: Path) -> LogTable:
-    """Read a CSV, TSV, Parquet or JSON lines file."""
-    ending = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]).lower()
-    name = path.name.removesuffix(".gz").rpartition(".")[0]
-    if ending == ".parquet":
-        return _tracker_form(from_frame(read_parquet(path), str(path), name))
-    if ending in {".jsonl", ".ndjson"}:
-        return _read_json_lines(path, name)
-    frame = read_delimited(path, "\t" if ending.startswith(".tsv") else ",")
-    frame = frame.rename(columns=lambda column: str(column).strip())
-    rows = np.arange(2, len(frame) + 2)
-    is_blank = (frame.isna() | (frame == "")).all(axis=1).to_numpy()
-    return _tracker_form(LogTable(str(path), frame.loc[~is_blank].reset_index(drop=True), rows[~is_blank], name=name))
-
-
-def read_delimited(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Read a CSV or TSV file, compressed or not; every cell is text, empty where nothing stands.
-
-    Raises:
-        ArgumentError: If it is no such table; LimitError if it is too large.
-    """
-    text = read_text(path).rstrip("\r\n")  # blank lines at the end may be many
-    rows, columns = text.count("\n") + 1, text.partition("\n")[0].count(separator) + 1
-    within("rows", rows, f"{path}")
-    within("table_cells", rows * columns, f"{path}, with {columns:,} columns,")
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False, comment=None
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        reason = str(error).replace("Error tokenizing data. C error: ", "").strip().rstrip(".")
-        raise ArgumentError(
-            f"{path} cannot be read as a table: {reason}. The first line must name the columns."
-        ) from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ArgumentError(
-            f"{path}, row 2: the row has more cells than the first line names columns. Name every column there."
-        )
-    return frame
+    is_converted: bool = False
+    is_stream: bool = False
 
 
 def from_frame(frame: pd.DataFrame, file: str, name: str = "curve") -> LogTable:
@@ -97,28 +54,6 @@ def from_frame(frame: pd.DataFrame, file: str, name: str = "curve") -> LogTable:
 def _plain_column(cells: Any) -> Any:
     is_mixed = cells.dtype == object or isinstance(cells.dtype, pd.CategoricalDtype)
     return cells.astype(object).map(_plain) if is_mixed else cells
-
-
-def read_json_log(path: Path) -> LogTable:
-    """Read a JSON file: Hugging Face's `trainer_state.json`, a list of rows, or of columns, or a tracker's list."""
-    content = read_json(path)
-    name = path.stem if path.name != "trainer_state.json" else _trainer_name(path)
-    if isinstance(content, Mapping) and "log_history" in content:
-        return _trainer_state(path, content, name)
-    if isinstance(content, Mapping):
-        inner = content.get("metrics", content.get("history"))
-        content = inner if isinstance(inner, list) else content
-    if isinstance(content, Mapping) and content and all(isinstance(value, list) for value in content.values()):
-        if len({len(value) for value in content.values()}) > 1:
-            lengths = ", ".join(f"{key!r} {len(value)}" for key, value in list(content.items())[:20])
-            raise ArgumentError(f"{path}: its columns have different lengths: {lengths}.")
-        content = [dict(zip(content, values, strict=True)) for values in zip(*content.values(), strict=True)]
-    if not isinstance(content, list) or not content or not all(isinstance(row, Mapping) for row in content):
-        raise ArgumentError(
-            f"{path} holds no rows. Readable are a trainer_state.json, a list of objects, an object of columns, and "
-            f"lists of metrics with `key`, `value`, `step`."
-        )
-    return _tracker_form(_from_rows(str(path), content, np.arange(1, len(content) + 1), name))
 
 
 def from_metrics(
@@ -136,25 +71,12 @@ def from_metrics(
         pd.DataFrame({"step": [s for s, _ in pairs], key: pd.Series([_said(v) for _, v in pairs], dtype=object)})
         for key, pairs in metrics.items()
     ]
-    frame = _joined(parts) if parts else pd.DataFrame()
+    frame = joined(parts) if parts else pd.DataFrame()
     return LogTable(file, frame, np.arange(1, len(frame) + 1), is_sparse=True, name=name, notes=notes)
 
 
-def _read_json_lines(path: Path, name: str) -> LogTable:
-    content, rows = [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        row = parse_json(line, f"{path}, row {number}")
-        if not isinstance(row, dict):
-            raise ArgumentError(f"{path}, row {number} is no JSON object: {line[:60]!r}.")
-        content.append(row)
-        rows.append(number)
-    return _tracker_form(_from_rows(str(path), content, np.array(rows, dtype=np.int64), name))
-
-
-def _from_rows(file: str, content: Sequence[Mapping[str, Any]], rows: np.ndarray, name: str) -> LogTable:
-    """Rows of objects: a key that a row lacks is something that it does not log; a null or NaN is one."""
+def from_rows(file: str, content: Sequence[Mapping[str, Any]], rows: Int[np.ndarray, " entry"], name: str) -> LogTable:
+    """Rows of objects: a key that a row lacks, or that is null, is not logged there; NaN is."""
     keys = list(dict.fromkeys(key for row in content for key in row))
     within("rows", len(content), file)
     within("table_cells", len(content) * len(keys), f"{file}, with {len(keys):,} different keys,")
@@ -166,8 +88,10 @@ def _from_rows(file: str, content: Sequence[Mapping[str, Any]], rows: np.ndarray
 
 
 def _said(cell: Any) -> Any:
-    """A cell that is there: NaN and null are told from cells that are not."""
-    return "nan" if cell is None or (isinstance(cell, float) and cell != cell) else _plain(cell)
+    """A cell as it stands: a NaN that was written is told from null, which says that nothing was measured."""
+    if cell is None:
+        return ""
+    return "nan" if isinstance(cell, float) and cell != cell else _plain(cell)
 
 
 def _plain(cell: Any) -> Any:
@@ -186,81 +110,9 @@ def refuse_doubled(table: LogTable) -> None:
         )
 
 
-def _trainer_name(path: Path) -> str:
-    folder = path.resolve().parent
-    return folder.parent.name if folder.name.startswith("checkpoint-") else folder.name
-
-
-def _trainer_state(path: Path, content: Mapping[str, Any], name: str) -> LogTable:
-    history = content["log_history"]
-    if not isinstance(history, list):
-        raise ArgumentError(f"{path}: `log_history` must be a list of entries, but is {str(history)[:60]!r}.")
-    wrong = next((n for n, row in enumerate(history, start=1) if not isinstance(row, Mapping)), None)
-    if wrong is not None:
-        raise ArgumentError(
-            f"{path}: entry {wrong} of `log_history` must be an object of key and value, but is "
-            f"{str(history[wrong - 1])[:60]!r}."
-        )
-    # The last entry holds means over the whole run (train_loss beside train_runtime): not a point of the curve.
-    numbered = [(n, row) for n, row in enumerate(history, start=1) if "train_runtime" not in row]
-    if not numbered:
-        raise ArgumentError(f"{path}: its `log_history` is empty. Set `logging_steps` lower than the number of steps.")
-    table = _from_rows(str(path), [row for _, row in numbered], np.array([n for n, _ in numbered]), name)
-    spacing = content.get("logging_steps")
-    note = f"{path}: each training loss is the trainer's mean over the {spacing or 'logged'} steps before it"
-    most = content.get("max_steps")
-    planned = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
-    return LogTable(table.file, table.frame, table.rows, is_sparse=True, name=name, notes=(note,), planned=planned)
-
-
-def _tracker_form(table: LogTable) -> LogTable:
-    """Bring exports of trackers into rows with a step: W&B's page, W&B's history, MLflow's metric lists."""
-    columns = {str(column).lower(): str(column) for column in table.frame.columns}
-    if "value" in columns and "step" in columns and ("key" in columns or "metric" in columns):
-        return _long_metrics(table, columns)
-    pages = [re.fullmatch(r"(.+) - (.+)", str(column)) for column in table.frame.columns]
-    if any(pages) and "step" in {name.rpartition("/")[2] for name in columns}:
-        return _wandb_page(table, [page for page in pages if page])
-    is_history = "_step" in columns or {"_runtime", "_timestamp"} & set(columns)
-    return LogTable(table.file, table.frame, table.rows, table.is_sparse or bool(is_history), table.name, table.notes)
-
-
-def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables below each other; what a part has no column for is empty."""
     frame = pd.concat(parts, ignore_index=True)
     holes: dict[str, Any] = {name: frame[name].isna() for name in frame.columns}
     filled = {name: frame[name].astype(object).mask(hole, "") for name, hole in holes.items() if hole.any()}
     return frame.assign(**filled)
-
-
-def _long_metrics(table: LogTable, columns: Mapping[str, str]) -> LogTable:
-    """Rows of `run, metric, value, step`: each metric becomes a column that is filled in its own rows."""
-    key = columns.get("key") or columns["metric"]
-    frame = table.frame.drop(columns=[key, columns["value"]])
-    names = table.frame[key].astype(str)
-    metrics = names.unique()
-    within("table_cells", len(frame) * len(metrics), f"{table.file}, with {len(metrics):,} different metrics,")
-    values = table.frame[columns["value"]].astype(object)
-    filled = {metric: values.where(names == metric, "") for metric in metrics}
-    frame = pd.concat([frame, pd.DataFrame(filled, index=frame.index)], axis=1)
-    return LogTable(table.file, frame, table.rows, is_sparse=True, name=table.name, notes=table.notes)
-
-
-def _wandb_page(table: LogTable, pages: Sequence[re.Match[str]]) -> LogTable:
-    """Columns `RUN - METRIC`, `RUN - METRIC__MIN`, `RUN - METRIC__MAX` beside one column of steps."""
-    refuse_doubled(table)
-    step = next(c for c in table.frame.columns if str(c).lower().rpartition("/")[2] == "step")
-    wanted: dict[str, dict[str, str]] = {}
-    for page in pages:
-        if not page[2].endswith(("__MIN", "__MAX")) and page[2].lower() not in {"step", "_step"}:
-            wanted.setdefault(page[1], {})[page[2]] = page[0]
-    if not wanted:
-        raise ArgumentError(f"{table.file}: no column is `RUN - METRIC`, though some look like exports of W&B.")
-    parts = [
-        table.frame[[step, *metrics.values()]].set_axis([step, *metrics], axis=1).assign(run=run)
-        for run, metrics in wanted.items()
-    ]
-    within("table_cells", len(parts) * len(table.frame) * len({m for one in wanted.values() for m in one}), table.file)
-    frame = _joined(parts)
-    rows = np.tile(table.rows, len(parts))
-    return LogTable(table.file, frame, rows, is_sparse=True, name=table.name, notes=table.notes)

@@ -1,40 +1,127 @@
 """What trackers write themselves: TensorBoard's event files and MLflow's store of metrics."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eigenflow.core.errors import ArgumentError
+import numpy as np
+
+from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.limits import within
 from eigenflow.core.reading import read_text, require_regular
+from eigenflow.forecast.reading.hidden_runs import begins_anew
 from eigenflow.forecast.reading.tables import LogTable, from_metrics
 
-__all__ = ["read_events", "read_mlflow"]
+__all__ = ["has_phases", "is_event_file", "read_events", "read_mlflow"]
 
 Pairs = list[tuple[float | int, float | int]]
+# Values of a stream that make a run of their own.
+SHORTEST = 3
 
 
-def read_events(path: Path) -> LogTable:
-    """Read the scalars of an event file, or of all in a folder in the order of their names.
+def is_event_file(path: Path, head: bytes) -> bool:
+    """Whether a file is one of TensorBoard's, by its name or its first record."""
+    return "tfevents" in path.name or b"brain.Event:" in head[:64]
+
+
+def read_events(path: Path) -> list[LogTable]:
+    """Read the scalars of an event file, or of all in a folder and in its `train` and `validation`, in order of name.
+
+    Files of one folder are pieces of one run, unless a later one begins anew after as many steps.
 
     Raises:
         ArgumentError: If there are none, a record is damaged, or TensorBoard is not installed.
     """
-    files = sorted(path.glob("*tfevents*")) if path.is_dir() else [path]
-    metrics: dict[str, Pairs] = {}
+    folder = path if path.is_dir() else path.parent
+    streams: list[dict[str, Pairs]] = []
     notes: list[str] = []
     entries = 0
-    for file in files:
+    for phase, file in _event_files(path):
         require_regular(file)
+        found: dict[str, Pairs] = {}
         for step, tag, value in _scalars(file, notes):
             entries += 1
             within("rows", entries, f"{file}")
-            metrics.setdefault(tag, []).append((step, value))
-    if not metrics:
-        raise ArgumentError(f"{path} holds no scalars.")
-    folder = path if path.is_dir() else path.parent
-    return from_metrics(str(path), folder.resolve().name, metrics, tuple(notes))
+            found.setdefault(_named(tag, phase), []).append((step, value))
+        if not streams or _is_other_run(streams[-1], found):
+            streams.append({})
+        for tag, pairs in found.items():
+            streams[-1].setdefault(tag, []).extend(pairs)
+    streams = [one for one in streams if one]
+    if not streams:
+        raise ArgumentError(
+            f"{path} holds no scalars (texts, pictures and histograms are left out). Give the file of the run's losses."
+        )
+    name = _run_name(folder)
+    if len(streams) == 1:
+        return [_events_table(path, name, streams[0], notes)]
+    notes.append(
+        f"{path}: its files begin anew {len(streams) - 1} times after as many steps: {len(streams)} runs, not pieces"
+    )
+    return [_events_table(path, f"{name}-{k}", one, notes if k == 1 else []) for k, one in enumerate(streams, start=1)]
+
+
+# Folders within a run, by what they hold: Keras, and others that keep validation apart.
+PHASES = {
+    "train": "",
+    "training": "",
+    "validation": "val_",
+    "valid": "val_",
+    "val": "val_",
+    "eval": "eval_",
+    "test": "test_",
+}
+
+
+def has_phases(folder: Path) -> bool:
+    """Whether a folder holds one run whose training and validation are in folders of their own."""
+    inner = {one.name.lower() for one in folder.iterdir() if one.is_dir() and any(one.glob("*tfevents*"))}
+    return bool(inner) and inner <= set(PHASES) and bool(inner & {"train", "training"})
+
+
+def _event_files(path: Path) -> list[tuple[str, Path]]:
+    if not path.is_dir():
+        return [("", path)]
+    files = [("", file) for file in sorted(path.glob("*tfevents*"))]
+    for inner in sorted(path.iterdir()) if has_phases(path) else ():
+        if inner.name.lower() in PHASES:
+            files += [(PHASES[inner.name.lower()], file) for file in sorted(inner.glob("*tfevents*"))]
+    return files
+
+
+def _named(tag: str, phase: str) -> str:
+    """The tag, with the phase that its folder says."""
+    return f"{phase}{tag.removeprefix('epoch_')}" if phase else tag
+
+
+def _run_name(folder: Path) -> str:
+    """The folder's name, or that of the run around it, where it is but a phase."""
+    found = folder.resolve()
+    return found.parent.name if found.name.lower() in PHASES and found.parent.name else found.name
+
+
+def _is_other_run(before: Mapping[str, Pairs], found: Mapping[str, Pairs]) -> bool:
+    """Whether the streams of a file are those of another run: they replace those before, which went nearly as far."""
+    for tag, pairs in found.items():
+        if len(before.get(tag, ())) >= SHORTEST and len(pairs) >= SHORTEST:
+            steps = np.array([step for step, _ in before[tag]])
+            if begins_anew(steps, int(pairs[0][0])) and steps.max() >= 0.5 * max(step for step, _ in pairs):
+                return True
+    return False
+
+
+def _events_table(path: Path, name: str, streams: dict[str, Pairs], notes: Sequence[str]) -> LogTable:
+    """A table of streams; Keras logs by the epoch, from 0, under names of its own."""
+    if not any(tag.removeprefix("val_") in {"epoch_loss", "loss"} and tag != "loss" for tag in streams) or not any(
+        tag.startswith("epoch_") for tag in streams
+    ):
+        return from_metrics(f"{path}", name, streams, tuple(notes))
+    kept = {tag: pairs for tag, pairs in streams.items() if tag.startswith(("epoch_", "val_"))}
+    kept = {tag: pairs for tag, pairs in kept.items() if not tag.endswith("_vs_iterations")}
+    counted = {tag.removeprefix("epoch_"): [(step + 1, value) for step, value in pairs] for tag, pairs in kept.items()}
+    note = f"{path}: logged by Keras at the end of each epoch, counted from 0; a step is a completed epoch"
+    return from_metrics(f"{path}", name, counted, (*notes, note))
 
 
 def _scalars(file: Path, notes: list[str]) -> Iterator[tuple[int, str, float]]:
@@ -119,4 +206,12 @@ def read_mlflow(files: Sequence[Path]) -> LogTable:
     folder = files[0].parent
     while folder.name != "metrics":
         folder = folder.parent
-    return from_metrics(str(folder), folder.resolve().parent.name, metrics)
+    return from_metrics(str(folder), _mlflow_name(folder.resolve().parent), metrics)
+
+
+def _mlflow_name(run: Path) -> str:
+    """The name that the run was given, else its id."""
+    try:
+        return read_text(run / "tags" / "mlflow.runName").strip()[:200] or run.name
+    except (EigenflowError, OSError):
+        return run.name

@@ -1,0 +1,246 @@
+"""Logs that are text for people: what a program prints while it trains, found by patterns of lines."""
+
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.core.limits import within
+from eigenflow.forecast.reading.line_steps import Counted, stepped
+from eigenflow.forecast.reading.opening import first_lines, text_blocks
+from eigenflow.forecast.reading.programs import PATTERNS
+from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.text_patterns import ANY_EPOCH, ANY_STEP, COUNTS, LogPattern
+
+__all__ = ["pattern_of", "read_by_pattern", "read_text_log", "unknown_text"]
+
+# Marked lines that are looked at to find the program, and how much of each.
+LOOKED_AT = 20_000
+LONGEST = 4_000
+LEAST_ROWS = 2
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z])")
+# A bar with a title is of another work: loading, tokenizing.
+_BAR = re.compile(r"^\W*\d+%\|.*?\| *(\d+)/(\d+) \[")
+_MOST_COLUMNS = 200
+
+
+@dataclass
+class _Rows:
+    """What was found, by column: values beside the number of their row."""
+
+    lines: array = field(default_factory=lambda: array("q"))
+    counts: dict[str, array] = field(default_factory=lambda: {name: array("d") for name in COUNTS})
+    cells: dict[str, tuple[array, array]] = field(default_factory=dict)
+    waiting: int = 0
+
+    def add(self, line: int, counts: dict[str, float], values: dict[str, float]) -> None:
+        at = len(self.lines)
+        self.lines.append(line)
+        for name, held in self.counts.items():
+            held.append(counts.get(name, np.nan))
+        for name, value in values.items():
+            if name not in self.cells and len(self.cells) >= _MOST_COLUMNS:
+                continue
+            rows, held = self.cells.setdefault(name, (array("q"), array("d")))
+            rows.append(at)
+            held.append(value)
+
+    def see_bar(self, done: float) -> None:
+        """Note the bar that follows the rows since the last one."""
+        after = self.counts["after"]
+        for at in range(self.waiting, len(after)):
+            after[at] = done
+        self.waiting = len(after)
+
+    def counted(self) -> Counted:
+        """As arrays."""
+        counts = {name: np.array(held) for name, held in self.counts.items()}
+        cells = {name: (np.array(rows), np.array(held)) for name, (rows, held) in self.cells.items()}
+        return Counted(np.array(self.lines), counts, cells)
+
+
+def read_text_log(path: Path, name: str) -> LogTable | None:
+    """Read what a training program printed; None if no line of it is known.
+
+    Memory grows with the rows that are found, not with the file.
+    """
+    pattern = pattern_of(path)
+    return None if pattern is None else _table(path, name, pattern, _collect(path, pattern))
+
+
+def read_by_pattern(path: Path, name: str, pattern: str) -> LogTable:
+    """Read the rows that a regular expression of the user finds.
+
+    Args:
+        path: A text file.
+        name: Of the run.
+        pattern: With named groups: `step` (or `epoch`), a loss, and any others, which become columns. Groups of one row
+            may stand on several lines; a line without a step belongs to the step before it.
+
+    Raises:
+        ArgumentError: If it is no such expression, or finds nothing.
+    """
+    compiled = _checked(pattern)
+    rows = _collect_own(path, compiled)
+    if not len(rows.lines):
+        raise ArgumentError(
+            f"`pattern` {pattern!r} finds nothing in {path}, which begins so:\n{_shown(path)}\nTry it on one of its "
+            f"lines: a blank stands for one blank, `\\s+` for any number of them."
+        )
+    return _table(path, name, LogPattern("`pattern`", ()), rows)
+
+
+def pattern_of(path: Path) -> LogPattern | None:
+    """The program that most of the first lines about a loss are of."""
+    marks = tuple(dict.fromkeys(mark for one in (*PATTERNS, ANY_STEP) for mark in one.marks))
+    sample = [line[:LONGEST] for _, line in islice(_marked(path, marks), LOOKED_AT)]
+    best, most = None, LEAST_ROWS - 1
+    for one in PATTERNS:
+        found = _count(one, sample)
+        if found > most:
+            best, most = one, found
+    if best is not None:
+        return best
+    return next((one for one in (ANY_STEP, ANY_EPOCH) if _count(one, sample) >= LEAST_ROWS), None)
+
+
+def unknown_text(path: Path) -> ArgumentError:
+    """What to say of a text in which nothing was found."""
+    return ArgumentError(
+        f"{path}: unknown kind of file. It is no table, and no line of it is one of a known training program. It "
+        f"begins so:\n{_shown(path)}\nSay what its lines look like: "
+        r"--pattern 'step (?P<step>\d+).*?loss (?P<loss>[\d.]+)' (`pattern=` in Python), with "
+        r"'.*?lr (?P<learning_rate>[\d.e+-]+)' where it shows rates; or give a table with columns step, loss and lr."
+    )
+
+
+def _count(pattern: LogPattern, lines: Sequence[str]) -> int:
+    """Lines that are rows with a loss."""
+    marks = pattern.marks
+    found = 0
+    for line in lines:
+        if any(mark in line for mark in marks):
+            row = pattern.row_of(line)
+            found += row is not None and any("loss" in name for name in row)
+    return found
+
+
+def _marked(path: Path, marks: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Lines with one of the marks, and their numbers; what a carriage return overwrites is a line of its own."""
+    first = 1
+    for block in text_blocks(path):
+        if any(mark in block for mark in marks):
+            plain = _TERMINAL.sub("", block) if "\x1b" in block else block
+            for number, line in enumerate(plain.split("\n"), start=first):
+                if not any(mark in line for mark in marks):
+                    continue
+                if "\r" in line or "\b" in line:
+                    yield from ((number, part) for part in re.split("[\r\b]+", line) if any(m in part for m in marks))
+                else:
+                    yield number, line
+        first += block.count("\n")
+
+
+def _collect(path: Path, pattern: LogPattern) -> _Rows:
+    rows = _Rows()
+    counts: dict[str, float] = {}
+    held: dict[str, float] = {}
+    total = ""
+    for number, line in _marked(path, pattern.marks):
+        if pattern.is_dict and (bar := _BAR.search(line)):
+            total = total or bar[2]
+            if bar[2] == total:
+                rows.see_bar(float(bar[1]))
+                counts.update(before=float(bar[1]), total=float(total))
+        row = pattern.row_of(line[:LONGEST])
+        if row is None:
+            head = {name: _number(text) for name, text in pattern.head_of(line[:LONGEST]).items()}
+            if head.keys() & set(COUNTS):
+                counts = {name: value for name, value in head.items() if name in COUNTS}
+            held.update((name, value) for name, value in head.items() if name not in COUNTS)
+            continue
+        if "train_runtime" in row:  # means over the whole run, and no point of it
+            continue
+        values = {name: _number(text) for name, text in row.items()}
+        counts = _merged(counts, {name: values.pop(name) for name in COUNTS if name in values})
+        if not pattern.is_whole or counts.get("at") == counts.get("of"):
+            within("rows", len(rows.lines) + 1, f"{path}")
+            rows.add(number, counts, {**held, **values})
+    return rows
+
+
+def _merged(before: dict[str, float], own: dict[str, float]) -> dict[str, float]:
+    """The counts of a row: its own, and those of the lines above that it continues."""
+    is_new = "step" in own or ("epoch" in own and before.get("epoch") != own["epoch"])
+    kept = {name: value for name, value in before.items() if not is_new or name in {"before", "total"}}
+    return {**kept, **own}
+
+
+def _collect_own(path: Path, pattern: re.Pattern[str]) -> _Rows:
+    rows = _Rows()
+    counts: dict[str, float] = {}
+    for number, line in _marked(path, ("",)):
+        found: dict[str, str] = {}
+        for match in pattern.finditer(line[:LONGEST]):
+            found.update((name, text) for name, text in match.groupdict().items() if text is not None)
+        if not found:
+            continue
+        values = {name: _own_number(name, text, number, path) for name, text in found.items()}
+        counts = _merged(counts, {name: values.pop(name) for name in COUNTS if name in values})
+        if values:
+            within("rows", len(rows.lines) + 1, f"{path}")
+            rows.add(number, counts, values)
+    return rows
+
+
+def _checked(pattern: str) -> re.Pattern[str]:
+    if not isinstance(pattern, str):
+        raise ArgumentError(f"`pattern` must be a regular expression (text), but is {pattern!r}.")
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ArgumentError(f"`pattern` {pattern!r} is no regular expression: {error}.") from None
+    names = list(compiled.groupindex)
+    if not {"step", "epoch"} & set(names) or not any("loss" in name for name in names):
+        raise ArgumentError(
+            f"`pattern` must have named groups `step` (or `epoch`) and `loss`, but has {', '.join(names) or 'none'}. "
+            r"For example: 'step (?P<step>\d+) loss (?P<loss>[\d.]+) lr (?P<learning_rate>[\d.e+-]+)'."
+        )
+    return compiled
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _own_number(name: str, text: str, line: int, path: Path) -> float:
+    try:
+        return _number(text.strip())
+    except ValueError:
+        raise ArgumentError(
+            f"{path}, row {line}: group {name!r} of `pattern` must find a number, but found {text[:60]!r}."
+        ) from None
+
+
+def _shown(path: Path) -> str:
+    return "\n".join(f"  | {line}" for line in first_lines(path)) or "  (nothing but blanks)"
+
+
+def _table(path: Path, name: str, pattern: LogPattern, rows: _Rows) -> LogTable:
+    frame, lines, planned, notes = stepped(rows.counted(), pattern, f"{path}")
+    said = f"{path}: read as lines of {pattern.name}" if pattern.rows else f"{path}: read by `pattern`"
+    return LogTable(
+        f"{path}",
+        frame,
+        lines,
+        is_sparse=True,
+        name=name,
+        notes=(f"{said}; {len(lines):,} rows", *notes),
+        planned=planned,
+        is_converted=pattern.nats != 1.0,
+    )
