@@ -35,7 +35,7 @@ NEXT_SIZES = (2.0, 4.0)
 PATH, MOST_RUNS, FEW = 400, 24, 15
 STARTS, MOST_NAMED = 4, 3
 # Runs that a joint fit misses by so many times more than a fit of theirs alone, and by so much, share no law.
-APART, LEAST_APART = 3.0, 0.01
+APART, LEAST_APART = 3.0, 0.004
 ASSUMED_RATES = "the logs show no learning rates: a constant rate is assumed for all of them"
 
 

@@ -180,6 +180,7 @@ def _recognised(shape: Shape, peak: float, x: Steps, y: Rates, ends_range: tuple
     ends = shape.ends
     if ends is not None and ends_range is not None:
         ends = _roundest(ends, *ends_range)
+        ends_range = min(ends_range[0], ends), max(ends_range[1], ends)
     told = f"{shape.kind}, {peak:g}"
     if shape.begins is not None:
         told += f" until update {shape.begins:,.0f}"
