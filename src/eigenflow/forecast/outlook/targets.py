@@ -6,12 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from eigenflow.core.display import AbstractPrinted, Card, interval
 from eigenflow.core.errors import EigenflowError
 from eigenflow.core.limits import current_limits
-from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.fitting.fit import Fit, Forecast
 from eigenflow.forecast.outlook.ends import End, Ending, end_of
 from eigenflow.forecast.outlook.rest import PlannedRun
@@ -119,7 +117,7 @@ def target_of(
     longer, low, high = (_crossing([(one.step, getattr(one, part)) for one in ends], loss) for part in PARTS)
     if longer is not None:
         return Target(loss, None, early, None, longer=longer, longer_range=(low, high))
-    floor = _floor(fit, run, size)
+    floor = _floor(fit)
     is_floor = floor is not None and floor[0] > loss
     return Target(loss, None, early, None, longest=ends[-1], floor=floor if is_floor else None)
 
@@ -160,16 +158,15 @@ def _crossing(ends: Sequence[tuple[int, float]], loss: float) -> int | None:
     return ends[0][0] if ends[0][1] <= loss else None
 
 
-def _floor(fit: Fit, run: PlannedRun, size: float | None) -> tuple[float, float, float] | None:
-    """The loss that no training removes, by the fitted law, with its interval; None for a law without one."""
-    by_theta = fit.covariates.design(size, run.schedule.peak)
-    own = by_theta @ fit.theta
-    for parameter, theta, row in zip(fit.law.parameters, own, by_theta, strict=True):
-        if parameter.name in FLOORS:
-            half = float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(row @ fit.covariance @ row, 0.0)))
-            low, middle, high = (float(parameter.to_value(theta + shift)) for shift in (-half, 0.0, half))
-            return middle, low, high
-    return None
+def _floor(fit: Fit) -> tuple[float, float, float] | None:
+    """The loss that no training removes, by the fitted law, with its interval.
+
+    None for a law without one, and where runs of several sizes or peak rates have several floors.
+    """
+    if len(set(fit.sizes)) > 1 or np.ptp([curve.schedule.peak for curve in fit.known]) > 0:
+        return None
+    found = [row for row in fit.parameters if row["name"] in FLOORS]
+    return (found[0]["value"], found[0]["lower"], found[0]["upper"]) if found else None
 
 
 def stretched(schedule: Schedule, total: int) -> Schedule:
