@@ -45,6 +45,12 @@ COMMANDS = {
         ["fit.json"],
     ),
     "plan picture": (["forecast", "plan", "finished.csv"], "--picture", ["finished.csv"]),
+    "answer": (["forecast", "curves.csv", "--schedules", "schedules.csv"], "--out", ["curves.csv", "schedules.csv"]),
+    "answer picture": (
+        ["forecast", "curves.csv", "--schedules", "schedules.csv"],
+        "--picture",
+        ["curves.csv", "schedules.csv"],
+    ),
     "page": (["forecast", "report", "fit.json"], "--out", ["fit.json"]),
     "compare": (["compare", "run", "other"], "--html", ["run/run.json", "other/losses.jsonl"]),
     "analyse": (["analyse", "run"], "--out", ["run/run.json", "run/losses.jsonl"]),
@@ -65,11 +71,12 @@ def inputs(tmp_path_factory):
 def computed_once(inputs):
     """What is fitted, designed, analysed and drawn is tested elsewhere and takes seconds; here it is a stand-in."""
     from eigenflow import report
-    from eigenflow.forecast import Schedule, design, load_study
+    from eigenflow.forecast import Schedule, design, load_study, outlook
     from eigenflow.forecast.fitting import identification
+    from eigenflow.forecast.outlook import picture as outlook_picture
     from eigenflow.forecast.study import study
     from eigenflow.plots import file as picture_file
-    from eigenflow.report import comparison, comparison_page, forecast_page, html, summary
+    from eigenflow.report import comparison, comparison_page, html, outlook_page, static_page, summary
 
     def analysed(run):
         return SimpleNamespace(
@@ -79,6 +86,10 @@ def computed_once(inputs):
     designed = SimpleNamespace(
         schedule=Schedule.constant(total=400, peak=1e-3), loss=[2.0], status=SimpleNamespace(value="ok"),
         agreeing_starts=1, rivals=[], cautions=(),
+    )  # fmt: skip
+    answered = SimpleNamespace(
+        cautions=(), headline="it ends", run=SimpleNamespace(kind="constant", total=400, basis="the log says it"),
+        target=None, endings=(), checked="not", baselines=(), runs=(), sizes=(),
     )  # fmt: skip
     fitted = load_study(inputs / "fit.json")
     stands_in = {
@@ -92,7 +103,10 @@ def computed_once(inputs):
         (comparison, "compare"): lambda *_, **__: comparison.Comparison([], {}, []),
         (comparison_page, "_plane"): lambda *_: Picture("plane", None, "none"),
         (picture_file, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
-        (forecast_page, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
+        (static_page, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
+        (outlook, "forecast_logs"): lambda *_, **__: answered,
+        (outlook_page, "_render"): lambda *_: "page" * 1000,
+        (outlook_picture, "outlook_figure"): lambda *_: None,
     }
     with pytest.MonkeyPatch.context() as patch:
         for (module, name), what in stands_in.items():
