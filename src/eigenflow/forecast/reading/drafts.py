@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
 from eigenflow.forecast.reading.cleaning import Points
-from eigenflow.forecast.reading.columns import KNOWN, Columns, by_quantity, recognise, size_unit, usable_numbers
+from eigenflow.forecast.reading.columns import KNOWN, Columns, by_quantity, recognise, size_unit
 from eigenflow.forecast.reading.finished_runs import refuse_finished_runs, refuse_table_of_states
 from eigenflow.forecast.reading.names import is_epoch, loss_rank, rate_rank, step_rank
 from eigenflow.forecast.reading.phases import Phases, phases_of
@@ -162,7 +161,7 @@ def draft_parts(
     if columns.get("step") is not None:
         refuse_finished_runs(frame, order[used], runs.numbers[used], table.file)
     table = replace(table, planned=table.planned or total_of(as_read, columns))
-    return list(_parts(table, _with_numbers(frame, columns), columns, phases, runs, tokens_per_step, notes))
+    return list(_parts(table, frame, columns, phases, runs, tokens_per_step, notes))
 
 
 def _parts(
@@ -205,7 +204,7 @@ def _may_be_numbers(frame: pd.DataFrame, chosen: Mapping[str, str] | None) -> di
             found[name] = "learning_rate"
         elif step_rank(name) is not None or step_rank(name, within_epoch=True) is not None or is_epoch(name):
             found[name] = "step"
-        for field in ("size", "tokens", "batch"):
+        for field in ("size", "tokens", "batch", "peak"):
             if plain in KNOWN[field]:
                 found[name] = field
     said = {column: field for field, column in by_quantity(chosen or {}, KNOWN).items() if field not in _TEXTS}
@@ -213,20 +212,3 @@ def _may_be_numbers(frame: pd.DataFrame, chosen: Mapping[str, str] | None) -> di
 
 
 _TEXTS = {"curve", "role", "unit"}
-
-
-def _with_numbers(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Columns of text that hold nothing but numbers as numbers, at once: run by run it takes most of the time.
-
-    Others stay as they are, so that a message can name the run.
-    """
-    made: dict[str, Any] = {}
-    for field in ("step", "loss", "learning_rate", "tokens", "batch", "peak"):
-        name = columns.get(field)
-        if name is None or pd.api.types.is_numeric_dtype(frame[name].dtype):
-            continue
-        text = frame[name].astype(str).str.strip()
-        values = usable_numbers(text, np.nan)
-        if not np.isnan(values[(frame[name].notna() & (text != "")).to_numpy()]).any():
-            made[name] = values
-    return frame.assign(**made)

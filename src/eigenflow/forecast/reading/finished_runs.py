@@ -47,8 +47,10 @@ def refuse_finished_runs(
     """
     if len(steps) < 2:
         return
-    pairs = np.unique(np.stack([runs, steps]), axis=1)
-    if pairs.shape[1] == len(np.unique(runs)):
+    least, most = np.full(runs.max() + 1, np.inf), np.full(runs.max() + 1, -np.inf)
+    np.minimum.at(least, runs, steps)
+    np.maximum.at(most, runs, steps)
+    if np.all(most <= least):
         raise _error(frame, place, "no run has two steps")
 
 

@@ -43,6 +43,10 @@ def draft_of(part: Part, notes: list[str]) -> Draft:
     quantity = quantity_of(columns.names["loss"], [str(name) for name in frame.columns], place)
     is_point = part.phases.is_point
     counted = _counted(part, notes)
+    is_left_out = is_point & (counted.steps < 0)
+    if is_left_out.any():
+        first = rows[is_left_out][0]
+        notes.append(f"{place}: {is_left_out.sum()} rows with a loss and no step (row {first} first) left out")
     is_point = is_point & (counted.steps >= 0)
     losses, _ = numbers(_of(frame[columns.names["loss"]], is_point), rows[is_point], place)
     points = _without_end(Points(rows[is_point], counted.steps[is_point], losses), place)
@@ -97,7 +101,7 @@ def _counted(part: Part, notes: list[str]) -> Counted:
         part.tokens_per_step,
         part.per_epoch,
     )
-    notes += [f"{part.place}: {line}" for line in counted.notes]
+    notes += [f"{part.table.file}: {line}" for line in counted.notes]  # said once of all runs
     return counted
 
 
@@ -198,6 +202,10 @@ def _logged(
     rows, steps = part.rows[which], steps[which]
     values, is_empty = numbers(_of(part.frame[name], which), rows, part.place)
     shown = ~is_empty
+    if field == "learning_rate":
+        # A nan stands for an empty cell in rows without a loss, and where rates have rows of their own.
+        is_point = part.phases.is_point[which]
+        shown &= np.isfinite(values) | (is_point & np.isfinite(values[is_point]).any())
     require_finite(values[shown], rows[shown], part.place, name, "Leave the cell empty where it is not known.")
     # A rate that a subtraction left a rounding error below 0 is 0.
     values = np.where((values < 0) & (values > -1e-6 * values[shown].max(initial=0.0)), 0.0, values)

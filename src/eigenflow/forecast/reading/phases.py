@@ -158,12 +158,20 @@ def _is_summary(frame: pd.DataFrame, is_point: Bool[np.ndarray, " row"]) -> Bool
     return found
 
 
+def _says_something(frame: pd.DataFrame, name: str) -> Bool[np.ndarray, " row"]:
+    """Which rows fill a column with something else than nan."""
+    filled = is_filled(frame, name)
+    if pd.api.types.is_numeric_dtype(frame[name].dtype):
+        return filled
+    return filled & ~says_nan(frame[name].astype(str).str.strip())
+
+
 def _is_hole(frame: pd.DataFrame, columns: Columns, is_point: Any, candidates: Any) -> Bool[np.ndarray, " row"]:
     """Rows without a loss that fill just those columns which nearly all points fill."""
     is_hole = np.asarray(candidates).copy()
     for name in map(str, frame.columns):
         if name == columns.names["loss"] or not is_hole.any():
             continue
-        filled = is_filled(frame, name)
+        filled = _says_something(frame, name)
         is_hole &= filled == (np.mean(filled[is_point]) > 0.9) if is_point.any() else False
     return is_hole

@@ -132,7 +132,7 @@ def _telling(
             split = pd.factorize(numbers * len(frame) + grouped(frame, chosen))[0][used]
             counts = np.bincount(split)
             if counts.min() >= 2 and _is_settled(split, order[used], losses[used], strictly=not has_runs):
-                return chosen
+                return tuple(name for name in map(str, frame.columns) if name in chosen)
     return None
 
 

@@ -110,6 +110,8 @@ def total_of(frame: pd.DataFrame, columns: Columns) -> int | None:
     name = columns.get("step")
     if name is None or pd.api.types.is_numeric_dtype(frame[name].dtype):
         return None
+    if "/" not in str(frame[name].iloc[0]):
+        return None
     totals = frame[name].astype(str).str.extract(r"^\s*\d+\s*/\s*(\d+)\s*$", expand=False).dropna()
     return int(totals.iloc[-1]) if len(totals) else None
 
@@ -193,9 +195,9 @@ def _from_fractions(
     decimals = next((d for d in range(MOST_DECIMALS) if np.allclose(epochs, np.round(epochs, d), rtol=0, atol=1e-9)), 6)
     count = len(epochs)
     for skipped in (0, 1):  # a trainer may log its first update, and then every tenth
-        number = np.arange(1, count + 1) - skipped
+        number = np.arange(1, count + 1) - skipped  # the rounding of the last epoch counts as well
         spacing = float(epochs[-1] / max(number[-1], 1))
-        if count > 3 and np.abs(epochs - spacing * number)[skipped:].max() <= 0.51 * 10.0**-decimals + 1e-9:
+        if count > 3 and np.abs(epochs - spacing * number)[skipped:].max() <= 1.01 * 10.0**-decimals + 1e-9:
             return _evenly(values, is_point, number, spacing, name, per_epoch)
     if per_epoch is not None:
         steps[is_point] = np.rint(epochs * per_epoch).astype(np.int64)
@@ -218,10 +220,9 @@ def _evenly(
         )
         return Counted(steps, "update", (line,))
     steps[is_point] = np.where(number > 0, number, -1)
-    left = "; the first row, of one update, is left out" if number[0] == 0 else ""
     line = (
         f"the log counts fractions of epochs (column {name!r}) and no updates: a step is one logged row, {spacing:.4g} "
-        f"epochs{left}"
+        f"epochs"
     )
     return Counted(steps, "interval", (line,))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.cells import is_empty_text, says_nan
@@ -26,13 +26,15 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|(?:,\d{3})+\.\d+)")
 _EITHER = re.compile(r"[1-9]\d{0,2},\d{3}")
 _COMMA = re.compile(r"[+-]?(?:\d*,\d+|\d{1,3}(?:\.\d{3})+,\d+)(?:[eE][+-]?\d+)?")
 _MULTIPLIERS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+# Cells of a column in which a decimal point is looked for.
+LOOKED_AT = 50
 _UNITS_OF_LOSS = {"nats", "nat", "nats/token"}
 
 
 def plain_writing(
     frame: pd.DataFrame, fields: Mapping[str, str], rows: Int[np.ndarray, " entry"], place: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Turn columns of text that are written in an unusual way into numbers, where it is clear what they mean.
+    """Turn columns of text into numbers, also where they are written in an unusual way, if it is clear what they mean.
 
     Args:
         frame: The table.
@@ -41,22 +43,26 @@ def plain_writing(
         place: The file, for messages.
 
     Returns:
-        The table, and a line for each column that was rewritten. A cell that is no number stays as it is.
+        The table, and a line for each column that was rewritten. One with a cell that is no number, or that says nan,
+        stays as it is.
 
     Raises:
         ArgumentError: If a comma may be either a decimal sign or one of thousands.
     """
     odd: dict[str, tuple[Any, Any]] = {}
+    made: dict[str, Any] = {}
     has_points = False
     for name in fields:
         if pd.api.types.is_numeric_dtype(frame[name].dtype):
             continue
-        text, is_odd = _odd_cells(frame[name])
-        has_points |= bool(text[~is_odd].str.contains(r"\d\.\d", regex=True).any())
+        text, values, is_odd = _odd_cells(frame[name])
         if is_odd.any():
             odd[name] = text, is_odd
+        elif not says_nan(text[np.isnan(values)]).any():
+            made[name] = values
+        fractions = np.flatnonzero((values != np.rint(values)) & ~np.isnan(values))[:LOOKED_AT]
+        has_points |= any("." in cell for cell in text.iloc[fractions])
     has_commas = any(_is_decimal(cell) for text, is_odd in odd.values() for cell in text[is_odd])
-    made: dict[str, Any] = {}
     notes: list[str] = []
     for name, (text, is_odd) in odd.items():
         decimals = "," if has_commas and not has_points else "." if has_points and not has_commas else ""
@@ -67,13 +73,15 @@ def plain_writing(
     return (frame.assign(**made) if made else frame), notes
 
 
-def _odd_cells(cells: Any) -> tuple[Any, Bool[np.ndarray, " entry"]]:
+def _odd_cells(cells: Any) -> tuple[Any, Float[np.ndarray, " entry"], Bool[np.ndarray, " entry"]]:
+    """Cells as text, as numbers, and which say something that is no number."""
     text = cells.astype(str).str.strip().where(cells.notna(), "")
     values = np.asarray(pd.to_numeric(text, errors="coerce"), dtype=np.float64)
     is_odd = np.isnan(values)
     if is_odd.any():
-        is_odd &= ~(is_empty_text(text) | says_nan(text))
-    return text, is_odd
+        open_cells = text[is_odd]
+        is_odd[is_odd] = ~(is_empty_text(open_cells) | says_nan(open_cells))
+    return text, values, is_odd
 
 
 def _rewritten(
