@@ -158,8 +158,8 @@ def draft_parts(
     if runs.added:
         notes.append(f"{table.file}: {len(runs.names)} runs, told apart by {' and '.join(map(repr, runs.columns))}")
     used = phases.is_point & np.isfinite(order)
-    if columns.get("step") is not None:
-        refuse_finished_runs(frame, order[used], runs.numbers[used], table.file)
+    if columns.get("step") is not None or tokens_per_step is None:
+        refuse_finished_runs(frame, order[used], runs.numbers[used], runs.settings, table.file)
     table = replace(table, planned=table.planned or total_of(as_read, columns))
     return list(_parts(table, frame, columns, phases, runs, tokens_per_step, notes))
 

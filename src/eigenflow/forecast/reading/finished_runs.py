@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.names import listed
@@ -16,6 +16,8 @@ _STATES = {"finished", "crashed", "failed", "killed", "running", "preempted", "c
 _STATE_COLUMNS = {"state", "status"}
 _BESIDE = {"runtime", "created", "sweep", "notes", "tags", "user", "start_time", "end_time", "artifact_uri", "duration"}
 MOST_LISTED = 20
+# Shares of steps that go back, and that occurred before, above which rows in no order are not those of a log.
+UP_AND_DOWN, OFTEN = 0.2, 0.3
 
 
 def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
@@ -32,24 +34,34 @@ def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
 
 
 def refuse_finished_runs(
-    frame: pd.DataFrame, steps: Int[np.ndarray, " point"], runs: Int[np.ndarray, " point"], place: str
+    frame: pd.DataFrame,
+    steps: Float[np.ndarray, " point"],
+    runs: Int[np.ndarray, " point"],
+    settings: Sequence[str],
+    place: str,
 ) -> None:
-    """Refuse a table in which no run has two steps.
+    """Refuse a table in which no run has two steps, or in which steps go up and down beside settings of runs.
 
     Args:
         frame: The table, for its columns.
         steps: Step of each row with a loss.
         runs: Number of the run of each.
+        settings: Columns that may tell runs apart and did not.
         place: The file.
 
     Raises:
-        ArgumentError: If there are at least two runs, or rows, and none has two different steps.
+        ArgumentError: If the table is one.
     """
     if len(steps) < 2:
         return
     least, most = np.full(runs.max() + 1, np.inf), np.full(runs.max() + 1, -np.inf)
     np.minimum.at(least, runs, steps)
     np.maximum.at(most, runs, steps)
+    is_same = np.diff(runs) == 0
+    is_mixed = np.mean(np.diff(steps)[is_same] < 0) > UP_AND_DOWN if is_same.any() else False
+    repeats = 1.0 - len(np.unique(steps)) / len(steps)
+    if len(settings) > 1 and is_mixed and repeats > OFTEN:
+        raise _error(frame, place, f"steps go up and down, and {listed(settings[:3])} change from row to row")
     if np.all(most <= least):
         raise _error(frame, place, "no run has two steps")
 

@@ -14,10 +14,14 @@ __all__ = ["missing_columns"]
 # Words of names that a loss or a rate may have, though other things have them too; the more telling ones first.
 _MAY_BE_LOSS = (
     "loss", "losses", "nll", "ce", "crossentropy", "entropy", "xent", "objective", "cost", "error", "err", "rmse",
-    "mse", "mae", "bpb", "bpc", "ppl", "perplexity", "eval", "val",
+    "mse", "mae", "bpb", "bpc", "ppl", "perplexity", "train", "eval", "val",
 )  # fmt: skip
 _MAY_BE_RATE = ("lr", "eta", "rate", "alpha", "lrate", "eps")
-_NO_STEP = {"time", "second", "seconds", "sec", "ms", "timestamp", "elapsed", "memory", "mem", "runtime", "wall"}
+_NO_STEP = {
+    "time", "second", "seconds", "sec", "ms", "timestamp", "elapsed", "memory", "mem", "runtime", "wall", "id", "index",
+    "seed", "rank", "flop", "flops",
+}  # fmt: skip
+_NO_LOSS = _NO_STEP | {"step", "steps", "total", "warmup", "size", "params", "tokens", "norm", "batch", "epoch", "grad"}
 MOST_ROWS = 20_000
 
 
@@ -84,7 +88,7 @@ def _step(columns: Mapping[str, np.ndarray]) -> str | None:
     for at, (name, values) in enumerate(columns.items()):
         rises = np.diff(values)
         is_count = np.all(values == np.rint(values)) and np.all(values >= 0) and np.mean(rises > 0) >= 0.5
-        if is_count and not set(words_of(name)) & _NO_STEP:
+        if is_count and not set(words_of(name)) & (_NO_STEP | {"tokens"}):
             is_named = step_rank(name) is not None or is_epoch(name) or bool({"step", "iter"} & set(words_of(name)))
             ranked.append((not is_named, bool(np.any(rises <= 0)), at, name))
     return min(ranked)[-1] if ranked else None
@@ -108,7 +112,7 @@ def _loss(columns: Mapping[str, np.ndarray]) -> str | None:
         quarter = max(len(values) // 4, 1)
         falls = np.all(values > 0) and np.median(values[-quarter:]) < np.median(values[:quarter])
         place = next((k for k, word in enumerate(_MAY_BE_LOSS) if word in words_of(name)), None)
-        is_other = bool(set(words_of(name)) & _NO_STEP) or rate_rank(name) is not None
+        is_other = bool(set(words_of(name)) & _NO_LOSS) or rate_rank(name) is not None
         if falls and not is_other:
             ranked.append((place is None, place or 0, at, name))
     return min(ranked)[-1] if ranked else None

@@ -136,7 +136,7 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(repr(str(name)) for name in names)
 
 
-def _last_forms(name: str) -> tuple[str, str, str]:
-    """A name as it stands, with its blanks filled, and its last part alone."""
+def _last_forms(name: str) -> tuple[str, ...]:
+    """A name as it stands, with its blanks filled, its last part alone, and its words."""
     plain = re.sub(r"\s+", " ", str(name)).strip().lower().replace(" ", "_")
-    return plain, plain.rpartition("/")[2], plain.rpartition(".")[2]
+    return plain, plain.rpartition("/")[2], plain.rpartition(".")[2], "_".join(words_of(name))

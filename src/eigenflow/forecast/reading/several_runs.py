@@ -29,7 +29,7 @@ _NAMES = {
     "setting": "optimizer scheduler schedule lr learning_rate peak_lr max_lr base_lr batch_size bs global_batch_size "
     "weight_decay wd dropout width depth hidden hidden_size d_model n_layer n_layers num_layers layers heads n_head "
     "rank beta1 beta2 momentum warmup warmup_steps temperature alpha gamma precision dtype subset group condition data "
-    "tokens_per_step pair branch hparams",
+    "tokens_per_step pair branch hparams total_steps max_steps total_epochs num_epochs max_epochs train_tokens",
 }
 _RUNS, _SECOND_WORDS, _SETTINGS = (names.split() for names in _NAMES.values())
 MOST_CANDIDATES = 12
@@ -45,12 +45,14 @@ class Runs:
         names: Of each run, None where the table has no name for it.
         columns: That tell them apart.
         added: Those of them that were not asked for by their name.
+        settings: Columns that may tell runs apart, if these do not.
     """
 
     numbers: Int[np.ndarray, " row"]
     names: tuple[str | None, ...]
     columns: tuple[str, ...]
     added: tuple[str, ...]
+    settings: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[Any]:
         """Rows of each run: where they stand together, as in most tables, a slice, which costs a tenth of a choice."""
@@ -81,12 +83,15 @@ def runs_of(
         numbers = grouped(frame, keys)
     used = is_point & np.isfinite(order)
     added: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     if used.any() and not _is_settled(numbers[used], order[used], losses[used], strictly=True):
-        added = _telling(frame, columns, numbers, used, order, losses) or ()
+        candidates = list(_candidates(frame, columns, used))[:MOST_CANDIDATES]
+        added = _telling(frame, candidates, numbers, used, order, losses) or ()
+        settings = () if added else tuple(name for name, _ in candidates)
         numbers = grouped(frame, [*keys, *added])
     curve = columns.get("curve") if columns.get("curve") in keys else None
     names = _names(frame, numbers, curve, added)
-    return Runs(numbers, names, (*keys, *added), added)
+    return Runs(numbers, names, (*keys, *added), added, settings)
 
 
 def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Int[np.ndarray, " row"]:
@@ -114,14 +119,13 @@ def _numbers_rows(frame: pd.DataFrame, name: str, is_point: Any, order: Float[np
 
 def _telling(
     frame: pd.DataFrame,
-    columns: Columns,
+    candidates: Sequence[tuple[str, bool]],
     numbers: Int[np.ndarray, " row"],
     used: Bool[np.ndarray, " row"],
     order: Float[np.ndarray, " row"],
     losses: Float[np.ndarray, " row"],
 ) -> tuple[str, ...] | None:
     """The fewest columns that leave no run whose steps go back to its beginning or occur twice, if there are any."""
-    candidates = list(_candidates(frame, columns, used))[:MOST_CANDIDATES]
     has_runs = not _is_settled(numbers[used], order[used], losses[used], strictly=False)
     for together in range(1, MOST_TOGETHER + 1):
         for chosen in combinations([name for name, _ in candidates], together):
@@ -131,7 +135,7 @@ def _telling(
                 continue
             split = pd.factorize(numbers * len(frame) + grouped(frame, chosen))[0][used]
             counts = np.bincount(split)
-            if counts.min() >= 2 and _is_settled(split, order[used], losses[used], strictly=not has_runs):
+            if np.median(counts) >= 2 and _is_settled(split, order[used], losses[used], strictly=not has_runs):
                 return tuple(name for name in map(str, frame.columns) if name in chosen)
     return None
 
