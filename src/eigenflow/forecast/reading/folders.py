@@ -12,7 +12,7 @@ from eigenflow.core.limits import within
 from eigenflow.core.writing import explain
 from eigenflow.forecast.reading.columns import recognise
 from eigenflow.forecast.reading.files import TABLE_ENDINGS, load_file
-from eigenflow.forecast.reading.tables import LogTable
+from eigenflow.forecast.reading.tables import LogTable, joined
 from eigenflow.forecast.reading.trackers import has_phases, read_events, read_mlflow
 
 __all__ = ["load_logs"]
@@ -48,6 +48,8 @@ def load_logs(path: Path, pattern: str | None = None, columns: Mapping[str, str]
         if not path.is_dir():
             return load_file(path, pattern)
         tables = list(_load_folder(path, pattern, set(), 0))
+        if not tables and (path / "wandb").is_dir():
+            tables = list(_load_folder(path / "wandb", pattern, set(), 0))
     except PermissionError as error:
         raise FileError(explain(path, error, "read")) from None
     if not tables:
@@ -72,7 +74,7 @@ def _with_curves(path: Path, tables: list[LogTable], columns: Mapping[str, str] 
         str(Path(table.file).relative_to(path)) if _is_in(table, path) else table.file for table in others[:5]
     )
     more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    note = f"{path}: {names}{more} have no columns of a loss and its steps; left out"
+    note = f"{path}: left out, without columns of a loss and its steps: {names}{more}"
     return [replace(kept[0], notes=(*kept[0].notes, note)), *kept[1:]]
 
 
@@ -122,6 +124,8 @@ def _run_of(path: Path) -> Callable[[], Sequence[LogTable]] | None:
         return lambda: read_events(path)
     if (path / "metrics").is_dir() and _is_mlflow(path / "metrics"):
         return lambda: [read_mlflow([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
+    if any((path / "plots" / "metrics").rglob("*.tsv")):
+        return lambda: [_dvclive(path)]
     if any(path.glob("*.wandb")):
         return lambda: _wandb_folder(path)
     return None
@@ -131,6 +135,24 @@ def _is_mlflow(metrics: Path) -> bool:
     """Whether a folder is MLflow's: files of metrics, without endings."""
     files = [file for file in metrics.rglob("*") if file.is_file()]
     return not files or any(file.suffix.lower() not in {".csv", ".tsv", ".json", ".jsonl"} for file in files)
+
+
+def _dvclive(path: Path) -> LogTable:
+    """DVCLive's folder: one table a metric."""
+    metrics = path / "plots" / "metrics"
+    tables = {file.relative_to(metrics).with_suffix("").as_posix(): file for file in sorted(metrics.rglob("*.tsv"))}
+    frames = [
+        table.frame[["step", table.frame.columns[-1]]].set_axis(["step", metric], axis=1)
+        for metric, file in tables.items()
+        for table in load_file(file)
+        if "step" in table.frame and len(table.frame.columns) > 1
+    ]
+    if not frames:
+        raise ArgumentError(
+            f"{metrics} holds no metrics by step. DVCLive writes a table `step, METRIC` for each there."
+        )
+    frame = joined(frames)
+    return LogTable(f"{path}", frame, np.arange(1, len(frame) + 1), is_sparse=True, name=path.resolve().name)
 
 
 def _wandb_folder(path: Path) -> Sequence[LogTable]:
@@ -154,21 +176,29 @@ def _tables_in(files: list[Path], pattern: str | None) -> Iterator[LogTable]:
         yield from load_file(file)
     if sure:
         return
+    yield from _maybe_logs([file for file in files if file.name.lower().endswith(_MAYBE)])
+
+
+def _maybe_logs(files: list[Path]) -> list[LogTable]:
+    """The logs among files that may be anything; where a run is logged as JSON too, what it printed is not needed."""
     left_out: list[str] = []
     found: list[LogTable] = []
-    for file in files:
-        if not (file.name.lower().endswith(_MAYBE) and _LIKELY.search(file.name)):
+    for file in sorted(files, key=lambda one: ".json" not in one.name.lower()):
+        is_json = ".json" in file.name.lower()
+        if not _LIKELY.search(file.name):
+            continue
+        if not is_json and any(".json" in table.file.lower() for table in found):
+            left_out.append(file.name)
             continue
         try:
             found += load_file(file)
         except EigenflowError:
             left_out.append(file.name)
     if found and left_out:
-        note = (
-            f"{files[0].parent}: {', '.join(left_out[:5])}{' ...' if len(left_out) > 5 else ''} hold no log; left out"
-        )
+        names = f"{', '.join(left_out[:5])}{' ...' if len(left_out) > 5 else ''}"
+        note = f"{files[0].parent}: left out, as they hold no log or one that is read already: {names}"
         found[0] = replace(found[0], notes=(*found[0].notes, note))
-    yield from found
+    return found
 
 
 def _run_folder(path: Path) -> LogTable:

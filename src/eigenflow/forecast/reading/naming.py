@@ -87,7 +87,11 @@ def _steps(frame: pd.DataFrame) -> np.ndarray | None:
 
 def _differing(files: Sequence[str]) -> list[str]:
     """The part of each path that differs from the others': `a/version_0/metrics.csv` is version_0."""
-    parts = [Path(file).parts for file in files]
+    parts = [[one for one in Path(file).parts if not one.startswith("checkpoint-")] for file in files]
+    if len(set(map(len, parts))) == 1:
+        for alike in zip(*parts, strict=True):
+            if len(set(alike)) == len(files):
+                return list(alike)
     shortest = min(map(len, parts))
     first = next((k for k in range(shortest) if len({one[k] for one in parts}) > 1), shortest)
     last = next((k for k in range(shortest - first) if len({one[-1 - k] for one in parts}) > 1), shortest - first)

@@ -1,4 +1,4 @@
-"""Files of text as people have them: packed or not, in UTF-8 or UTF-16, as their first bytes and not their names say."""
+"""Files of text as people have them: packed or not, in UTF-8 or UTF-16; first bytes say it, not names."""
 
 import bz2
 import codecs
@@ -105,7 +105,7 @@ def first_lines(path: Path, count: int = 5, length: int = 100) -> list[str]:
     return [line[:length] for line in lines[:count]]
 
 
-def _unpacker(head: bytes):
+def _unpacker(head: bytes) -> Callable[..., Any] | None:
     return next((way for magic, way in _PACKED.items() if head.startswith(magic)), None)
 
 

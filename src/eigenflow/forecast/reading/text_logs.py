@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from eigenflow.forecast.reading.text_patterns import ANY_EPOCH, ANY_STEP, COUNTS
 __all__ = ["pattern_of", "read_by_pattern", "read_text_log", "unknown_text"]
 
 # Marked lines that are looked at to find the program, and how much of each.
-LOOKED_AT = 20_000
+LOOKED_AT, AT_ONCE = 5_000, 250
 LONGEST = 4_000
 LEAST_ROWS = 2
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z])")
@@ -31,36 +31,44 @@ _MOST_COLUMNS = 200
 
 @dataclass
 class _Rows:
-    """What was found, by column: values beside the number of their row."""
+    """What was found, by name: values beside the number of their row."""
 
     lines: array = field(default_factory=lambda: array("q"))
-    counts: dict[str, array] = field(default_factory=lambda: {name: array("d") for name in COUNTS})
     cells: dict[str, tuple[array, array]] = field(default_factory=dict)
     waiting: int = 0
 
-    def add(self, line: int, counts: dict[str, float], values: dict[str, float]) -> None:
-        at = len(self.lines)
+    def add(self, line: int, counts: Mapping[str, float], values: Mapping[str, float]) -> None:
         self.lines.append(line)
-        for name, held in self.counts.items():
-            held.append(counts.get(name, np.nan))
+        for name, value in counts.items():
+            self._put(name, value)
         for name, value in values.items():
-            if name not in self.cells and len(self.cells) >= _MOST_COLUMNS:
-                continue
-            rows, held = self.cells.setdefault(name, (array("q"), array("d")))
-            rows.append(at)
-            held.append(value)
+            self._put(name, value)
+
+    def _put(self, name: str, value: float) -> None:
+        held = self.cells.get(name)
+        if held is None:
+            if len(self.cells) >= _MOST_COLUMNS:
+                return
+            held = self.cells[name] = (array("q"), array("d"))
+        held[0].append(len(self.lines) - 1)
+        held[1].append(value)
 
     def see_bar(self, done: float) -> None:
         """Note the bar that follows the rows since the last one."""
-        after = self.counts["after"]
-        for at in range(self.waiting, len(after)):
-            after[at] = done
-        self.waiting = len(after)
+        rows, held = self.cells.setdefault("after", (array("q"), array("d")))
+        rows.extend(range(self.waiting, len(self.lines)))
+        held.extend([done] * (len(self.lines) - self.waiting))
+        self.waiting = len(self.lines)
 
     def counted(self) -> Counted:
-        """As arrays."""
-        counts = {name: np.array(held) for name, held in self.counts.items()}
+        """As arrays: counts for every row, other values where they stand."""
         cells = {name: (np.array(rows), np.array(held)) for name, (rows, held) in self.cells.items()}
+        counts = {}
+        for name in COUNTS:
+            counts[name] = np.full(len(self.lines), np.nan)
+            if name in cells:
+                at, values = cells.pop(name)
+                counts[name][at] = values
         return Counted(np.array(self.lines), counts, cells)
 
 
@@ -96,17 +104,18 @@ def read_by_pattern(path: Path, name: str, pattern: str) -> LogTable:
 
 
 def pattern_of(path: Path) -> LogPattern | None:
-    """The program that most of the first lines about a loss are of."""
-    marks = tuple(dict.fromkeys(mark for one in (*PATTERNS, ANY_STEP) for mark in one.marks))
-    sample = [line[:LONGEST] for _, line in islice(_marked(path, marks), LOOKED_AT)]
-    best, most = None, LEAST_ROWS - 1
-    for one in PATTERNS:
-        found = _count(one, sample)
-        if found > most:
-            best, most = one, found
-    if best is not None:
-        return best
-    return next((one for one in (ANY_STEP, ANY_EPOCH) if _count(one, sample) >= LEAST_ROWS), None)
+    """The program that most of the first lines about a loss are of; lines of any form where none is known."""
+    marks = {mark for one in (*PATTERNS, ANY_STEP) for mark in one.marks}
+    marks = [mark for mark in marks if not any(other in mark for other in marks - {mark})]
+    lines = (line[:LONGEST] for _, line in islice(_marked(path, marks), LOOKED_AT))
+    seen: list[str] = []
+    found = [0] * len(PATTERNS)
+    while some := list(islice(lines, AT_ONCE)):
+        found = [count + _count(one, some) for count, one in zip(found, PATTERNS, strict=True)]
+        if max(found) >= LEAST_ROWS:
+            return PATTERNS[int(np.argmax(found))]
+        seen += some
+    return next((one for one in (ANY_STEP, ANY_EPOCH) if _count(one, seen) >= LEAST_ROWS), None)
 
 
 def unknown_text(path: Path) -> ArgumentError:
@@ -134,16 +143,29 @@ def _marked(path: Path, marks: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Lines with one of the marks, and their numbers; what a carriage return overwrites is a line of its own."""
     first = 1
     for block in text_blocks(path):
-        if any(mark in block for mark in marks):
-            plain = _TERMINAL.sub("", block) if "\x1b" in block else block
-            for number, line in enumerate(plain.split("\n"), start=first):
-                if not any(mark in line for mark in marks):
-                    continue
-                if "\r" in line or "\b" in line:
-                    yield from ((number, part) for part in re.split("[\r\b]+", line) if any(m in part for m in marks))
-                else:
-                    yield number, line
+        plain = _TERMINAL.sub("", block) if "\x1b" in block else block
+        number, at = first, 0
+        for begin, end in _spans(plain, marks):
+            number += plain.count("\n", at, begin)
+            at, line = begin, plain[begin:end]
+            if "\r" in line or "\b" in line:
+                yield from ((number, part) for part in re.split("[\r\b]+", line) if any(m in part for m in marks))
+            else:
+                yield number, line
         first += block.count("\n")
+
+
+def _spans(text: str, marks: Sequence[str]) -> list[tuple[int, int]]:
+    """Begin and end of every line with one of the marks: marks are found first, as most lines have none."""
+    found: set[tuple[int, int]] = set()
+    for mark in marks:
+        at = text.find(mark)
+        while at >= 0:
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            found.add((text.rfind("\n", 0, at) + 1, end))
+            at = text.find(mark, end + 1)
+    return sorted(found)
 
 
 def _collect(path: Path, pattern: LogPattern) -> _Rows:
@@ -176,9 +198,9 @@ def _collect(path: Path, pattern: LogPattern) -> _Rows:
 
 def _merged(before: dict[str, float], own: dict[str, float]) -> dict[str, float]:
     """The counts of a row: its own, and those of the lines above that it continues."""
-    is_new = "step" in own or ("epoch" in own and before.get("epoch") != own["epoch"])
-    kept = {name: value for name, value in before.items() if not is_new or name in {"before", "total"}}
-    return {**kept, **own}
+    if "step" in own or ("epoch" in own and before.get("epoch") != own["epoch"]):
+        before = {name: before[name] for name in ("before", "total") if name in before}
+    return {**before, **own}
 
 
 def _collect_own(path: Path, pattern: re.Pattern[str]) -> _Rows:
@@ -215,7 +237,7 @@ def _checked(pattern: str) -> re.Pattern[str]:
 
 
 def _number(text: str) -> float:
-    return float(text.replace(",", ""))
+    return float(text.replace(",", "") if "," in text else text)
 
 
 def _own_number(name: str, text: str, line: int, path: Path) -> float:
