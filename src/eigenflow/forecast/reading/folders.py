@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from eigenflow.core.errors import ArgumentError, EigenflowError, FileError
 from eigenflow.core.limits import within
@@ -141,8 +142,8 @@ def _dvclive(path: Path) -> LogTable:
     """DVCLive's folder: one table a metric."""
     metrics = path / "plots" / "metrics"
     tables = {file.relative_to(metrics).with_suffix("").as_posix(): file for file in sorted(metrics.rglob("*.tsv"))}
-    frames = [
-        table.frame[["step", table.frame.columns[-1]]].set_axis(["step", metric], axis=1)
+    frames: list[pd.DataFrame] = [
+        pd.DataFrame({"step": table.frame["step"], metric: table.frame.iloc[:, -1]})
         for metric, file in tables.items()
         for table in load_file(file)
         if "step" in table.frame and len(table.frame.columns) > 1

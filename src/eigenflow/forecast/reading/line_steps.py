@@ -65,7 +65,7 @@ def stepped(
         if pattern.is_whole:
             last = np.append(np.diff(counts[at]) != 0, True)[: len(at)]
             at, values = at[last], values[last]
-        else:
+        elif name == "step":
             at, values, said = _one_a_step(at, values, counts, rows.lines, column)
             notes += [f"{place}: {line}" for line in said]
         if pattern.nats != 1.0 and "loss" in column:
@@ -97,15 +97,17 @@ def _counted_by(rows: Counted, pattern: LogPattern) -> tuple[str, Float[np.ndarr
         steps = np.where(is_open, (epochs - first) * of + at, steps)
     if np.isfinite(steps).any():
         return "step", steps, notes
-    if pattern.is_dict and not _is_whole(epochs):
+    if pattern.is_dict:
         found = _of_bars(rows)
         if found is not None:
             return "step", found, ["the step of a printed row is that of the progress bar beside it"]
-        return "step", *_of_rows(rows)
-    if _is_whole(epochs):
-        batches = of[np.isfinite(of)]
-        each = f" of {batches[-1]:.0f} batches each" if pattern.is_whole and len(batches) else ""
-        return "epoch", epochs, [f"the log counts epochs{each} and no updates"]
+        if not np.isfinite(epochs).any():
+            return "step", *_of_rows(rows)
+    batches = of[np.isfinite(of)]
+    if pattern.is_whole and len(batches):
+        notes.append(f"an epoch has {batches[-1]:.0f} batches")
+    if np.isfinite(epochs).any():
+        return "epoch", epochs, notes
     return "step", steps, notes
 
 
@@ -127,11 +129,6 @@ def _begins_anew(steps: Float[np.ndarray, " row"], epochs: Float[np.ndarray, " r
     return bool(np.any((np.diff(steps[both]) < 0) & (np.diff(epochs[both]) > 0)))
 
 
-def _is_whole(epochs: Float[np.ndarray, " row"]) -> bool:
-    found = epochs[np.isfinite(epochs)]
-    return len(found) > 0 and bool(np.all(found == np.rint(found))) and bool(np.ptp(found) > 0)
-
-
 def _batches(epochs: Float[np.ndarray, " row"], at: Float[np.ndarray, " row"]) -> tuple[float, list[str]]:
     """Batches of an epoch, where only those shown are known; 0 where batches are counted on from epoch to epoch."""
     if np.all(np.diff(at) >= 0):
@@ -146,18 +143,18 @@ def _batches(epochs: Float[np.ndarray, " row"], at: Float[np.ndarray, " row"]) -
 
 def _of_bars(rows: Counted) -> Float[np.ndarray, " row"] | None:
     """Steps from progress bars, if they agree with the epochs: a program's two outputs may be in disorder."""
-    epochs = rows.cells.get("epoch", (None, rows.counts["epoch"]))[1]
-    for name in ("after", "before"):
-        steps = rows.counts[name]
-        if len(epochs) != len(steps) or not np.isfinite(steps).all() or np.any(np.diff(steps) < 0):
+    before, after, epochs = (rows.counts[name] for name in ("before", "after", "epoch"))
+    is_point = np.ones(len(before), dtype=bool)
+    is_point[rows.cells.get("train_runtime", (slice(0), None))[0]] = False  # a summary of the whole run
+    for first, other in ((after, before), (before, after)):
+        steps = np.where(is_point, np.where(np.isnan(first), other, first), np.nan)
+        shown, reached = steps[is_point], epochs[is_point]
+        is_later = (reached > 0) & (shown > 0)
+        if np.isnan(shown).any() or np.any(np.diff(shown) < 0) or not is_later.any():
             continue
-        is_later = (epochs > 0) & (steps > 0)
-        if not is_later.any():
-            continue
-        rate = float(np.median((steps[is_later] / epochs[is_later])[is_later.sum() // 2 :]))
+        rate = float(np.median((shown[is_later] / reached[is_later])[is_later.sum() // 2 :]))
         # Epochs are printed with two decimals.
-        is_near = np.abs(steps - rate * epochs) <= 0.011 * rate + 1
-        if is_near.mean() >= 0.95:
+        if np.mean(np.abs(shown - rate * reached) <= 0.011 * rate + 1) >= 0.95:
             return steps
     return None
 
@@ -168,12 +165,7 @@ def _of_rows(rows: Counted) -> tuple[Float[np.ndarray, " row"], list[str]]:
     column = next((name for name in ("loss", "train_loss", "train/loss") if name in rows.cells), None)
     begins[rows.cells[column][0] if column else slice(None)] = True
     steps = np.maximum(np.cumsum(begins), 1).astype(np.float64)
-    epochs = rows.counts["epoch"][np.isfinite(rows.counts["epoch"])]
-    over = f", over epochs {epochs[0]:g} to {epochs[-1]:g}" if len(epochs) else ""
-    return steps, [
-        f"the log shows no steps, so a step is one printed row with a training loss: {steps[-1]:.0f}{over}. For "
-        f"updates, give the trainer's trainer_state.json"
-    ]
+    return steps, ["the log shows neither steps nor epochs, so a step is one printed row with a training loss"]
 
 
 def _one_a_step(

@@ -186,8 +186,6 @@ def _collect(path: Path, pattern: LogPattern) -> _Rows:
                 counts = {name: value for name, value in head.items() if name in COUNTS}
             held.update((name, value) for name, value in head.items() if name not in COUNTS)
             continue
-        if "train_runtime" in row:  # means over the whole run, and no point of it
-            continue
         values = {name: _number(text) for name, text in row.items()}
         counts = _merged(counts, {name: values.pop(name) for name in COUNTS if name in values})
         if not pattern.is_whole or counts.get("at") == counts.get("of"):

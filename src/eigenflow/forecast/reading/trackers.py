@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,10 @@ def _events_table(path: Path, name: str, streams: dict[str, Pairs], notes: Seque
         return from_metrics(f"{path}", name, streams, tuple(notes))
     kept = {tag: pairs for tag, pairs in streams.items() if tag.startswith(("epoch_", "val_"))}
     kept = {tag: pairs for tag, pairs in kept.items() if not tag.endswith("_vs_iterations")}
-    counted = {tag.removeprefix("epoch_"): [(step + 1, value) for step, value in pairs] for tag, pairs in kept.items()}
-    note = f"{path}: logged by Keras at the end of each epoch, counted from 0; a step is a completed epoch"
-    return from_metrics(f"{path}", name, counted, (*notes, note))
+    table = from_metrics(
+        f"{path}", name, {tag.removeprefix("epoch_"): pairs for tag, pairs in kept.items()}, tuple(notes)
+    )
+    return replace(table, frame=table.frame.rename(columns={"step": "epoch"}))
 
 
 def _scalars(file: Path, notes: list[str]) -> Iterator[tuple[int, str, float]]:
