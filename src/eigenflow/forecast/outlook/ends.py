@@ -24,7 +24,7 @@ from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["End", "Ending", "end_of", "endings_of"]
 
-DRAWS = 100
+DRAWS = 64
 # Laws beside the fitted one that see learning rates, so that they have a say in what a schedule changes.
 RATE_LAWS = ("momentum", "power_time", "multi_power")
 

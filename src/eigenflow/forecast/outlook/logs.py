@@ -24,15 +24,16 @@ from eigenflow.forecast.outlook.targets import target_of
 from eigenflow.forecast.reading import read_curves
 from eigenflow.forecast.reading.assembly import MissingRatesError
 from eigenflow.forecast.schedules.schedule import Schedule
-from eigenflow.forecast.study.study import Study, fit_study
+from eigenflow.forecast.study.study import Study, fit_law, fit_study
 
 __all__ = ["forecast_logs", "planned_runs", "read_logs"]
 
 Source = str | Path | pd.DataFrame
 # Sizes beyond the largest one of a log with several.
 NEXT_SIZES = (2.0, 4.0)
-# Steps of the forecast's path, runs whose ends are told, and points below which a log says little.
-PATH, MOST_RUNS, FEW = 400, 24, 15
+# Steps of the forecast's path, runs whose ends are told, those of them that are fitted alone, and points below which a
+# log says little.
+PATH, MOST_RUNS, MOST_ALONE, FEW = 400, 24, 8, 15
 STARTS, MOST_NAMED = 4, 3
 # Runs that a joint fit misses by so many times more than a fit of theirs alone, and by so much, share no law.
 APART, LEAST_APART = 3.0, 0.004
@@ -107,7 +108,7 @@ def forecast_logs(
     endings = endings_of(fit, chosen.schedule, others[0], size=size, rng=np.random.default_rng(seed), asked=others[1])
     found = None if target is None else target_of(float(target), chosen, path, fit, endings, size)
     baselines = _baselines(checks, fit, chosen)
-    ends = _run_ends(study, plans)
+    ends = _run_ends(study, plans, law, seed)
     sizes, more = _sizes(study, chosen)
     told = _cautions(chosen, fit, checks, baselines, (*cautions, *reach))
     notes = (*curves.notes, *problems, *more)
@@ -213,10 +214,17 @@ def _baselines(checks: Sequence[HiddenPart], fit: Fit, run: PlannedRun) -> tuple
     return tuple(made)
 
 
-def _run_ends(study: Study, plans: Sequence[PlannedRun]) -> tuple[RunEnd, ...]:
-    known = {id(curve) for curve in study.curves}
-    kept = [plan for plan in plans if id(plan.curve) in known][:MOST_RUNS]
-    return tuple(RunEnd(plan, end_of(study.fits[0], plan.schedule, plan.curve.size)[0]) for plan in kept)
+def _run_ends(study: Study, plans: Sequence[PlannedRun], law: str, seed: int) -> tuple[RunEnd, ...]:
+    """The ends of all runs, each by the fit that it is in; runs that share no law with the chosen one by their own."""
+    fits = {id(curve): study.fits[0] for curve in study.curves}
+    made = []
+    for plan in plans[:MOST_RUNS]:
+        fit = fits.get(id(plan.curve))
+        if fit is None and len(made) < MOST_ALONE:
+            fit = fit_law([plan.curve], law, starts=1, seed=seed)
+        if fit is not None:
+            made.append(RunEnd(plan, end_of(fit, plan.schedule, plan.curve.size)[0]))
+    return tuple(made)
 
 
 def _sizes(study: Study, run: PlannedRun) -> tuple[tuple[SizeEnd, ...], tuple[str, ...]]:
@@ -241,7 +249,9 @@ def _cautions(
     if len(run.curve) < FEW:
         found.append(f"{len(run.curve)} points are few: much of the forecast is what other runs did (the prior)")
     found += [
-        f"{one.verdict}{'' if one.end is None else f'; it ends at {one.end:.4g}'}" for one in baselines if one.is_better
+        f"{one.verdict}{'' if one.end is None else f'; it ends at {one.end:.4g}'}"
+        for one in baselines
+        if one.is_clearly_better
     ]
     missed = [part for part in checks if not part.holds]
     if checks and len(missed) > len(checks) / 2:

@@ -12,7 +12,7 @@ __all__ = ["other_endings"]
 DECAY = 0.2
 LONGER = 2
 # Two schedules whose rates differ by less than this share of the peak, on average, are one.
-SAME = 1e-3
+SAME = 0.01
 
 
 def other_endings(run: PlannedRun) -> dict[str, Schedule]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Baseline", "LogForecast", "RunEnd", "SizeEnd"]
 
+# A baseline that is better by this share of its own error, and by this much in ln(loss), is a caution.
+CLEARLY, LEAST_APART = 0.25, 2e-3
 NAMES = {LAST_VALUE: "the plain last value", POWER: "a plain power of the steps"}
 
 
@@ -45,6 +47,12 @@ class Baseline(AbstractPrinted):
     def is_better(self) -> bool:
         """Whether it forecast the hidden parts better than the law."""
         return self.error < self.law_error
+
+    @property
+    def is_clearly_better(self) -> bool:
+        """Whether it did so by more than a few parts of a log can differ by chance."""
+        apart = self.law_error - self.error
+        return apart > max(CLEARLY * self.error, LEAST_APART)
 
     @property
     def verdict(self) -> str:
@@ -138,7 +146,8 @@ class LogForecast(AbstractPrinted):
         """The end of the run in one sentence."""
         run, unit = self.run, self.curves.loss_unit
         if run.is_finished:
-            last = f"{run.curve.losses[-1]:.4g} {unit} logged at step {run.last:,}"
+            of = "" if run.last == run.total else f" of {run.total:,}"
+            last = f"{run.curve.losses[-1]:.4g} {unit} logged at step {run.last:,}{of}"
             return f"{run.curve.label} has finished: {last} (the law: {self.end.told})"
         return f"{run.curve.label} ends at {self.end.told} {unit} after {self.end.step:,} updates"
 
