@@ -196,7 +196,8 @@ def _steps(
         if batches:
             return batches
         # A count that stands in no row with a loss, or never changes, is worse than epochs that do.
-        names = [name for name in names if usable_numbers(frame[name])[is_point].any()]
+        numbers = {name: usable_numbers(frame[name], np.nan)[is_point] for name in names}
+        names = [name for name, values in numbers.items() if len(np.unique(values[np.isfinite(values)])) > 1]
     return names
 
 

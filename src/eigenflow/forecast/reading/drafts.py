@@ -11,7 +11,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import KNOWN, Columns, by_quantity, recognise, size_unit
-from eigenflow.forecast.reading.finished_runs import refuse_finished_runs, refuse_table_of_states
+from eigenflow.forecast.reading.finished_runs import refuse_final_losses, refuse_finished_runs, refuse_table_of_states
 from eigenflow.forecast.reading.names import is_epoch, loss_rank, rate_rank, step_rank
 from eigenflow.forecast.reading.phases import Phases, phases_of
 from eigenflow.forecast.reading.quantities import A_LOSS, Quantity
@@ -150,6 +150,8 @@ def draft_parts(
         frame, chosen, table.file, has_tokens_per_step=tokens_per_step is not None, needs_rates=needs_rates
     )
     notes += [*lines, *columns.notes]
+    if "loss" not in by_quantity(chosen or {}, KNOWN):
+        refuse_final_losses(frame, columns.names["loss"], table.file)
     order = order_of(frame, columns)
     phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
     runs = runs_of(frame, columns, phases.is_point, order)

@@ -7,9 +7,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.names import listed
+from eigenflow.forecast.reading.names import FINAL, listed, loss_rank
 
-__all__ = ["refuse_finished_runs", "refuse_table_of_states"]
+__all__ = ["refuse_final_losses", "refuse_finished_runs", "refuse_table_of_states"]
 
 # What trackers say of a run as a whole, and columns that stand beside it in their lists of runs.
 _STATES = {"finished", "crashed", "failed", "killed", "running", "preempted", "complete", "completed", "pruned", "fail"}
@@ -29,8 +29,18 @@ def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
     names = {str(name).strip().lower(): str(name) for name in frame.columns}
     for plain in _STATE_COLUMNS & set(names):
         said = {str(cell).strip().lower() for cell in frame[names[plain]].iloc[:1000]} - {""}
-        if said and said <= _STATES and _BESIDE & set(names):
+        if said - {"running"} and said <= _STATES and _BESIDE & set(names):
             raise _error(frame, place, f"column {names[plain]!r} says whether each is finished")
+
+
+def refuse_final_losses(frame: pd.DataFrame, loss: str, place: str) -> None:
+    """Refuse a table whose only losses are final ones.
+
+    Raises:
+        ArgumentError: If by its name the column holds the last loss of a run.
+    """
+    if loss_rank(loss) == FINAL:
+        raise _error(frame, place, f"column {loss!r} is the end of each")
 
 
 def refuse_finished_runs(

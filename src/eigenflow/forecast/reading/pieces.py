@@ -64,9 +64,14 @@ def _without_copies(group: Sequence[Draft], notes: list[str]) -> list[Draft]:
 
 
 def _is_within(part: Draft, whole: Draft) -> bool:
-    steps, here, there = np.intersect1d(part.points.steps, whole.points.steps, return_indices=True)
-    is_all = len(steps) == len(np.unique(part.points.steps)) >= LEAST_COMMON
-    return is_all and bool(np.all(part.points.losses[here] == whole.points.losses[there]))
+    is_same = len(part.points.steps) >= LEAST_COMMON
+    for steps, values, all_steps, all_values in (
+        (part.points.steps, part.points.losses, whole.points.steps, whole.points.losses),
+        (part.rate_steps, part.rates, whole.rate_steps, whole.rates),
+    ):
+        common, here, there = np.intersect1d(steps, all_steps, return_indices=True)
+        is_same = is_same and len(common) == len(np.unique(steps)) and np.array_equal(values[here], all_values[there])
+    return is_same
 
 
 def _named_apart(pieces: Sequence[Draft], notes: list[str]) -> list[Draft]:

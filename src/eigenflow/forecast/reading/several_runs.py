@@ -114,7 +114,9 @@ def _numbers_rows(frame: pd.DataFrame, name: str, is_point: Any, order: Float[np
     steps = order[is_point]
     if len(steps) < 3 or not np.isfinite(steps).all() or np.any(np.diff(steps) <= 0):
         return False
-    return _distinct(frame, name, is_point) == len(steps)
+    numbers = frame[name][is_point].astype(str).str.extract(r"(\d+)\D*$", expand=False)
+    counts = np.diff(usable_numbers(numbers, np.nan))
+    return bool(np.all(counts == counts[0]) and counts[0] > 0)
 
 
 def _telling(
