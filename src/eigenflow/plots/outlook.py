@@ -14,7 +14,7 @@ __all__ = ["plot_outlook", "plot_rates_ahead"]
 
 Steps = Int[np.ndarray, " point"]
 Points = Float[np.ndarray, " point"]
-# The first fall of a run would hide everything else: the scale begins at this share of it.
+# The first fall of a run would hide everything else: the scale begins at this share of it, or in the middle of the log.
 LATE = 0.15
 # Ends stand beside the run, this share of its length apart.
 APART = 0.035
@@ -81,8 +81,8 @@ def _scale(
     ends: Sequence[tuple[str, int, float, float, float]],
     target: float | None,
 ) -> tuple[float, float]:
-    known = measured[1][measured[0] >= LATE * measured[0][-1]]
-    late = steps >= LATE * measured[0][-1]
+    begin = min(LATE * steps[-1], 0.5 * measured[0][-1])
+    known, late = measured[1][measured[0] >= begin], steps >= begin
     values = np.concatenate([known, lower[late], upper[late][-1:], [end[3] for end in ends], [end[4] for end in ends]])
     values = values if target is None else np.append(values, target)
     room = 0.04 * max(float(np.ptp(values)), 1e-12)

@@ -106,26 +106,33 @@ class _Some:
 
 
 def hidden_parts(
-    curves: CurveSet, fit: Fit, *, seed: int = 0, progress: Callable[[str], None] | None = None
+    curves: CurveSet,
+    fit: Fit,
+    *,
+    first: Curve | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[tuple[HiddenPart, ...], tuple[str, ...]]:
     """Hide parts of the known curves in turn, fit again without each, and forecast it.
 
     Args:
         curves: All that is known.
         fit: Of all of it; its prior is used again.
+        first: The curve of which something is hidden in any case.
         seed: Draws starting points.
         progress: Called with a line before each part.
 
     Returns:
         The parts, and a line for each fit that was refused. Neither if the log has too few points.
     """
-    usable = CurveSet(tuple(curve if curve.steps[0] >= 1 else curve.after(0) for curve in curves if len(curve) > 1))
+    ordered = sorted((curve for curve in curves if len(curve) > 1), key=lambda curve: curve is not first)
+    usable = CurveSet(tuple(curve if curve.steps[0] >= 1 else curve.after(0) for curve in ordered))
     protocols: list[SplitProtocol] = [_Some(RestOfRun(share, LEAST_KNOWN)) for share in SHARES]
     protocols += [_Some(LeaveOneSchedule()), _Some(LeaveOneSize(least_known=2))]
     law = fit.law.name
 
-    def refit(first: Fit, part: Sequence[Curve]) -> Fit:
-        return fit_parameters(part, law, prior=first.prior, starts=1, seed=seed)
+    def refit(before: Fit, part: Sequence[Curve]) -> Fit:
+        return fit_parameters(part, law, prior=before.prior, starts=1, seed=seed)
 
     fitters: dict[str, Fitter] = {
         law: lambda part: fit_parameters(part, law, prior=fit.prior, starts=1, seed=seed),

@@ -101,7 +101,7 @@ def forecast_logs(
     study, cautions = _fitted(curves, chosen, law, seed)
     fit, size = study.fits[0], chosen.curve.size
     tell("hidden parts of the log")
-    checks, problems = hidden_parts(study.curves, fit, seed=seed, progress=progress)
+    checks, problems = hidden_parts(study.curves, fit, first=chosen.curve, seed=seed, progress=progress)
     tell("ends of schedules")
     path = fit.predict_steps(chosen.schedule, _path_steps(chosen), size=size)
     end, reach = end_of(fit, chosen.schedule, size)
