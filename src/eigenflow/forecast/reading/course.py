@@ -13,8 +13,9 @@ from eigenflow.forecast.reading.cleaning import Points
 
 __all__ = ["Course", "course_of"]
 
-# Standard errors that a difference must have: the lowest of ten levels alone lies 1.5 below their mean.
-ERRORS = 5.0
+# Standard errors that a difference must have: the lowest of ten levels alone lies 1.5 below their mean. More for few
+# points, from which the scatter is not well known: 7.5 for eight.
+ERRORS, MORE_FOR_FEW = 5.0, 4.0
 # Factor by which the rate must have risen to explain a rise of the loss.
 RATE_ROSE = 1.25
 # Points of a level where there are fewer than 30, and where there are fewer than 9.
@@ -38,6 +39,7 @@ class Course:
         spread: Standard deviation of a single point about its neighbours.
         error: Standard error of a difference of two levels.
         rate_rose: Whether the learning rate has been higher since the lowest level.
+        sure: Standard errors that a difference must have.
         only_rises: Whether every point, of four at least, is above the one before it.
     """
 
@@ -49,11 +51,12 @@ class Course:
     spread: float
     error: float
     rate_rose: bool
+    sure: float
     only_rises: bool
 
     def is_surely(self, rise: float, factor: float) -> bool:
         """Whether a rise is more than a factor, and more than the scatter explains."""
-        return rise > np.log(factor) and (rise > ERRORS * self.error or self.only_rises)
+        return rise > np.log(factor) and (rise > self.sure * self.error or self.only_rises)
 
 
 def course_of(
@@ -85,6 +88,7 @@ def course_of(
         spread=spread,
         error=float(np.sqrt(2.0)) * _error_of_level(values, width, spread),
         rate_rose=rates is not None and bool(rates[at:].max() > RATE_ROSE * rates[at]),
+        sure=ERRORS * (1.0 + MORE_FOR_FEW / count),
         only_rises=count >= 4 and bool(np.all(np.diff(values) > 0)),
     )
 

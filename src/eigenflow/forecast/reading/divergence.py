@@ -28,7 +28,7 @@ def refuse_rising(points: Points, course: Course, quantity: Quantity, place: str
     Raises:
         ArgumentError: Says from where to where they rise, and which other columns could be meant.
     """
-    if not _starts_lowest(points, course) or course.rate_rose or not course.is_surely(course.end - course.start, RISEN):
+    if not _starts_lowest(course) or course.rate_rose or not course.is_surely(course.end - course.start, RISEN):
         return
     raise ArgumentError(
         f"{place}: the values rise: {quantity.named} goes from {np.exp(course.start):.4g} to {np.exp(course.end):.4g} "
@@ -84,16 +84,18 @@ def rise_caution(points: Points, quanta: Float[np.ndarray, " point"], course: Co
     """
     if course.rate_rose or len(points.steps) < FEWEST:
         return ""
-    if _starts_lowest(points, course) and course.is_surely(course.end - course.start, RISEN_A_LITTLE):
+    if _starts_lowest(course) and course.is_surely(course.end - course.start, RISEN_A_LITTLE):
         return (
             f"the values rise from {np.exp(course.start):.4g} to {np.exp(course.end):.4g}: the law only falls. "
             f"{quantity.named} may be no loss"
         )
+    if course.width > 1 and course.end - course.lowest < max(WORTH_A_WORD, course.error):
+        return ""  # a low point among noisy ones
     windows = np.array_split(np.arange(len(points.steps)), min(MOST_WINDOWS, len(points.steps)))
     levels = np.array([np.median(np.log(points.losses[one])) for one in windows])
     floor = float(np.median(quanta / points.losses)) / np.sqrt(12.0 * len(windows[0]))
     turn = turn_of(levels, floor)
-    if turn.clearness < CLEAR or turn.rise < WORTH_A_WORD or turn.later < 2 or turn.drop < turn.rise / 2:
+    if turn.clearness < CLEAR or turn.rise < WORTH_A_WORD or turn.later < 2:
         return ""
     at = int(np.median(windows[turn.at]))
     name = "the validation loss" if quantity.is_validation else "the loss"
@@ -105,9 +107,9 @@ def rise_caution(points: Points, quanta: Float[np.ndarray, " point"], course: Co
     )
 
 
-def _starts_lowest(points: Points, course: Course) -> bool:
-    """Whether the lowest level is that of the start, up to the scatter, or stands in the first tenth."""
-    return course.at < 1.5 * course.width or course.start - course.lowest <= 2.0 * course.error
+def _starts_lowest(course: Course) -> bool:
+    """Whether the lowest level is that of the start, up to the scatter."""
+    return course.start - course.lowest <= course.error
 
 
 def _windows(course: Course) -> str:

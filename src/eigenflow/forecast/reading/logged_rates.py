@@ -11,7 +11,7 @@ from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["schedule_from_log"]
 
-JUMP = 0.05
+JUMP, LAST_JUMP = 0.05, 0.25
 FLAT = 0.1
 # A jump against the slopes on both sides may stand out less.
 AGAINST = 0.6
@@ -170,10 +170,13 @@ def _is_jump(steps: Any, rates: Any) -> Any:
     beside = np.maximum(np.abs(left), np.abs(right)) * gap
     is_against = (change * left <= 0) & (change * right <= 0)
     is_against[[0, -1]] = False
+    # Behind the last gap nothing shows whether the rate goes on to change, as where a decay begins.
+    least = np.full(len(size), JUMP)
+    least[-1] = LAST_JUMP
     is_jump = (beside < FLAT * size) | (is_against & (beside < AGAINST * size))
     # A warm-up from 0 through the first entry reaches the second one's rate in the first gap.
     is_jump[0] &= rates[1] < rates[0] or rates[0] * steps[1] < 0.95 * rates[1] * steps[0]
-    return is_jump & (size > JUMP * rates.max()) & (gap > 1)
+    return is_jump & (size > least * rates.max()) & (gap > 1)
 
 
 def _begins(rate: float, slope: float, most: float) -> bool:
