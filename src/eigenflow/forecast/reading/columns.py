@@ -140,7 +140,8 @@ def _choices(names: Mapping[str, str], losses: Sequence[str], steps: Sequence[st
     """A line for each quantity of which there were several."""
     notes = []
     if losses:
-        is_part = loss_rank(names["loss"]) == COMPONENT and any(loss_rank(name) == COMPONENT for name in losses)
+        is_part = loss_rank(names["loss"]) == COMPONENT and phase_of(names["loss"]) != "val"
+        is_part = is_part and any(loss_rank(name) == COMPONENT for name in losses)
         part = ", a part of a loss whose sum is not logged" if is_part else ""
         notes.append(
             f"the loss is column {names['loss']!r}{part}; {_some(losses)} not used (choose with "

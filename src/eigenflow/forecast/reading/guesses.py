@@ -41,7 +41,8 @@ def missing_columns(
         known: Recognised names by quantity.
         place: The file.
     """
-    free = [str(name) for name in frame.columns if str(name) not in found.values()]
+    kept = {found.get(field) for field in ("loss", "step", "learning_rate", "curve")}
+    free = [str(name) for name in frame.columns if str(name) not in kept]
     numbers = {name: _numbers(frame[name]) for name in free}
     numbers = {name: values for name, values in numbers.items() if len(values) >= 2}
     options: dict[str, str] = {}

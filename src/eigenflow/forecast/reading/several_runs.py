@@ -106,7 +106,7 @@ def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Int[np.ndarray, " row"]
 
 
 def _text(cells: Any) -> np.ndarray:
-    return cells.astype(str).str.strip().to_numpy(dtype=object)
+    return cells.astype(str).str.strip().where(cells.notna(), "").to_numpy(dtype=object)
 
 
 def _numbers_rows(frame: pd.DataFrame, name: str, is_point: Any, order: Float[np.ndarray, " row"]) -> bool:
