@@ -30,6 +30,7 @@ LOSS_WORDS = {"loss", "losses", "error", "err", "nll", "ce", "xent", "entropy", 
 VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout"}
 ROOTS = re.compile(r"rmse|rmsd|rms|mae|rrmse")
 BITS = re.compile(r"bpb|bpc|bpd|bits?")
+GENERAL = {"loss", "losses", "train", "training", "total", "batch", "step", "epoch", "mean", "avg", "average"}
 SMOOTHED = {"smooth", "smoothed", "ema", "ewma", "moving", "running"}
 CONTRASTIVE = re.compile(r"contrastive|infonce|ntxent|nce|clip|simclr|moco|byol|dino|ibot|triplet")
 ADVERSARIAL = re.compile(r"gan|generator|discriminator|gen|disc|adversarial|adv|g|d")
@@ -114,12 +115,16 @@ def quantity_of(column: str, available: Sequence[str], place: str) -> Quantity:
     others = tuple(name for name in available if name != column and looks_like_a_loss(name))
     is_rl = any(OF_POLICIES.fullmatch(plain) for name in available for plain in _plain(name))
     is_preference = any(OF_PREFERENCES.fullmatch(plain) for name in available for plain in _plain(name))
-    if _is_policy(words) or (is_rl and not is_preference):
+    # The loss of a trainer of policies is one; a loss of another name beside it need not be.
+    is_rl = is_rl and not is_preference
+    if is_rl:
+        others = tuple(name for name in others if not words_of(name) <= GENERAL)
+    if _is_policy(words) or (is_rl and words <= GENERAL):
         beside = "" if _is_policy(words) else ", beside columns that only the training of a policy logs,"
         raise ArgumentError(
             f"{place}: column {column!r}{beside} is a reward or a policy loss. Rewards and policy losses cannot be "
             f"forecast here: they may be negative and may rise, and no law of learning curves describes them. "
-            f"{_advice(() if is_rl else others)}"
+            f"{_advice(others)}"
         )
     if not words & LOSS_WORDS and any(SCORES.fullmatch(word) for word in words):
         raise ArgumentError(

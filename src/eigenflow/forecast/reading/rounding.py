@@ -17,6 +17,8 @@ FINEST = 1e-5
 STORED = 1e-7
 # Losses of one decade (or octave) that must agree on a quantum of their own, and different values among all.
 ENOUGH, VALUES = 6, 3
+# Places behind the point that are tried, for decimals and for bits.
+PLACES = ((10.0, -6, 12), (2.0, -20, 40))
 # Of long logs so many losses are looked at.
 LOOKED_AT = 10_000
 # Share of a loss above which its rounding is said.
@@ -37,13 +39,13 @@ def printed_quanta(losses: Float[np.ndarray, " point"]) -> Float[np.ndarray, " p
     looked = losses[:: max(len(losses) // LOOKED_AT, 1)]
     if len(looked) < ENOUGH or len(np.unique(looked)) < VALUES:
         return found
-    for base, places in ((10.0, 12), (2.0, 40)):
-        used = _places(looked, base, places)
+    for base, least, most in PLACES:
+        used = _places(looked, base, least, most)
         group, groups = _decades(looked, base), _decades(losses, base)
         for which in np.unique(groups):
             inside = group == which
             finest = used[inside].max() if inside.sum() >= ENOUGH else used.max()
-            if finest <= places:
+            if finest <= most:
                 mine = groups == which
                 found[mine] = np.maximum(found[mine], base ** -float(finest))
     return np.where(found > FINEST * losses, found, 0.0)
@@ -67,9 +69,9 @@ def _decades(losses: np.ndarray, base: float) -> np.ndarray:
     return np.floor(np.log(losses) / np.log(base) + WHOLE).astype(np.int64)
 
 
-def _places(losses: np.ndarray, base: float, most: int) -> np.ndarray:
-    """Places behind the point that each loss uses; one more than `most` where those do not suffice."""
-    scaled = losses[:, None] * base ** np.arange(most + 1, dtype=np.float64)
+def _places(losses: np.ndarray, base: float, least: int, most: int) -> np.ndarray:
+    """Places behind the point that each loss uses (negative before it); one more than `most` where those do not do."""
+    scaled = losses[:, None] * base ** np.arange(least, most + 1, dtype=np.float64)
     nearest = np.rint(scaled)
     is_multiple = (nearest >= 1) & (np.abs(scaled - nearest) <= np.minimum(STORED * scaled, 0.01))
-    return np.where(is_multiple.any(axis=1), is_multiple.argmax(axis=1), most + 1)
+    return np.where(is_multiple.any(axis=1), is_multiple.argmax(axis=1) + least, most + 1)
