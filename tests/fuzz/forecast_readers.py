@@ -126,6 +126,35 @@ def _wandb() -> Sequence[Sample]:
     return [Sample({"w.csv": one.to_csv(index=False).encode()}, "w.csv") for one in (page, history)]
 
 
+def _text_logs() -> Sequence[Sample]:
+    """Lines of programs: one with steps, one with epochs and batches, one in bits, bars, and lines of no program."""
+    forms = (
+        "iter {step}: loss {loss}, lr {lr}, time 3.00ms\n",
+        "03/25 23:58:44 - mmengine - INFO - Epoch(train) [1][ {step}/4309]  lr: {lr}  eta: 1:00  loss: {loss}\n",
+        "| epoch 001:    {step} / 1891 loss={loss}, nll_loss={loss}, num_updates={step}, lr={lr}, gnorm=1.5\n",
+        "\r 10%|#  | {step}/1000 [00:01<00:09]\r{{'loss': {loss}, 'learning_rate': {lr}, 'epoch': {step}e-3}}\n",
+        "[step={step}/1000]\n    train/CrossEntropyLoss={loss}\n    optim/learning_rate_group0={lr}\n",
+        "2024-05-01 12:00:00 INFO Step: {step}, Train Loss: {loss}, LR: {lr}\n",
+    )
+    return [Sample({"run.log": "".join(form.format(**row) for row in _rows()).encode()}, "run.log") for form in forms]
+
+
+def _layouts() -> Sequence[Sample]:
+    """Tables that are told by their content."""
+    frame = _frame().drop(columns="curve")
+    titles = "#  " + "  ".join(frame.columns) + "\n"
+    blanks = titles + frame.to_csv(sep=" ", index=False, header=False)
+    history = json.dumps({key: frame[key].tolist() for key in ("loss", "lr")}).encode()
+    return [
+        Sample({"t.log": frame.to_csv(index=False).encode()}, "t.log"),
+        Sample({"t.csv": frame.to_csv(index=False, sep=";", decimal=",").encode()}, "t.csv"),
+        Sample({"t.txt": frame.to_csv(index=False).encode("utf-16")}, "t.txt"),
+        Sample({"lcurve.out": blanks.encode()}, "lcurve.out"),
+        Sample({"history.json": history}, "history.json"),
+        Sample({f"runs/v{k}/metrics.csv": frame.to_csv(index=False).encode() for k in range(3)}, "runs"),
+    ]
+
+
 def _schedules() -> Sequence[Sample]:
     named = """curve,schedule,total_steps,warmup_steps_linear_from_0,peak_lr,end_lr,change_step,batch_size
 cosine,cosine,2400,100,0.0003,3e-05,,
@@ -226,6 +255,8 @@ READERS = (
     Reader("events", _events, _read_curves, may_warn=_is_own_word),
     Reader("mlflow", _mlflow, _read_curves, may_warn=_is_own_word),
     Reader("wandb", _wandb, _read_curves, may_warn=_is_own_word),
+    Reader("text_logs", _text_logs, _read_curves, may_warn=_is_own_word),
+    Reader("layouts", _layouts, _read_curves, may_warn=_is_own_word),
     Reader("schedules", _schedules, _read_schedules),
     Reader("schedules_json", _schedules_json, _read_schedules),
     Reader("scaling", _scaling, _read_table),

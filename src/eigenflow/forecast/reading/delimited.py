@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
+from eigenflow.forecast.reading.names import is_epoch, step_rank
 from eigenflow.forecast.reading.opening import whole_text
 
 __all__ = ["Layout", "layout_of", "read_delimited", "read_laid_out"]
@@ -84,7 +85,9 @@ def _fitting(separator: str, rows: list[tuple[int, str]], comments: list[tuple[i
         return None
     layout = Layout(separator, (), rows[0][0], bool(comments), is_comma)
     if has_first:
-        return layout
+        # Any three words may stand above numbers: between blanks, one must be the name of a count.
+        is_title = separator != r"\s+" or any(step_rank(name) is not None or is_epoch(name) for name in split[0])
+        return layout if is_title else None
     titles = [_cells(line.lstrip().lstrip("#"), separator) for _, line in comments]
     title = next((one for one in titles if len(one) == width), title)
     if title is not None and len(title) == width:

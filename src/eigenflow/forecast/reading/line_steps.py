@@ -101,7 +101,8 @@ def _counted_by(rows: Counted, pattern: LogPattern) -> tuple[str, Float[np.ndarr
         found = _of_bars(rows)
         if found is not None:
             return "step", found, ["the step of a printed row is that of the progress bar beside it"]
-        if not np.isfinite(epochs).any():
+        shown = epochs[np.isfinite(epochs)]
+        if len(shown) == 0 or np.ptp(shown) == 0:
             return "step", *_of_rows(rows)
     batches = of[np.isfinite(of)]
     if pattern.is_whole and len(batches):
@@ -146,11 +147,18 @@ def _of_bars(rows: Counted) -> Float[np.ndarray, " row"] | None:
     before, after, epochs = (rows.counts[name] for name in ("before", "after", "epoch"))
     is_point = np.ones(len(before), dtype=bool)
     is_point[rows.cells.get("train_runtime", (slice(0), None))[0]] = False  # a summary of the whole run
-    for first, other in ((after, before), (before, after)):
+    is_training = np.zeros(len(before), dtype=bool)
+    is_training[rows.cells.get("loss", (slice(None), None))[0]] = True
+    # A bar may lag behind the loss that is printed after it. An evaluation is of the update before it.
+    for first, other in ((np.where(is_training, after, before), before), (before, after)):
         steps = np.where(is_point, np.where(np.isnan(first), other, first), np.nan)
         shown, reached = steps[is_point], epochs[is_point]
         is_later = (reached > 0) & (shown > 0)
-        if np.isnan(shown).any() or np.any(np.diff(shown) < 0) or not is_later.any():
+        if np.isnan(shown).any() or np.any(np.diff(shown) < 0) or len(shown) < 2:
+            continue
+        if not np.ptp(reached) > 0:  # so long an epoch, or none, says nothing
+            return steps if np.all(np.diff(shown) > 0) else None
+        if not is_later.any():
             continue
         rate = float(np.median((shown[is_later] / reached[is_later])[is_later.sum() // 2 :]))
         # Epochs are printed with two decimals.
@@ -165,7 +173,7 @@ def _of_rows(rows: Counted) -> tuple[Float[np.ndarray, " row"], list[str]]:
     column = next((name for name in ("loss", "train_loss", "train/loss") if name in rows.cells), None)
     begins[rows.cells[column][0] if column else slice(None)] = True
     steps = np.maximum(np.cumsum(begins), 1).astype(np.float64)
-    return steps, ["the log shows neither steps nor epochs, so a step is one printed row with a training loss"]
+    return steps, ["no steps are shown, and no epochs that go on: a step is one printed row with a training loss"]
 
 
 def _one_a_step(

@@ -130,6 +130,7 @@ ANY_STEP = LogPattern(
     (
         rf"\b{_STEP_WORD}\b[ _]?(?i:no|num)?[ .#:=\[(]*<step>(?: *(?:/|of) *<total>)?",
         r"^\W{0,3}<step>(?: ?/ ?<total>)? ?[|:,\])] ",
+        r"^\W*(?i:val(?:id(?:ation)?)?|eval(?:uation)?|test|dev)[ _-]?loss\b",
     ),
     also=(RATE, _EPOCH),
     pairs=_ANY_LOSS,
