@@ -31,7 +31,7 @@ def test_a_cosine_goes_on_as_it_was_made(planned):
 
 def test_what_the_user_says_stands_above_what_the_log_says():
     run = planned_run(known_part(COSINE, 1500, planned=TOTAL), total=6000)
-    assert run.total == 6000 and "as given" in run.basis
+    assert run.total == 6000 and "as given by" in run.basis
     # The logged rates are those of a cosine to 4000; beyond it they stay where it ended.
     np.testing.assert_allclose(run.schedule.rates[4500:], 1e-4, rtol=1e-3)
 

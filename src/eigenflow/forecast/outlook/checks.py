@@ -30,14 +30,15 @@ MOST_PARTS = 3
 # Single points are noisy: a last value is the mean of this share of the points, what is compared with it too.
 LAST_SHARE = 0.05
 
-# An error of ln(loss) above this is told as a factor.
-LARGE = 0.5
+# An error of ln(loss) above this is told as a factor, one below as none.
+LARGE, NOTHING = 0.5, 1e-8
 
 
 def off(error: float) -> str:
     """The size of an error of ln(loss), in words: `1.2 %`, or `a factor of 6.1`."""
     size = abs(error)
-    return f"{100 * np.expm1(size):.2g} %" if size < LARGE else f"a factor of {np.exp(size):.3g}"
+    percent = 0.0 if size < NOTHING else 100 * np.expm1(size)
+    return f"{percent:.2g} %" if size < LARGE else f"a factor of {np.exp(size):.3g}"
 
 
 @dataclass(frozen=True, repr=False)

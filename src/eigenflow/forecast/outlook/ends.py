@@ -48,7 +48,7 @@ class End(AbstractPrinted):
     @property
     def told(self) -> str:
         """Loss and interval."""
-        return interval(self.loss, self.lower, self.upper, 4)
+        return interval(self.loss, self.lower, self.upper, 5)
 
     def _card(self) -> Card:
         return Card(f"End at step {self.step:,}: {self.told}")

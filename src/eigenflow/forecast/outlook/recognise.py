@@ -4,7 +4,7 @@ A half cosine or a straight line says by its first part already where it ends. H
 that fit as well, up to the rounding of the rates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,8 @@ EXPECTED = 12.0
 UNKNOWN = 3.0
 # Entries that a fit looks at, ends that it tries, and of how many entries it believes that they err by themselves.
 ENTRIES, GRID, REFINED, INDEPENDENT = 200, 200, 40, 30
+# Places before the first entry at which a fall may have begun, where no warm-up is known.
+BEGINS = 6
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,25 +101,36 @@ def recognise_rates(
     if len(x) < 3 or np.ptp(y) <= 2 * ROUNDING:
         made = replace(shapes.constant(x, y), kind="constant")
         return _recognised(made, peak, x, y, None)
-    begin = float(warmup) if 0 < warmup <= x[0] or top == 0 else float(x[0])
+    begins = _begins(x, warmup, is_first=top == 0)
     for special in (repeated(steps[top:], rates[top:] / peak), stairs(steps[top:], rates[top:] / peak)):
         if special is not None:
             return _recognised(special, peak, x, y, None)
-    best = min(_candidates(x, y, begin, total), key=lambda shape: _score(shape, x, y, total))
+    allowed = [shape for shape in _candidates(x, y, begins, total) if shape.free < max(len(x), 2)]
+    best = min(allowed, key=lambda shape: _score(shape, x, y, total))
     misfit = _misfit(best, x, y)
     if misfit > WORST:
-        told = f"no kind that is known here: the nearest, {best.kind}, misses by {misfit:.1%} of the peak"
+        told = f"no kind that is known here: the nearest, {best.kind}, misses by {100 * misfit:.2g} % of the peak"
         return Recognised("unknown", peak, None, misfit, told=told)
-    return _recognised(best, peak, x, y, _range(best, x, y, begin, total))
+    return _recognised(best, peak, x, y, _range(best, x, y, begins, total))
 
 
-def _candidates(x: Steps, y: Rates, begin: float, total: int | None) -> Iterator[Shape]:
+def _begins(x: Steps, warmup: int, *, is_first: bool) -> list[float]:
+    """Where the fall may have begun: after a warm-up that is known, or somewhere before the first entry."""
+    if 0 < warmup <= x[0]:
+        return [float(warmup)]
+    if is_first and x[0] > 1:
+        return np.linspace(0.0, float(x[0]), BEGINS).tolist()
+    return [float(x[0])]
+
+
+def _candidates(x: Steps, y: Rates, begins: Sequence[float], total: int | None) -> Iterator[Shape]:
     yield shapes.constant(x, y)
     plain = (shapes.linear(x, y, total), shapes.inverse_sqrt(x, y), shapes.exponential(x, y))
     yield from (shape for shape in plain if shape is not None)
-    if total is not None:
-        yield from _cosines(x, y, begin, np.array([float(total)]), free=0)
-    yield from _cosines(x, y, begin, _ends(x, begin), free=1)
+    for begin in begins:
+        if total is not None:
+            yield from _cosines(x, y, begin, np.array([float(total)]), free=0)
+        yield from _cosines(x, y, begin, _ends(x, begin), free=1)
     yield from shapes.decay_after_plateau(x, y, total)
     yield from shapes.decay_after_plateau(x, y, None) if total is not None else ()
 
@@ -156,7 +169,7 @@ def _score(shape: Shape, x: Steps, y: Rates, total: int | None) -> float:
     return misfit + shape.free * float(np.log(len(x))) - odds
 
 
-def _range(shape: Shape, x: Steps, y: Rates, begin: float, total: int | None) -> tuple[float, float] | None:
+def _range(shape: Shape, x: Steps, y: Rates, begins: Sequence[float], total: int | None) -> tuple[float, float] | None:
     """Ends at which the misfit is no larger than chance allows: the likelihood's profile, floors left free."""
     if shape.ends is None or shape.end is None:
         return None
@@ -165,15 +178,17 @@ def _range(shape: Shape, x: Steps, y: Rates, begin: float, total: int | None) ->
     if shape.kind != "cosine":
         # Of a straight line only the slope is seen: the end follows if it goes to 0, as it is said.
         return shape.ends, shape.ends
-    grid = np.concatenate([_ends(x, begin, 4 * GRID), begin + (shape.ends - begin) * np.linspace(0.9, 1.1, GRID)])
-    grid.sort()
-    squares = shapes.cosine_misfits(x, y, begin, grid)
+    grids, misfits = [], []
+    for begin in begins:
+        near = begin + (shape.ends - begin) * np.linspace(0.9, 1.1, GRID)
+        grids.append(np.concatenate([_ends(x, begin, 4 * GRID), near]))
+        misfits.append(shapes.cosine_misfits(x, y, begin, grids[-1]))
+    grid, squares = np.concatenate(grids), np.concatenate(misfits)
     least = min(float(squares.min()), _misfit(shape, x, y) ** 2)
     noise = max(least * len(x) / max(len(x) - 3, 1), (0.1 * ROUNDING) ** 2)
     count = min(len(x), INDEPENDENT)
-    allowed = np.flatnonzero(count * (squares - least) <= noise * stats.chi2.ppf(LEVEL, 1))
-    near = (shape.ends, shape.ends) if not len(allowed) else (float(grid[allowed[0]]), float(grid[allowed[-1]]))
-    return min(near[0], shape.ends), max(near[1], shape.ends)
+    allowed = grid[count * (squares - least) <= noise * stats.chi2.ppf(LEVEL, 1)]
+    return min([shape.ends, *allowed]), max([shape.ends, *allowed])
 
 
 def _recognised(shape: Shape, peak: float, x: Steps, y: Rates, ends_range: tuple[float, float] | None) -> Recognised:

@@ -19,6 +19,8 @@ ASSUMED, BASIS_ASSUMED = 2.0, "assumed"
 ALMOST = 0.02
 # A shape that is known takes over where the logged rates stop, if it meets them to this share of the peak.
 MEETS = 0.05
+# A bend of the rates that is no rounding, as a share of the peak.
+BEND = 1e-9
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,7 +92,7 @@ def planned_run(curve: Curve, *, total: int | None = None, knows_rates: bool = T
         )
     if curve.schedule.total > last and (total is None or total <= curve.schedule.total):
         schedule = curve.schedule if total is None else curve.schedule.until(total)
-        basis = "the table of schedules" if total is None else "`total`, within the table of schedules"
+        basis = "the table of schedules" if total is None else "as given by `total`, within the table of schedules"
         return _finished(curve, schedule, f"as given ({curve.schedule.kind})", basis, [], knows_rates)
     planned = curve.planned_total if curve.planned_total is not None and curve.planned_total >= last else None
     found = _recognised(curve, total or planned)
@@ -105,11 +107,11 @@ def planned_run(curve: Curve, *, total: int | None = None, knows_rates: bool = T
 
 def _recognised(curve: Curve, total: int | None) -> Recognised:
     rates = curve.schedule.rates
-    steps = curve.steps[curve.steps < len(rates)]
-    if len(steps) < 8:  # few losses, but rates between them were logged too, or are lines
-        steps = np.union1d(steps, np.linspace(0, len(rates) - 1, 100).astype(np.int64))
-    elif steps[0] > 0 and curve.schedule.warmup > 0:
-        steps = np.union1d(steps, [min(curve.schedule.warmup, len(rates) - 1)])
+    # Between two entries of a log its rates are a straight line: they bend where rates were logged, losses or not.
+    bends = np.flatnonzero(np.abs(np.diff(rates, 2)) > BEND * curve.schedule.peak) + 1
+    first = int(np.argmax(rates > 0)) if curve.schedule.warmup else int(curve.steps[0])
+    steps = np.union1d(curve.steps, bends)
+    steps = steps[(steps >= min(first, len(rates) - 1)) & (steps < len(rates))]
     return recognise_rates(steps, rates[steps], total=total, warmup=curve.schedule.warmup)
 
 
@@ -118,7 +120,7 @@ def _length(
 ) -> tuple[int, str]:
     last = int(curve.steps[-1])
     if total is not None:
-        return total, "as given (`total`)"
+        return total, "as given by `total`"
     if planned is not None:
         return planned, "the log says it"
     if curve.planned_total is not None:
