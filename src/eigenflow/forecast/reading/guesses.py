@@ -23,6 +23,7 @@ _NO_STEP = {
 }  # fmt: skip
 _NO_LOSS = _NO_STEP | {"step", "steps", "total", "warmup", "size", "params", "tokens", "norm", "batch", "epoch", "grad"}
 MOST_ROWS = 20_000
+FARTHEST = 1e100
 
 
 def missing_columns(
@@ -79,7 +80,7 @@ def _numbers(cells: Any) -> np.ndarray:
     if pd.api.types.is_bool_dtype(cells.dtype) or getattr(cells.dtype, "kind", "O") in "mMc":
         return np.zeros(0)
     values = np.asarray(pd.to_numeric(cells.iloc[:MOST_ROWS], errors="coerce"), dtype=np.float64)
-    values = values[np.isfinite(values)]
+    values = values[np.abs(values) < FARTHEST]
     return values if 2 * len(values) >= min((cells.astype(str).str.strip() != "").sum(), MOST_ROWS) else np.zeros(0)
 
 

@@ -20,6 +20,8 @@ __all__ = ["Counted", "count_updates", "order_of", "total_of", "updates_per_epoc
 # Columns that say how many batches an epoch has.
 _PER_EPOCH = ("steps_per_epoch", "iters_per_epoch", "batches_per_epoch", "num_batches", "total_batches", "epoch_length")
 MOST_DECIMALS = 6
+# Steps beyond this are refused later; here they only have an order, which must not overflow.
+FARTHEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,10 @@ def order_of(frame: pd.DataFrame, columns: Columns) -> Float[np.ndarray, " row"]
     name = columns.get("step") or columns.get("tokens")
     if name is None:
         return np.full(len(frame), np.nan)
-    steps = usable_numbers(frame[name], np.nan)
+    steps = np.clip(usable_numbers(frame[name], np.nan), -FARTHEST, FARTHEST)
     if columns.epoch is None or columns.counts_epochs or not np.isfinite(steps).any():
         return steps
-    epochs = np.floor(usable_numbers(frame[columns.epoch], np.nan))
+    epochs = np.floor(np.clip(usable_numbers(frame[columns.epoch], np.nan), -FARTHEST, FARTHEST))
     if not np.isfinite(epochs[np.isfinite(steps)]).all():
         return steps
     return epochs * (float(np.nanmax(steps)) + 1.0) + steps
