@@ -238,7 +238,7 @@ FORMS = (
         planned=900,
     ),
     Form(
-        "Lightning's progress bar",
+        "progress bars with a loss, as of Lightning",
         "Epoch {f}:  10%|x   | {b}/50 [00:01<00:09,  9.9it/s, v_num=0, train_loss={l}]",
         rate=None,
     ),

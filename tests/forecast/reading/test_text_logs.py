@@ -154,7 +154,7 @@ KERAS = {
     "version 3": "\x1b[1m25/25\x1b[0m \x1b[32m━━━━\x1b[0m \x1b[1m3s\x1b[0m 1ms/step - acc: 0.9 - loss: {l} - lr: {r}\n",
     "verbose 2": "25/25 - 3s - loss: {l} - acc: 0.9 - lr: {r} - 3s/epoch - 2ms/step\n",
     "old": " - 3s - loss: {l} - acc: 0.9 - lr: {r}\n\nEpoch 00001: val_loss improved from 9 to 8, saving\n",
-    "callback": "\nEpoch 1: LearningRateScheduler setting learning rate to {r}.\n25/25 [===] - 3s 2s/step - loss: {l}\n",
+    "callback": "\nEpoch 1: LearningRateScheduler setting learning rate to {r}.\n25/25 [=] - 3s 2s/step - loss: {l}\n",
 }
 
 
@@ -170,6 +170,28 @@ def test_progress_lines_of_keras_count_completed_epochs(tmp_path, kind):
     np.testing.assert_array_equal(values, np.array(losses(), dtype=float))
     name = "learning_rate" if kind == "callback" else "lr"
     np.testing.assert_array_equal(column(table, name, "epoch")[1], np.array(rates(), dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("line", "count", "expected"),
+    [
+        ("Epoch {k}/40\n----------\ntrain Loss: {l} Acc: 0.7\nval Loss: 9.5 Acc: 0.9\n", "epoch", range(40)),
+        ("Epoch {q}/40, Train Loss: {l}, Validation Loss: 9.5", "epoch", range(1, 41)),
+        ("Step {s}:\n  train_loss: {l}\n  lr: 1e-3", "step", STEPS),
+        ("ep: 0, batch: {s}, time: 9.17, train_loss: {l}", "step", STEPS),
+    ],
+    ids=["below the epoch", "by the epoch", "below the step", "batches of one epoch"],
+)
+def test_lines_of_no_known_program(tmp_path, line, count, expected):
+    path = tmp_path / "run.log"
+    rows = enumerate(zip(STEPS, losses(), strict=True))
+    path.write_text("".join(line.format(k=k, q=k + 1, s=step, l=loss) + "\n" for k, (step, loss) in rows))
+    (table,) = load_file(path)
+    counts, values = column(table, "train_loss", count)
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_array_equal(values, np.array(losses(), dtype=float))
+    if "9.5" in line:
+        assert set(column(table, "val_loss", count)[1]) == {9.5}
 
 
 def test_results_of_yolo_and_lines_of_samples(tmp_path):
@@ -239,3 +261,15 @@ def test_memory_grows_with_the_rows_and_not_with_the_file(tmp_path):
     tracemalloc.stop()
     assert len(table.frame) == 10 and path.stat().st_size > 4e7
     assert peak < 1.2e7
+
+
+def test_lines_that_do_not_match_cost_little(tmp_path):
+    """200 MB are to take no more than 10 CPU seconds; here 40 MB, with some room for a busy machine."""
+    import time
+
+    path = tmp_path / "run.log"
+    noise = "2024-05-01 12:00:00 INFO worker fetched a shard and waits for the next one, queue 12\n" * 100_000
+    path.write_text((noise + "iter 5: loss 2.5, time 1ms\niter 6: loss 2.5, time 1ms\n") * 5)
+    begin = time.process_time()
+    load_file(path)
+    assert time.process_time() - begin < path.stat().st_size / 20e6

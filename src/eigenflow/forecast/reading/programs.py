@@ -299,10 +299,12 @@ PATTERNS: tuple[LogPattern, ...] = (
         note="`loss` is its total of box, object and class losses",
     ),
     LogPattern(
-        "Lightning's progress bar",
-        (r"\bEpoch <epoch>: +\d+%\|.*?\| *<at>/<of> \[.*?\b(?:train_)?loss(?:_step)?=<train_loss>",),
+        "progress bars with a loss, as of Lightning",
+        (
+            r"\bEpoch:? \[?<epoch>(?:/\d+)?\]?:? +\d+%\|.*?\| *<at>/<of> \["
+            r".*?\b(?:train_)?loss(?:_step)?[=:] ?<train_loss>",
+        ),
         marks=("loss",),
-        first_epoch=0,
     ),
     LogPattern(
         "Keras' progress lines",

@@ -15,7 +15,7 @@ from eigenflow.forecast.reading.line_steps import Counted, stepped
 from eigenflow.forecast.reading.opening import first_lines, text_blocks
 from eigenflow.forecast.reading.programs import PATTERNS
 from eigenflow.forecast.reading.tables import LogTable
-from eigenflow.forecast.reading.text_patterns import ANY_EPOCH, ANY_STEP, COUNTS, LogPattern
+from eigenflow.forecast.reading.text_patterns import ANY_EPOCH, ANY_STEP, BELOW, COUNTS, LogPattern
 
 __all__ = ["pattern_of", "read_by_pattern", "read_text_log", "unknown_text"]
 
@@ -115,7 +115,16 @@ def pattern_of(path: Path) -> LogPattern | None:
         if max(found) >= LEAST_ROWS:
             return PATTERNS[int(np.argmax(found))]
         seen += some
-    return next((one for one in (ANY_STEP, ANY_EPOCH) if _count(one, seen) >= LEAST_ROWS), None)
+    loose = next((one for one in (ANY_STEP, ANY_EPOCH) if _count(one, seen) >= LEAST_ROWS), None)
+    return loose or (BELOW if _has_rows_below(path, seen) else None)
+
+
+def _has_rows_below(path: Path, seen: Sequence[str]) -> bool:
+    """Whether lines with a loss stand below lines with a step or an epoch."""
+    if _count(BELOW, seen) < LEAST_ROWS:
+        return False
+    lines = (line[:LONGEST] for _, line in islice(_marked(path, BELOW.marks), LOOKED_AT))
+    return sum(bool(BELOW.head_of(line)) for line in lines) >= LEAST_ROWS
 
 
 def unknown_text(path: Path) -> ArgumentError:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["ANY_EPOCH", "ANY_STEP", "LN2", "NUMBER", "RATE", "LogPattern"]
+__all__ = ["ANY_EPOCH", "ANY_STEP", "BELOW", "LN2", "NUMBER", "RATE", "LogPattern"]
 
 WHOLE = r"\d+"
 NUMBER = r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\b(?i:nan|inf(?:inity)?)\b"
@@ -122,7 +122,10 @@ _ANY_LOSS = (
     r"(?P<key>(?:\b(?:[A-Za-z]+[ _/-]){0,2}|\b)[Ll](?:oss|OSS)(?: (?i:train|val))?)"
     rf"\s*(?:\([a-z ]*\))?\s*[:=|]?\s*\(?(?P<value>{NUMBER})"
 )
-_STEP_WORD = r"(?i:global[ _-]?steps?|train(?:ing)?[ _-]?steps?|num[ _-]?updates?|steps?|iter(?:ation)?s?|updates?|it)"
+_STEP_WORD = (
+    r"(?i:global[ _-]?steps?|train(?:ing)?[ _-]?steps?|num[ _-]?updates?|steps?|iter(?:ation)?s?|updates?|it"
+    r"|batch(?:es)?)"
+)
 _EPOCH = r"\b(?i:ep(?:och)?s?)\b[ .#:=\[(]*<epoch>"
 
 ANY_STEP = LogPattern(
@@ -143,5 +146,14 @@ ANY_EPOCH = LogPattern(
     also=(RATE,),
     pairs=_ANY_LOSS,
     marks=("loss", "Loss", "LOSS"),
+    is_loose=True,
+)
+BELOW = LogPattern(
+    "losses below a line with the step or the epoch",
+    (r"(?i:loss)",),
+    also=(RATE,),
+    pairs=_ANY_LOSS,
+    heads=(rf"\b{_STEP_WORD}\b[ .#:=\[(]*<step>(?: *(?:/|of) *<total>)?", _EPOCH),
+    marks=("loss", "Loss", "LOSS", "poch", "EPOCH", "tep", "STEP", "ter", "ITER"),
     is_loose=True,
 )
