@@ -43,6 +43,7 @@ class Draft:
         planned: Updates that the run shall have in all, where its log says it.
         quantity: What the column of the losses holds.
         step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
+        cautions: What columns beside the losses say against them.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Draft:
     planned: int | None = None
     quantity: Quantity = A_LOSS
     step_unit: str = "update"
+    cautions: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Int, Real
 
 from eigenflow.core.errors import ArgumentError
 
@@ -27,7 +27,7 @@ class HiddenRunWarning(UserWarning):
 MOST_NAMED = 5
 
 
-def begins_anew(before: Int[np.ndarray, " before"], first: int) -> bool:
+def begins_anew(before: Real[np.ndarray, " before"], first: float | int) -> bool:
     """Whether a piece whose first step is `first` would replace nearly all of the steps before it."""
     return len(before) > 0 and float(np.mean(before >= first)) >= NEARLY_ALL
 

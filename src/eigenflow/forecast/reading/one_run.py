@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.checks import LEAST, MOST
+from eigenflow.forecast.reading.accumulation import against_validation
 from eigenflow.forecast.reading.cells import numbers, require_finite, require_usual
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, is_filled, size_unit
@@ -78,6 +79,7 @@ def draft_of(part: Part, notes: list[str]) -> Draft:
         planned_total(part.table, frame),
         quantity,
         counted.unit,
+        against_validation(points, frame, counted.steps, quantity),
     )
 
 

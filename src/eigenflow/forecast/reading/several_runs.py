@@ -114,7 +114,8 @@ def _numbers_rows(frame: pd.DataFrame, name: str, is_point: Any, order: Float[np
     steps = order[is_point]
     if len(steps) < 3 or not np.isfinite(steps).all() or np.any(np.diff(steps) <= 0):
         return False
-    numbers = frame[name][is_point].astype(str).str.extract(r"(\d+)\D*$", expand=False)
+    cells: Any = frame.loc[is_point, name]
+    numbers = cells.astype(str).str.extract(r"(\d+)\D*$", expand=False)
     counts = np.diff(usable_numbers(numbers, np.nan))
     return bool(np.all(counts == counts[0]) and counts[0] > 0)
 
@@ -193,7 +194,7 @@ def _is_settled(
     starts = np.flatnonzero(np.diff(run, prepend=-1))
     for fall in falls.tolist():
         start = starts[np.searchsorted(starts, fall, side="right") - 1]
-        if begins_anew(step[start : fall + 1], step[fall + 1]):
+        if begins_anew(step[start : fall + 1], float(step[fall + 1])):
             return False
     return True
 

@@ -86,7 +86,7 @@ def _odd_cells(cells: Any) -> tuple[Any, Float[np.ndarray, " entry"], Bool[np.nd
 
 def _rewritten(
     text: Any, is_odd: Any, field: str, decimals: str, rows: Any, place: str
-) -> tuple[Sequence[object], str] | None:
+) -> tuple[np.ndarray, str] | None:
     """The cells as plain numbers and what was done, None if they are not all of one kind of writing."""
     cells = text[is_odd].tolist()
     is_all = bool(is_odd[(text != "").to_numpy()].all())
@@ -112,7 +112,7 @@ def _rewritten(
 
 def _with_commas(
     text: Any, is_odd: Any, field: str, decimals: str, rows: Any, place: str
-) -> tuple[Sequence[object], str] | None:
+) -> tuple[np.ndarray, str] | None:
     cells = text[is_odd].tolist()
     at = np.flatnonzero(is_odd)
     commas = [k for k, cell in enumerate(cells) if _is_decimal(cell)]
@@ -147,7 +147,7 @@ def _matched(pattern: re.Pattern[str], cells: Sequence[str]) -> list[re.Match[st
     return found if len(found) == len(cells) else []
 
 
-def _with(text: Any, is_odd: Any, values: Sequence[object]) -> Sequence[object]:
+def _with(text: Any, is_odd: Any, values: Sequence[object]) -> np.ndarray:
     cells = text.to_numpy(dtype=object, copy=True)
     cells[is_odd] = np.array(values, dtype=object)
     return cells
