@@ -51,7 +51,7 @@ def test_scores_are_refused_by_their_names(name):
     ],
 )
 def test_rewards_and_policy_losses_are_refused_by_their_names(name):
-    with pytest.raises(ArgumentError, match="Rewards and policy losses cannot be forecast here.*'sft_loss'"):
+    with pytest.raises(ArgumentError, match=r"Rewards and policy losses cannot be forecast here.*'sft_loss'"):
         quantity_of(name, ["step", name, "sft_loss"], "a.csv")
 
 
@@ -138,7 +138,7 @@ def test_values_that_rise_a_little_are_read_with_a_caution():
 
 @pytest.mark.parametrize("scatter", [0.003, 0.03, 0.3])
 def test_flat_curves_are_not_taken_for_rising_ones(scatter):
-    """Of 100 curves without a trend none is refused, and at most 10 get a caution: 3 % are expected, three sigma more."""
+    """Of 100 curves without a trend none is refused, at most 10 get a caution: 3 % are expected, three sigma more."""
     rng = np.random.default_rng(2)
     curves = [read(log(values=np.exp(scatter * rng.standard_normal(80))))[0] for _ in range(100)]
     assert sum(bool(curve.cautions) for curve in curves) <= 10
@@ -205,9 +205,17 @@ def test_zeros_that_were_rounded_away_are_not_called_failures():
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        (np.where(STEPS > 600, 0.0, LOSSES), NonFiniteError, r"row 61: the loss is 0 from step 610 to the end \(20 rows"),
+        (
+            np.where(STEPS > 600, 0.0, LOSSES),
+            NonFiniteError,
+            r"row 61: the loss is 0 from step 610 to the end \(20 rows",
+        ),
         (np.where(STEPS > 300, 0.0, LOSSES), ArgumentError, r"row 31: the loss is 0 in 50 of 80 rows"),
-        (np.where(STEPS == 300, -0.5, LOSSES), ArgumentError, r"row 30: the loss is -0.5.*1 of 80 values.*are negative"),
+        (
+            np.where(STEPS == 300, -0.5, LOSSES),
+            ArgumentError,
+            r"row 30: the loss is -0.5.*1 of 80 values.*are negative",
+        ),
     ],
 )
 def test_values_without_a_logarithm_are_refused_with_their_row(values, error, message):

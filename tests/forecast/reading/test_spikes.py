@@ -34,8 +34,10 @@ def smooth(count):
 @pytest.mark.parametrize("count", [60, 300, 3000])
 @pytest.mark.parametrize("noise", NOISES)
 def test_removal_does_not_move_the_mean_of_noise(noise, count):
-    """Over 90 curves of 0.3, 3 and 30 % scatter the mean of what stays is off by less than a third of the standard error
-    of one curve: 0.1 is expected at most, and the mean over 90 has an error of about 0.03."""
+    """Over 90 curves of 0.3, 3 and 30 % scatter the mean of what stays is off by less than 0.33 standard errors.
+
+    0.1 is expected at most, and the mean over 90 curves has an error of about 0.03.
+    """
     rng = np.random.default_rng(5)
     shifts = []
     for number in range(90):

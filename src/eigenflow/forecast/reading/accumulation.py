@@ -111,17 +111,18 @@ def against_validation(
     Args:
         points: Of one run.
         frame: All rows of the run.
-        steps: Of each.
+        steps: Of each, in the order of the log; negative where they are not known, as in rows of a validation.
         quantity: What the losses are.
     """
     beside = [name for name in quantity.others if words_of(name) in ({"eval", "loss"}, {"val", "loss"})]
     if quantity.is_validation or not beside or np.any(np.diff(points.steps) <= 0):
         return ()
     values = np.asarray(pd.to_numeric(frame[beside[0]], errors="coerce"), dtype=np.float64)
-    shown = np.isfinite(values) & (values > 0) & (steps >= points.steps[0])
+    reached = np.maximum.accumulate(steps)
+    shown = np.isfinite(values) & (values > 0) & (reached >= points.steps[0])
     if shown.sum() < MEASURED:
         return ()
-    near = np.exp(np.interp(steps[shown], points.steps, np.log(points.losses)))
+    near = np.exp(np.interp(reached[shown], points.steps, np.log(points.losses)))
     ratio = np.log(near / values[shown])
     size = float(np.median(ratio))
     factor = int(FACTORS[np.abs(np.log(FACTORS) - abs(size)).argmin()])

@@ -66,7 +66,7 @@ def judge(
     if quantity.kind == "perplexity" and unit != "nats":
         raise ArgumentError(f"{draft.place}: the logarithm of a perplexity is in nats, so leave `unit` (--unit) out.")
     is_converted = quantity.kind == "bits" and unit == "bits"
-    cautions = ["" if is_converted else quantity.caution, first_loss_caution(points)]
+    cautions = ["" if is_converted else quantity.caution, *draft.cautions, first_loss_caution(points)]
     jump = factor_jump(points, rates)
     if jump is not None and jump.is_clear and check_units:
         refuse_factor_jump(points, jump, draft.place)

@@ -157,16 +157,9 @@ def _told_apart(part: Part, points: Points) -> Points:
     kept = part.frame.loc[np.isin(part.rows, points.rows)]
     points = averaged(points, kept, part.columns.get("step"), part.place)
     if np.any(np.diff(points.steps) < 0):
-        unused, is_split = _telling(part.frame, part.columns), "curve" in part.columns.names
+        unused, is_split = part.columns.unused(part.frame), "curve" in part.columns.names
         refuse_hidden_runs(kept, points.rows, points.steps, unused, part.place, has_curves=is_split)
     return points
-
-
-def _telling(frame: pd.DataFrame, columns: Columns) -> list[str]:
-    """Columns that may tell runs apart: all but those that are measured, or change where a run is started again."""
-    measured = {columns.get(field) for field in ("step", "loss", "learning_rate", "tokens", "batch", "curve", "size")}
-    names = [str(column) for column in frame.columns]
-    return [name for name in names if name not in measured and name not in columns.other_losses]
 
 
 def _in_sequence(part: Part, steps: Int[np.ndarray, " row"], notes: list[str]) -> Bool[np.ndarray, " row"]:
