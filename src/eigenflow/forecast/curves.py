@@ -61,6 +61,7 @@ class Curve(AbstractPrinted):
         cautions: What makes a forecast of this curve doubtful, one line each.
         rounding: Quantum to which the late losses are rounded in the log, in the losses' unit; 0 if none shows. Its
             variance, relative to a loss, is (rounding / loss)^2 / 12.
+        step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Curve(AbstractPrinted):
     planned_total: int | None = None
     cautions: tuple[str, ...] = ()
     rounding: float = 0.0
+    step_unit: str = "update"
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "the name of the run, a text")

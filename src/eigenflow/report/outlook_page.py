@@ -46,6 +46,7 @@ def _render(found: LogForecast) -> str:
         picture=picture_data(outlook_figure(found)),
         caption=_caption(found),
         is_finished=found.run.is_finished,
+        step_unit=found.run.unit,
         end=found.end,
         endings=found.endings,
         hidden=[_hidden_row(part) for part in found.checks],
@@ -71,7 +72,7 @@ def _sections(found: LogForecast) -> list[tuple[str, str]]:
 
 def _answers(found: LogForecast) -> list[tuple[str, str]]:
     run = found.run
-    told = [("End", f"{found.headline}."), ("Rates", f"{run.kind}; {run.total:,} updates ({run.basis}).")]
+    told = [("End", f"{found.headline}."), ("Rates", f"{run.kind}; {run.total:,} {run.unit} ({run.basis}).")]
     if found.target is not None:
         told.append(("Target", f"{found.target.answer}."))
     told.append(("Checked", f"{found.checked}."))

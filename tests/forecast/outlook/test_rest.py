@@ -95,3 +95,11 @@ def test_batch_sizes_go_on():
 def test_a_total_before_the_end_of_the_log_is_refused():
     with pytest.raises(ArgumentError, match=r"`total` must be .* at least 1,500.*is 1,000"):
         planned_run(known_part(COSINE, 1500), total=1000)
+
+
+@pytest.mark.parametrize(("unit", "total", "words"), [("epoch", 4000, "epochs"), ("interval", 3000, "logged rows")])
+def test_rows_are_no_updates(unit, total, words):
+    """A total of updates says nothing of a log that counts its rows; a log that counts epochs may say its total."""
+    schedule = Schedule.constant(total=TOTAL, peak=PEAK)
+    run = planned_run(replace(known_part(schedule, 1500, planned=TOTAL), step_unit=unit))
+    assert (run.total, run.unit) == (total, words)

@@ -95,7 +95,7 @@ def _say_plan(known: "CurveSet", total: int | None, name: str | None, page: Path
         runs = [_run_dict(plan) | {"is_chosen": plan is run} for plan in plans]
         print_json({"format": FORMAT, "runs": runs, "notes": known.notes, "cpu_s": cost})
         return
-    out.print(f"{len(known)} curves, {known.points} points", markup=False, soft_wrap=True)
+    out.print(f"{len(known)} curve{'s' * (len(known) > 1)}, {known.points} points", markup=False, soft_wrap=True)
     for plan in plans:
         state = "finished" if plan.is_finished else f"known up to step {plan.last:,}"
         line = f"{plan.curve.label}: {state} of {plan.total:,} ({plan.basis}); rates: {plan.kind}"
@@ -110,7 +110,11 @@ def _show(found: "LogForecast") -> None:
     for caution in found.cautions:
         out.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=True)
     out.print(f"[bold]{escape(found.headline)}[/]", soft_wrap=True)
-    out.print(f"rates: {found.run.kind}; {found.run.total:,} updates ({found.run.basis})", markup=False, soft_wrap=True)
+    out.print(
+        f"rates: {found.run.kind}; {found.run.total:,} {found.run.unit} ({found.run.basis})",
+        markup=False,
+        soft_wrap=True,
+    )
     if found.target is not None:
         out.print(f"target: {found.target.answer}", markup=False, soft_wrap=True)
     if found.endings:

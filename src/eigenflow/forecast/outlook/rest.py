@@ -19,6 +19,7 @@ ASSUMED, BASIS_ASSUMED = 2.0, "assumed"
 ALMOST = 0.02
 # A shape that is known takes over where the logged rates stop, if it meets them to this share of the peak.
 MEETS = 0.05
+UNITS = {"epoch": "epochs", "interval": "logged rows"}
 # A bend of the rates that is no rounding, as a share of the peak.
 BEND = 1e-9
 
@@ -46,7 +47,7 @@ class PlannedRun(AbstractPrinted):
     knows_rates: bool = True
 
     def _card(self) -> Card:
-        rows = [("rates", self.kind), ("length", f"{self.total:,} updates: {self.basis}")]
+        rows = [("rates", self.kind), ("length", f"{self.total:,} {self.unit}: {self.basis}")]
         rows += [("assumed", caution) for caution in self.cautions]
         known = "finished" if self.is_finished else f"known up to step {self.last:,}"
         return Card(f"Run {self.curve.label}: {known}", rows)
@@ -60,6 +61,11 @@ class PlannedRun(AbstractPrinted):
     def last(self) -> int:
         """The last step that is known."""
         return int(self.curve.steps[-1])
+
+    @property
+    def unit(self) -> str:
+        """What is counted, in the plural."""
+        return UNITS.get(self.curve.step_unit, "updates")
 
     @property
     def total(self) -> int:
@@ -94,7 +100,8 @@ def planned_run(curve: Curve, *, total: int | None = None, knows_rates: bool = T
         schedule = curve.schedule if total is None else curve.schedule.until(total)
         basis = "the table of schedules" if total is None else "as given by `total`, within the table of schedules"
         return _finished(curve, schedule, f"as given ({curve.schedule.kind})", basis, [], knows_rates)
-    planned = curve.planned_total if curve.planned_total is not None and curve.planned_total >= last else None
+    told = curve.planned_total if curve.step_unit != "interval" else None  # a total counts updates, not rows
+    planned = told if told is not None and told >= last else None
     found = _recognised(curve, total or planned)
     cautions: list[str] = []
     length, basis = _length(curve, total, planned, found if knows_rates else None, cautions)
@@ -123,7 +130,7 @@ def _length(
         return total, "as given by `total`"
     if planned is not None:
         return planned, "the log says it"
-    if curve.planned_total is not None:
+    if curve.planned_total is not None and curve.step_unit != "interval":
         cautions.append(
             f"the log says {curve.planned_total:,} updates in all, but goes to step {last:,}: it was prolonged"
         )
@@ -137,8 +144,9 @@ def _length(
                 cautions.append(f"how long the run will be is read off its rates alone ({how}); say --total")
             return max(int(found.ends), last), how
     length = min(int(np.ceil(ASSUMED * last)), current_limits().steps)
+    counted = UNITS.get(curve.step_unit, "updates")
     cautions.append(
-        f"the log does not say how long the run will be: {ASSUMED:g}x of what was seen, {length:,} updates, is "
+        f"the log does not say how long the run will be: {ASSUMED:g}x of what was seen, {length:,} {counted}, is "
         f"assumed; say --total"
     )
     return length, f"{BASIS_ASSUMED}, {ASSUMED:g}x of what was seen"

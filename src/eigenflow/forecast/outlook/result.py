@@ -149,7 +149,7 @@ class LogForecast(AbstractPrinted):
             of = "" if run.last == run.total else f" of {run.total:,}"
             last = f"{run.curve.losses[-1]:.4g} {unit} logged at step {run.last:,}{of}"
             return f"{run.curve.label} has finished: {last} (the law: {self.end.told})"
-        return f"{run.curve.label} ends at {self.end.told} {unit} after {self.end.step:,} updates"
+        return f"{run.curve.label} ends at {self.end.told} {unit} after {self.end.step:,} {run.unit}"
 
     @property
     def checked(self) -> str:
@@ -170,7 +170,7 @@ class LogForecast(AbstractPrinted):
         rows = [("caution", caution) for caution in self.cautions[:3]]
         if len(self.cautions) > 3:
             rows.append(("caution", f"... and {len(self.cautions) - 3} more in `.cautions`"))
-        rows.append(("rates", f"{self.run.kind}; {self.run.total:,} updates: {self.run.basis}"))
+        rows.append(("rates", f"{self.run.kind}; {self.run.total:,} {self.run.unit}: {self.run.basis}"))
         if self.target is not None:
             rows.append(("target", self.target.answer))
         for ending in self.endings[:4]:

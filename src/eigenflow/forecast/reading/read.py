@@ -126,6 +126,7 @@ def read_curves(
             planned_total=draft.planned,
             cautions=one.cautions,
             rounding=one.rounding * factor,
+            step_unit=draft.step_unit,
         )
         for (draft, schedule, branch, changes), one in zip(curves, judged, strict=True)
     ]
