@@ -60,10 +60,12 @@ def schedule_from_log(
     first = int(given_steps[0])
     if warmup is None:
         ramp, slope, origin = _ramp(steps, rates)
-        rise, held = np.maximum(slope * (k - origin), 0.0), max(values[0], slope * (ramp - origin))
-        after = steps[steps >= ramp]
-        values = np.where(k < ramp, rise, np.where(k < (after[0] if len(after) else ramp), held, values))
-        if ramp and not len(after):
+        after = steps >= ramp
+        if ramp:
+            corner = slope * (ramp - origin)
+            values = np.interp(k, np.append(float(ramp), steps[after]), np.append(corner, rates[after]))
+            values = np.where(k < ramp, np.maximum(slope * (k - origin), 0.0), values)
+        if ramp and not after.any():
             notes.append("the log ends within the warm-up, so no plateau or decay of the rate is known")
     else:
         ramp, slope = warmup, float(np.interp(warmup, steps, rates)) / max(warmup, 1)
