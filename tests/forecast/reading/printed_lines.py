@@ -134,6 +134,7 @@ FORMS = (
         valid="iter 9{s}: val loss {v}, val time: 3778.02 ms",
     ),
     Form("litgpt", "iter 9{s} | step {s}: loss {l}, iter time: 263.85 ms (optimizer.step)", rate=None),
+    Form("torchtune", "1|{s}|Loss: {l}:   3%|x   | {s}/808 [00:01<00:09]", rate=None),
     Form("torchtune", "Step {s} | loss:{l} lr:{r} tokens_per_second_per_gpu:57.8"),
     Form(
         "torchtitan",

@@ -44,7 +44,7 @@ def test_lines_of_a_program_give_its_run(tmp_path, form):
 
 def test_every_entry_has_lines_here():
     others = {
-        "icefall", "ESPnet", "YOLOv5 (results.txt)", "Keras' progress lines", "PyTorch's MNIST example",
+        "icefall", "ESPnet", "WeNet", "YOLOv5 (results.txt)", "Keras' progress lines", "PyTorch's MNIST example",
         "printed dicts, as of Hugging Face's trainer",
     }  # fmt: skip
     assert {entry.name for entry in PATTERNS} == {
@@ -216,14 +216,17 @@ def test_results_of_yolo_and_lines_of_samples(tmp_path):
     [
         "INFO (0/8) Epoch {e}, batch {b}, loss[loss=9], tot_loss[loss={l}, over 5 frames.], batch size: 30, lr: 3e-3",
         "{e}epoch:train:1-{b}batch: iter_time=1, loss={l}, acc=0.5, optim0_lr0=3e-3, train_time=1",
+        "DEBUG TRAIN Batch {f}/{b} loss {l} loss_att 20 loss_ctc 50 lr 0.0001 rank 0",
     ],
-    ids=["icefall", "ESPnet"],
+    ids=["icefall", "ESPnet", "WeNet"],
 )
 def test_an_epoch_of_unknown_length_is_assumed_and_said(tmp_path, line):
     """Batches 0, 10, ... 40 are shown, so an epoch is taken to have 50."""
     path = tmp_path / "run.log"
     rows = zip(STEPS - 10, losses(), strict=True)
-    path.write_text("".join(line.format(e=step // 50 + 1, b=step % 50, l=loss) + "\n" for step, loss in rows))
+    path.write_text(
+        "".join(line.format(e=step // 50 + 1, f=step // 50, b=step % 50, l=loss) + "\n" for step, loss in rows)
+    )
     (table,) = load_file(path)
     np.testing.assert_array_equal(column(table, "train_loss")[0], STEPS - 10)
     assert any("50 are assumed" in note for note in table.notes)

@@ -20,7 +20,7 @@ SEPARATORS = (",", "\t", ";", "|", r"\s+")
 _WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", r"\s+": "blanks"}
 LOOKED_AT = 200
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf(?:inity)?)")
-_COMMENT = re.compile(r"\s*#(?!\d)")
+_COMMENT = re.compile(r"\s*#(?!\d)|sep=.$")  # the second is Excel's
 _RULE = re.compile(r"[\s|:+-]+")  # between the names and the rows of a table in Markdown
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(?:,\d+)?(?:[eE][-+]?\d+)?")
 
@@ -53,8 +53,8 @@ def layout_of(text: str, preferred: str | None = None) -> Layout | None:
         text: The file, or its beginning.
         preferred: A separator that the file's ending names, taken if the first line has it.
     """
-    lines = text.lstrip("\ufeff").split("\n", LOOKED_AT)[:LOOKED_AT]
-    numbered = [(k, line.rstrip("\r")) for k, line in enumerate(lines) if line.strip()]
+    lines = _lines(text.lstrip("\ufeff"))[:LOOKED_AT]
+    numbered = [(k, line) for k, line in enumerate(lines) if line.strip()]
     comments = [(k, line) for k, line in numbered if _COMMENT.match(line)]
     rows = [(k, line) for k, line in numbered if not _COMMENT.match(line)]
     has_preferred = bool(preferred and rows and preferred in rows[0][1] and not comments)
@@ -65,6 +65,11 @@ def layout_of(text: str, preferred: str | None = None) -> Layout | None:
         if found is not None:
             return found
     return None
+
+
+def _lines(text: str) -> list[str]:
+    """Lines, whichever of the three signs ends them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _fitting(separator: str, rows: list[tuple[int, str]], comments: list[tuple[int, str]]) -> Layout | None:
@@ -142,7 +147,7 @@ def read_laid_out(path: Path, layout: Layout) -> tuple[pd.DataFrame, Int[np.ndar
     Raises:
         ArgumentError: If it is no such table; LimitError if it is too large.
     """
-    lines = whole_text(path).replace("\r\n", "\n").rstrip("\n").split("\n")
+    lines = _lines(whole_text(path).rstrip("\r\n"))
     within("rows", len(lines), f"{path}")
     numbers = np.arange(1, len(lines) + 1)
     if layout.has_comments or layout.first or layout.names or layout.separator == "|":

@@ -129,7 +129,12 @@ PATTERNS: tuple[LogPattern, ...] = (
         marks=("loss'", 'loss"', "%|"),
         is_dict=True,
     ),
-    LogPattern("torchtune", (r"\bStep <step> \| .*?\bloss:<train_loss>",), also=(r"\blr:<learning_rate>",)),
+    LogPattern(
+        "torchtune",
+        (r"\bStep <step> \| .*?\bloss:<train_loss>", r"^\W*\d+\|<step>\|Loss: <train_loss>"),
+        also=(r"\blr:<learning_rate>",),
+        marks=("loss:", "|Loss: "),
+    ),
     LogPattern(
         "torchtitan",
         (r"\bvalidate step: +<step> +loss: +<val_loss>", r"\bstep: +<step> +loss: +<train_loss>"),
@@ -233,6 +238,13 @@ PATTERNS: tuple[LogPattern, ...] = (
         also=(r"\boptim0_lr0=<learning_rate>",),
         marks=("epoch:train:",),
         first_epoch=1,
+    ),
+    LogPattern(
+        "WeNet",
+        (r"\bTRAIN Batch <epoch>/<at> loss <train_loss>", r"\bCV Batch <epoch>/\d+ loss <val_loss>"),
+        also=(r"\blr <learning_rate>",),
+        marks=(" Batch ",),
+        first_epoch=0,
     ),
     LogPattern(
         "OpenNMT",
