@@ -215,6 +215,12 @@ def test_rates_are_not_missed_where_schedules_are_given():
 
 
 @pytest.mark.rejects
+def test_missing_rates_alone_are_named_with_what_may_be_them():
+    with pytest.raises(ArgumentError, match=r"no learning rates.*If 'eta' holds them: --column learning_rate=eta"):
+        read_curves(one_run().rename(columns={"lr": "eta"}))
+
+
+@pytest.mark.rejects
 def test_names_with_signs_are_quoted_for_the_shell():
     table = one_run().rename(columns={"loss": "error (val)"})
     with pytest.raises(ArgumentError, match=r"--column 'loss=error \(val\)'"):

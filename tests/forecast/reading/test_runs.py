@@ -8,6 +8,7 @@ import pytest
 
 from eigenflow import read_curves
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.reading.hidden_runs import HiddenRunWarning
 from forecast.reading_tables import STEPS, loss_at, one_run, several, write_csv
 
 
@@ -86,6 +87,34 @@ def test_a_late_start_with_another_seed_is_another_run():
     """Steps 200 to 400 again with another seed: no restart of the first run, as its name says."""
     table = pd.concat([one_run(seed=0), one_run(0.1, seed=1)[STEPS >= 200]])
     assert [len(curve) for curve in read_curves(table, warmup=0)] == [20, 11]
+
+
+def test_whole_runs_below_each_other_are_numbered_where_nothing_names_them():
+    """Both reach step 400, with other losses: the second is no restart of the first."""
+    found = read_curves(pd.concat([one_run(), one_run(0.1)]), warmup=0)
+    assert found.names == ["run 1", "run 2"]
+    assert found[1].losses[0] - found[0].losses[0] == pytest.approx(0.1)
+    assert any("2 runs, of which some are told apart by nothing but their steps" in note for note in found.notes)
+    within = read_curves(pd.concat([several(curve=["a", "b"]), one_run(0.3, curve="b")]), warmup=0)
+    assert within.names == ["a", "b, run 1", "b, run 2"]
+
+
+def test_epochs_of_several_runs_below_each_other_are_numbered():
+    parts = [pd.DataFrame({"epoch": range(12), "loss": loss_at(20 * np.arange(12)) + k}) for k in (0, 1, 2)]
+    found = read_curves(pd.concat(parts), schedules="constant")
+    assert found.names == ["run 1", "run 2", "run 3"] and all(curve.steps[-1] == 12 for curve in found)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [pd.concat([one_run(0.1)[:10], one_run()]), pd.concat([one_run(), one_run()])],
+    ids=["failed before", "written twice"],
+)
+def test_a_run_that_was_started_anew_or_written_twice_is_one(table):
+    with pytest.warns(HiddenRunWarning):
+        found = read_curves(table, warmup=0)
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0].losses, loss_at(STEPS), rtol=1e-12)
 
 
 def test_ranks_of_adapters_are_settings_and_not_processes():

@@ -65,6 +65,7 @@ def attach_schedules(
             raise MissingRatesError(
                 f"{draft.place}: there are no learning rates: neither a column (lr, learning_rate, ...) nor a table of "
                 f"schedules. Pass `schedules` (--schedules): a table, one schedule, or 'constant'."
+                + (f" If {name!r} holds them: --column learning_rate={name}." if (name := draft.rate_candidate) else "")
             )
         else:
             made.append(None)

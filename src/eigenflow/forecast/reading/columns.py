@@ -73,6 +73,11 @@ class Columns:
         """The file's name of a quantity, None if it has none."""
         return self.names.get(field)
 
+    def unused(self, frame: pd.DataFrame) -> list[str]:
+        """Columns that may tell runs apart: all but those that are measured, or change where a run is started again."""
+        taken = {self.get(field) for field in ("step", "loss", "learning_rate", "tokens", "batch", "curve", "size")}
+        return [name for name in map(str, frame.columns) if name not in taken and name not in self.other_losses]
+
 
 def recognise(
     frame: pd.DataFrame,

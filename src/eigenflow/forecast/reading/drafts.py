@@ -41,6 +41,7 @@ class Draft:
         tokens_per_step: Tokens per update, None if unknown.
         peak: Peak rate, where a column says it.
         planned: Updates that the run shall have in all, where its log says it.
+        rate_candidate: A column that may hold the learning rates, where none is called so.
         quantity: What the column of the losses holds.
         step_unit: What one step is: "update", "epoch", or "interval" (of logging), where the log counts no updates.
         cautions: What columns beside the losses say against them.
@@ -61,6 +62,7 @@ class Draft:
     planned: int | None = None
     quantity: Quantity = A_LOSS
     step_unit: str = "update"
+    rate_candidate: str | None = None
     cautions: tuple[str, ...] = ()
 
     @property
@@ -161,6 +163,12 @@ def draft_parts(
     notes += phases.notes
     if runs.added:
         notes.append(f"{table.file}: {len(runs.names)} runs, told apart by {' and '.join(map(repr, runs.columns))}")
+    if runs.are_stacked:
+        ends = " to ".join(filter(None, (runs.names[0], runs.names[-1])))
+        notes.append(
+            f"{table.file}: {len(runs.names)} runs, of which some are told apart by nothing but their steps, "
+            f"which begin anew; called {ends}"
+        )
     used = phases.is_point & np.isfinite(order)
     if columns.get("step") is not None or tokens_per_step is None:
         refuse_finished_runs(frame, order[used], runs.numbers[used], runs.settings, table.file)

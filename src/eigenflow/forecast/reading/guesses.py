@@ -1,6 +1,6 @@
 """What to say where columns are missing: all of them at once, and which of the others may be meant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.names import is_epoch, listed, rate_rank, step_rank, words_of
 
-__all__ = ["missing_columns"]
+__all__ = ["missing_columns", "rate_candidate"]
 
 # Words of names that a loss or a rate may have, though other things have them too; the more telling ones first.
 _MAY_BE_LOSS = (
@@ -70,6 +70,13 @@ def missing_columns(
     if "step" in missing:
         text += "If each row is a finished run, it is a table for `eigenflow forecast plan`."
     return ArgumentError(text.strip())
+
+
+def rate_candidate(frame: pd.DataFrame, taken: Collection[str]) -> str | None:
+    """A column that may hold the learning rates, of those that are nothing else; None if there is none."""
+    free = [str(name) for name in frame.columns if str(name) not in taken]
+    numbers = {name: values for name in free if len(values := _numbers(frame[name])) >= 2}
+    return _rate(numbers)
 
 
 def _quoted(option: str) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Int, Real
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["HiddenRunWarning", "begins_anew", "refuse_hidden_runs"]
+__all__ = ["HiddenRunWarning", "begins_anew", "refuse_hidden_runs", "tells_apart"]
 
 # Share of the points before it that a restart must replace to look like another run.
 NEARLY_ALL = 0.9
@@ -61,7 +61,7 @@ def refuse_hidden_runs(
     anew = list(_beginnings(steps, edges))
     if not anew:
         return
-    telling = [name for name in unused if _tells_apart(frame[name], edges, anew)]
+    telling = [name for name in unused if tells_apart(frame[name], edges, anew)]
     if not telling:
         return
     first, name = edges[anew[0]], telling[0]
@@ -89,8 +89,14 @@ def _beginnings(steps: np.ndarray, edges: list[int]) -> Iterator[int]:
         kept = np.concatenate([kept[kept < steps[begin]], steps[begin:end]])
 
 
-def _tells_apart(cells: Any, edges: list[int], anew: list[int]) -> bool:
-    """Whether a column has one value in each piece, and another one where a piece begins anew."""
+def tells_apart(cells: Any, edges: list[int], anew: list[int]) -> bool:
+    """Whether a column has one value in each piece, and another one where a piece begins anew.
+
+    Args:
+        cells: Of the points.
+        edges: Where each piece begins, and where the last one ends.
+        anew: Pieces that begin anew, by number.
+    """
     text = cells.astype(str).str.strip().where(cells.notna(), "").to_numpy()
     said: list[str] = []
     for begin, end in pairwise(edges):

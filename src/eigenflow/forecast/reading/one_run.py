@@ -14,6 +14,7 @@ from eigenflow.forecast.reading.cells import numbers, require_finite, require_us
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.columns import Columns, is_filled, size_unit
 from eigenflow.forecast.reading.drafts import Draft, Part
+from eigenflow.forecast.reading.guesses import rate_candidate
 from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
 from eigenflow.forecast.reading.planned import planned_total
 from eigenflow.forecast.reading.quantities import quantity_of
@@ -64,22 +65,23 @@ def draft_of(part: Part, notes: list[str]) -> Draft:
     peak = _logged(part, counted.steps, shown, "peak")[1]
     role = columns.get("role")
     return Draft(
-        part.name,
-        part.table.file,
-        points,
-        rate_steps,
-        rates,
-        batch_steps,
-        batches,
-        size,
-        columns.get("size"),
-        _constant_text(frame, None if role == part.phases.column else role),
-        part.tokens_per_step or _tokens_per_step(part, counted, batches),
-        float(peak[0]) if len(peak) else None,
-        planned_total(part.table, frame),
-        quantity,
-        counted.unit,
-        against_validation(points, frame, counted.steps, quantity),
+        name=part.name,
+        file=part.table.file,
+        points=points,
+        rate_steps=rate_steps,
+        rates=rates,
+        batch_steps=batch_steps,
+        batches=batches,
+        size=size,
+        size_column=columns.get("size"),
+        role=_constant_text(frame, None if role == part.phases.column else role),
+        tokens_per_step=part.tokens_per_step or _tokens_per_step(part, counted, batches),
+        peak=float(peak[0]) if len(peak) else None,
+        planned=planned_total(part.table, frame),
+        quantity=quantity,
+        step_unit=counted.unit,
+        rate_candidate=None if len(rates) else rate_candidate(frame, list(columns.names.values())),
+        cautions=against_validation(points, frame, counted.steps, quantity),
     )
 
 

@@ -17,6 +17,7 @@ from eigenflow.forecast.reading.columns import Columns, usable_numbers
 from eigenflow.forecast.reading.hidden_runs import begins_anew
 from eigenflow.forecast.reading.names import words_of
 from eigenflow.forecast.reading.repeated_steps import is_rank
+from eigenflow.forecast.reading.stacked_runs import stacked
 
 __all__ = ["Runs", "grouped", "runs_of"]
 
@@ -46,6 +47,7 @@ class Runs:
         columns: That tell them apart.
         added: Those of them that were not asked for by their name.
         settings: Columns that may tell runs apart, if these do not.
+        are_stacked: Whether some are told apart only by their steps, which begin anew.
     """
 
     numbers: Int[np.ndarray, " row"]
@@ -53,6 +55,7 @@ class Runs:
     columns: tuple[str, ...]
     added: tuple[str, ...]
     settings: tuple[str, ...] = ()
+    are_stacked: bool = False
 
     def rows(self) -> Iterator[Any]:
         """Rows of each run: where they stand together, as in most tables, a slice, which costs a tenth of a choice."""
@@ -91,7 +94,12 @@ def runs_of(
         numbers = grouped(frame, [*keys, *added])
     curve = columns.get("curve") if columns.get("curve") in keys else None
     names = _names(frame, numbers, curve, added)
-    return Runs(numbers, names, (*keys, *added), added, settings)
+    within = np.zeros(1, dtype=np.int64) if added else stacked(frame, columns, numbers, used, order, losses)
+    if within.any():
+        base = int(within.max()) + 1
+        pairs, numbers = np.unique(numbers * base + within, return_inverse=True)
+        names = tuple(_numbered(names[pair // base], pair % base) for pair in pairs.tolist())
+    return Runs(numbers, names, (*keys, *added), added, settings, bool(within.any()))
 
 
 def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Int[np.ndarray, " row"]:
@@ -213,6 +221,10 @@ def _names(
             is_word = name == curve or (_run_rank(name) is not None and not _is_number(value))
             part.append(value if is_word else f"{name}={value}")
     return tuple(", ".join(filter(None, part)) or None for part in parts)
+
+
+def _numbered(name: str | None, run: int) -> str | None:
+    return name if run == 0 else ", ".join(filter(None, [name, f"run {run}"]))
 
 
 def _is_number(text: str) -> bool:
