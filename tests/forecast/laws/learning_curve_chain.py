@@ -54,7 +54,8 @@ def log_posterior(x: np.ndarray, y: np.ndarray, whole: np.ndarray) -> Callable[[
     def at(parameters: np.ndarray) -> np.ndarray:
         inside = ((parameters > LOWER) & (parameters < UPPER)).all(axis=1)
         found = np.full(len(parameters), -np.inf)
-        inside[inside] = is_allowed(parameters[inside], whole)
+        inside = np.flatnonzero(inside)
+        inside = inside[is_allowed(parameters[inside], whole)]
         held = parameters[inside]
         prior = sum(-0.5 * ((held[:, i] - mean) / sd) ** 2 for i, (mean, sd) in NORMAL.items())
         found[inside] = log_likelihood(held, x, y) + prior

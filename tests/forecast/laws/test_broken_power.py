@@ -61,9 +61,9 @@ def test_value_and_derivatives_are_those_of_the_printed_formula(breaks):
     for k in range(len(theta)):
         moved = theta.astype(complex)
         moved[k] += 1e-30j
-        values = [*np.exp(moved[:3])]
+        a_moved, b_moved, c0_moved = np.exp(moved[:3])
         changed = list(zip(moved[3 : 3 + n], *np.exp(moved[3 + n :]).reshape(2, n), strict=True))
-        derivative = np.log(printed(steps.astype(float), *values, changed)).imag / 1e-30
+        derivative = np.log(printed(steps.astype(float), a_moved, b_moved, c0_moved, changed)).imag / 1e-30
         np.testing.assert_allclose(jacobian[:, k], derivative, rtol=1e-9, atol=1e-12, err_msg=f"parameter {k}")
 
 

@@ -1,4 +1,4 @@
-"""The learning-curve prior: against the printed formulas, brute force over the prior, and the published kind of chain."""
+"""The learning-curve prior against its printed formulas, brute force over the prior, and the published chain."""
 
 import numpy as np
 import pytest

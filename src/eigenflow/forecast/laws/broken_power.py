@@ -94,13 +94,10 @@ class BrokenPowerLaw:
         log_steps = np.concatenate(list(prepared))
         losses = np.exp(np.concatenate(list(log_losses)))
         shapes = self._candidates(float(log_steps.min()), float(log_steps.max()), rng)
-        first, (changes, log_places, log_breadths) = (
-            shapes[:, 0],
-            shapes[:, 1:].reshape(-1, 3, self.breaks).swapaxes(0, 1),
-        )
+        changes, log_places, log_breadths = shapes[:, 1:].reshape(-1, 3, self.breaks).swapaxes(0, 1)
         breadths = np.exp(log_breadths)
         bend = np.logaddexp(0.0, (log_steps[:, None, None] - log_places) / breadths)
-        log_power = -np.exp(first) * log_steps[:, None] - (bend * changes * breadths).sum(axis=2)
+        log_power = -np.exp(shapes[:, 0]) * log_steps[:, None] - (bend * changes * breadths).sum(axis=2)
         top = log_power.max(axis=0)
         floor, weight, cost = _two_weights(np.exp(log_power - top), losses)
         best = int(np.argmin(cost))
@@ -111,7 +108,7 @@ class BrokenPowerLaw:
     def _candidates(
         self, first_step: float, last_step: float, rng: np.random.Generator | None
     ) -> Float[np.ndarray, "candidate shape"]:
-        """Fill the ranges of ln(c0), c_i, ln(d_i) and ln(f_i) evenly: multiples of powers of a generalised golden ratio."""
+        """Fill the ranges of ln(c0), c_i, ln(d_i) and ln(f_i) evenly, by multiples of powers of a golden ratio."""
         count = 1 + 3 * self.breaks
         golden = 2.0
         for _ in range(60):  # the root of x^(count + 1) = x + 1, to machine precision

@@ -128,8 +128,8 @@ class LearningCurveFit(AbstractPrinted):
         first = self.units.total / POSITIONS
         if not np.issubdtype(steps.dtype, np.integer) or len(steps) == 0 or steps.min() < first:
             raise ArgumentError(
-                f"`steps` must be whole numbers of updates from {int(np.ceil(first))} on (a hundredth of the run, where the "
-                f"prior begins), but are {np.array2string(steps, threshold=4)}."
+                f"`steps` must be whole numbers of updates from {int(np.ceil(first))} on (a hundredth of the run, "
+                f"where the prior begins), but are {np.array2string(steps, threshold=4)}."
             )
 
     def _quantiles(
@@ -198,8 +198,8 @@ def _fit(curve: Curve, rng: np.random.Generator, draws: int, begun: float) -> Le
     kept = curve.steps >= total / POSITIONS
     if kept.sum() < LEAST_POINTS:
         raise ArgumentError(
-            f"`steps` must have {LEAST_POINTS} points or more from step {int(np.ceil(total / POSITIONS))} on (a hundredth of "
-            f"the run, where the prior begins), but has {int(kept.sum())}. Log more often, or wait."
+            f"`steps` must have {LEAST_POINTS} points or more from step {int(np.ceil(total / POSITIONS))} on (a "
+            f"hundredth of the run, where the prior begins), but has {int(kept.sum())}. Log more often, or wait."
         )
     used = Curve(curve.name, curve.steps[kept], curve.losses[kept], curve.schedule).binned(MOST_POINTS)
     units = Units(total, float(used.losses.max()))

@@ -1,14 +1,14 @@
 r"""Draws from the posterior of the learning-curve prior, by adaptive importance sampling over its shapes.
 
-Given the shapes and the three weights, the six amounts are uniform in a box. If they were normal with the same means and
-variances, they could be integrated out in closed form, for every noise at once:
+Given the shapes and the three weights, the six amounts are uniform in a box. If they were normal with the same means
+and variances, they could be integrated out in closed form, for every noise at once:
 
     y ~ N(F m, F S F' + sigma^2),   F the four features, m and S the coefficients' moments
 
 So the six places that are left (logarithms of the shapes, normal scores of the weights) are drawn from the prior,
-weighed by this evidence, and drawn again from a mixture of normals around the best of them with an eighth of the prior, until
-enough of them count [@cappe2004population]. Amounts follow from their normal conditional; the last weight puts the box
-back for the normal, and drops what the prior excludes. Every step is exact in the limit of many draws.
+weighed by this evidence, and drawn again from a mixture of normals around the best of them and an eighth of the prior,
+until enough of them count [@cappe2004population]. Amounts follow from their normal conditional; the last weight puts
+the box back for the normal, and drops what the prior excludes. Every step is exact in the limit of many draws.
 """
 
 from dataclasses import dataclass
@@ -272,7 +272,6 @@ def _log_prior(places: Places) -> Draws:
 
 def _resample(log_weights: Draws, count: int, rng: np.random.Generator) -> Int[np.ndarray, " kept"]:
     """Choose indices by weight, evenly (systematic resampling)."""
-    weights = np.cumsum(np.exp(log_weights - log_weights.max()))
-    return np.minimum(
-        np.searchsorted(weights, (np.arange(count) + rng.random()) / count * weights[-1]), len(weights) - 1
-    )
+    reached = np.cumsum(np.exp(log_weights - log_weights.max()))
+    wanted = (np.arange(count) + rng.random()) / count * reached[-1]
+    return np.minimum(np.searchsorted(reached, wanted), len(reached) - 1)

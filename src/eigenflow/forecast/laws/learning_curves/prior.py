@@ -5,8 +5,8 @@
 
 at positions x = 1 to 100, for a quantity y in [0, 1] that grows. Weights are uniform in [0, 1] (and need not add up to
 1), c1 in [0, 1.25], a1 in [-0.6, 0.6], c2 in [0, 1], a2 in [-0.5, 0.5], a3 in [0, 1], b3 in [0, 2]; the logarithms of
-alpha, k, delta and of the noise's standard deviation are normal: (0, 2), (-2, 1), (0, 0.5) and (-4, 1). Curves that leave
-[0, 1] anywhere, or end no higher than they begin, are excluded.
+alpha, k, delta and of the noise's standard deviation are normal: (0, 2), (-2, 1), (0, 0.5) and (-4, 1). Curves that
+leave [0, 1] anywhere, or end no higher than they begin, are excluded.
 
 Of the eleven curves of [@domhan2015speeding] these are the ones kept by [@adriaensen2023efficient], whose code is
 followed where the paper differs: the logarithm of the noise's standard deviation, not of its variance, is normal.
