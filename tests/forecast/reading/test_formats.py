@@ -224,6 +224,11 @@ def test_exports_of_tensorboards_page_are_one_run(tmp_path):
         ("all.csv", b'"Relative Time (Process)","e - train/loss"\n1,2\n2,2\n3,2\n', r"not by step.*x axis to Step"),
         ("a.log", b"hello\nworld\n", r"(?s)unknown kind of file.*\| hello\n.*\| world\n.*--pattern 'step \(\?P<step>"),
         ("a.log", b"", r"nothing but blanks"),
+        (
+            "a.log",
+            b"a\nb\nc\nd\ne\nf\nthe \x1b[31mloss is good\n",
+            r"(?s)\| a\n.*\| e\n  \.\.\.\n  \| the loss is good",
+        ),
         ("a.csv", gzip.compress(CSV.encode())[:-20], "cannot be unpacked"),
     ],
 )

@@ -146,6 +146,14 @@ def test_folders_without_logs_say_so(tmp_path):
         ef.read_curves(tmp_path / "b")
 
 
+@pytest.mark.rejects
+def test_a_folder_of_very_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("eigenflow.forecast.reading.folders.MOST_ENTRIES", 20)
+    tree(tmp_path, {f"images/{k}.png": b"" for k in range(21)})
+    with pytest.raises(ArgumentError, match="more than 20 files and folders"):
+        ef.read_curves(tmp_path)
+
+
 def test_folders_that_hold_themselves_end(tmp_path):
     tree(tmp_path, {"a/metrics.csv": CSV})
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ from eigenflow.forecast.reading.trackers import has_phases, read_events, read_ml
 
 __all__ = ["load_logs"]
 
-# Levels of folders within a folder that are searched, and entries of a folder.
-DEEPEST = 8
+# Levels of folders within a folder that are searched, and entries of all.
+DEEPEST, MOST_ENTRIES = 8, 100_000
 # Files that may hold a log, and may as well hold anything else: read where nothing better is beside them.
 _MAYBE = (".json", ".json.gz", ".log", ".log.gz", ".out", ".txt", ".dat", ".err")
-_LIKELY = re.compile(r"(?i)log|metric|history|result|lcurve|train|loss|stdout|output|console|slurm|nohup|scalar")
+_LIKELY = re.compile(
+    r"(?i)log|metric|history|result|lcurve|train|loss|stdout|output|console|slurm|nohup|scalar|\.out$|\.err$"
+)
 _IGNORED = re.compile(r"(?i)\.|__|checkpoint|ckpt|weights?$|wandb$|node_modules$|code$")
 
 
@@ -48,9 +50,10 @@ def load_logs(path: Path, pattern: str | None = None, columns: Mapping[str, str]
     try:
         if not path.is_dir():
             return load_file(path, pattern)
-        tables = list(_load_folder(path, pattern, set(), 0))
+        search = _Search(path, pattern)
+        tables = list(_load_folder(path, search, 0))
         if not tables and (path / "wandb").is_dir():
-            tables = list(_load_folder(path / "wandb", pattern, set(), 0))
+            tables = list(_load_folder(path / "wandb", search, 0))
     except PermissionError as error:
         raise FileError(explain(path, error, "read")) from None
     if not tables:
@@ -91,25 +94,45 @@ def _is_curve(table: LogTable, columns: Mapping[str, str] | None) -> bool:
     return len(table.frame) > 0
 
 
-def _load_folder(path: Path, pattern: str | None, seen: set[Path], depth: int) -> Iterator[LogTable]:
+@dataclass
+class _Search:
+    """What was asked for, and the folders and entries that were looked at."""
+
+    root: Path
+    pattern: str | None
+    seen: set[Path] = field(default_factory=set)
+    entries: int = 0
+
+    def entries_of(self, folder: Path) -> list[Path]:
+        """What may hold a log."""
+        found = sorted(one for one in folder.iterdir() if not _IGNORED.match(one.name))
+        self.entries += len(found)
+        if self.entries > MOST_ENTRIES:
+            raise ArgumentError(
+                f"{self.root} holds more than {MOST_ENTRIES:,} files and folders. Give the folder of the logs alone."
+            )
+        return found
+
+
+def _load_folder(path: Path, search: _Search, depth: int) -> Iterator[LogTable]:
     """The logs of a folder: those of its own kind if it is a run, else its files and what is in its folders."""
     real = path.resolve()
-    if real in seen or depth > DEEPEST:
+    if real in search.seen or depth > DEEPEST:
         return
-    seen.add(real)
+    search.seen.add(real)
     run = _run_of(path)
     if run is not None:
-        if pattern is not None:
+        if search.pattern is not None:
             raise ArgumentError(
                 f"{path} holds no text logs, so `pattern` (--pattern) cannot be used on it. Leave it out."
             )
         yield from run()
         return
-    inner = sorted(one for one in path.iterdir() if not _IGNORED.match(one.name))
-    yield from _tables_in([one for one in inner if one.is_file()], pattern)
+    inner = search.entries_of(path)
+    yield from _tables_in([one for one in inner if one.is_file()], search.pattern)
     for one in inner:
         if one.is_dir():
-            yield from _load_folder(one, pattern, seen, depth + 1)
+            yield from _load_folder(one, search, depth + 1)
 
 
 def _run_of(path: Path) -> Callable[[], Sequence[LogTable]] | None:

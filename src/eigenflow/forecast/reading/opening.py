@@ -14,6 +14,7 @@ from typing import Any
 from eigenflow.core.errors import ArgumentError, FileError
 from eigenflow.core.limits import within
 from eigenflow.core.reading import read_text, require_regular
+from eigenflow.core.text import clean
 from eigenflow.core.writing import explain
 
 __all__ = ["encoding_of", "first_lines", "head_of", "text_blocks", "whole_text"]
@@ -102,7 +103,7 @@ def first_lines(path: Path, count: int = 5, length: int = 100) -> list[str]:
     """The first lines that are not blank, each cut."""
     text = head_of(path).decode(encoding_of(head_of(path)) or "utf-8", errors="replace")
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
-    return [line[:length] for line in lines[:count]]
+    return [clean(line[:length]) for line in lines[:count]]
 
 
 def _unpacker(head: bytes) -> Callable[..., Any] | None:

@@ -15,6 +15,7 @@ from eigenflow.forecast.reading.assembly import Draft, attach_schedules
 from eigenflow.forecast.reading.cleaning import require_points, stitch
 from eigenflow.forecast.reading.columns import size_unit
 from eigenflow.forecast.reading.drafts import draft_parts
+from eigenflow.forecast.reading.exports import tracker_form
 from eigenflow.forecast.reading.folders import load_logs
 from eigenflow.forecast.reading.judgement import judge, loss_unit
 from eigenflow.forecast.reading.naming import named_apart
@@ -46,9 +47,10 @@ def read_curves(
 ) -> CurveSet:
     """Read loss curves with the learning rates that made them.
 
-    Readable are CSV, TSV, Parquet and JSON lines tables, a run folder of eigenflow, Hugging Face's
-    `trainer_state.json`, TensorBoard's event files, exports of W&B and MLflow, folders of these, and frames. Steps
-    count completed updates. Nothing is dropped or assumed in silence: see the result's `.notes`.
+    Readable are tables (CSV, TSV and other text, Parquet, JSON), whatever the file is called, run folders of eigenflow,
+    Hugging Face's `trainer_state.json`, TensorBoard's event files, exports of trackers, what training programs print,
+    folders of these, and frames. Steps count completed updates. Nothing is dropped or assumed in silence: see the
+    result's `.notes`.
 
     Args:
         source: A file, a folder, a frame, or several: pieces of one run under one name are stitched in the order given.
@@ -148,9 +150,10 @@ def _load(source: Source | Sequence[Source], pattern: str | None, columns: Mappi
     if not sources:
         raise ArgumentError("`source` is empty: give at least one file, folder or frame.")
     tables: list[LogTable] = []
-    for one in sources:
+    for number, one in enumerate(sources, start=1):
         if isinstance(one, pd.DataFrame):
-            tables.append(from_frame(one, "the frame"))
+            file = "the frame" if len(sources) == 1 else f"frame {number}"
+            tables.append(tracker_form(from_frame(one, file)))
         else:
             check_kind("source", one, (str, Path), "a file, a folder, a frame, or a list of these")
             tables += load_logs(Path(one), pattern, columns)

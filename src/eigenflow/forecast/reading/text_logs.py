@@ -11,6 +11,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
+from eigenflow.core.text import clean
 from eigenflow.forecast.reading.line_steps import Counted, stepped
 from eigenflow.forecast.reading.opening import first_lines, text_blocks
 from eigenflow.forecast.reading.programs import PATTERNS
@@ -257,7 +258,12 @@ def _own_number(name: str, text: str, line: int, path: Path) -> float:
 
 
 def _shown(path: Path) -> str:
-    return "\n".join(f"  | {line}" for line in first_lines(path)) or "  (nothing but blanks)"
+    """The first lines, and the first ones about a loss."""
+    lines = first_lines(path)
+    about = [clean(line.strip()[:100]) for _, line in islice(_marked(path, ANY_STEP.marks), 3)]
+    rest = [line for line in about if line not in lines]
+    shown = [f"  | {line}" for line in lines] or ["  (nothing but blanks)"]
+    return "\n".join([*shown, *(["  ..."] if rest else []), *(f"  | {line}" for line in rest)])
 
 
 def _table(path: Path, name: str, pattern: LogPattern, rows: _Rows) -> LogTable:
