@@ -86,7 +86,7 @@ def rise_caution(points: Points, quanta: Float[np.ndarray, " point"], course: Co
         return ""
     if _starts_lowest(course) and course.is_surely(course.end - course.start, RISEN_A_LITTLE):
         return (
-            f"the values rise from {np.exp(course.start):.4g} to {np.exp(course.end):.4g}: the law only falls. "
+            f"the values rise from {np.exp(course.start):.4g} to {np.exp(course.end):.4g}: the law only falls, and "
             f"{quantity.named} may be no loss"
         )
     if course.width > 1 and course.end - course.lowest < max(WORTH_A_WORD, course.error):
