@@ -158,10 +158,18 @@ def test_the_log_of_an_earlier_checkpoint_is_read_once(tmp_path):
     assert any("its 10 points are all in" in note and "read once" in note for note in found.notes)
 
 
-@pytest.mark.rejects
-def test_frames_of_different_runs_are_refused_with_the_way_out():
-    with pytest.raises(ArgumentError, match=r"begin anew at step 20.*no pieces of one run.*column `curve`"):
-        read_curves([one_run(), one_run(0.1)], warmup=0)
+def test_frames_of_different_runs_are_named_by_their_place():
+    found = read_curves([one_run(), one_run(0.1)], warmup=0)
+    assert found.names == ["frame 1", "frame 2"]
+    pieces = read_curves([one_run()[STEPS > 200], one_run()[STEPS <= 200]], warmup=0)
+    np.testing.assert_array_equal(pieces["curve"].steps, STEPS)
+
+
+def test_a_frame_of_one_metric_a_row_is_brought_into_form():
+    parts = [one_run()[["step", name]].rename(columns={name: "value"}).assign(metric=name) for name in ("loss", "lr")]
+    found = read_curves(pd.concat(parts), warmup=0)
+    np.testing.assert_allclose(found[0].losses, loss_at(STEPS), rtol=1e-12)
+    np.testing.assert_allclose(found[0].schedule.rates, 1e-3, rtol=1e-12)
 
 
 FINISHED = {

@@ -63,13 +63,15 @@ def _streams_joined(tables: Sequence[LogTable]) -> list[LogTable]:
 
 
 def _are_pieces(tables: Sequence[LogTable]) -> bool:
-    """Whether each table goes on from those before it."""
+    """Whether each table goes on from those before it, in the order of their first steps."""
+    steps = [found for table in tables if (found := _steps(table.frame)) is not None]
+    if len(steps) < len(tables):
+        return False
     before = np.zeros(0)
-    for table in tables:
-        steps = _steps(table.frame)
-        if steps is None or (len(before) and begins_anew(before, steps[0])):
+    for piece in sorted(steps, key=lambda one: float(one[0])):
+        if len(before) and begins_anew(before, float(piece[0])):
             return False
-        before = np.append(before, steps)
+        before = np.append(before, piece)
     return True
 
 
