@@ -104,6 +104,34 @@ def test_policy_losses_are_known_by_the_columns_beside_them(tmp_path, loss):
         ef.read_curves(path, columns={"loss": loss})
 
 
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "rewards/format_reward/mean",
+        "completions/mean_length",
+        "rollout/ep_rew_mean",
+        "train/approx_kl",
+        "objective/rlhf_reward",
+        "critic/score/mean",
+        "expl/Average Returns",
+        "env/reward",
+    ],
+)
+def test_trainers_of_policies_are_known_by_their_other_columns(beside):
+    """Names of TRL, Stable-Baselines3, verl and RLkit. A loss of another name beside them may be one."""
+    columns = ["step", "train/loss", "sft_loss", beside]
+    with pytest.raises(ArgumentError, match=r"beside columns that only the training of a policy logs.*'sft_loss'"):
+        quantity_of("train/loss", columns, "a.csv")
+    assert quantity_of("sft_loss", columns, "a.csv").kind == "loss"
+
+
+def test_losses_beside_parts_that_other_trainers_have_as_well_are_losses():
+    """Semi-supervised training, a regression, a variational model, a network that learns moves from games."""
+    for beside in ("entropy_loss", "explained_variance", "kl", "kl_loss", "policy_loss", "value_loss", "accuracy"):
+        assert quantity_of("loss", ["step", "loss", beside], "a.csv").kind == "loss"
+
+
 def test_reward_models_and_preference_losses_are_no_policies():
     model = log(accuracy=0.7, mean_reward=0.1, min_reward=-1.0, max_reward=1.0)
     assert read(model)[0].cautions == ()

@@ -38,12 +38,14 @@ PREFERENCE = re.compile(r"dpo|ipo|kto|orpo|simpo|cpo|apo")
 # Columns that only the training of a policy logs; a reward model logs none of them, a preference loss the second kind.
 OF_POLICIES = re.compile(
     r"reward|reward_std|mean_reward_per_episode|rewards_(?!chosen|rejected|margins|accuracies).+|reward_mean|rewards_mean|"
-    r"completion_length|completions_.+|objective_(kl|rlhf_reward|scores|entropy)|policy_.+|policy_loss|actor_.+|"
-    r"clip_ratio.*|clip_frac(tion)?|clipfrac|advantages?(_.+)?|(rollout_)?ep_rew_mean|episode_(reward|return).*|"
-    r"ppo_.+|kl_in_reward"
+    r"completion_length|completions_.+|objective_(kl|rlhf_reward|scores|entropy)|actor_.+|approx_?kl(_.+)?|"
+    r"policy_(approxkl|clipfrac|entropy|gradient_loss|ratio).*|"
+    r"clip_ratio.*|clip_frac(tion)?|clip_range|clipfrac|advantages?(_.+)?|(rollout_)?ep_rew_mean|exploration_rate|"
+    r"episode_(reward|return).*|ppo_.+|kl_in_reward|average_returns?|"
+    r"critic_(rewards?|scores?|returns?|advantages?|values?|vf)(_.+)?"
 )
 OF_PREFERENCES = re.compile(r"(rewards|logps|logits)_(chosen|rejected|margins)|log_odds_ratio")
-TRACKERS = re.compile(r"^(train|trainer|training|eval|val|test|validation|metrics|env|loss|rollout)_(?=.)")
+TRACKERS = re.compile(r"^(train|trainer|training|eval|val|test|validation|metrics|env|expl|loss|rollout)_(?=.)")
 
 
 @dataclass(frozen=True)
