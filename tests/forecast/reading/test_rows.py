@@ -128,6 +128,17 @@ def test_the_last_row_of_nulls_is_left_out(tmp_path):
     assert any("1 rows without a loss (row 21 first)" in note for note in found.notes)
 
 
+def test_a_phase_that_only_validations_say_is_one(tmp_path):
+    rows: list[dict[str, object]] = []
+    for step in STEPS:
+        rows.append({"step": int(step), "loss": float(loss_at(step)), "lr": 1e-3})
+        if step % 100 == 0:
+            rows.append({"step": int(step), "loss": 9.0, "type": "eval"})
+    found = read_curves(write_lines(tmp_path, rows), warmup=0)
+    np.testing.assert_allclose(found[0].losses, loss_at(STEPS), rtol=1e-12)
+    assert any("4 rows (row 6 first) are of another phase (type: eval)" in note for note in found.notes)
+
+
 PHASES = {
     "split": ("split", "train", "val"),
     "phase": ("Phase", "Training", "Validation"),

@@ -81,7 +81,8 @@ def phases_of(
         _count(notes, place, is_point & ~is_train, rows, f"are of another phase ({column}: {', '.join(other[:5])})")
     is_summary = _is_summary(frame, is_point)
     is_other |= is_summary
-    _count(notes, place, is_point & is_summary, rows, "sum up the whole run (its mean loss, its run time)")
+    shown = is_summary & (is_point if is_sparse else True)
+    _count(notes, place, shown, rows, "sum up the whole run (its mean loss, its run time)")
     is_point &= ~is_other
     is_hole = _is_hole(frame, columns, is_point, ~has_loss & ~is_other)
     if not is_sparse:
@@ -123,8 +124,10 @@ def _of_training(
         words = words_of(name)
         if not words or not (words[-1] in _PHASE or "_".join(words) in _IS_PHASE):
             continue
-        codes, said = pd.factorize(frame[name].astype(str).str.strip())
+        codes, said = pd.factorize(frame[name].astype(str).str.strip().where(frame[name].notna(), ""))
         phases = [_said_phase("_".join(words), str(text)) for text in said]
+        if "train" not in phases:  # where only a validation says what it is
+            phases = ["train" if text in {"", "nan"} else phase for text, phase in zip(said, phases, strict=True)]
         if "train" not in phases or "val" not in phases:
             continue
         phase = np.array([*phases, None], dtype=object)[codes]
