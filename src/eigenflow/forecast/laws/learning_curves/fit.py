@@ -135,7 +135,7 @@ class LearningCurveFit(AbstractPrinted):
     def _quantiles(
         self, steps: np.ndarray, levels: Sequence[float], rng: np.random.Generator | None = None
     ) -> Float[np.ndarray, "level point"]:
-        curves = self.posterior.curves(self.units.positions(steps.astype(np.float64)))
+        curves = self.posterior.curves(self.units.positions(steps))
         if rng is not None:
             curves = curves + self.posterior.noises[:, None] * rng.standard_normal(curves.shape)
         # The map is monotone, so quantiles of the losses are losses of the mirrored quantiles.
@@ -203,7 +203,7 @@ def _fit(curve: Curve, rng: np.random.Generator, draws: int, begun: float) -> Le
         )
     used = Curve(curve.name, curve.steps[kept], curve.losses[kept], curve.schedule).binned(MOST_POINTS)
     units = Units(total, float(used.losses.max()))
-    positions = units.positions(used.steps.astype(np.float64))
+    positions = units.positions(used.steps)
     # The prior's curves begin where they are first seen, at position 1; so does this one.
     whole = np.concatenate([positions[:1], np.arange(np.floor(positions[0]) + 1.0, POSITIONS + 1.0)])
     posterior = sample_posterior(positions, units.values(used.losses), whole, rng, draws)

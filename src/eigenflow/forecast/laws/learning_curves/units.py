@@ -12,7 +12,7 @@ Source: [@adriaensen2023efficient].
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from eigenflow.forecast.laws.learning_curves.prior import POSITIONS
 
@@ -37,7 +37,7 @@ class Units:
     total: int
     top: float
 
-    def positions(self, steps: Values) -> Values:
+    def positions(self, steps: Int[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
         """Steps as hundredths of the run."""
         return steps * (POSITIONS / self.total)
 
