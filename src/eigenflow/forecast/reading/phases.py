@@ -135,7 +135,7 @@ def _of_training(
         trained = set(runs[is_point & is_train].tolist())
         # A column that is constant within every run tells runs apart, and not rows.
         if trained & set(runs[is_point & is_val].tolist()):
-            return name, is_train
+            return name, is_train | ~(is_val | is_point)
         if len(trained) and np.any(is_val & ~is_point & np.isin(runs, list(trained))):
             return name, ~is_val
     return None, None
