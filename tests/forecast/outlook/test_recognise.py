@@ -128,3 +128,21 @@ def test_a_noisy_choice_is_the_simplest():
     """Of a straight line a cosine with two more numbers would fit the rounding as well."""
     found = recognise_rates(*entries("linear to zero", 0.9, digits=3), warmup=WARMUP)
     assert found.kind == "linear"
+
+
+@pytest.mark.parametrize("warmup", [0, 290])
+def test_a_fall_may_begin_between_two_rows(warmup):
+    """A warm-up of 300 updates, not known or known badly, in a log of every 200th; a quarter of the run is seen."""
+    schedule = Schedule.cosine(total=15_000, peak=PEAK, end=0.1 * PEAK, warmup=300)
+    steps = np.arange(400, 3700, 200)
+    found = recognise_rates(steps, schedule.rates[steps], warmup=warmup)
+    assert found.ends == 15_000 and found.ends_range[0] <= 15_000 <= found.ends_range[1]
+    np.testing.assert_allclose(found.rates(3700, 15_000), schedule.rates[3700:], atol=2e-3 * PEAK)
+
+
+def test_two_rows_of_a_decay_behind_a_plateau_are_a_line():
+    schedule = Schedule.wsd(total=15_000, peak=PEAK, decay_start=3000, warmup=300)
+    steps = np.arange(400, 3500, 200)
+    found = recognise_rates(steps, schedule.rates[steps], total=15_000, warmup=300)
+    assert found.kind == "WSD, linear decay"
+    np.testing.assert_allclose(found.rates(3500, 15_000), schedule.rates[3500:], atol=1e-3 * PEAK)

@@ -4,12 +4,13 @@ A half cosine or a straight line says by its first part already where it ends. H
 that fit as well, up to the rounding of the rates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
+from scipy.optimize import least_squares
 
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.resampling import LEVEL
@@ -19,8 +20,8 @@ from eigenflow.forecast.outlook.stairs import repeated, stairs
 
 __all__ = ["Recognised", "recognise_rates"]
 
-# Rates in logs are rounded, and stand between two updates: no form is told from another by less, in units of the peak.
-ROUNDING = 3e-4
+# No form is told from another by less, in units of the peak: an entry stands between two updates.
+FINEST, MOST_DIGITS = 5e-5, 6
 # A form that misses the rates by more (root mean square, in units of the peak) is not theirs.
 WORST = 0.015
 # A top that differs by less from the highest rate belongs to it.
@@ -29,12 +30,12 @@ TOP = 1e-6
 FLOORS = (0.0, 0.1)
 # Twice the logarithm of the odds for an end where the log says that the run ends.
 EXPECTED = 12.0
+# A row may show the rate of the update before it or after it: no end is known better.
+BESIDE = 1.5
 # Ends of a schedule that are known worse than this are not known.
 UNKNOWN = 3.0
-# Entries that a fit looks at, ends that it tries, and of how many entries it believes that they err by themselves.
-ENTRIES, GRID, REFINED, INDEPENDENT = 200, 200, 40, 30
-# Places before the first entry at which a fall may have begun, where no warm-up is known.
-BEGINS = 6
+# Entries that a fit looks at, ends and beginnings that it tries, and how many entries it takes to err by themselves.
+ENTRIES, ENDS, BEGINS, INDEPENDENT = 200, 200, 5, 30
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,101 +98,162 @@ def recognise_rates(
         told = f"warm-up only: the rates rise until the last one, {peak:g}"
         return Recognised("warm-up only", peak, None, 0.0, told=told)
     kept = np.unique(np.linspace(top, len(rates) - 1, ENTRIES).round().astype(int))
-    x, y = steps[kept], rates[kept] / peak
-    if len(x) < 3 or np.ptp(y) <= 2 * ROUNDING:
-        made = replace(shapes.constant(x, y), kind="constant")
-        return _recognised(made, peak, x, y, None)
-    begins = _begins(x, warmup, is_first=top == 0)
+    seen = _Entries(steps[kept], rates[kept] / peak, _begin(steps, top, warmup), total, _grain(rates))
+    if len(kept) < 3 or np.ptp(seen.y) <= 2 * seen.grain:
+        return _recognised(shapes.constant(seen.x, seen.y), peak, seen, None)
     for special in (repeated(steps[top:], rates[top:] / peak), stairs(steps[top:], rates[top:] / peak)):
         if special is not None:
-            return _recognised(special, peak, x, y, None)
-    allowed = [shape for shape in _candidates(x, y, begins, total) if shape.free < max(len(x), 2)]
-    best = min(allowed, key=lambda shape: _score(shape, x, y, total))
-    misfit = _misfit(best, x, y)
-    if misfit > WORST:
+            return _recognised(special, peak, seen, None)
+    allowed = [shape for shape in _candidates(seen) if shape.free < max(len(kept), 2)]
+    best = min(allowed, key=seen.score)
+    misfit = seen.misfit(best)
+    if misfit > max(WORST, 2 * seen.grain):
         told = f"no kind that is known here: the nearest, {best.kind}, misses by {100 * misfit:.2g} % of the peak"
         return Recognised("unknown", peak, None, misfit, told=told)
-    return _recognised(best, peak, x, y, _range(best, x, y, begins, total))
+    return _recognised(best, peak, seen, _range(best, seen))
 
 
-def _begins(x: Steps, warmup: int, *, is_first: bool) -> list[float]:
-    """Where the fall may have begun: after a warm-up that is known, or somewhere before the first entry."""
-    if 0 < warmup <= x[0]:
-        return [float(warmup)]
-    if is_first and x[0] > 1:
-        return np.linspace(0.0, float(x[0]), BEGINS).tolist()
-    return [float(x[0])]
+@dataclass(frozen=True)
+class _Entries:
+    """The rates from the first highest one on.
+
+    Attributes:
+        x: Updates.
+        y: Rates, in units of the highest one.
+        begin: Where the fall may have begun: a guess, the earliest and the latest update.
+        total: Updates in all, where known.
+        grain: Error that every form may have.
+    """
+
+    x: Steps
+    y: Rates
+    begin: tuple[float, float, float]
+    total: int | None
+    grain: float
+
+    def misfit(self, shape: Shape) -> float:
+        """Root mean square of form minus rates."""
+        return float(np.sqrt(np.mean((shape.rate(self.x) - self.y) ** 2)))
+
+    def score(self, shape: Shape) -> float:
+        """Schwarz's criterion, with the grain in every misfit; most schedules end with their run."""
+        is_expected = self.total is not None and shape.ends is not None and abs(shape.ends - self.total) < 1.0
+        misfit = len(self.x) * float(np.log(self.misfit(shape) ** 2 + self.grain**2))
+        return misfit + shape.free * float(np.log(len(self.x))) - (EXPECTED if is_expected else 0.0)
+
+    def ends(self, begin: float, count: int = ENDS) -> Float[np.ndarray, " end"]:
+        """Where half a cosine may end: from a quarter of what was seen (its last rate may be held) to far beyond."""
+        return begin + max(float(self.x[-1]) - begin, 1.0) * np.geomspace(0.25, shapes.FARTHEST_END, count)
 
 
-def _candidates(x: Steps, y: Rates, begins: Sequence[float], total: int | None) -> Iterator[Shape]:
+def _begin(steps: Steps, top: int, warmup: int) -> tuple[float, float, float]:
+    """Where the fall began: at the end of the warm-up, which is known to the distance of two entries."""
+    first = float(steps[top])
+    if 0 < warmup <= first:
+        return float(warmup), 0.5 * warmup, first
+    return (first, float(steps[top - 1]), first) if top else (0.0, 0.0, first)
+
+
+def _grain(rates: Rates) -> float:
+    """Standard deviation of rounding to so many digits, in units of the peak."""
+    positive = rates[rates > 0]
+    unit = 10.0 ** np.floor(np.log10(positive))
+    for digits in range(1, MOST_DIGITS):
+        if np.allclose(np.round(positive / unit, digits - 1) * unit, positive, rtol=1e-9, atol=0.0):
+            # A digit that is always 0 is no rounding: a few round rates have few digits.
+            few = len(np.unique(positive)) <= 10 ** (digits - 1)
+            return FINEST if few else max(FINEST, 0.29 * 10.0 ** (1 - digits))
+    return FINEST
+
+
+def _candidates(seen: _Entries) -> Iterator[Shape]:
+    x, y, total = seen.x, seen.y, seen.total
     yield shapes.constant(x, y)
     plain = (shapes.linear(x, y, total), shapes.inverse_sqrt(x, y), shapes.exponential(x, y))
     yield from (shape for shape in plain if shape is not None)
-    for begin in begins:
-        if total is not None:
-            yield from _cosines(x, y, begin, np.array([float(total)]), free=0)
-        yield from _cosines(x, y, begin, _ends(x, begin), free=1)
+    for floor in (*FLOORS, None):
+        for fixed in (True, False):
+            yield from _cosines(seen, floor, fixed, total) if total is not None else ()
+            yield from _cosines(seen, floor, fixed, None)
     yield from shapes.decay_after_plateau(x, y, total)
     yield from shapes.decay_after_plateau(x, y, None) if total is not None else ()
 
 
-def _ends(x: Steps, begin: float, count: int = GRID) -> Float[np.ndarray, " end"]:
-    """Where half a cosine may end: from a quarter of what was seen, since the last rate may be held, to far beyond."""
-    seen = max(float(x[-1]) - begin, 1.0)
-    return begin + seen * np.geomspace(0.25, shapes.FARTHEST_END, count)
+def _cosines(seen: _Entries, floor: float | None, is_begin_known: bool, total: int | None) -> list[Shape]:
+    """The half cosine of smallest misfit; grids find it, least squares refine it.
+
+    Args:
+        seen: The entries.
+        floor: Its last rate as a share of its highest one, None if it is free.
+        is_begin_known: Whether it begins at the guess.
+        total: Where it ends, None if that is free.
+    """
+    guess, early, late = seen.begin
+    if not is_begin_known and late - early < 1.0:
+        return []
+    begins = [guess] if is_begin_known else np.linspace(early, late, BEGINS)
+    starts = []
+    for begin in begins:
+        grid = seen.ends(begin) if total is None else np.array([max(float(total), begin + 1.0)])
+        squares = shapes.cosine_misfits(seen.x, seen.y, begin, grid, floor)
+        starts.append((float(squares.min()), float(begin), float(grid[np.argmin(squares)])))
+    _, begin, end = min(starts)
+    begin, end = _refined(seen, begin, end, floor, (not is_begin_known, total is None))
+    made = shapes.cosine(seen.x, seen.y, begin, end, floor)
+    return [] if made is None else [replace(made, free=made.free + (not is_begin_known) + (total is None))]
 
 
-def _cosines(x: Steps, y: Rates, begin: float, ends: Float[np.ndarray, " end"], free: int) -> list[Shape]:
-    """Of each floor, and of any, the half cosine whose end fits best, by a grid that is refined three times."""
-    found = []
-    for floor in (*FLOORS, None):
-        grid = ends[ends > begin]
-        best = None
-        for _ in range(4 if len(grid) > 1 else len(grid)):
-            k = int(np.argmin(shapes.cosine_misfits(x, y, begin, grid, floor)))
-            best = float(grid[k])
-            low, high = float(grid[max(k - 1, 0)]), float(grid[min(k + 1, len(grid) - 1)])
-            grid = np.linspace(low, high, REFINED) if len(grid) > 1 else grid
-        made = None if best is None else shapes.cosine(x, y, begin, best, floor)
-        if made is not None:
-            found.append(replace(made, free=made.free + free))
-    return found
+def _refined(
+    seen: _Entries, begin: float, end: float, floor: float | None, is_free: tuple[bool, bool]
+) -> tuple[float, float]:
+    """Least squares in the beginning and the length, as far as they are free, with the rates' levels solved for."""
+    if not any(is_free):
+        return begin, end
+    low = np.array([seen.begin[1], 0.2])
+    high = np.array([seen.begin[2] + 1e-9, 2.0 * shapes.FARTHEST_END])
+    length = max(float(seen.x[-1]) - begin, 1.0)
+    free = np.array(is_free)
+    base = np.array([begin, (end - begin) / length])
+
+    def ends_of(values: np.ndarray) -> tuple[float, float]:
+        full = base.copy()
+        full[free] = values
+        return float(full[0]), float(full[0] + full[1] * length)
+
+    def residual(values: np.ndarray) -> np.ndarray:
+        made = shapes.cosine(seen.x, seen.y, *ends_of(values), floor)
+        return np.full(len(seen.x), 10.0) if made is None else made.rate(seen.x) - seen.y
+
+    start = np.clip(base, low, high)[free]
+    scale = np.array([max(seen.begin[2] - seen.begin[1], 1.0), 1.0])[free]
+    found = least_squares(residual, start, bounds=(low[free], high[free]), x_scale=scale, xtol=1e-12, ftol=1e-12)
+    return ends_of(found.x)
 
 
-def _misfit(shape: Shape, x: Steps, y: Rates) -> float:
-    return float(np.sqrt(np.mean((shape.rate(x) - y) ** 2)))
-
-
-def _score(shape: Shape, x: Steps, y: Rates, total: int | None) -> float:
-    """Schwarz's criterion, with a misfit that rounding leaves to every form; most schedules end with their run."""
-    odds = EXPECTED if total is not None and shape.ends is not None and abs(shape.ends - total) < 1.0 else 0.0
-    misfit = len(x) * float(np.log(_misfit(shape, x, y) ** 2 + ROUNDING**2))
-    return misfit + shape.free * float(np.log(len(x))) - odds
-
-
-def _range(shape: Shape, x: Steps, y: Rates, begins: Sequence[float], total: int | None) -> tuple[float, float] | None:
+def _range(shape: Shape, seen: _Entries) -> tuple[float, float] | None:
     """Ends at which the misfit is no larger than chance allows: the likelihood's profile, floors left free."""
     if shape.ends is None or shape.end is None:
         return None
-    if total is not None and abs(shape.ends - total) < 1.0:
-        return float(total), float(total)
+    if seen.total is not None and abs(shape.ends - seen.total) < 1.0:
+        return float(seen.total), float(seen.total)
     if shape.kind != "cosine":
         # Of a straight line only the slope is seen: the end follows if it goes to 0, as it is said.
         return shape.ends, shape.ends
+    guess, early, late = seen.begin
     grids, misfits = [], []
-    for begin in begins:
-        near = begin + (shape.ends - begin) * np.linspace(0.9, 1.1, GRID)
-        grids.append(np.concatenate([_ends(x, begin, 4 * GRID), near]))
-        misfits.append(shapes.cosine_misfits(x, y, begin, grids[-1]))
+    for begin in np.unique([guess, *np.linspace(early, late, 4 * BEGINS)]):
+        near = begin + (shape.ends - begin) * np.linspace(0.9, 1.1, ENDS)
+        grids.append(np.concatenate([seen.ends(begin), near[near > begin]]))
+        misfits.append(shapes.cosine_misfits(seen.x, seen.y, begin, grids[-1]))
     grid, squares = np.concatenate(grids), np.concatenate(misfits)
-    least = min(float(squares.min()), _misfit(shape, x, y) ** 2)
-    noise = max(least * len(x) / max(len(x) - 3, 1), (0.1 * ROUNDING) ** 2)
-    count = min(len(x), INDEPENDENT)
+    least = seen.misfit(shape) ** 2
+    noise = max(least * len(seen.x) / max(len(seen.x) - 4, 1), seen.grain**2 / 3)
+    count = min(len(seen.x), INDEPENDENT)
     allowed = grid[count * (squares - least) <= noise * stats.chi2.ppf(LEVEL, 1)]
     return min([shape.ends, *allowed]), max([shape.ends, *allowed])
 
 
-def _recognised(shape: Shape, peak: float, x: Steps, y: Rates, ends_range: tuple[float, float] | None) -> Recognised:
+def _recognised(shape: Shape, peak: float, seen: _Entries, ends_range: tuple[float, float] | None) -> Recognised:
     ends = shape.ends
     if ends is not None and ends_range is not None:
         ends = _roundest(ends, *ends_range)
@@ -201,12 +263,12 @@ def _recognised(shape: Shape, peak: float, x: Steps, y: Rates, ends_range: tuple
         told += f" until update {shape.begins:,.0f}"
     if ends is not None:
         told += f", down to {peak * (shape.end or 0.0):.3g} at update {ends:,.0f}"
-    return Recognised(shape.kind, peak, shape, _misfit(shape, x, y), ends, ends_range, told)
+    return Recognised(shape.kind, peak, shape, seen.misfit(shape), ends, ends_range, told)
 
 
 def _roundest(value: float, low: float, high: float) -> float:
     """The roundest whole number that is within a range, or within a thousandth of the value; people choose those."""
-    low, high = max(min(low, value - 0.5), 0.999 * value), min(max(high, value + 0.5), 1.001 * value)
+    low, high = max(min(low, value - BESIDE), 0.999 * value), min(max(high, value + BESIDE), 1.001 * value)
     for decimals in range(-12, 1):
         rounded = round(value, decimals)
         if low <= rounded <= high and rounded > 0:

@@ -22,6 +22,8 @@ MEETS = 0.05
 UNITS = {"epoch": "epochs", "interval": "logged rows"}
 # A bend of the rates that is no rounding, as a share of the peak.
 BEND = 1e-9
+# Entries behind a warm-up that show a schedule without it.
+LEAST_AFTER = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,9 +118,11 @@ def _recognised(curve: Curve, total: int | None) -> Recognised:
     rates = curve.schedule.rates
     # Between two entries of a log its rates are a straight line: they bend where rates were logged, losses or not.
     bends = np.flatnonzero(np.abs(np.diff(rates, 2)) > BEND * curve.schedule.peak) + 1
-    first = int(np.argmax(rates > 0)) if curve.schedule.warmup else int(curve.steps[0])
     steps = np.union1d(curve.steps, bends)
-    steps = steps[(steps >= min(first, len(rates) - 1)) & (steps < len(rates))]
+    steps = steps[(steps >= min(int(curve.steps[0]), len(rates) - 1)) & (steps < len(rates))]
+    # The corner of a warm-up was found by the reader, it was not logged.
+    after = steps[steps > curve.schedule.warmup]
+    steps = after if len(after) >= LEAST_AFTER else steps
     return recognise_rates(steps, rates[steps], total=total, warmup=curve.schedule.warmup)
 
 

@@ -29,8 +29,9 @@ Rates = Float[np.ndarray, " entry"]
 FARTHEST_END = 30.0
 # Entries this close to the highest rate belong to its plateau; those that are closer do for certain.
 PLATEAU, HIGH = 0.995, 0.9994
-# A plateau is one if it holds this share of the entries' range, and so many entries.
-LEAST_PLATEAU, LEAST_ENTRIES = 0.15, 3
+# A plateau is one if it holds this share of the entries' range, and so many entries; a decay needs fewer.
+LEAST_PLATEAU, LEAST_ENTRIES, LEAST_FALLEN = 0.15, 3, 2
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def cosine(x: Steps, y: Rates, begin: float, ends: float, floor: float | None = 
         top, low = np.linalg.lstsq(columns, y, rcond=None)[0]
     else:
         mixed = floor + (1.0 - floor) * bend
-        top = float(mixed @ y / (mixed @ mixed))
+        top = float(mixed @ y / max(float(mixed @ mixed), TINY))
         low = floor * top
     if not -0.02 <= low <= 0.98 * top:
         return None
@@ -121,7 +122,7 @@ def cosine_misfits(
     bend = 0.5 * (1.0 + np.cos(np.pi * np.clip((x - begin) / (ends - begin)[:, None], 0.0, 1.0)))
     if floor is not None:
         mixed = floor + (1.0 - floor) * bend
-        top = mixed @ y / (mixed**2).sum(axis=1)
+        top = mixed @ y / np.maximum((mixed**2).sum(axis=1), TINY)
         return ((top[:, None] * mixed - y) ** 2).mean(axis=1)
     # The line y = low + slope * bend, by its moments.
     middle, level = bend.mean(axis=1, keepdims=True), y.mean()
@@ -138,7 +139,7 @@ def decay_after_plateau(x: Steps, y: Rates, total: int | None) -> list[Shape]:
     fallen = np.flatnonzero(y < PLATEAU)
     flat = int(fallen[0]) if len(fallen) else len(y)
     seen = x[flat:]
-    if flat < LEAST_ENTRIES or len(seen) < LEAST_ENTRIES or x[flat - 1] - x[0] < LEAST_PLATEAU * (x[-1] - x[0]):
+    if flat < LEAST_ENTRIES or len(seen) < LEAST_FALLEN or x[flat - 1] - x[0] < LEAST_PLATEAU * (x[-1] - x[0]):
         return []
     low, high = float(x[np.flatnonzero(y >= HIGH)[-1]]), float(x[flat])
     top = float(y[:flat].mean())
@@ -151,13 +152,13 @@ def decay_after_plateau(x: Steps, y: Rates, total: int | None) -> list[Shape]:
 def _straightened(x: Steps, share: Rates) -> list[tuple[str, float, float]]:
     """Decays that are straight lines in another coordinate: its name, and the line's slope and level."""
     is_down = share > share.min() * (1.0 + 1e-6)  # a floor that is reached bends the line
-    if is_down.sum() < LEAST_ENTRIES - 1:
+    if is_down.sum() < LEAST_FALLEN:
         is_down[:] = True
     x, share = x[is_down], share[is_down]
     lines = [("linear", 1.0 - share), ("sqrt", (1.0 - share) ** 2)]
     if np.all(share > 0):
         lines.append(("exponential", -np.log(share)))
-    return [(name, *np.polyfit(x, line, 1)) for name, line in lines if len(x) >= 2]
+    return [(name, *np.polyfit(x, line, 1)) for name, line in lines]
 
 
 def _wsd(
