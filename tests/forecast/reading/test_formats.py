@@ -122,6 +122,13 @@ def test_tables_in_markdown_are_those_of_model_cards(tmp_path):
     (table,) = load_file(path)
     assert [name.strip() for name in table.frame.columns] == ["Training Loss", "Epoch", "Step", "Validation Loss"]
     assert table.rows.tolist() == list(range(3, 23))
+    before = "# A model\n\nIt was trained.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    path.write_text(f"{before}{path.read_text()}\n### Versions\n- x | y\n")
+    (table,) = load_file(path)
+    assert table.rows.tolist() == list(range(11, 31))
+    curve = ef.read_curves(path, schedules="constant")[0]
+    np.testing.assert_array_equal(curve.steps, STEPS[1:])
+    np.testing.assert_array_equal(curve.losses, LOSSES[1:])
 
 
 def test_rows_of_settings_and_a_cut_last_line_are_left_out(tmp_path):
@@ -149,6 +156,45 @@ def test_a_history_of_keras_counts_epochs(tmp_path, form):
     curve = ef.read_curves(path)["history"]
     np.testing.assert_array_equal(curve.steps, np.arange(1, 21))
     np.testing.assert_array_equal(curve.losses, LOSSES)
+
+
+def test_nothing_but_losses_counts_them(tmp_path):
+    text, listed = tmp_path / "text.txt", tmp_path / "listed.json"
+    text.write_text("".join(f"{loss}\n" for loss in LOSSES))
+    listed.write_text(json.dumps(LOSSES.tolist()))
+    for path in (text, listed):
+        (table,) = load_file(path)
+        assert table.frame["step"].astype(int).tolist() == list(range(1, 21))
+        assert table.frame["loss"].astype(float).tolist() == LOSSES.tolist()
+        assert any("losses of steps 1, 2, ..." in note for note in table.notes)
+
+
+def test_an_object_that_python_printed_is_read(tmp_path):
+    path = tmp_path / "history.txt"
+    values = ", ".join(f"np.float32({loss})" for loss in LOSSES[:-1])
+    path.write_text(
+        f"{{'loss': [{values}, nan], 'val_loss': {[None] * 10 + LOSSES.tolist()[10:]}, 'lr': {RATES.tolist()}}}\n"
+    )
+    (table,) = load_file(path)
+    assert table.frame["epoch"].tolist() == list(range(1, 21))
+    assert table.frame["loss"].tolist() == [*LOSSES.tolist()[:-1], "nan"]
+    assert table.frame["lr"].tolist() == RATES.tolist()
+
+
+def test_steps_beside_values_are_columns_where_there_are_more(tmp_path):
+    """`value` may be the loss of a critic."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"step": STEPS.tolist(), "loss": LOSSES.tolist(), "value": RATES.tolist()}))
+    assert load_file(path)[0].frame.columns.tolist() == ["step", "loss", "value"]
+
+
+def test_iterations_of_detectron2_count_from_0(tmp_path):
+    path = tmp_path / "metrics.json"
+    rows = [{"eta_seconds": 9.5, "iteration": step - 1, "lr": rate, "total_loss": loss} for step, loss, rate in ROWS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    (table,) = load_file(path)
+    assert table.frame["iteration"].tolist() == STEPS.tolist()
+    assert any("count from 0" in note for note in table.notes)
 
 
 SACRED = {
@@ -216,6 +262,7 @@ def test_exports_of_tensorboards_page_are_one_run(tmp_path):
         ("mlruns.db", b"SQLite format 3\x00" + bytes(50), r"database \(SQLite\).*get_metric_history"),
         ("run-x.wandb", b":W&B\xe1\xbe\x00abc", r"not sent yet.*wandb sync"),
         ("history.pkl", b"\x80\x04\x95abc", r"pickle.*JSON or CSV"),
+        ("losses.npy", b"\x93NUMPY\x01\x00abc", "numpy.savetxt"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "HDF5"),
         ("a.npz", b"PK\x03\x04abc", "archive"),
         ("a.xlsx", b"PK\x03\x04abc", "spreadsheet.*CSV"),

@@ -36,6 +36,7 @@ class Layout:
         has_comments: Whether lines that begin with # are no rows.
         is_decimal_comma: Whether numbers are written as 1,5.
         has_names: Whether the file names its columns.
+        last: Number of its last line, None for the end of the file.
     """
 
     separator: str
@@ -44,6 +45,7 @@ class Layout:
     has_comments: bool = False
     is_decimal_comma: bool = False
     has_names: bool = True
+    last: int | None = None
 
 
 def layout_of(text: str, preferred: str | None = None) -> Layout | None:
@@ -64,6 +66,17 @@ def layout_of(text: str, preferred: str | None = None) -> Layout | None:
         found = _fitting(separator, rows, comments)
         if found is not None:
             return found
+    return _in_markdown(text)
+
+
+def _in_markdown(text: str) -> Layout | None:
+    """The first table with a loss among the words of a page, as in a model card."""
+    lines = _lines(text)
+    for k, line in enumerate(lines[:-1]):
+        if line.lstrip().startswith("|") and "loss" in line.lower() and _RULE.fullmatch(lines[k + 1]):
+            end = next((n for n in range(k, len(lines)) if not lines[n].lstrip().startswith("|")), len(lines))
+            found = _fitting("|", list(enumerate(lines))[k:end], [])
+            return None if found is None else replace(found, last=end - 1)
     return None
 
 
@@ -83,6 +96,8 @@ def _fitting(separator: str, rows: list[tuple[int, str]], comments: list[tuple[i
     has_first = not any(_is_number(cell) for cell in split[0])
     body = split[1:] if has_first else split
     width = len(split[0]) if has_first else len(body[0])
+    if width == 1 and separator == SEPARATORS[-1] and len(body) > 2 and not has_first and _is_all_numbers(body):
+        return Layout(separator, ("loss",), rows[0][0], bool(comments), has_names=False)
     if width < 2 or not body or sum(len(cells) == width for cells in body) < 0.9 * len(body):
         return None
     is_comma = separator != "," and not _is_numeric(body, width, _NUMBER) and _is_numeric(body, width, _DECIMAL_COMMA)
@@ -151,7 +166,11 @@ def read_laid_out(path: Path, layout: Layout) -> tuple[pd.DataFrame, Int[np.ndar
     within("rows", len(lines), f"{path}")
     numbers = np.arange(1, len(lines) + 1)
     if layout.has_comments or layout.first or layout.names or layout.separator == "|":
-        is_row = [k >= layout.first and bool(line.strip()) and not _COMMENT.match(line) for k, line in enumerate(lines)]
+        last = len(lines) if layout.last is None else layout.last
+        is_row = [
+            layout.first <= k <= last and bool(line.strip()) and not _COMMENT.match(line)
+            for k, line in enumerate(lines)
+        ]
         if layout.separator == "|":
             is_row = [kept and not _RULE.fullmatch(line) for kept, line in zip(is_row, lines, strict=True)]
         lines = [line for kept, line in zip(is_row, lines, strict=True) if kept]
@@ -165,16 +184,20 @@ def read_laid_out(path: Path, layout: Layout) -> tuple[pd.DataFrame, Int[np.ndar
     frame = _parsed("\n".join(lines), layout.separator, path)
     if layout.is_decimal_comma:
         frame = frame.replace(r"^(\s*[-+]?\d+),(\d)", r"\1.\2", regex=True)
+    if layout.names == ("loss",):
+        frame.insert(0, "step", [str(k) for k in range(1, len(frame) + 1)])
     return frame, numbers[1 : len(frame) + 1], _done(path, layout)
 
 
 def _done(path: Path, layout: Layout) -> tuple[str, ...]:
     notes = []
-    if layout.separator not in {",", "\t"}:
+    if layout.separator not in {",", "\t"} and layout.names != ("loss",):
         notes.append(f"{path}: cells are separated by {_WORDS[layout.separator]}")
     if layout.is_decimal_comma:
         notes.append(f"{path}: decimal commas were read as points")
-    if not layout.has_names:
+    if layout.names == ("loss",):
+        notes.append(f"{path}: nothing but one number a line, taken as the losses of steps 1, 2, ...")
+    elif not layout.has_names:
         notes.append(f"{path}: no line names the columns; they are called {', '.join(layout.names)}")
     return tuple(notes)
 

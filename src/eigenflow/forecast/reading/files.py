@@ -1,5 +1,6 @@
 """One file of any kind: told by its first bytes and lines, and by its name where those say too little."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["TABLE_ENDINGS", "load_file", "stem_of"]
 
 TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_BEGINS_AS_JSON = re.compile(r"\s*(?:\{\s*[\"']|\[\s*(?:[\[{]|-?[\d.]+\s*,))")
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 # First bytes of files that people give and that are no logs: what they are, and what to do.
@@ -35,6 +37,7 @@ _REFUSED = (
     (b"\x80\x04", "is a pickle, which is never opened. Write the history as JSON or CSV"),
     (b"\x80\x03", "is a pickle, which is never opened. Write the history as JSON or CSV"),
     (b"\x80\x05", "is a pickle, which is never opened. Write the history as JSON or CSV"),
+    (b"\x93NUMPY", "is an array of NumPy. Save it as text: `numpy.savetxt`"),
     (b"%PDF", "is a PDF. Give the table behind the picture"),
     (b"\x89PNG", "is a picture. Give the table behind it"),
     (b"\xff\xd8\xff", "is a picture. Give the table behind it"),
@@ -110,8 +113,14 @@ def _read_text(path: Path, name: str, ending: str, head: bytes) -> LogTable:
     if encoding is None and ending not in _SEPARATORS:
         raise ArgumentError(f"{path}: unknown kind of file. It is no text. {_READABLE}")
     text = head.decode(encoding or "utf-8", errors="replace").lstrip("\ufeff")
-    if is_json_lines(text) or (text.lstrip()[:1] == "[" and text.lstrip()[1:2] in {"{", "[", "\n"}):
-        return read_json_log(path, name)
+    if _BEGINS_AS_JSON.match(text) and (is_json_lines(text) or ending not in _SEPARATORS):
+        try:
+            return read_json_log(path, name)
+        except LimitError:
+            raise
+        except ArgumentError:  # lines of a program may begin with a bracket
+            if is_json_lines(text):
+                raise
     layout = layout_of(text, _SEPARATORS.get(ending))
     if ending in _SEPARATORS:
         return _table(path, name, layout or Layout(_SEPARATORS[ending]))
@@ -138,6 +147,8 @@ _READABLE = (
 def _table(path: Path, name: str, layout: Layout) -> LogTable:
     frame, rows, notes = read_laid_out(path, layout)
     frame = frame.rename(columns=lambda column: str(column).strip())
+    if len(frame) and (frame.iloc[0].astype(str).str.strip() == "No log").any():  # Hugging Face's word for nothing yet
+        frame = frame.replace(r"^\s*No log\s*$", "", regex=True)
     is_blank = (frame.isna() | (frame == "")).all(axis=1).to_numpy()
     is_title = (
         (frame == np.array(frame.columns, dtype=object)).all(axis=1).to_numpy() if len(frame.columns) else is_blank

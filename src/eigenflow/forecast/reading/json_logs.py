@@ -1,6 +1,8 @@
 """Logs in JSON: rows by the line, lists of rows, objects of columns, the trainer's state, series."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,12 @@ from eigenflow.forecast.reading.tables import LogTable, from_metrics, from_rows
 
 __all__ = ["is_json_lines", "read_json_lines", "read_json_log"]
 
+# Keys that only Detectron2 writes together.
+_DETECTRON = {"iteration", "eta_seconds", "total_loss"}
+_PRINTED = re.compile(r"\s*[\[{]+\s*'")
+_WRAPPED = re.compile(
+    r"\b(?:np\.|numpy\.)?(?:float\d*|int\d*|array|tensor)\((-?[\d.eE+-]+|-?nan|-?inf)(?:, dtype=[\w.]+)?\)"
+)
 # Names of steps and of values in a series.
 _SERIES = (("steps", "values"), ("step", "value"), ("x", "y"), ("steps", "value"), ("epochs", "values"))
 
@@ -36,7 +44,7 @@ def read_json_log(path: Path, name: str) -> LogTable:
     text = whole_text(path)
     if is_json_lines(text):
         return read_json_lines(path, name)
-    content = parse_json(text, f"{path}")
+    content = _parsed(text, path)
     if isinstance(content, Mapping) and "log_history" in content:
         return _trainer_state(path, content, name if path.name != "trainer_state.json" else _trainer_name(path))
     if isinstance(content, Mapping):
@@ -47,6 +55,23 @@ def read_json_log(path: Path, name: str) -> LogTable:
         return replace(from_metrics(f"{path}", name, series), is_sparse=True)
     rows, notes = _rows_of(path, content)
     return tracker_form(replace(from_rows(f"{path}", rows, np.arange(1, len(rows) + 1), name), notes=tuple(notes)))
+
+
+def _parsed(text: str, path: Path) -> Any:
+    """The values of a JSON text, or of a Python object that was printed, as by `print(history.history)`."""
+    if _PRINTED.match(text):
+        plain = _WRAPPED.sub(r"\1", text).replace("'", '"')
+        for word, value in (
+            ("None", "null"),
+            ("True", "true"),
+            ("False", "false"),
+            ("nan", "NaN"),
+            ("inf", "Infinity"),
+        ):
+            plain = re.sub(rf"\b{word}\b(?!\")", value, plain)
+        with suppress(ArgumentError):
+            return parse_json(plain, f"{path}")
+    return parse_json(text, f"{path}")
 
 
 def read_json_lines(path: Path, name: str) -> LogTable:
@@ -69,8 +94,15 @@ def read_json_lines(path: Path, name: str) -> LogTable:
     skipped = next((k for k, row in enumerate(content) if _has_count(row)), 0)
     if skipped:
         notes.append(f"{path}: the first {skipped} rows have no step (settings); left out")
+    if content and content[skipped].keys() >= _DETECTRON:
+        notes.append(f"{path}: iterations of Detectron2 count from 0; one more is completed")
+        content = [_one_more(row, "iteration") for row in content]
     table = from_rows(f"{path}", content[skipped:], np.array(rows[skipped:], dtype=np.int64), name)
     return tracker_form(replace(table, notes=tuple(notes)))
+
+
+def _one_more(row: dict[str, Any], key: str) -> dict[str, Any]:
+    return {**row, key: row[key] + 1} if isinstance(row.get(key), int) else row
 
 
 def _has_count(row: Mapping[str, Any]) -> bool:
@@ -103,7 +135,7 @@ def _is_triple(one: Any) -> bool:
 def _walk(content: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[float, float]]]]:
     if isinstance(content, Mapping):
         for steps, values in _SERIES:
-            if isinstance(content.get(steps), list) and isinstance(content.get(values), list):
+            if isinstance(content.get(steps), list) and isinstance(content.get(values), list) and _is_series(content):
                 said = content.get("name", content.get("metricName"))
                 parts = path if not isinstance(said, str) or said in path else (*path, said)
                 pairs = list(zip(content[steps], content[values], strict=False))
@@ -118,6 +150,12 @@ def _walk(content: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[tuple
             yield from _walk(one, path)
 
 
+def _is_series(content: Mapping[str, Any]) -> bool:
+    """Whether nothing but times stands beside steps and values: else they are columns among others."""
+    lists = [key for key, value in content.items() if isinstance(value, list)]
+    return len([key for key in lists if "time" not in key.lower() and key != "ts"]) == 2
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -127,6 +165,9 @@ def _rows_of(path: Path, content: Any) -> tuple[Sequence[Mapping[str, Any]], lis
     notes: list[str] = []
     if isinstance(content, Mapping):
         content, notes = _of_columns(path, content)
+    if isinstance(content, list) and len(content) > 2 and all(_is_number(value) for value in content):
+        notes.append(f"{path}: nothing but numbers, taken as the losses of steps 1, 2, ...")
+        content = [{"step": k, "loss": value} for k, value in enumerate(content, start=1)]
     if not isinstance(content, list) or not content or not all(isinstance(row, Mapping) for row in content):
         raise ArgumentError(
             f"{path} holds no rows. Readable are a trainer_state.json, a list of objects, an object of columns (as "
