@@ -35,6 +35,8 @@ _NAMES = {
 _RUNS, _SECOND_WORDS, _SETTINGS = (names.split() for names in _NAMES.values())
 MOST_CANDIDATES = 12
 MOST_TOGETHER = 3
+# Steps that go back more often than a run is started again are those of several runs, or in no order.
+MOST_RESTARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,17 @@ def _telling(
     losses: Float[np.ndarray, " row"],
 ) -> tuple[str, ...] | None:
     """The fewest columns that leave no run whose steps go back to its beginning or occur twice, if there are any."""
-    has_runs = not _is_settled(numbers[used], order[used], losses[used], strictly=False)
+    steps, values, base = order[used], losses[used], numbers[used]
+    has_runs = not _is_settled(base, steps, values, strictly=False)
+    # A late step back is a restart, unless the run is another one by its name: its settings may change then.
+    codes = {name: pd.factorize(_text(frame[name]))[0][used] for name, is_run in candidates if has_runs or is_run}
     for together in range(1, MOST_TOGETHER + 1):
-        for chosen in combinations([name for name, _ in candidates], together):
-            # A late step back is a restart, unless the run is another one by its name: its settings may change then.
-            is_named = all(is_run for name, is_run in candidates if name in chosen)
-            if not (has_runs or is_named):
-                continue
-            split = pd.factorize(numbers * len(frame) + grouped(frame, chosen))[0][used]
-            counts = np.bincount(split)
-            if np.median(counts) >= 2 and _is_settled(split, order[used], losses[used], strictly=not has_runs):
+        for chosen in combinations(codes, together):
+            split = base
+            for name in chosen:
+                split = pd.factorize(split * len(frame) + codes[name])[0]
+            is_one_a_row = np.median(np.bincount(split)) < 2
+            if not is_one_a_row and _is_settled(split, steps, values, strictly=not has_runs):
                 return tuple(name for name in map(str, frame.columns) if name in chosen)
     return None
 
@@ -197,7 +200,7 @@ def _is_settled(
     if np.any(is_same & (change == 0) & (np.diff(loss) != 0)):
         return False
     falls = np.flatnonzero(is_same & (change < 0))
-    if len(falls) == 0 or strictly:
+    if len(falls) == 0 or strictly or len(falls) > MOST_RESTARTS:
         return len(falls) == 0
     starts = np.flatnonzero(np.diff(run, prepend=-1))
     for fall in falls.tolist():
