@@ -56,7 +56,7 @@ class Course:
 
     def is_surely(self, rise: float, factor: float) -> bool:
         """Whether a rise is more than a factor, and more than the scatter explains."""
-        return rise > np.log(factor) and (rise > self.sure * self.error or self.only_rises)
+        return bool(rise > np.log(factor) and (rise > self.sure * self.error or self.only_rises))
 
 
 def course_of(

@@ -109,7 +109,7 @@ def rise_caution(points: Points, quanta: Float[np.ndarray, " point"], course: Co
 
 def _starts_lowest(course: Course) -> bool:
     """Whether the lowest level is that of the start, up to the scatter."""
-    return course.start - course.lowest <= course.error
+    return bool(course.start - course.lowest <= course.error)
 
 
 def _windows(course: Course) -> str:

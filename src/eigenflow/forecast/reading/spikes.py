@@ -67,7 +67,7 @@ def remove_spikes(
         height = _height(points, quanta, width)
         is_raised = height.is_raised
         edges = np.flatnonzero(np.diff(is_raised, prepend=False, append=False))
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             is_burst = height.is_far[begin:end].any() and end - begin <= longest
             recovers = end < count or (width == SCALES[0][0] and end - begin <= 2)
             # At the start the window is cut off, and the loss falls fast.
