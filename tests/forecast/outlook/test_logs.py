@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule
 from eigenflow.forecast.outlook.checks import last_value
-from eigenflow.forecast.outlook.logs import planned_runs, read_logs
+from eigenflow.forecast.outlook.logs import _others, planned_runs, read_logs
 from eigenflow.forecast.outlook.targets import target_of
 from forecast.logs import SCHEDULES, loss_of, rows, study
 
@@ -59,6 +60,18 @@ def test_asked_schedules_stand_first_and_differences_are_those_of_the_ends(found
         np.testing.assert_allclose((one.lower + one.upper) / 2, one.difference, rtol=1e-9)
     names = {one.name for one in found.endings} - {one.name for one in asked}
     assert names == {"cosine from now", "linear to zero from now", "WSD from now", "the rate held"}
+
+
+def test_what_is_asked_is_not_told_twice():
+    """The straight line from now on is among the usual endings."""
+    curves = read_logs(log_of(PLAN, KNOWN))
+    names = list(_others(planned_runs(curves)[1], ["linear:from=now"])[0])
+    assert names == ["linear:from=now", "cosine from now", "WSD from now", "the rate held"]
+
+
+def test_the_answer_draws_itself(found):
+    ax = found.plot(Figure().subplots())
+    assert ax.get_ylabel() == "loss [nats]" and len(ax.containers) == len(found.endings)
 
 
 def test_endings_go_on_from_the_rate_that_the_run_has(found):
@@ -204,7 +217,17 @@ def test_few_points_are_said():
 @pytest.mark.rejects
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [({"total": 100}, "`total` must be .* at least 1,600"), ({"total": 0}, "`total`"), ({"what_if": "x"}, "`what_if`")],
+    [
+        ({"total": 100}, "`total` must be .* at least 1,600"),
+        ({"total": 0}, "`total`"),
+        ({"what_if": "x"}, "`what_if`"),
+        ({"what_if": 5}, "`what_if` must be a short form"),
+        ({"what_if": [5]}, "`what_if` must hold short forms"),
+        ({"target": -1.0}, "`target`"),
+        ({"target": "low"}, "`target`"),
+        ({"law": "none"}, "Unknown law"),
+        ({"seed": "a"}, "`seed`"),
+    ],
 )
 def test_a_wrong_argument_is_named(argument, message):
     with pytest.raises(ArgumentError, match=message):

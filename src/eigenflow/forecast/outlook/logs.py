@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eigenflow.core.checks import check_number, check_whole
+from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, EigenflowError
+from eigenflow.forecast.checks import check_usual
 from eigenflow.forecast.curves import CurveSet
 from eigenflow.forecast.fitting.fit import Fit, FitStatus
 from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.outlook.checks import BASELINES, LAST_VALUE, HiddenPart, hidden_parts, last_value, power_end
 from eigenflow.forecast.outlook.ends import end_of, endings_of
-from eigenflow.forecast.outlook.others import other_endings
+from eigenflow.forecast.outlook.others import is_same, other_endings
 from eigenflow.forecast.outlook.rest import PlannedRun, planned_run
 from eigenflow.forecast.outlook.result import Baseline, LogForecast, RunEnd, SizeEnd
 from eigenflow.forecast.outlook.short_forms import WhatIf, asked_schedules
@@ -88,14 +89,15 @@ def forecast_logs(
     if total is not None:
         check_whole("total", total, 1)
     if target is not None:
-        check_number("target", target)
+        check_usual("target", target)
     if isinstance(source, CurveSet):
         curves = source
     else:
         curves = read_logs(source, schedules=schedules, columns=columns, **reading)
     tell = progress or (lambda line: None)
     plans, chosen = planned_runs(curves, total=total, run=run)
-    asked = [what_if] if isinstance(what_if, str | Path | Schedule | Mapping) else list(what_if)
+    asked = [what_if] if isinstance(what_if, str | Path | Schedule | Mapping) else what_if
+    check_kind("what_if", asked, (list, tuple), "a short form such as 'cosine:end=0', a table, a `Schedule`, or a list")
     others = _others(chosen, asked)
     tell(f"fit of {len(curves)} curves, {curves.points} points")
     study, cautions = _fitted(curves, chosen, law, seed)
@@ -174,7 +176,12 @@ def _others(run: PlannedRun, asked: Sequence[WhatIf]) -> tuple[dict[str, Schedul
             )
         return {}, ()
     wanted = asked_schedules(asked, run)
-    return wanted | other_endings(run), tuple(wanted)
+    others = {
+        name: one
+        for name, one in other_endings(run).items()
+        if name not in wanted and not any(is_same(one, known) for known in wanted.values())
+    }
+    return wanted | others, tuple(wanted)
 
 
 def _fitted(curves: CurveSet, run: PlannedRun, law: str, seed: int) -> tuple[Study, tuple[str, ...]]:
@@ -220,10 +227,13 @@ def _run_ends(study: Study, plans: Sequence[PlannedRun], law: str, seed: int) ->
     made = []
     for plan in plans[:MOST_RUNS]:
         fit = fits.get(id(plan.curve))
-        if fit is None and len(made) < MOST_ALONE:
-            fit = fit_law([plan.curve], law, starts=1, seed=seed)
-        if fit is not None:
-            made.append(RunEnd(plan, end_of(fit, plan.schedule, plan.curve.size)[0]))
+        try:
+            if fit is None and len(made) < MOST_ALONE:
+                fit = fit_law([plan.curve], law, starts=1, seed=seed)
+            if fit is not None:
+                made.append(RunEnd(plan, end_of(fit, plan.schedule, plan.curve.size)[0]))
+        except EigenflowError:  # too few points, or far outside of the law; the chosen run's own error is told
+            continue
     return tuple(made)
 
 

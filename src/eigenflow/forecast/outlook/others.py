@@ -6,7 +6,7 @@ from eigenflow.forecast.outlook.rest import PlannedRun, continued
 from eigenflow.forecast.outlook.targets import stretched
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["other_endings"]
+__all__ = ["is_same", "other_endings"]
 
 # A WSD decays over this last part of a run.
 DECAY = 0.2
@@ -21,7 +21,7 @@ def other_endings(run: PlannedRun) -> dict[str, Schedule]:
     A finished run gets one that is twice as long too.
     """
     made = _whole(run) if run.is_finished else _from_now(run)
-    kept = {name: one for name, one in made.items() if one is not None and not _is_same(one, run.schedule)}
+    kept = {name: one for name, one in made.items() if one is not None and not is_same(one, run.schedule)}
     if run.is_finished:
         kept[f"{LONGER} times as many updates"] = stretched(run.schedule, LONGER * run.total)
     return kept
@@ -59,5 +59,6 @@ def _whole(run: PlannedRun) -> dict[str, Schedule | None]:
     }
 
 
-def _is_same(one: Schedule, other: Schedule) -> bool:
+def is_same(one: Schedule, other: Schedule) -> bool:
+    """Whether two schedules are as good as one."""
     return one.total == other.total and float(np.abs(one.rates - other.rates).mean()) <= SAME * other.peak

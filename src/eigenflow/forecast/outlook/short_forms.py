@@ -56,6 +56,8 @@ def asked_schedules(asked: Sequence[WhatIf], run: PlannedRun) -> dict[str, Sched
     for one in asked:
         if isinstance(one, Schedule):
             found[one.summary] = one
+        elif not isinstance(one, str | Path | Mapping):
+            raise ArgumentError(f"`what_if` must hold short forms, tables or schedules, but has {str(one)[:60]!r}.")
         elif isinstance(one, Mapping | Path) or _is_file(one):
             found |= read_schedules(one)
         else:
