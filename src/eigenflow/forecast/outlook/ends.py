@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import ndtri
 
 from eigenflow.core.display import AbstractPrinted, Card, interval
 from eigenflow.core.errors import ArgumentError
@@ -145,7 +145,7 @@ def _half_width(one: End, other: End, drawn: Float[np.ndarray, " draw"], beside:
     """
     loss = np.sqrt(one.loss * other.loss)
     known = np.log(one.loss / other.loss)
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     # Half the range of 90 % of the draws: their variance would be that of the wildest ones.
     half = 0.5 * float(np.ptp(np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))) if len(drawn) else np.inf
     spread = (half / z) ** 2 + 2.0 * TYPICAL_RUN_SD**2

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 from scipy.optimize import least_squares
+from scipy.special import ndtri
 
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.resampling import LEVEL
@@ -249,7 +249,7 @@ def _range(shape: Shape, seen: _Entries) -> tuple[float, float] | None:
     least = seen.misfit(shape) ** 2
     noise = max(least * len(seen.x) / max(len(seen.x) - 4, 1), seen.grain**2 / 3)
     count = min(len(seen.x), INDEPENDENT)
-    allowed = grid[count * (squares - least) <= noise * stats.chi2.ppf(LEVEL, 1)]
+    allowed = grid[count * (squares - least) <= noise * ndtri((1 + LEVEL) / 2) ** 2]
     return min([shape.ends, *allowed]), max([shape.ends, *allowed])
 
 
