@@ -91,6 +91,14 @@ def test_validation_losses_that_leave_the_training_ones_are_over_fitting_and_no_
     assert against_validation(points, frame, STEPS, quantity_of("loss", ["loss", "eval_loss"], "a")) == ()
 
 
+def test_sums_over_tokens_are_said_where_the_tokens_are_known():
+    tokens = 524_288
+    frame = log(LOSSES * tokens).assign(tokens=STEPS * tokens)
+    (line,) = ef.read_curves(frame)[0].cautions
+    assert f"is {LOSSES[0]:.3g} for each of the 524288 tokens of a step" in line
+    assert ef.read_curves(frame.assign(loss=LOSSES))[0].cautions == ()
+
+
 @pytest.mark.parametrize(("factor", "vocabulary"), [(4, 32_000), (8, 50_257), (16, 128_256)])
 def test_the_first_loss_of_a_new_language_model_shows_a_factor(factor, vocabulary):
     losses = np.log(vocabulary) * factor * (np.maximum(STEPS, 11) / 11.0) ** -0.25

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import eigenflow as ef
-from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.quantities import quantity_of
 
 STEPS = np.arange(10, 810, 10)
@@ -222,6 +222,22 @@ def test_zeros_of_a_filter_of_nan_are_left_out_and_counted():
     assert line.startswith("3 rows with a loss of exactly 0 (row 30 first) left out") and "filter of NaN" in line
 
 
+def test_zeros_to_the_end_are_the_end_of_a_run_that_diverged():
+    """20 rows, and one zero before them that is none of them."""
+    curve = read(log(values=np.where((STEPS > 600) | (STEPS == 200), 0.0, LOSSES)))[0]
+    assert curve.steps[-1] == 600 and len(curve) == 59
+    (caution,) = curve.cautions
+    assert caution.startswith("the run diverged: its loss is exactly 0 from step 610 (row 61) to the end")
+    assert any("1 row with a loss of exactly 0 (row 20 first) left out" in line for line in curve.changes)
+
+
+@pytest.mark.parametrize("failed", [1, 20])
+def test_a_run_that_ends_without_finite_losses_has_a_caution(failed):
+    values = [f"{loss}" for loss in LOSSES[: 80 - failed]] + ["nan"] * failed
+    (caution,) = read(log(values=values))[0].cautions
+    assert caution.startswith("the run diverged") and caution.endswith("a forecast is of a run that does not")
+
+
 def test_zeros_that_were_rounded_away_are_not_called_failures():
     values = np.round(0.01 * STEPS**-0.8, 4)  # 0.0016 ... 0.0000
     curve = read(log(values=values))[0]
@@ -231,21 +247,15 @@ def test_zeros_that_were_rounded_away_are_not_called_failures():
 
 @pytest.mark.rejects
 @pytest.mark.parametrize(
-    ("values", "error", "message"),
+    ("values", "message"),
     [
-        (
-            np.where(STEPS > 600, 0.0, LOSSES),
-            NonFiniteError,
-            r"row 61: the loss is 0 from step 610 to the end \(20 rows",
-        ),
-        (np.where(STEPS > 300, 0.0, LOSSES), ArgumentError, r"row 31: the loss is 0 in 50 of 80 rows"),
+        (np.where(STEPS > 300, 0.0, LOSSES), r"row 31: the loss is 0 in 50 of 80 rows"),
         (
             np.where(STEPS == 300, -0.5, LOSSES),
-            ArgumentError,
-            r"row 30: the loss is -0.5.*1 of 80 values.*are negative",
+            r"row 30: the loss is -0.5.*1 of 80 values of column 'loss' are negative",
         ),
     ],
 )
-def test_values_without_a_logarithm_are_refused_with_their_row(values, error, message):
-    with pytest.raises(error, match=message):
+def test_values_without_a_logarithm_are_refused_with_their_row(values, message):
+    with pytest.raises(ArgumentError, match=message):
         read(log(values=values))

@@ -16,7 +16,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.quantities import Quantity, words_of
 
-__all__ = ["FactorJump", "against_validation", "factor_jump", "first_loss_caution", "refuse_factor_jump"]
+__all__ = ["FactorJump", "against_validation", "factor_jump", "first_loss_caution", "refuse_factor_jump", "sum_caution"]
 
 FACTORS = np.array([2, 3, 4, 5, 6, 7, 8, 16, 32, 64])
 # How near to a whole factor, points on each side that must show it, and their scatter as a share of its logarithm.
@@ -32,6 +32,8 @@ VOCABULARIES = (32_000, 50_257, 50_304, 65_536, 100_277, 128_256, 151_936, 256_0
 # Steps within which a first loss is that of the initial network, and how near it is then.
 FIRST, INITIAL = 10, 0.01
 PLAUSIBLE_END = (1.0, 8.0)
+# A first loss that is no mean, tokens of a step that are no examples, and what a token of a new model costs.
+NO_MEAN, TOKENS, PER_TOKEN = 100.0, 1000, (2.0, 14.0)
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,17 @@ def first_loss_caution(points: Points) -> str:
                 f"logged"
             )
     return ""
+
+
+def sum_caution(points: Points, tokens_per_step: float | int | None) -> str:
+    """What to say of losses that are sums over the tokens of a step: nothing where they are not, or it is not known."""
+    first = float(points.losses[0])
+    if tokens_per_step is None or tokens_per_step < TOKENS or first < NO_MEAN:
+        return ""
+    per_token = first / float(tokens_per_step)
+    if not PER_TOKEN[0] <= per_token <= PER_TOKEN[1]:
+        return ""
+    return (
+        f"the first loss, {first:.4g}, is {per_token:.3g} for each of the {tokens_per_step:g} tokens of a step: losses "
+        f"seem to be sums over tokens, which change with the batch"
+    )

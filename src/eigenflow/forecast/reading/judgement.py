@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.accumulation import factor_jump, first_loss_caution, refuse_factor_jump
+from eigenflow.forecast.reading.accumulation import factor_jump, first_loss_caution, refuse_factor_jump, sum_caution
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.course import course_of
 from eigenflow.forecast.reading.divergence import refuse_blow_up, refuse_divergence, refuse_rising, rise_caution
@@ -20,6 +20,9 @@ from eigenflow.forecast.reading.rate_alignment import entries_of
 from eigenflow.forecast.reading.rounding import printed_quanta, rounding_caution
 from eigenflow.forecast.reading.spikes import remove_spikes
 from eigenflow.forecast.schedules.schedule import Schedule
+
+# How a line begins that says that a run ended without finite losses.
+DIVERGED = "the run diverged"
 
 __all__ = ["Judged", "judge", "loss_unit"]
 
@@ -66,7 +69,11 @@ def judge(
     if quantity.kind == "perplexity" and unit != "nats":
         raise ArgumentError(f"{draft.place}: the logarithm of a perplexity is in nats, so leave `unit` (--unit) out.")
     is_converted = quantity.kind == "bits" and unit == "bits"
-    cautions = ["" if is_converted else quantity.caution, *draft.cautions, first_loss_caution(points)]
+    cautions = ["" if is_converted else quantity.caution, *draft.cautions]
+    cautions += [
+        f"{line}; a forecast is of a run that does not" for line in points.changes if line.startswith(DIVERGED)
+    ]
+    cautions += [first_loss_caution(points), sum_caution(points, draft.tokens_per_step)]
     jump = factor_jump(points, rates)
     if jump is not None and jump.is_clear and check_units:
         refuse_factor_jump(points, jump, draft.place)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.cleaning import Points
 from eigenflow.forecast.reading.quantities import Quantity
 from eigenflow.forecast.reading.rounding import printed_quanta
@@ -27,7 +27,6 @@ def positive(points: Points, quantity: Quantity, place: str) -> Points:
 
     Raises:
         ArgumentError: If a value is negative, a perplexity is below 1, or most values are 0.
-        NonFiniteError: If the run ends in zeros, as a trainer's filter of NaN writes them.
     """
     low = np.flatnonzero(points.losses < 0)
     if len(low):
@@ -67,15 +66,15 @@ def _without_zeros(points: Points, quantity: Quantity, place: str) -> Points:
             f"away; log more digits. {quantity.advice}"
         )
     is_small = is_zero & _rounded_away(points, is_zero)
-    lasting = of if is_zero.all() else int(is_zero[::-1].argmin())
+    lasting = int(is_zero[::-1].argmin())
     if lasting >= LASTING and not is_small[-1]:
         at = of - lasting
-        raise NonFiniteError(
-            f"{place}, row {points.rows[at]}: the loss is 0 from step {points.steps[at]} to the end ({lasting} rows), "
-            f"after {points.losses[at - 1]:.4g}. Trainers write 0 where every loss was NaN (logging_nan_inf_filter of "
-            f"Hugging Face): the run diverged. Cut the table at row {points.rows[at]}, or leave the run out "
-            f"(`exclude`, --exclude)."
+        line = (
+            f"the run diverged: its loss is exactly 0 from step {points.steps[at]} (row {points.rows[at]}) to the end, "
+            f"as the Hugging Face trainer writes it where every loss is NaN (logging_nan_inf_filter); the {at} rows "
+            f"before it are read"
         )
+        return _without_zeros(points.keep(np.arange(at), line), quantity, place)
     lines = []
     if (is_zero & ~is_small).any():
         lines.append(_said(points, is_zero & ~is_small, "as a trainer's filter of NaN writes it"))
