@@ -155,6 +155,22 @@ def _layouts() -> Sequence[Sample]:
     ]
 
 
+def _contents() -> Sequence[Sample]:
+    """Tables of several runs and phases, of epochs, and of numbers in other writing."""
+    frame = _frame().drop(columns="curve")
+    runs = pd.concat([frame.assign(seed=k, lr=r, loss=frame.loss + k / 9) for k in (0, 1) for r in (1e-3, 3e-4)])
+    phases = pd.concat([frame.assign(split="train"), frame[::4].assign(split="val", lr=None)]).sort_values("step")
+    epochs = frame.assign(epoch=np.repeat([0, 1], 10), batch=np.tile(np.arange(10), 2)).drop(columns="step")
+    ranks = pd.concat([frame.assign(rank=k, loss=frame.loss + k / 99) for k in range(3)])
+    parts = (
+        frame.rename(columns={"loss": "train/box_loss", "lr": "lr/pg0"}).assign(epoch=range(20)).drop(columns="step")
+    )
+    fractions = frame.assign(epoch=(STEPS / 400).round(2)).drop(columns="step")
+    written = frame.assign(step=[f"{step}/1000" for step in STEPS], lr=[f"{100 * r:g}%" for r in frame.lr])
+    tables = (runs, phases, epochs, ranks, parts, fractions, written, pd.concat([frame, frame.assign(loss=2.5)]))
+    return [Sample({"c.csv": table.to_csv(index=False).encode()}, "c.csv") for table in tables]
+
+
 def _schedules() -> Sequence[Sample]:
     named = """curve,schedule,total_steps,warmup_steps_linear_from_0,peak_lr,end_lr,change_step,batch_size
 cosine,cosine,2400,100,0.0003,3e-05,,
@@ -257,6 +273,7 @@ READERS = (
     Reader("wandb", _wandb, _read_curves, may_warn=_is_own_word),
     Reader("text_logs", _text_logs, _read_curves, may_warn=_is_own_word),
     Reader("layouts", _layouts, _read_curves, may_warn=_is_own_word),
+    Reader("contents", _contents, _read_curves, may_warn=_is_own_word),
     Reader("schedules", _schedules, _read_schedules),
     Reader("schedules_json", _schedules_json, _read_schedules),
     Reader("scaling", _scaling, _read_table),

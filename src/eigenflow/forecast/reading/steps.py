@@ -20,6 +20,7 @@ __all__ = ["Counted", "count_updates", "order_of", "total_of", "updates_per_epoc
 # Columns that say how many batches an epoch has.
 _PER_EPOCH = ("steps_per_epoch", "iters_per_epoch", "batches_per_epoch", "num_batches", "total_batches", "epoch_length")
 MOST_DECIMALS = 6
+MOST_EPOCHS = 1e9
 # Steps beyond this are refused later; here they only have an order, which must not overflow.
 FARTHEST = 1e100
 
@@ -124,7 +125,7 @@ def updates_per_epoch(summary: Any) -> float | None:
     cells = [found.get(name) for name in ("train_runtime", "train_steps_per_second", "epoch")]
     runtime, speed, epochs = usable_numbers(pd.Series(cells, dtype=object), 0.0)
     updates = runtime * speed
-    return float(updates / epochs) if updates >= 1 and epochs > 0 else None
+    return float(updates / epochs) if 1 <= updates <= MOST_EPOCHS and epochs > 1e-6 else None
 
 
 def _from_tokens(
@@ -160,9 +161,12 @@ def _from_epochs(
     per_epoch: float | None,
 ) -> Counted:
     epochs = values[used]
-    low = np.flatnonzero(epochs < 0)
-    if len(low):
-        raise ArgumentError(f"{place}, row {rows[used][low[0]]}: {name!r} must not be negative.")
+    wrong = np.flatnonzero((epochs < 0) | (epochs > MOST_EPOCHS))
+    if len(wrong):
+        raise ArgumentError(
+            f"{place}, row {rows[used][wrong[0]]}: {name!r} must lie within 0 and {MOST_EPOCHS:g}, but is "
+            f"{epochs[wrong[0]]:g}."
+        )
     steps = np.full(len(values), -1, dtype=np.int64)
     if np.any(epochs != np.rint(epochs)):
         return _from_fractions(values, is_point & used, name, per_epoch)
