@@ -268,6 +268,7 @@ def test_exports_of_tensorboards_page_are_one_run(tmp_path):
         ("a.xlsx", b"PK\x03\x04abc", "spreadsheet.*CSV"),
         ("a.bin", bytes(range(256)), "unknown kind of file. It is no text"),
         ("wandb-summary.json", b'{"_step": 10, "loss": 2.3}', r"summary of a finished run.*history"),
+        ("a.ipynb", b'{"cells": [], "nbformat": 4}', "notebook.*training cell printed"),
         ("all.csv", b'"Relative Time (Process)","e - train/loss"\n1,2\n2,2\n3,2\n', r"not by step.*x axis to Step"),
         ("a.log", b"hello\nworld\n", r"(?s)unknown kind of file.*\| hello\n.*\| world\n.*--pattern 'step \(\?P<step>"),
         ("a.log", b"", r"nothing but blanks"),

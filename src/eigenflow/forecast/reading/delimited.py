@@ -162,31 +162,37 @@ def read_laid_out(path: Path, layout: Layout) -> tuple[pd.DataFrame, Int[np.ndar
     Raises:
         ArgumentError: If it is no such table; LimitError if it is too large.
     """
-    lines = _lines(whole_text(path).rstrip("\r\n"))
+    text = whole_text(path).rstrip("\r\n")
+    if layout == Layout(layout.separator) and layout.separator != "|" and "\r" not in text:
+        frame = _parsed(text, layout.separator, path)
+        return frame, np.arange(2, len(frame) + 2), _done(path, layout)
+    lines = _lines(text)
     within("rows", len(lines), f"{path}")
-    numbers = np.arange(1, len(lines) + 1)
-    if layout.has_comments or layout.first or layout.names or layout.separator == "|":
-        last = len(lines) if layout.last is None else layout.last
-        is_row = [
-            layout.first <= k <= last and bool(line.strip()) and not _COMMENT.match(line)
-            for k, line in enumerate(lines)
-        ]
-        if layout.separator == "|":
-            is_row = [kept and not _RULE.fullmatch(line) for kept, line in zip(is_row, lines, strict=True)]
-        lines = [line for kept, line in zip(is_row, lines, strict=True) if kept]
-        numbers = numbers[np.array(is_row, dtype=bool)]
+    kept = [k for k, line in enumerate(lines) if _is_row(k, line, layout)]
+    numbers = np.array([0] * bool(layout.names) + [k + 1 for k in kept], dtype=np.int64)
+    lines = [lines[k] for k in kept]
     if layout.separator == "|":
         lines = [line.strip().strip("|") for line in lines]
     if layout.names:
         quoted = [name.replace('"', '""') for name in layout.names]
         lines.insert(0, (" " if layout.separator == r"\s+" else layout.separator).join(f'"{name}"' for name in quoted))
-        numbers = np.append(0, numbers)
     frame = _parsed("\n".join(lines), layout.separator, path)
     if layout.is_decimal_comma:
         frame = frame.replace(r"^(\s*[-+]?\d+),(\d)", r"\1.\2", regex=True)
     if layout.names == ("loss",):
         frame.insert(0, "step", [str(k) for k in range(1, len(frame) + 1)])
     return frame, numbers[1 : len(frame) + 1], _done(path, layout)
+
+
+def _is_row(number: int, line: str, layout: Layout) -> bool:
+    """Whether a line is one of the table: its titles, or a row."""
+    if number < layout.first or (layout.last is not None and number > layout.last):
+        return False
+    if layout.separator == "|" and _RULE.fullmatch(line):
+        return False
+    # A blank line counts where a comment may stand, too; else cells of a text may have one within quotes.
+    is_plain = not (layout.has_comments or layout.first or layout.names or layout.separator == "|")
+    return is_plain or (bool(line.strip()) and not _COMMENT.match(line))
 
 
 def _done(path: Path, layout: Layout) -> tuple[str, ...]:

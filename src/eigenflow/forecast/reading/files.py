@@ -78,7 +78,7 @@ def load_file(path: Path, pattern: str | None = None) -> list[LogTable]:
         return [read_by_pattern(path, name, pattern)]
     if ending in {".jsonl", ".ndjson"}:
         return [read_json_lines(path, name)]
-    if ending == ".json":
+    if ending in {".json", ".ipynb"}:
         return [read_json_log(path, name)]
     if path.parent.name == "metrics" and ending not in _SEPARATORS:
         return [read_mlflow([path])]
@@ -150,14 +150,12 @@ def _table(path: Path, name: str, layout: Layout) -> LogTable:
     if len(frame) and (frame.iloc[0].astype(str).str.strip() == "No log").any():  # Hugging Face's word for nothing yet
         frame = frame.replace(r"^\s*No log\s*$", "", regex=True)
     is_blank = (frame.isna() | (frame == "")).all(axis=1).to_numpy()
-    is_title = (
-        (frame == np.array(frame.columns, dtype=object)).all(axis=1).to_numpy() if len(frame.columns) else is_blank
-    )
+    is_title = (frame.iloc[:, 0] == frame.columns[0]).to_numpy()
+    if is_title.any():  # one column is compared first, as it costs little
+        is_title = is_title & (frame == np.array(frame.columns, dtype=object)).all(axis=1).to_numpy()
     if is_title.any():
-        notes = (
-            *notes,
-            f"{path}: {is_title.sum()} rows repeat the names of the columns (row {rows[is_title][0]} first)",
-        )
+        first = rows[is_title][0]
+        notes = (*notes, f"{path}: {is_title.sum()} rows repeat the names of the columns (row {first} first)")
     kept = ~(is_blank | is_title)
     return tracker_form(
         replace(LogTable(f"{path}", frame.loc[kept].reset_index(drop=True), rows[kept], name=name), notes=notes)

@@ -47,6 +47,10 @@ def read_json_log(path: Path, name: str) -> LogTable:
     content = _parsed(text, path)
     if isinstance(content, Mapping) and "log_history" in content:
         return _trainer_state(path, content, name if path.name != "trainer_state.json" else _trainer_name(path))
+    if isinstance(content, Mapping) and "cells" in content and "nbformat" in content:
+        raise ArgumentError(
+            f"{path} is a notebook. Save what its training cell printed as a text file, or the trainer's table as CSV."
+        )
     if isinstance(content, Mapping):
         inner = content.get("metrics", content.get("history"))
         content = inner if isinstance(inner, list | Mapping) and inner else content
