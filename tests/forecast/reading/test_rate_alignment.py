@@ -44,6 +44,9 @@ TOLD = {
     "line to the planned end": (linear(7), TOTAL),
     "cosine over all that is planned": (cosine(0), TOTAL),
     "cosine to a rest": (cosine(0, 3e-6), TOTAL),
+    "cosine behind a warm-up in the first gap": (cosine(7, 3e-6), TOTAL),
+    "cosine behind one entry of the warm-up": (cosine(33), TOTAL),
+    "line behind one entry of the warm-up": (linear(33), TOTAL),
 }
 
 
@@ -66,6 +69,14 @@ def test_rates_of_next_updates_stay_without_a_word(name, every):
     entries = aligned(steps, next_updates(rates, steps), planned=planned)
     np.testing.assert_array_equal(entries.steps, steps)
     assert entries.notes == ()
+
+
+def test_two_entries_on_the_warmup_tell_although_the_second_is_the_highest():
+    """A log of the Hugging Face trainer as of 2025: a warm-up of 50, linear to 0 at 500, every 25 steps."""
+    rates = Schedule.linear_to_zero(total=500, warmup=50, peak=1e-5).rates
+    steps = np.arange(25, 401, 25)
+    for logged, shift in ((updates_done(rates, steps), 1), (next_updates(rates, steps), 0)):
+        np.testing.assert_array_equal(aligned(steps, logged).steps, steps - shift)
 
 
 @pytest.mark.parametrize("shift", [0, 1])

@@ -16,10 +16,12 @@ __all__ = ["Entries", "aligned", "entries_of"]
 
 # How exactly an entry must lie on a line, as a share of what the rate changes in one update: rounding hides a shift.
 EXACT = 0.05
+# How well half a cosine must fit, as a share of the highest rate; entries that are fitted, and warm-ups that are tried.
+FITS, MOST_FITTED, MOST_TRIED = 1e-6, 64, 2000
 # A last rate of 0 where the rates before it lead to more than this share of the one before.
 LEADS_ON = 0.25
 EPOCH = "learning rates beside an epoch are taken for those of that epoch, and not of the next one"
-DONE = "learning rates are those of the update just done, not of the next one ({why}); read so"
+DONE = "learning rates are read as those of the update just done, not of the next one: {why}"
 
 
 @dataclass(frozen=True)
@@ -99,48 +101,57 @@ def _by_warmup(steps: np.ndarray, rates: np.ndarray) -> str | None:
     grows = np.flatnonzero(np.diff(rates) <= 0)
     top = int(grows[0]) if len(grows) else len(rates) - 1
     # The last entry of the rise may stand behind the corner.
-    at, rate = steps[:top].astype(np.float64), rates[:top]
-    if top < 2 or rate[-1] <= 0:
-        return None
-    for origin in (0, 1):
-        slope = rate[-1] / (at[-1] - origin) if at[-1] > origin else 0.0
-        expected = slope * np.maximum(at - origin, 0)
-        if slope > 0 and np.abs(rate - expected).max() <= EXACT * slope and np.sum(rate > 0) + (rate[0] == 0) >= 2:
-            return f"they rise from 0 at step {origin}" if origin else ""
-    return ""
+    for count in (top + 1, top):
+        at, rate = steps[:count].astype(np.float64), rates[:count]
+        if count < 2 or rate[-1] <= 0:
+            continue
+        for origin in (0, 1):
+            slope = rate[-1] / (at[-1] - origin) if at[-1] > origin else 0.0
+            expected = slope * np.maximum(at - origin, 0)
+            if slope > 0 and np.abs(rate - expected).max() <= EXACT * slope:
+                return f"they rise from 0 at step {origin}" if origin else ""
+    return None if top < 2 else ""
 
 
 def _by_fall(steps: np.ndarray, rates: np.ndarray, planned: int | None) -> str:
-    """From a line or a cosine that falls, without a logged warm-up: a reason if rates are of updates done, else ""."""
-    if np.any(np.diff(rates) >= 0):
+    """From a line or a cosine that falls behind the highest entry: a reason if rates are of updates done, else ""."""
+    top = int(rates.argmax())
+    # The highest entry may stand on the warm-up, before the corner.
+    first = top + 1 if top else 0
+    at, rate = steps[first:], rates[first:]
+    if len(at) < 3 or np.any(np.diff(rate) >= 0):
         return ""
-    slope = float((rates[0] - rates[-1]) / (steps[-1] - steps[0]))
-    line = rates[0] - slope * (steps - steps[0])
-    if np.abs(line - rates).max() <= EXACT * slope:
-        return _by_line(float(rates[0] + slope * steps[0]), slope, planned)
-    return _by_cosine(steps, rates, planned)
+    slope = float((rate[0] - rate[-1]) / (at[-1] - at[0]))
+    if np.abs(rate[0] - slope * (at - at[0]) - rate).max() <= EXACT * slope:
+        return _by_line(float(rate[0] + slope * at[0]), slope, planned, from_start=top == 0)
+    return "" if planned is None else _by_cosine(at, rate, planned, int(steps[top - 1]) if top else 0)
 
 
-def _by_line(at_zero: float, slope: float, planned: int | None) -> str:
+def _by_line(at_zero: float, slope: float, planned: int | None, *, from_start: bool) -> str:
     """From a straight line: where it meets 0, or whether it begins at a round number."""
     end = at_zero / slope
     if planned is not None and abs(end - planned - 1) <= EXACT:
         return f"they fall to 0 at step {round(end)}, one after the planned last"
-    if planned is not None and abs(end - planned) <= EXACT:
+    if not from_start or (planned is not None and abs(end - planned) <= EXACT):
         return ""
     first = at_zero - slope  # at step 1
     is_round = [abs(value - float(f"{value:.1e}")) <= EXACT * slope for value in (at_zero, first)]
     return f"they fall from a round number, {first:.2g}, at step 1" if is_round == [False, True] else ""
 
 
-def _by_cosine(steps: np.ndarray, rates: np.ndarray, planned: int | None) -> str:
-    """From half a cosine over all planned updates, with any peak and end."""
-    if planned is None or len(steps) < 4:
+def _by_cosine(at: np.ndarray, rates: np.ndarray, planned: int, earliest: int) -> str:
+    """From half a cosine to the planned end, with any peak and end, behind a warm-up of the length that fits best."""
+    if len(at) < 4:
         return ""
+    at, rates = at[:: max(len(at) // MOST_FITTED, 1)], rates[:: max(len(at) // MOST_FITTED, 1)]
+    warmups = np.arange(earliest, min(int(at[0]), planned - 1) + 1)
+    warmups = warmups[:: max(len(warmups) // MOST_TRIED, 1)]
     left = []
     for shift in (0, 1):
-        form = np.stack([np.ones(len(steps)), np.cos(np.pi * (steps - shift) / planned)], axis=1)
-        residual = rates - form @ np.linalg.lstsq(form, rates, rcond=None)[0]
-        left.append(float(np.abs(residual).max()))
-    is_exact = left[1] <= EXACT * left[0] and left[1] <= 1e-4 * rates.max() and left[0] > 1e-12 * rates.max()
-    return f"they are half a cosine over {planned} updates from step 1 on" if is_exact else ""
+        form = np.cos(np.pi * (at - shift - warmups[:, None]) / (planned - warmups[:, None]))
+        form -= form.mean(axis=1, keepdims=True)
+        off = rates - rates.mean()
+        height = (form @ off) / np.sum(form**2, axis=1)
+        left.append(float(np.abs(off - height[:, None] * form).max(axis=1).min()))
+    is_exact = left[1] <= EXACT * left[0] and left[1] <= FITS * rates.max() and left[0] > 1e-12 * rates.max()
+    return f"they are half a cosine that ends at step {planned + 1}, one after the planned last" if is_exact else ""
