@@ -43,7 +43,7 @@ __all__ = [
 
 Curves = Annotated[
     list[Path],
-    typer.Argument(help="CSV, Parquet, JSON lines, trainer_state.json, event files, run folders, folders."),
+    typer.Argument(help="Tables, text logs, trainer_state.json, event files, run folders, or folders of these."),
 ]
 Schedules = Annotated[
     str | None,
