@@ -146,3 +146,12 @@ def test_two_rows_of_a_decay_behind_a_plateau_are_a_line():
     found = recognise_rates(steps, schedule.rates[steps], total=15_000, warmup=300)
     assert found.kind == "WSD, linear decay"
     np.testing.assert_allclose(found.rates(3500, 15_000), schedule.rates[3500:], atol=1e-3 * PEAK)
+
+
+def test_a_steep_decay_in_few_rows_is_no_steps():
+    """Each of its rows lies 3 % or more below the one before, behind a plateau of many rows."""
+    schedule = Schedule.wsd(total=15_000, peak=PEAK, decay_start=9000, warmup=300)
+    steps = np.arange(400, 12_751, 200)
+    found = recognise_rates(steps, schedule.rates[steps], warmup=300)
+    assert found.kind == "WSD, linear decay" and found.ends == 15_000
+    np.testing.assert_allclose(found.rates(12_800, 15_000), schedule.rates[12_800:], atol=1e-3 * PEAK)

@@ -11,6 +11,8 @@ __all__ = ["repeated", "stairs"]
 SAME, STAIR = 1e-3, 0.03
 # A stair has this many entries at least, on average; a rise of this share of the peak is a restart.
 ENTRIES, RISE = 3.0, 0.2
+# A change may be spread over so many rows, where the log shows means of rates.
+CHAIN = 2
 # Distances and factors of stairs that go on regularly agree to this share.
 REGULAR = 0.05
 
@@ -22,7 +24,7 @@ def stairs(x: Steps, y: Rates) -> Shape | None:
     """
     jumps = np.flatnonzero(np.abs(np.diff(y)) > SAME * np.maximum(y[1:], 1e-12)) + 1
     falls = y[jumps] <= (1.0 - STAIR) * y[jumps - 1]
-    if len(jumps) == 0 or len(y) < ENTRIES * (len(jumps) + 1) or not falls.all():
+    if len(jumps) == 0 or len(y) < ENTRIES * (len(jumps) + 1) or not falls.all() or _longest_chain(jumps) > CHAIN:
         return None
     levels = y[np.concatenate([[0], jumps])]
     places, kept = _joined(x, jumps, levels)
@@ -37,6 +39,12 @@ def stairs(x: Steps, y: Rates) -> Shape | None:
         return kept[0] * factor**count
 
     return Shape(f"steps, times {factor:.3g} every {period:,.0f} updates", rate, 4)
+
+
+def _longest_chain(jumps: Int[np.ndarray, " jump"]) -> int:
+    """How many changes follow each other from row to row: many are a decay."""
+    chains = np.split(jumps, np.flatnonzero(np.diff(jumps) > 1) + 1)
+    return max(len(chain) for chain in chains)
 
 
 def _joined(x: Steps, jumps: Int[np.ndarray, " jump"], levels: Rates) -> tuple[list[float], Rates]:
