@@ -116,6 +116,26 @@ def test_runs_in_folders_of_their_own(tmp_path):
     assert ef.read_curves(tmp_path).names == ["version_0", "version_1", "x", "y"]
 
 
+def test_phases_of_add_scalars_are_one_run(tmp_path):
+    """PyTorch's `add_scalars` writes a folder for each key, beside an event file without scalars."""
+    write(tmp_path / "exp", "events.out.tfevents.1", records([]))
+    write(tmp_path / "exp" / "loss_train", "events.out.tfevents.2", records(run()))
+    write(
+        tmp_path / "exp" / "loss_val", "events.out.tfevents.3", records([(10 * k, {"loss": 2.5}) for k in range(1, 9)])
+    )
+    curve = ef.read_curves(tmp_path)["exp"]
+    np.testing.assert_array_equal(curve.losses, LOSSES.astype(float))
+    assert set(ef.read_curves(tmp_path, columns={"loss": "val_loss"})["exp"].losses) == {2.5}
+
+
+def test_a_run_without_scalars_among_others_is_passed_over(tmp_path):
+    write(tmp_path / "a", "events.out.tfevents.1", records(run()))
+    write(tmp_path / "b", "events.out.tfevents.1", records([(0, {"args/text_summary": [b"x"]})]))
+    curves = ef.read_curves(tmp_path)
+    assert curves.names == ["a"]
+    assert any("without a scalar in their event files: b" in note for note in curves.notes)
+
+
 @pytest.mark.rejects
 def test_a_file_without_scalars_is_refused(tmp_path):
     write(tmp_path, "events.out.tfevents.1", records([(0, {"args/text_summary": [b"x"]})]))

@@ -56,12 +56,18 @@ def load_logs(path: Path, pattern: str | None = None, columns: Mapping[str, str]
             tables = list(_load_folder(path / "wandb", search, 0))
     except PermissionError as error:
         raise FileError(explain(path, error, "read")) from None
+    if not tables and search.empty:
+        read_events(search.empty[0])
     if not tables:
         raise ArgumentError(
             f"{path} holds no logs. Readable are folders with run.json (eigenflow), trainer_state.json, event files, "
             f"metrics/ (MLflow), tables ({', '.join(TABLE_ENDINGS)}), logs of training programs, or folders of those."
         )
     within("curves", len(tables), f"{path}")
+    if search.empty:
+        names = ", ".join(str(one.relative_to(path)) for one in search.empty[:5])
+        note = f"{path}: left out, without a scalar in their event files: {names}"
+        tables[0] = replace(tables[0], notes=(*tables[0].notes, note))
     return _with_curves(path, tables, columns)
 
 
@@ -102,6 +108,7 @@ class _Search:
     pattern: str | None
     seen: set[Path] = field(default_factory=set)
     entries: int = 0
+    empty: list[Path] = field(default_factory=list)
 
     def entries_of(self, folder: Path) -> list[Path]:
         """What may hold a log."""
@@ -126,8 +133,11 @@ def _load_folder(path: Path, search: _Search, depth: int) -> Iterator[LogTable]:
             raise ArgumentError(
                 f"{path} holds no text logs, so `pattern` (--pattern) cannot be used on it. Leave it out."
             )
-        yield from run()
-        return
+        found = run()
+        yield from found
+        if found:
+            return
+        search.empty.append(path)
     inner = search.entries_of(path)
     yield from _tables_in([one for one in inner if one.is_file()], search.pattern)
     for one in inner:
@@ -145,7 +155,7 @@ def _run_of(path: Path) -> Callable[[], Sequence[LogTable]] | None:
     if checkpoints:  # the last one holds the whole history
         return lambda: load_file(checkpoints[-1])
     if any(path.glob("*tfevents*")) or has_phases(path):
-        return lambda: read_events(path)
+        return lambda: read_events(path, may_be_empty=True)
     if (path / "metrics").is_dir() and _is_mlflow(path / "metrics"):
         return lambda: [read_mlflow([file for file in sorted((path / "metrics").rglob("*")) if file.is_file()])]
     if any((path / "plots" / "metrics").rglob("*.tsv")):

@@ -1,5 +1,6 @@
 """What trackers write themselves: TensorBoard's event files and MLflow's store of metrics."""
 
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,10 +27,14 @@ def is_event_file(path: Path, head: bytes) -> bool:
     return "tfevents" in path.name or b"brain.Event:" in head[:64]
 
 
-def read_events(path: Path) -> list[LogTable]:
+def read_events(path: Path, *, may_be_empty: bool = False) -> list[LogTable]:
     """Read the scalars of an event file, or of all in a folder and in its `train` and `validation`, in order of name.
 
     Files of one folder are pieces of one run, unless a later one begins anew after as many steps.
+
+    Args:
+        path: A file or a folder.
+        may_be_empty: Give no table where there are no scalars.
 
     Raises:
         ArgumentError: If there are none, a record is damaged, or TensorBoard is not installed.
@@ -51,6 +56,8 @@ def read_events(path: Path) -> list[LogTable]:
             streams[-1].setdefault(tag, []).extend(pairs)
     streams = [one for one in streams if one]
     if not streams:
+        if may_be_empty:
+            return []
         raise ArgumentError(
             f"{path} holds no scalars (texts, pictures and histograms are left out). Give the file of the run's losses."
         )
@@ -63,22 +70,23 @@ def read_events(path: Path) -> list[LogTable]:
     return [_events_table(path, f"{name}-{k}", one, notes if k == 1 else []) for k, one in enumerate(streams, start=1)]
 
 
-# Folders within a run, by what they hold: Keras, and others that keep validation apart.
-PHASES = {
-    "train": "",
-    "training": "",
-    "validation": "val_",
-    "valid": "val_",
-    "val": "val_",
-    "eval": "eval_",
-    "test": "test_",
-}
+# Folders within a run, by what they hold: those of Keras, and of PyTorch's `add_scalars("loss", {"train": ...})`.
+_PHASE = re.compile(r"(?i)(?:\w*(?:loss|acc|metric|lr)\w*_)?(train(?:ing)?|val(?:id(?:ation)?)?|eval|test)")
+
+
+def _phase_of(folder: Path) -> str | None:
+    """What goes before the tags in a folder that holds but a phase of its run; None for a run."""
+    found = _PHASE.fullmatch(folder.name)
+    if found is None:
+        return None
+    word = found[1].lower()
+    return "" if word.startswith("train") else "val_" if word.startswith("val") else f"{word}_"
 
 
 def has_phases(folder: Path) -> bool:
     """Whether a folder holds one run whose training and validation are in folders of their own."""
-    inner = {one.name.lower() for one in folder.iterdir() if one.is_dir() and any(one.glob("*tfevents*"))}
-    return bool(inner) and inner <= set(PHASES) and bool(inner & {"train", "training"})
+    phases = [_phase_of(one) for one in folder.iterdir() if one.is_dir() and any(one.glob("*tfevents*"))]
+    return "" in phases and None not in phases
 
 
 def _event_files(path: Path) -> list[tuple[str, Path]]:
@@ -86,8 +94,7 @@ def _event_files(path: Path) -> list[tuple[str, Path]]:
         return [("", path)]
     files = [("", file) for file in sorted(path.glob("*tfevents*"))]
     for inner in sorted(path.iterdir()) if has_phases(path) else ():
-        if inner.name.lower() in PHASES:
-            files += [(PHASES[inner.name.lower()], file) for file in sorted(inner.glob("*tfevents*"))]
+        files += [(_phase_of(inner) or "", file) for file in sorted(inner.glob("*tfevents*"))]
     return files
 
 
@@ -99,7 +106,7 @@ def _named(tag: str, phase: str) -> str:
 def _run_name(folder: Path) -> str:
     """The folder's name, or that of the run around it, where it is but a phase."""
     found = folder.resolve()
-    return found.parent.name if found.name.lower() in PHASES and found.parent.name else found.name
+    return found.parent.name if _phase_of(found) is not None and found.parent.name else found.name
 
 
 def _is_other_run(before: Mapping[str, Pairs], found: Mapping[str, Pairs]) -> bool:
