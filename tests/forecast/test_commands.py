@@ -200,7 +200,8 @@ def test_backtest_recommends_by_held_out_scores(folder):
     ],
 )
 def test_wrong_usage_and_bad_data_end_with_their_code_and_a_message(folder, words, code, message):
-    csv_of(rows("cosine").assign(loss=lambda f: f.loss.where(f.index != 10)), folder, "bad.csv")
+    bad = rows("cosine").assign(loss=lambda f: f.loss.astype(object).where(f.index != 10, "nan"))
+    csv_of(bad, folder, "bad.csv")
     (folder / "short.csv").write_text((folder / "schedules.csv").read_text().replace("2400", "1200"))
     (folder / "other.json").write_text('{"format": "something"}')
     (folder / "newer.json").write_text('{"format": "eigenflow forecast", "version": 99}')
