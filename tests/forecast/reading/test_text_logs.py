@@ -127,6 +127,20 @@ def test_steps_of_printed_dicts_are_those_of_the_bar(tmp_path):
     assert table.planned == 400 and any("progress bar" in note for note in table.notes)
 
 
+@pytest.mark.parametrize("shifts", [(-3, 0), (0, 1)], ids=["bars lag", "bars run ahead"])
+def test_of_two_bars_the_one_in_step_is_right(tmp_path, shifts):
+    """A bar is drawn at most ten times a second: the one before a row may be of an earlier update."""
+    rng = np.random.default_rng(0)
+    parts = ["  0%|   | 0/400 [00:00<?]\n"]
+    for step, loss in zip(STEPS, losses(), strict=True):
+        lag = rng.integers(shifts[0], 1) if shifts[0] else 0
+        parts.append(f"\r 1%|x   | {step + lag}/400 [0]\n{{'loss': {loss}, 'epoch': {step / 150:.2f}}}\n")
+        parts.append(f"\r 1%|x   | {step + shifts[1]}/400 [0]")
+    path = tmp_path / "train.log"
+    path.write_text("".join(parts), newline="")
+    np.testing.assert_array_equal(column(load_file(path)[0], "loss")[0], STEPS)
+
+
 def test_bars_that_contradict_the_epochs_are_not_believed(tmp_path):
     """Two streams of one program that are buffered apart stand in disorder: all dicts come after the last bar."""
     path = tmp_path / "train.log"

@@ -143,28 +143,39 @@ def _batches(epochs: Float[np.ndarray, " row"], at: Float[np.ndarray, " row"]) -
 
 
 def _of_bars(rows: Counted) -> Float[np.ndarray, " row"] | None:
-    """Steps from progress bars, if they agree with the epochs: a program's two outputs may be in disorder."""
+    """Steps from progress bars, if they agree with the epochs: a program's two outputs may be in disorder.
+
+    The bar before a loss may lag behind it, and the one after it be ahead: those that are spaced more evenly are right.
+    """
     before, after, epochs = (rows.counts[name] for name in ("before", "after", "epoch"))
     is_point = np.ones(len(before), dtype=bool)
     is_point[rows.cells.get("train_runtime", (slice(0), None))[0]] = False  # a summary of the whole run
     is_training = np.zeros(len(before), dtype=bool)
     is_training[rows.cells.get("loss", (slice(None), None))[0]] = True
-    # A bar may lag behind the loss that is printed after it. An evaluation is of the update before it.
+    found, fewest = None, len(before) + 1
+    # An evaluation is of the update before it.
     for first, other in ((np.where(is_training, after, before), before), (before, after)):
         steps = np.where(is_point, np.where(np.isnan(first), other, first), np.nan)
-        shown, reached = steps[is_point], epochs[is_point]
-        is_later = (reached > 0) & (shown > 0)
-        if np.isnan(shown).any() or np.any(np.diff(shown) < 0) or len(shown) < 2:
+        if not _agree(steps[is_point], epochs[is_point]):
             continue
-        if not np.ptp(reached) > 0:  # so long an epoch, or none, says nothing
-            return steps if np.all(np.diff(shown) > 0) else None
-        if not is_later.any():
-            continue
-        rate = float(np.median((shown[is_later] / reached[is_later])[is_later.sum() // 2 :]))
-        # Epochs are printed with two decimals.
-        if np.mean(np.abs(shown - rate * reached) <= 0.011 * rate + 1) >= 0.95:
-            return steps
-    return None
+        spacings = len(np.unique(np.diff(steps[is_point & is_training], prepend=0.0)))
+        if spacings < fewest:
+            found, fewest = steps, spacings
+    return found
+
+
+def _agree(steps: Float[np.ndarray, " row"], epochs: Float[np.ndarray, " row"]) -> bool:
+    """Whether steps rise, and in proportion to the epochs where these say something."""
+    if len(steps) < 2 or np.isnan(steps).any() or np.any(np.diff(steps) < 0):
+        return False
+    if not np.ptp(epochs) > 0:  # so long an epoch, or none, says nothing
+        return bool(np.all(np.diff(steps) > 0))
+    is_later = (epochs > 0) & (steps > 0)
+    if not is_later.any():
+        return False
+    rate = float(np.median((steps[is_later] / epochs[is_later])[is_later.sum() // 2 :]))
+    # Epochs are printed with two decimals.
+    return bool(np.mean(np.abs(steps - rate * epochs) <= 0.011 * rate + 1) >= 0.95)
 
 
 def _of_rows(rows: Counted) -> tuple[Float[np.ndarray, " row"], list[str]]:

@@ -189,6 +189,8 @@ def _collect(path: Path, pattern: LogPattern) -> _Rows:
             if bar[2] == total:
                 rows.see_bar(float(bar[1]))
                 counts.update(before=float(bar[1]), total=float(total))
+            if "loss" not in line:
+                continue
         row = pattern.row_of(line[:LONGEST])
         if row is None:
             head = {name: _number(text) for name, text in pattern.head_of(line[:LONGEST]).items()}
