@@ -95,7 +95,7 @@ def recognise_rates(
     peak = float(rates.max())
     top = int(np.argmax(rates >= peak * (1.0 - TOP)))
     if len(rates) >= 3 and top == len(rates) - 1 and rates[0] < 0.9 * peak:
-        told = f"warm-up only: the rates rise until the last one, {peak:g}"
+        told = f"warm-up only: the rates rise until the last one, {peak:.4g}"
         return Recognised("warm-up only", peak, None, 0.0, told=told)
     kept = np.unique(np.linspace(top, len(rates) - 1, ENTRIES).round().astype(int))
     seen = _Entries(steps[kept], rates[kept] / peak, _begin(steps, top, warmup), total, _grain(rates))
@@ -258,7 +258,7 @@ def _recognised(shape: Shape, peak: float, seen: _Entries, ends_range: tuple[flo
     if ends is not None and ends_range is not None:
         ends = _roundest(ends, *ends_range)
         ends_range = min(ends_range[0], ends), max(ends_range[1], ends)
-    told = f"{shape.kind}, {peak:g}"
+    told = f"{shape.kind}, {peak:.4g}"
     if shape.begins is not None:
         told += f" until update {shape.begins:,.0f}"
     if ends is not None:

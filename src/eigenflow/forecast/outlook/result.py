@@ -22,6 +22,8 @@ __all__ = ["Baseline", "LogForecast", "RunEnd", "SizeEnd"]
 
 # A baseline that is better by this share of its own error, and by this much in ln(loss), is a caution.
 CLEARLY, LEAST_APART = 0.25, 2e-3
+# Cautions that stand on a card; the others are counted.
+SHOWN = 2
 NAMES = {LAST_VALUE: "the plain last value", POWER: "a plain power of the steps"}
 
 
@@ -53,6 +55,11 @@ class Baseline(AbstractPrinted):
         """Whether it did so by more than a few parts of a log can differ by chance."""
         apart = self.law_error - self.error
         return apart > max(CLEARLY * self.error, LEAST_APART)
+
+    @property
+    def brief(self) -> str:
+        """The same in a few words."""
+        return f"{'better' if self.is_better else 'worse'}: {off(self.error)} off, the law {off(self.law_error)}"
 
     @property
     def verdict(self) -> str:
@@ -163,21 +170,21 @@ class LogForecast(AbstractPrinted):
         for name, parts in hidden.items():
             error = float(np.mean([abs(part.error) for part in parts]))
             held = sum(part.holds for part in parts)
-            told.append(f"{name}: {off(error)} off, {held} of {len(parts)} in the interval")
+            told.append(f"{name}: {off(error)} off, {held} of {len(parts)} intervals held")
         return "; ".join(told)
 
     def _card(self) -> Card:
-        rows = [("caution", caution) for caution in self.cautions[:3]]
-        if len(self.cautions) > 3:
-            rows.append(("caution", f"... and {len(self.cautions) - 3} more in `.cautions`"))
-        rows.append(("rates", f"{self.run.kind}; {self.run.total:,} {self.run.unit}: {self.run.basis}"))
+        rows = [("caution", caution) for caution in self.cautions[:SHOWN]]
+        if len(self.cautions) > SHOWN:
+            rows.append(("caution", f"... and {len(self.cautions) - SHOWN} more in `.cautions`"))
+        rows += [("rates", self.run.kind), ("length", f"{self.run.total:,} {self.run.unit}: {self.run.basis}")]
         if self.target is not None:
             rows.append(("target", self.target.answer))
         for ending in self.endings[:4]:
             change = interval(ending.difference, ending.lower, ending.upper, 2)
             rows.append((ending.name, f"{ending.end.told}, {change} to the plan"))
         rows.append(("hidden parts", self.checked))
-        rows += [(one.name, one.verdict) for one in self.baselines]
+        rows += [(one.name, one.brief) for one in self.baselines]
         if self.sizes:
             rows.append(("sizes", "; ".join(f"{format_size(one.size)}: {one.end.told}" for one in self.sizes)))
         return Card(self.headline, rows)
