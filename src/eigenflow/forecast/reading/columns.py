@@ -102,43 +102,49 @@ def recognise(
     Raises:
         ArgumentError: If the user's choice does not exist, or columns are missing; names all of them.
     """
-    available = [str(column) for column in frame.columns]
-    chosen = by_quantity(chosen or {}, KNOWN)
-    absent = {field: name for field, name in chosen.items() if name not in available}
-    if absent:
-        raise ArgumentError(
-            f"{place}: `columns` names {listed(absent.values())}, but the table has {listed(available)}."
-        )
-    free = [name for name in available if name not in set(chosen.values())]
-    names = dict(chosen)
-    notes: list[str] = []
+    names = _said(frame, chosen, place)
+    free = [str(name) for name in frame.columns if name not in set(names.values())]
     losses = _losses(frame, free)
-    if "loss" not in names and losses:
-        names["loss"] = losses[0]
-    others = tuple(name for name in losses if name != names.get("loss") and usable_numbers(frame[name]).any())
+    if losses:
+        names.setdefault("loss", losses[0])
     for field in ("curve", "size", "role", "tokens", "batch", "peak", "unit"):
         found = [name for name in _matches(free, KNOWN[field]) if name not in names.values()]
-        if field not in names and found:
-            names[field] = found[0]
-    epoch = next((name for name in available if is_epoch(name) and usable_numbers(frame[name]).any()), None)
-    is_point = is_filled(frame, names["loss"]) if "loss" in names else np.ones(len(frame), dtype=bool)
-    steps = _steps(frame, free, is_point, epoch)
+        if found:
+            names.setdefault(field, found[0])
+    epochs = [name for name in map(str, frame.columns) if is_epoch(name) and usable_numbers(frame[name]).any()]
+    epoch = epochs[0] if epochs else None
+    steps = _steps(frame, free, names.get("loss"), epoch)
     if "step" not in names and steps:
+        # A batch that counts is no batch size.
+        names = {field: name for field, name in names.items() if field == "loss" or name != steps[0]}
         names["step"] = steps[0]
-        names = {field: name for field, name in names.items() if field in {"step", "loss"} or name != steps[0]}
-    if "step" not in names and epoch is not None and not ("tokens" in names and has_tokens_per_step):
-        names["step"] = epoch
+    if epoch is not None and not ("tokens" in names and has_tokens_per_step):
+        names.setdefault("step", epoch)
     rates = _rates(frame, [name for name in free if name not in names.values()])
-    if "learning_rate" not in names and rates:
-        names["learning_rate"] = rates[0]
-    missing = [field for field in ("loss", "step") if field not in names]
-    missing = [field for field in missing if field != "step" or "tokens" not in names]
-    if missing:
-        lacks_rates = needs_rates and "learning_rate" not in names
-        raise missing_columns(frame, [*missing, *(["learning_rate"] if lacks_rates else [])], names, KNOWN, place)
+    if rates:
+        names.setdefault("learning_rate", rates[0])
+    _require(frame, names, place, needs_rates=needs_rates)
+    others = tuple(name for name in losses if name != names["loss"] and usable_numbers(frame[name]).any())
     counts_epochs = "step" in names and is_epoch(names["step"])
-    notes += _choices(names, others, [] if counts_epochs else steps, rates)
+    notes = _choices(names, others, [] if counts_epochs else steps, rates)
     return Columns(names, others, epoch, counts_epochs, tuple(f"{place}: {line}" for line in notes))
+
+
+def _said(frame: pd.DataFrame, chosen: Mapping[str, str] | None, place: str) -> dict[str, str]:
+    """Columns by quantity as the user said."""
+    names = by_quantity(chosen or {}, KNOWN)
+    absent = [name for name in names.values() if name not in set(map(str, frame.columns))]
+    if absent:
+        raise ArgumentError(f"{place}: `columns` names {listed(absent)}, but the table has {listed(frame.columns)}.")
+    return names
+
+
+def _require(frame: pd.DataFrame, names: Mapping[str, str], place: str, *, needs_rates: bool) -> None:
+    missing = ["loss"] if "loss" not in names else []
+    missing += ["step"] if "step" not in names and "tokens" not in names else []
+    if missing:
+        missing += ["learning_rate"] if needs_rates and "learning_rate" not in names else []
+        raise missing_columns(frame, missing, names, KNOWN, place)
 
 
 def _choices(names: Mapping[str, str], losses: Sequence[str], steps: Sequence[str], rates: Sequence[str]) -> list[str]:
@@ -187,10 +193,9 @@ def _rates(frame: pd.DataFrame, free: Sequence[str]) -> list[str]:
     return [name for _, _, name in sorted(ranked) if usable_numbers(frame[name]).any() or not len(frame)]
 
 
-def _steps(
-    frame: pd.DataFrame, free: Sequence[str], is_point: Bool[np.ndarray, " row"], epoch: str | None
-) -> list[str]:
+def _steps(frame: pd.DataFrame, free: Sequence[str], loss: str | None, epoch: str | None) -> list[str]:
     """Columns that count updates, the best first: those that are whole and there in every row with a loss."""
+    is_point = np.ones(len(frame), dtype=bool) if loss is None else is_filled(frame, loss)
     ranked = sorted((rank, at, name) for at, name in enumerate(free) if (rank := step_rank(name)) is not None)
     names = [name for _, _, name in ranked]
     good = [name for name in names if _counts(usable_numbers(frame[name], np.nan), is_point)]

@@ -156,19 +156,11 @@ def draft_parts(
     notes += [*lines, *columns.notes]
     if "loss" not in by_quantity(chosen or {}, KNOWN):
         refuse_final_losses(frame, columns.names["loss"], table.file)
-    order = order_of(frame, columns)
     phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
+    order = order_of(frame, columns)
     runs = runs_of(frame, columns, phases.is_point, order)
     within("curves", len(runs.names), table.file)
-    notes += phases.notes
-    if runs.added:
-        notes.append(f"{table.file}: {len(runs.names)} runs, told apart by {' and '.join(map(repr, runs.columns))}")
-    if runs.are_stacked:
-        ends = " to ".join(filter(None, (runs.names[0], runs.names[-1])))
-        notes.append(
-            f"{table.file}: {len(runs.names)} runs, of which some are told apart by nothing but their steps, "
-            f"which begin anew; called {ends}"
-        )
+    notes += [*phases.notes, *(f"{table.file}: {line}" for line in runs.notes)]
     used = phases.is_point & np.isfinite(order)
     if columns.get("step") is not None or tokens_per_step is None:
         refuse_finished_runs(frame, order[used], runs.numbers[used], runs.settings, table.file)

@@ -22,6 +22,7 @@ _NO_STEP = {
     "seed", "rank", "flop", "flops",
 }  # fmt: skip
 _NO_LOSS = _NO_STEP | {"step", "steps", "total", "warmup", "size", "params", "tokens", "norm", "batch", "epoch", "grad"}
+_WHAT = {"loss": "the loss", "step": "the step", "learning_rate": "the learning rate"}
 MOST_ROWS = 20_000
 FARTHEST = 1e100
 
@@ -43,26 +44,17 @@ def missing_columns(
         place: The file.
     """
     kept = {found.get(field) for field in ("loss", "step", "learning_rate", "curve")}
-    free = [str(name) for name in frame.columns if str(name) not in kept]
-    numbers = {name: _numbers(frame[name]) for name in free}
-    numbers = {name: values for name, values in numbers.items() if len(values) >= 2}
-    options: dict[str, str] = {}
-    for field, guess in (("step", _step), ("learning_rate", _rate), ("loss", _loss)):
-        if field in missing:
-            one = guess({name: values for name, values in numbers.items() if name not in options.values()})
-            if one is not None:
-                options[field] = one
-    what = {"loss": "the loss", "step": "the step", "learning_rate": "the learning rate"}
-    said = [what[field] for field in missing]
+    options = _options(frame, missing, [str(name) for name in frame.columns if str(name) not in kept])
+    said = [_WHAT[field] for field in missing]
     text = f"{place}: there is no column of {' and of '.join(filter(None, [', of '.join(said[:-1]), said[-1]]))}. "
     text += f"The table has {listed(frame.columns)}. "
     if options:
-        pairs = " ".join(f"--column {_quoted(f'{field}={options[field]}')}" for field in missing if field in options)
-        mapping = ", ".join(f"{field!r}: {options[field]!r}" for field in missing if field in options)
+        pairs = " ".join(f"--column {_quoted(f'{field}={name}')}" for field, name in options.items())
+        mapping = ", ".join(f"{field!r}: {name!r}" for field, name in options.items())
         text += f"If you mean these, say so: {pairs} (`columns={{{mapping}}}`). "
     rest = [field for field in missing if field not in options]
     if rest:
-        names = "; ".join(f"{', '.join(known[field][:6])}, ... for {what[field]}" for field in rest)
+        names = "; ".join(f"{', '.join(known[field][:6])}, ... for {_WHAT[field]}" for field in rest)
         ways = ", ".join(f"`columns={{{field!r}: NAME}}` (--column {field}=NAME)" for field in rest)
         text += f"Recognised names are {names}; for another one pass {ways}. "
     if "learning_rate" in missing:
@@ -70,6 +62,17 @@ def missing_columns(
     if "step" in missing:
         text += "If each row is a finished run, it is a table for `eigenflow forecast plan`."
     return ArgumentError(text.strip())
+
+
+def _options(frame: pd.DataFrame, missing: Sequence[str], free: Sequence[str]) -> dict[str, str]:
+    """Columns that may be the missing ones, each for one of them, in the order of `missing`."""
+    numbers = {name: values for name in free if len(values := _numbers(frame[name])) >= 2}
+    found: dict[str, str] = {}
+    for field, guess in (("step", _step), ("learning_rate", _rate), ("loss", _loss)):
+        if field in missing:
+            one = guess({name: values for name, values in numbers.items() if name not in found.values()})
+            found |= {} if one is None else {field: one}
+    return {field: found[field] for field in missing if field in found}
 
 
 def rate_candidate(frame: pd.DataFrame, taken: Collection[str]) -> str | None:

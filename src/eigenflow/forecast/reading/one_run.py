@@ -17,7 +17,7 @@ from eigenflow.forecast.reading.drafts import Draft, Part
 from eigenflow.forecast.reading.guesses import rate_candidate
 from eigenflow.forecast.reading.hidden_runs import refuse_hidden_runs
 from eigenflow.forecast.reading.planned import planned_total
-from eigenflow.forecast.reading.quantities import quantity_of
+from eigenflow.forecast.reading.quantities import Quantity, quantity_of
 from eigenflow.forecast.reading.repeated_steps import averaged
 from eigenflow.forecast.reading.signs import positive
 from eigenflow.forecast.reading.steps import Counted, count_updates
@@ -43,20 +43,8 @@ def draft_of(part: Part, notes: list[str]) -> Draft:
     place = part.place if size is None else f"{part.place} of size {size / size_unit(columns.names['size']):g}"
     part = replace(part, place=place)
     quantity = quantity_of(columns.names["loss"], [str(name) for name in frame.columns], place)
-    is_point = part.phases.is_point
     counted = _counted(part, notes)
-    is_left_out = is_point & (counted.steps < 0)
-    if is_left_out.any():
-        first = rows[is_left_out][0]
-        notes.append(f"{place}: {is_left_out.sum()} rows with a loss and no step (row {first} first) left out")
-    is_point = is_point & (counted.steps >= 0)
-    losses, _ = numbers(_of(frame[columns.names["loss"]], is_point), rows[is_point], place)
-    points = _without_end(Points(rows[is_point], counted.steps[is_point], losses), place)
-    points = replace(points, changes=(*points.changes, *_holes(part, counted.steps)))
-    require_finite(points.losses, points.rows, place, "loss", ADVICE)
-    points = positive(points, quantity, place)
-    require_usual(points.losses, points.rows, place, "loss")
-    points = _told_apart(part, points)
+    points = _points(part, counted.steps, quantity, notes)
     shown = ~part.phases.is_other & (counted.steps >= 0)
     is_rated = shown & _in_sequence(part, counted.steps, notes)
     rate_steps, rates = _logged(part, counted.steps, is_rated, "learning_rate")
@@ -83,6 +71,23 @@ def draft_of(part: Part, notes: list[str]) -> Draft:
         rate_candidate=None if len(rates) else rate_candidate(frame, list(columns.names.values())),
         cautions=against_validation(points, frame, counted.steps, quantity),
     )
+
+
+def _points(part: Part, steps: Int[np.ndarray, " row"], quantity: Quantity, notes: list[str]) -> Points:
+    """The losses of a run, one a step, all of which have a logarithm."""
+    rows, place, is_point = part.rows, part.place, part.phases.is_point
+    is_left_out = is_point & (steps < 0)
+    if is_left_out.any():
+        first = rows[is_left_out][0]
+        notes.append(f"{place}: {is_left_out.sum()} rows with a loss and no step (row {first} first) left out")
+    is_point = is_point & (steps >= 0)
+    losses, _ = numbers(_of(part.frame[part.columns.names["loss"]], is_point), rows[is_point], place)
+    points = _without_end(Points(rows[is_point], steps[is_point], losses), place)
+    points = replace(points, changes=(*points.changes, *_holes(part, steps)))
+    require_finite(points.losses, points.rows, place, "loss", ADVICE)
+    points = positive(points, quantity, place)
+    require_usual(points.losses, points.rows, place, "loss")
+    return _told_apart(part, points)
 
 
 def _of(cells: Any, which: Bool[np.ndarray, " row"]) -> Any:

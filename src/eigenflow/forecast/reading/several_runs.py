@@ -59,6 +59,19 @@ class Runs:
     settings: tuple[str, ...] = ()
     are_stacked: bool = False
 
+    @property
+    def notes(self) -> list[str]:
+        """How they were told apart, where that was found out."""
+        count = len(self.names)
+        notes = [f"{count} runs, told apart by {' and '.join(map(repr, self.columns))}"] if self.added else []
+        if self.are_stacked:
+            ends = " to ".join(filter(None, (self.names[0], self.names[-1])))
+            notes.append(
+                f"{count} runs, of which some are told apart by nothing but their steps, which begin anew; "
+                f"called {ends}"
+            )
+        return notes
+
     def rows(self) -> Iterator[Any]:
         """Rows of each run: where they stand together, as in most tables, a slice, which costs a tenth of a choice."""
         order = np.argsort(self.numbers, kind="stable")
@@ -89,14 +102,16 @@ def runs_of(
     used = is_point & np.isfinite(order)
     added: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    within = np.zeros(len(frame), dtype=np.int64)
     if used.any() and not _is_settled(numbers[used], order[used], losses[used], strictly=True):
         candidates = list(_candidates(frame, columns, used))[:MOST_CANDIDATES]
         added = _telling(frame, candidates, numbers, used, order, losses) or ()
-        settings = () if added else tuple(name for name, _ in candidates)
+        if not added:
+            settings = tuple(name for name, _ in candidates)
+            added, within = _partly_telling(frame, columns, keys, settings, used, order, losses)
         numbers = grouped(frame, [*keys, *added])
     curve = columns.get("curve") if columns.get("curve") in keys else None
     names = _names(frame, numbers, curve, added)
-    within = np.zeros(1, dtype=np.int64) if added else stacked(frame, columns, numbers, used, order, losses)
     if within.any():
         base = int(within.max()) + 1
         pairs, numbers = np.unique(numbers * base + within, return_inverse=True)
@@ -152,6 +167,32 @@ def _telling(
             if not is_one_a_row and _is_settled(split, steps, values, strictly=not has_runs):
                 return tuple(name for name in map(str, frame.columns) if name in chosen)
     return None
+
+
+def _partly_telling(
+    frame: pd.DataFrame,
+    columns: Columns,
+    keys: Sequence[str],
+    settings: Sequence[str],
+    used: Bool[np.ndarray, " row"],
+    order: Float[np.ndarray, " row"],
+    losses: Float[np.ndarray, " row"],
+) -> tuple[tuple[str, ...], Int[np.ndarray, " row"]]:
+    """Settings that are constant in each stretch of rising steps, and the number of each run among those they share."""
+    stretch = np.cumsum(np.diff(order[used], prepend=-np.inf) < 0)
+    count = int(stretch[-1]) + 1
+    constant = []
+    for name in settings:
+        codes = pd.factorize(_text(frame[name]))[0][used]
+        if len(np.unique(stretch * len(frame) + codes)) == count:
+            constant.append(name)
+    for chosen in (tuple(constant), ()):
+        numbers = grouped(frame, [*keys, *chosen])
+        within = stacked(frame, columns, numbers, used, order, losses)
+        both = pd.factorize(numbers * len(frame) + within)[0]
+        if within.any() and _is_settled(both[used], order[used], losses[used], strictly=False):
+            return chosen, within
+    return (), np.zeros(len(frame), dtype=np.int64)
 
 
 def _candidates(frame: pd.DataFrame, columns: Columns, used: Any) -> Iterator[tuple[str, bool]]:
