@@ -151,6 +151,16 @@ def test_values_that_rise_are_no_loss_whatever_they_are_called():
 
 
 @pytest.mark.rejects
+def test_a_warmup_does_not_hide_that_values_rise():
+    rates = 1e-3 * np.minimum(STEPS / 200, 1.0)
+    with pytest.raises(ArgumentError, match=r"the values rise: column 'metric'"):
+        read(log("metric", 0.82 - 0.54 * np.exp(-STEPS / 100)).assign(lr=rates), "metric")
+    # A second warm-up of a trained model: its loss rises by a tenth.
+    (caution,) = read(log(values=2.0 + 0.2 * rates / 1e-3).assign(lr=rates))[0].cautions
+    assert "the values rise from 2." in caution and "rise of the learning rate" in caution
+
+
+@pytest.mark.rejects
 def test_a_part_of_a_loss_that_rises_names_the_losses_beside_it():
     """The box loss of a detector rises while more boxes count."""
     frame = log("loss_bbox", 0.3 - 0.25 * np.exp(-STEPS / 200), total_loss=LOSSES)

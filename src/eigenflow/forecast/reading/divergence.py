@@ -15,7 +15,7 @@ __all__ = ["refuse_blow_up", "refuse_divergence", "refuse_rising", "rise_caution
 # Factors between the lowest level and the end above which a run diverges; the second where the rate rose meanwhile.
 DIVERGED, DIVERGED_AT_HIGHER_RATE = 1.5, 3.0
 # Factor between start and end above which values that are lowest at the start are no loss, and one worth a word.
-RISEN, RISEN_A_LITTLE = 1.2, 1.03
+RISEN, RISEN_A_LITTLE, RISEN_AT_HIGHER_RATE = 1.2, 1.03, 1.5
 # Points at the end that stand far above all before them: three are no spike.
 BLOWN_UP = 3
 # A rise since the minimum that is worth a word, and the fewest points that can show it.
@@ -28,7 +28,9 @@ def refuse_rising(points: Points, course: Course, quantity: Quantity, place: str
     Raises:
         ArgumentError: Says from where to where they rise, and which other columns could be meant.
     """
-    if not _starts_lowest(course) or course.rate_rose or not course.is_surely(course.end - course.start, RISEN):
+    # A log that begins in its warm-up is lowest there for a moment only, and a second warm-up costs less than that.
+    factor = RISEN_AT_HIGHER_RATE if course.rate_rose else RISEN
+    if not _starts_lowest(course) or not course.is_surely(course.end - course.start, factor):
         return
     raise ArgumentError(
         f"{place}: the values rise: {quantity.named} goes from {np.exp(course.start):.4g} to {np.exp(course.end):.4g} "
@@ -80,15 +82,18 @@ def refuse_blow_up(points: Points, quanta: Float[np.ndarray, " point"], course: 
 def rise_caution(points: Points, quanta: Float[np.ndarray, " point"], course: Course, quantity: Quantity) -> str:
     """What to say of a curve that has risen since its minimum, or from its start; nothing where it has not.
 
-    Nothing is said where the learning rate rose meanwhile, which laws take into account.
+    Nothing is said of a rise since the minimum where the learning rate rose meanwhile, which laws take into account.
     """
-    if course.rate_rose or len(points.steps) < FEWEST:
+    if len(points.steps) < FEWEST:
         return ""
     if _starts_lowest(course) and course.is_surely(course.end - course.start, RISEN_A_LITTLE):
+        also = ", if that is not the rise of the learning rate" if course.rate_rose else ""
         return (
             f"the values rise from {np.exp(course.start):.4g} to {np.exp(course.end):.4g}: the law only falls, and "
-            f"{quantity.named} may be no loss"
+            f"{quantity.named} may be no loss{also}"
         )
+    if course.rate_rose:
+        return ""
     if course.width > 1 and course.end - course.lowest < max(WORTH_A_WORD, course.error):
         return ""  # a low point among noisy ones
     windows = np.array_split(np.arange(len(points.steps)), min(MOST_WINDOWS, len(points.steps)))
