@@ -89,6 +89,19 @@ def test_a_late_start_with_another_seed_is_another_run():
     assert [len(curve) for curve in read_curves(table, warmup=0)] == [20, 11]
 
 
+def test_settings_that_tell_runs_apart_only_in_part_name_them_in_part():
+    """Two weight decays, each with two peaks of a falling rate, which no column says."""
+    falling = np.linspace(1.0, 0.05, 20)
+    parts = [one_run(w + p, weight_decay=w, lr=p * falling) for w in (0.0, 0.1) for p in (0.01, 0.02)]
+    found = read_curves(pd.concat(parts), warmup=0)
+    assert found.names == [f"weight_decay={w}, run {k}" for w in (0.0, 0.1) for k in (1, 2)]
+
+
+def test_a_loss_that_is_called_final_in_a_log_is_a_loss():
+    found = read_curves(one_run().rename(columns={"loss": "final_loss"}), warmup=0)
+    np.testing.assert_array_equal(found[0].losses, loss_at(STEPS))
+
+
 def test_whole_runs_below_each_other_are_numbered_where_nothing_names_them():
     """Both reach step 400, with other losses: the second is no restart of the first."""
     found = read_curves(pd.concat([one_run(), one_run(0.1)]), warmup=0)

@@ -154,10 +154,11 @@ def draft_parts(
         frame, chosen, table.file, has_tokens_per_step=tokens_per_step is not None, needs_rates=needs_rates
     )
     notes += [*lines, *columns.notes]
-    if "loss" not in by_quantity(chosen or {}, KNOWN):
-        refuse_final_losses(frame, columns.names["loss"], table.file)
-    phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
     order = order_of(frame, columns)
+    if "loss" not in by_quantity(chosen or {}, KNOWN):
+        has_steps = columns.get("step") is not None
+        refuse_final_losses(frame, columns.names["loss"], order if has_steps else None, table.file)
+    phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
     runs = runs_of(frame, columns, phases.is_point, order)
     within("curves", len(runs.names), table.file)
     notes += [*phases.notes, *(f"{table.file}: {line}" for line in runs.notes)]

@@ -18,6 +18,8 @@ _BESIDE = {"runtime", "created", "sweep", "notes", "tags", "user", "start_time",
 MOST_LISTED = 20
 # Shares of steps that go back, and that occurred before, above which rows in no order are not those of a log.
 UP_AND_DOWN, OFTEN = 0.2, 0.3
+# So many rows, of which so many go on, are a log.
+LEAST_OF_LOG, MOSTLY = 5, 0.8
 
 
 def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
@@ -33,13 +35,20 @@ def refuse_table_of_states(frame: pd.DataFrame, place: str) -> None:
             raise _error(frame, place, f"column {names[plain]!r} says whether each is finished")
 
 
-def refuse_final_losses(frame: pd.DataFrame, loss: str, place: str) -> None:
+def refuse_final_losses(frame: pd.DataFrame, loss: str, steps: Float[np.ndarray, " row"] | None, place: str) -> None:
     """Refuse a table whose only losses are final ones.
+
+    Args:
+        frame: The table, for its columns.
+        loss: The column of losses.
+        steps: Of the rows, None if there are none. Where they rise, the name means something else.
+        place: The file.
 
     Raises:
         ArgumentError: If by its name the column holds the last loss of a run.
     """
-    if loss_rank(loss) == FINAL:
+    rises = 0.0 if steps is None or len(steps) < LEAST_OF_LOG else float(np.mean(np.diff(steps) > 0))
+    if loss_rank(loss) == FINAL and rises < MOSTLY:
         raise _error(frame, place, f"column {loss!r} is the end of each")
 
 
