@@ -124,7 +124,7 @@ def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _series_of(content: Any, name: str) -> dict[str, list[tuple[float, float]]]:
+def _series_of(content: Any, name: str) -> dict[str, list[tuple[float | int, float | int]]]:
     """Metrics that are steps beside values, by name: Sacred, ClearML, TensorBoard's JSON; none if it is not that."""
     if isinstance(content, list) and content and all(_is_triple(one) for one in content):
         return {name.rpartition("-tag-")[2]: [(one[1], one[2]) for one in content]}
@@ -136,7 +136,7 @@ def _is_triple(one: Any) -> bool:
     return isinstance(one, list) and len(one) == 3 and all(_is_number(part) for part in one)
 
 
-def _walk(content: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+def _walk(content: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[float | int, float | int]]]]:
     if isinstance(content, Mapping):
         for steps, values in _SERIES:
             if isinstance(content.get(steps), list) and isinstance(content.get(values), list) and _is_series(content):

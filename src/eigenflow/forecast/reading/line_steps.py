@@ -26,7 +26,7 @@ class Counted:
 
     lines: Int[np.ndarray, " row"]
     counts: dict[str, Float[np.ndarray, " row"]]
-    cells: dict[str, tuple[Int[np.ndarray, " cell"], Float[np.ndarray, " cell"]]]
+    cells: dict[str, tuple[Int[np.ndarray, " _"], Float[np.ndarray, " _"]]]
 
 
 def stepped(

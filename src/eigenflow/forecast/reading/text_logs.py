@@ -63,14 +63,17 @@ class _Rows:
 
     def counted(self) -> Counted:
         """As arrays: counts for every row, other values where they stand."""
-        cells = {name: (np.array(rows), np.array(held)) for name, (rows, held) in self.cells.items()}
+        cells = {
+            name: (np.array(rows, dtype=np.int64), np.array(held, dtype=np.float64))
+            for name, (rows, held) in self.cells.items()
+        }
         counts = {}
         for name in COUNTS:
             counts[name] = np.full(len(self.lines), np.nan)
             if name in cells:
                 at, values = cells.pop(name)
                 counts[name][at] = values
-        return Counted(np.array(self.lines), counts, cells)
+        return Counted(np.array(self.lines, dtype=np.int64), counts, cells)
 
 
 def read_text_log(path: Path, name: str) -> LogTable | None:
