@@ -197,6 +197,15 @@ def test_iterations_of_detectron2_count_from_0(tmp_path):
     assert any("count from 0" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(("name", "columns"), [("train_loss", None), ("export", {"loss": "value"})])
+def test_one_metric_in_a_file_is_called_by_it(tmp_path, name, columns):
+    """Neptune's export; a file whose name says nothing keeps its column."""
+    path = tmp_path / f"{name}.csv"
+    path.write_text("step,value,timestamp\n" + "".join(f"{step},{loss},9\n" for step, loss, _ in ROWS))
+    curve = ef.read_curves(path, columns=columns, schedules="constant")[name]
+    np.testing.assert_array_equal(curve.losses, LOSSES)
+
+
 SACRED = {
     name: {"steps": STEPS.tolist(), "timestamps": ["x"] * 20, "values": values.tolist()}
     for name, values in (("training.loss", LOSSES), ("lr", RATES))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
+from eigenflow.forecast.reading.names import loss_rank, rate_rank
 from eigenflow.forecast.reading.tables import LogTable, joined, refuse_doubled
 
 __all__ = ["tracker_form"]
@@ -62,13 +63,19 @@ def _long_metrics(table: LogTable, key: str, value: str, columns: Mapping[str, s
 def _one_metric(table: LogTable, value: str) -> LogTable:
     """Steps and values of one metric, which the file's name tells: TensorBoard's `run-RUN-tag-TAG.csv`, Neptune's."""
     found = _TENSORBOARD.fullmatch(table.name)
-    tag = (found["tag"] if found else table.name).strip("_- ") or "value"
-    run = (found["run"] if found else None) or table.name
-    note = f"{table.file}: its values are called {tag!r}, after the file"
-    kept = [column for column in table.frame.columns if str(column).strip().lower() in {"step", "value"}]
-    frame = table.frame[kept].set_axis([tag if column == value else str(column) for column in kept], axis=1)
+    run, tag = (found["run"], found["tag"].strip("_- ")) if found else (None, table.name)
+    if run is None and loss_rank(tag) is None and rate_rank(tag) is None:
+        return table
+    note = f"{table.file}: column {value!r} is {tag!r}, after the file's name"
+    # The column stays, too, for who names it.
+    frame = table.frame if tag in table.frame else table.frame.assign(**{tag: table.frame[value]})
     return replace(
-        table, frame=frame, is_sparse=True, is_stream=bool(found and found["run"]), name=run, notes=(*table.notes, note)
+        table,
+        frame=frame,
+        is_sparse=True,
+        is_stream=run is not None,
+        name=run or table.name,
+        notes=(*table.notes, note),
     )
 
 

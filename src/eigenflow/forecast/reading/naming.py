@@ -49,7 +49,7 @@ def _streams_joined(tables: Sequence[LogTable]) -> list[LogTable]:
         made[key] = replace(
             first,
             file=" + ".join(table.file for table in group),
-            frame=joined([table.frame for table in group]),
+            frame=joined([_named_only(table.frame) if len(group) > 1 else table.frame for table in group]),
             rows=np.concatenate([table.rows for table in group]),
             notes=tuple(note for table in group for note in table.notes),
         )
@@ -60,6 +60,11 @@ def _streams_joined(tables: Sequence[LogTable]) -> list[LogTable]:
         elif (one := made.pop((table.name, Path(table.file).parent), None)) is not None:
             found.append(one)
     return found
+
+
+def _named_only(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the column of values that each file has under one name."""
+    return frame.drop(columns=[name for name in frame.columns if str(name).strip().lower() == "value"])
 
 
 def _are_pieces(tables: Sequence[LogTable]) -> bool:
