@@ -95,6 +95,13 @@ def test_fractions_of_epochs_become_updates_where_the_summary_says_how_many(tmp_
     assert any("80 updates an epoch" in note and "one row every 10" in note for note in found.notes)
 
 
+def test_fractions_of_epochs_become_updates_where_a_column_says_how_many(tmp_path):
+    rows = [{**row, "steps_per_epoch": 80} for row in printed(30, 80, 10)]
+    found = read_curves(write_lines(tmp_path, rows), warmup=0)
+    np.testing.assert_array_equal(found[0].steps, np.arange(10, 301, 10))
+    assert any("80 updates an epoch, (column 'steps_per_epoch')" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("per_epoch", [80, 33.3, 1234])
 def test_fractions_of_epochs_without_a_summary_are_counted_by_the_row(per_epoch, tmp_path):
     found = read_curves(write_lines(tmp_path, printed(30, per_epoch, 10)), warmup=0)

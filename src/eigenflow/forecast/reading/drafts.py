@@ -16,7 +16,7 @@ from eigenflow.forecast.reading.names import is_epoch, loss_rank, rate_rank, ste
 from eigenflow.forecast.reading.phases import Phases, phases_of
 from eigenflow.forecast.reading.quantities import A_LOSS, Quantity
 from eigenflow.forecast.reading.several_runs import Runs, runs_of
-from eigenflow.forecast.reading.steps import order_of, total_of, updates_per_epoch
+from eigenflow.forecast.reading.steps import PerEpoch, order_of, total_of, updates_per_epoch
 from eigenflow.forecast.reading.tables import LogTable, refuse_doubled
 from eigenflow.forecast.reading.written import plain_writing
 
@@ -120,7 +120,7 @@ class Part:
     name: str
     place: str
     tokens_per_step: float | int | None
-    per_epoch: float | None
+    per_epoch: PerEpoch | None
 
 
 def draft_parts(

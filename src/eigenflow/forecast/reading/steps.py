@@ -15,7 +15,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.cells import numbers, require_finite, whole_numbers
 from eigenflow.forecast.reading.columns import Columns, usable_numbers
 
-__all__ = ["Counted", "count_updates", "order_of", "total_of", "updates_per_epoch"]
+__all__ = ["Counted", "PerEpoch", "count_updates", "order_of", "total_of", "updates_per_epoch"]
 
 # Columns that say how many batches an epoch has.
 _PER_EPOCH = ("steps_per_epoch", "iters_per_epoch", "batches_per_epoch", "num_batches", "total_batches", "epoch_length")
@@ -23,6 +23,19 @@ MOST_DECIMALS = 6
 MOST_EPOCHS = 1e9
 # Steps beyond this are refused later; here they only have an order, which must not overflow.
 FARTHEST = 1e100
+
+
+@dataclass(frozen=True)
+class PerEpoch:
+    """Updates of an epoch.
+
+    Attributes:
+        updates: Their number.
+        source: What says so.
+    """
+
+    updates: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ def count_updates(
     columns: Columns,
     place: str,
     tokens_per_step: float | int | None,
-    per_epoch: float | None = None,
+    per_epoch: PerEpoch | None = None,
 ) -> Counted:
     """Give every row of a run its step.
 
@@ -60,7 +73,7 @@ def count_updates(
         columns: What is what.
         place: File and curve, for messages.
         tokens_per_step: Tokens per update, where they are counted.
-        per_epoch: Updates of an epoch, if the log says it somewhere.
+        per_epoch: Updates of an epoch, if the log says it outside of these rows.
 
     Raises:
         ArgumentError: If a cell is no number, or no whole one where it counts updates.
@@ -71,6 +84,7 @@ def count_updates(
         return _from_tokens(frame, rows, used, is_point, columns, place, tokens_per_step)
     values, used = _counts(frame[name], rows, used, is_point, place)
     if columns.counts_epochs:
+        per_epoch = per_epoch or _said_length(frame, np.flatnonzero(is_point & used))
         return _from_epochs(values, used, is_point, rows, place, name, per_epoch)
     steps = np.full(len(values), -1, dtype=np.int64)
     steps[used] = whole_numbers(values[used], rows[used], place, "step")
@@ -119,13 +133,15 @@ def total_of(frame: pd.DataFrame, columns: Columns) -> int | None:
     return int(totals.iloc[-1]) if len(totals) else None
 
 
-def updates_per_epoch(summary: Any) -> float | None:
+def updates_per_epoch(summary: Any) -> PerEpoch | None:
     """Updates of an epoch by what a trainer sums up, run time times steps a second over the epochs; None if unknown."""
     found = {str(name).rpartition("/")[2].lower(): cell for name, cell in summary.items()}
     cells = [found.get(name) for name in ("train_runtime", "train_steps_per_second", "epoch")]
     runtime, speed, epochs = usable_numbers(pd.Series(cells, dtype=object), 0.0)
     updates = runtime * speed
-    return float(updates / epochs) if 1 <= updates <= MOST_EPOCHS and epochs > 1e-6 else None
+    if not 1 <= updates <= MOST_EPOCHS or epochs <= 1e-6:
+        return None
+    return PerEpoch(float(updates / epochs), "by the run time and the steps a second that the trainer sums up")
 
 
 def _from_tokens(
@@ -158,7 +174,7 @@ def _from_epochs(
     rows: Any,
     place: str,
     name: str,
-    per_epoch: float | None,
+    per_epoch: PerEpoch | None,
 ) -> Counted:
     epochs = values[used]
     wrong = np.flatnonzero((epochs < 0) | (epochs > MOST_EPOCHS))
@@ -193,7 +209,7 @@ def _repeats(epochs: Float[np.ndarray, " point"]) -> int:
 
 
 def _from_fractions(
-    values: Float[np.ndarray, " row"], is_point: Bool[np.ndarray, " row"], name: str, per_epoch: float | None
+    values: Float[np.ndarray, " row"], is_point: Bool[np.ndarray, " row"], name: str, per_epoch: PerEpoch | None
 ) -> Counted:
     """Steps of rows at fractions of epochs: each row is as many updates after the one before, if the epochs say so."""
     epochs = values[is_point]
@@ -206,23 +222,24 @@ def _from_fractions(
         if count > 3 and np.abs(epochs - spacing * number)[skipped:].max() <= 1.01 * 10.0**-decimals + 1e-9:
             return _evenly(values, is_point, number, spacing, name, per_epoch)
     if per_epoch is not None:
-        steps[is_point] = np.rint(epochs * per_epoch).astype(np.int64)
-        return Counted(steps, "update", (f"steps are {per_epoch:.6g} times the epoch (column {name!r})",))
+        steps[is_point] = np.rint(epochs * per_epoch.updates).astype(np.int64)
+        line = f"steps are {per_epoch.updates:.6g} times the epoch (column {name!r}), {per_epoch.source}"
+        return Counted(steps, "update", (line,))
     steps[is_point] = np.rint(epochs * 10.0**decimals).astype(np.int64)
     line = f"the log counts fractions of epochs (column {name!r}) and no updates: a step is {10.0**-decimals:g} epochs"
     return Counted(steps, "interval", (line,))
 
 
 def _evenly(
-    values: Any, is_point: Any, number: Int[np.ndarray, " point"], spacing: float, name: str, per_epoch: float | None
+    values: Any, is_point: Any, number: Int[np.ndarray, " point"], spacing: float, name: str, per_epoch: PerEpoch | None
 ) -> Counted:
     steps = np.full(len(values), -1, dtype=np.int64)
-    if per_epoch is not None and round(per_epoch * spacing) >= 1:
-        every = round(per_epoch * spacing)
+    if per_epoch is not None and round(per_epoch.updates * spacing) >= 1:
+        every = round(per_epoch.updates * spacing)
         steps[is_point] = np.where(number > 0, number * every, 1)
         line = (
-            f"steps follow from the epochs (column {name!r}) and {per_epoch:.6g} updates an epoch, by the run time and "
-            f"the steps a second that the trainer sums up: one row every {every}"
+            f"steps follow from the epochs (column {name!r}) and {per_epoch.updates:.6g} updates an epoch, "
+            f"{per_epoch.source}: one row every {every}"
         )
         return Counted(steps, "update", (line,))
     steps[is_point] = np.where(number > 0, number, -1)
@@ -258,14 +275,22 @@ def _made_global(
     return Counted(made, "update", (f"column {name!r} begins anew in every epoch; counted through with {said}",))
 
 
+def _said_length(frame: pd.DataFrame, points: Int[np.ndarray, " point"]) -> PerEpoch | None:
+    """Updates of an epoch by a column that says the same in every row."""
+    names = {str(column).lower().rpartition("/")[2]: str(column) for column in frame.columns}
+    for name in (names[wanted] for wanted in _PER_EPOCH if wanted in names):
+        values = usable_numbers(frame[name], np.nan)[points]
+        is_number = len(values) > 0 and 1 <= values[0] <= MOST_EPOCHS and values[0] == np.rint(values[0])
+        if is_number and np.all(values == values[0]):
+            return PerEpoch(float(values[0]), f"(column {name!r})")
+    return None
+
+
 def _epoch_length(frame: pd.DataFrame, points: Any, step: Int[np.ndarray, " point"]) -> tuple[int, str]:
     """Updates of an epoch: as the log says, else the middle of what its spacing leaves open."""
-    names = {str(column).lower().rpartition("/")[2]: str(column) for column in frame.columns}
-    for wanted in _PER_EPOCH:
-        if wanted in names:
-            values = usable_numbers(frame[names[wanted]], np.nan)[points]
-            if np.isfinite(values).all() and np.all(values == values[0]) and values[0] >= step.max():
-                return int(values[0]), f"{values[0]:.0f} updates an epoch (column {names[wanted]!r})"
+    said = _said_length(frame, points)
+    if said is not None and said.updates >= step.max():
+        return int(said.updates), f"{said.updates:.0f} updates an epoch {said.source}"
     spacing = int(np.median(np.diff(step)[np.diff(step) > 0])) if np.any(np.diff(step) > 0) else 1
     least = int(step.max()) + int(step.min() == 0)
     most = least + spacing - 1
