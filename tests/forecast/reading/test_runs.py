@@ -75,6 +75,8 @@ def test_folds_of_epochs_are_runs():
 def test_a_constant_or_a_number_of_rows_tells_nothing_apart(columns):
     found = read_curves(one_run(**columns), warmup=0)
     assert len(found) == 1 and len(found[0]) == 20
+    is_numbered = not {"run", "name"}.isdisjoint(columns)
+    assert any("numbers the rows of one run" in note for note in found.notes) == is_numbered
 
 
 def test_a_restart_with_another_host_and_attempt_is_one_run():

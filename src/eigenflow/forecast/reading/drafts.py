@@ -155,11 +155,12 @@ def draft_parts(
     )
     notes += [*lines, *columns.notes]
     order = order_of(frame, columns)
-    if "loss" not in by_quantity(chosen or {}, KNOWN):
+    said = by_quantity(chosen or {}, KNOWN)
+    if "loss" not in said:
         has_steps = columns.get("step") is not None
         refuse_final_losses(frame, columns.names["loss"], order if has_steps else None, table.file)
     phases = phases_of(frame, columns, table.rows, table.file, is_sparse=table.is_sparse)
-    runs = runs_of(frame, columns, phases.is_point, order)
+    runs = runs_of(frame, columns, phases.is_point, order, is_said="curve" in said)
     within("curves", len(runs.names), table.file)
     notes += [*phases.notes, *(f"{table.file}: {line}" for line in runs.notes)]
     used = phases.is_point & np.isfinite(order)

@@ -50,6 +50,7 @@ class Runs:
         added: Those of them that were not asked for by their name.
         settings: Columns that may tell runs apart, if these do not.
         are_stacked: Whether some are told apart only by their steps, which begin anew.
+        ignored: A column that is called like one of runs, and numbers rows.
     """
 
     numbers: Int[np.ndarray, " row"]
@@ -58,12 +59,15 @@ class Runs:
     added: tuple[str, ...]
     settings: tuple[str, ...] = ()
     are_stacked: bool = False
+    ignored: str | None = None
 
     @property
     def notes(self) -> list[str]:
         """How they were told apart, where that was found out."""
         count = len(self.names)
         notes = [f"{count} runs, told apart by {' and '.join(map(repr, self.columns))}"] if self.added else []
+        if self.ignored is not None:
+            notes.append(f"column {self.ignored!r} numbers the rows of one run, and tells no runs apart")
         if self.are_stacked:
             ends = " to ".join(filter(None, (self.names[0], self.names[-1])))
             notes.append(
@@ -84,6 +88,8 @@ def runs_of(
     columns: Columns,
     is_point: Bool[np.ndarray, " row"],
     order: Float[np.ndarray, " row"],
+    *,
+    is_said: bool = False,
 ) -> Runs:
     """Tell the runs of a table apart.
 
@@ -92,12 +98,14 @@ def runs_of(
         columns: What is what in it.
         is_point: Rows with a loss.
         order: Rises along each run.
+        is_said: Whether the user named the column of runs.
     """
     losses = usable_numbers(frame[columns.names["loss"]], np.nan)
     keys = [columns.names[field] for field in ("curve", "size") if field in columns.names]
     numbers = grouped(frame, keys)
-    if "curve" in columns.names and _numbers_rows(frame, columns.names["curve"], is_point, order):
-        keys = keys[1:]
+    ignored = None
+    if "curve" in columns.names and not is_said and _numbers_rows(frame, columns.names["curve"], is_point, order):
+        ignored, *keys = keys
         numbers = grouped(frame, keys)
     used = is_point & np.isfinite(order)
     added: tuple[str, ...] = ()
@@ -116,7 +124,7 @@ def runs_of(
         base = int(within.max()) + 1
         pairs, numbers = np.unique(numbers * base + within, return_inverse=True)
         names = tuple(_numbered(names[pair // base], pair % base) for pair in pairs.tolist())
-    return Runs(numbers, names, (*keys, *added), added, settings, bool(within.any()))
+    return Runs(numbers, names, (*keys, *added), added, settings, bool(within.any()), ignored)
 
 
 def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Int[np.ndarray, " row"]:
