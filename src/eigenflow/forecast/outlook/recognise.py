@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import least_squares
 from scipy.special import ndtri
 
@@ -71,7 +71,7 @@ class Recognised(AbstractPrinted):
     @property
     def knows_its_end(self) -> bool:
         """Whether the rates alone say how long the schedule is."""
-        return self.ends_range is not None and self.ends_range[1] <= UNKNOWN * self.ends_range[0]
+        return self.ends_range is not None and bool(self.ends_range[1] <= UNKNOWN * self.ends_range[0])
 
     def rates(self, first: int, last: int) -> Float[np.ndarray, " update"]:
         """The rate of updates first ... last - 1, never negative."""
@@ -81,7 +81,7 @@ class Recognised(AbstractPrinted):
 
 
 def recognise_rates(
-    steps: Float[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"], *, total: int | None = None, warmup: int = 0
+    steps: Int[np.ndarray, " entry"], rates: Float[np.ndarray, " entry"], *, total: int | None = None, warmup: int = 0
 ) -> Recognised:
     """Recognise a schedule by rates of its first part.
 
@@ -91,17 +91,17 @@ def recognise_rates(
         total: Updates in all, where that is known.
         warmup: Updates of linear warm-up, as far as known.
     """
-    steps, rates = np.asarray(steps, dtype=np.float64), np.asarray(rates, dtype=np.float64)
+    places = steps.astype(np.float64)
     peak = float(rates.max())
     top = int(np.argmax(rates >= peak * (1.0 - TOP)))
     if len(rates) >= 3 and top == len(rates) - 1 and rates[0] < 0.9 * peak:
         told = f"warm-up only: the rates rise until the last one, {peak:.4g}"
         return Recognised("warm-up only", peak, None, 0.0, told=told)
     kept = np.unique(np.linspace(top, len(rates) - 1, ENTRIES).round().astype(int))
-    seen = _Entries(steps[kept], rates[kept] / peak, _begin(steps, top, warmup), total, _grain(rates))
+    seen = _Entries(places[kept], rates[kept] / peak, _begin(places, top, warmup), total, _grain(rates))
     if len(kept) < 3 or np.ptp(seen.y) <= 2 * seen.grain:
         return _recognised(shapes.constant(seen.x, seen.y), peak, seen, None)
-    for special in (repeated(steps[top:], rates[top:] / peak), stairs(steps[top:], rates[top:] / peak)):
+    for special in (repeated(places[top:], rates[top:] / peak), stairs(places[top:], rates[top:] / peak)):
         if special is not None:
             return _recognised(special, peak, seen, None)
     allowed = [shape for shape in _candidates(seen) if shape.free < max(len(kept), 2)]
@@ -250,7 +250,7 @@ def _range(shape: Shape, seen: _Entries) -> tuple[float, float] | None:
     noise = max(least * len(seen.x) / max(len(seen.x) - 4, 1), seen.grain**2 / 3)
     count = min(len(seen.x), INDEPENDENT)
     allowed = grid[count * (squares - least) <= noise * ndtri((1 + LEVEL) / 2) ** 2]
-    return min([shape.ends, *allowed]), max([shape.ends, *allowed])
+    return float(min([shape.ends, *allowed])), float(max([shape.ends, *allowed]))
 
 
 def _recognised(shape: Shape, peak: float, seen: _Entries, ends_range: tuple[float, float] | None) -> Recognised:

@@ -7,6 +7,7 @@ from eigenflow.forecast.outlook.shapes import Rates, Shape, Steps
 
 __all__ = ["repeated", "stairs"]
 
+Levels = Float[np.ndarray, " level"]
 # A rate that differs by less from the one before is the same stair; one that is not far below it is no stair.
 SAME, STAIR = 1e-3, 0.03
 # A stair has this many entries at least, on average; a rise of this share of the peak is a restart.
@@ -47,7 +48,7 @@ def _longest_chain(jumps: Int[np.ndarray, " jump"]) -> int:
     return max(len(chain) for chain in chains)
 
 
-def _joined(x: Steps, jumps: Int[np.ndarray, " jump"], levels: Rates) -> tuple[list[float], Rates]:
+def _joined(x: Steps, jumps: Int[np.ndarray, " jump"], levels: Levels) -> tuple[list[float], Levels]:
     """Changes and levels; entries within the gap between two rows of a log are one change, at its later end."""
     places, kept = [float(x[jumps[0]])], [float(levels[0]), float(levels[1])]
     for at, level in zip(jumps[1:], levels[2:], strict=True):
@@ -59,7 +60,7 @@ def _joined(x: Steps, jumps: Int[np.ndarray, " jump"], levels: Rates) -> tuple[l
     return places, np.array(kept)
 
 
-def _regular(places: list[float], levels: Rates) -> tuple[float | None, float]:
+def _regular(places: list[float], levels: Levels) -> tuple[float | None, float]:
     if len(places) < 2 or np.any(levels <= 0):
         return None, 1.0
     gaps, factors = np.diff([0.0, *places]), levels[1:] / levels[:-1]

@@ -219,7 +219,8 @@ def _multi_step(values: Mapping[str, Any], common: dict[str, Any]) -> Schedule:
             else str(cell).replace(";", " ").strip("[]").replace(",", " ").split()
         )
         lists[field] = [_as_number(part, field) for part in parts]
-    return Schedule.multi_step(**common, **lists)
+    changes = [check_whole("changes", change) for change in lists["changes"]]
+    return Schedule.multi_step(**common, changes=changes, factors=lists["factors"])
 
 
 Family = Callable[[Mapping[str, Any], dict[str, Any]], Schedule]
