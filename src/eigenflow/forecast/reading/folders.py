@@ -56,19 +56,23 @@ def load_logs(path: Path, pattern: str | None = None, columns: Mapping[str, str]
             tables = list(_load_folder(path / "wandb", search, 0))
     except PermissionError as error:
         raise FileError(explain(path, error, "read")) from None
-    if not tables and search.empty:
-        read_events(search.empty[0])
     if not tables:
-        raise ArgumentError(
-            f"{path} holds no logs. Readable are folders with run.json (eigenflow), trainer_state.json, event files, "
-            f"metrics/ (MLflow), tables ({', '.join(TABLE_ENDINGS)}), logs of training programs, or folders of those."
-        )
+        raise _nothing(path, search)
     within("curves", len(tables), f"{path}")
     if search.empty:
         names = ", ".join(str(one.relative_to(path)) for one in search.empty[:5])
         note = f"{path}: left out, without a scalar in their event files: {names}"
         tables[0] = replace(tables[0], notes=(*tables[0].notes, note))
     return _with_curves(path, tables, columns)
+
+
+def _nothing(path: Path, search: "_Search") -> ArgumentError:
+    if search.empty:
+        read_events(search.empty[0])
+    return ArgumentError(
+        f"{path} holds no logs. Readable are folders with run.json (eigenflow), trainer_state.json, event files, "
+        f"metrics/ (MLflow), tables ({', '.join(TABLE_ENDINGS)}), logs of training programs, or folders of those."
+    )
 
 
 def _with_curves(path: Path, tables: list[LogTable], columns: Mapping[str, str] | None) -> list[LogTable]:

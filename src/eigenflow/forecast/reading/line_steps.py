@@ -58,24 +58,33 @@ def stepped(
     if not is_counted.all():
         first = rows.lines[~is_counted][0]
         notes.append(f"{place}: {(~is_counted).sum()} rows without a step (row {first} first) left out")
-    columns = {name: (np.flatnonzero(is_counted), counts[is_counted])}
+    columns, more = _columns(rows, pattern, counts, merges=name == "step")
+    notes += [f"{place}: {line}" for line in more]
+    if pattern.nats == LN2:
+        notes.append(f"{place}: losses of {pattern.name} are in bits (base 2); they were multiplied by ln 2 = 0.6931")
+    frame, lines = _frame(columns, counts, rows.lines, name)
+    is_of_epochs = pattern.is_loose and np.isfinite(rows.counts["epoch"]).any()
+    return frame, lines, None if is_of_epochs else _planned(rows), notes
+
+
+def _columns(
+    rows: Counted, pattern: LogPattern, counts: Float[np.ndarray, " row"], *, merges: bool
+) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
+    """The values of each column that have a step, in nats, and what was done to them."""
+    columns, notes = {}, []
     for column, (at, values) in rows.cells.items():
-        kept = is_counted[at]
+        kept = np.isfinite(counts[at])
         at, values = at[kept], values[kept]
         if pattern.is_whole:
             last = np.append(np.diff(counts[at]) != 0, True)[: len(at)]
             at, values = at[last], values[last]
-        elif name == "step":
+        elif merges:
             at, values, said = _one_a_step(at, values, counts, rows.lines, column)
-            notes += [f"{place}: {line}" for line in said]
+            notes += said
         if pattern.nats != 1.0 and "loss" in column:
             values = values * pattern.nats
         columns[column] = (at, values)
-    if pattern.nats == LN2:
-        notes.append(f"{place}: losses of {pattern.name} are in bits (base 2); they were multiplied by ln 2 = 0.6931")
-    frame, lines = _frame(columns, rows.lines, name)
-    is_of_epochs = pattern.is_loose and np.isfinite(rows.counts["epoch"]).any()
-    return frame, lines, None if is_of_epochs else _planned(rows), notes
+    return columns, notes
 
 
 def _counted_by(rows: Counted, pattern: LogPattern) -> tuple[str, Float[np.ndarray, " row"], list[str]]:
@@ -210,12 +219,9 @@ def _one_a_step(
 
 
 def _frame(
-    columns: dict[str, tuple[Any, Any]], lines: Int[np.ndarray, " row"], name: str
+    columns: dict[str, tuple[Any, Any]], counts: Float[np.ndarray, " row"], lines: Int[np.ndarray, " row"], name: str
 ) -> tuple[pd.DataFrame, Int[np.ndarray, " entry"]]:
     """The rows that hold something, as a table."""
-    at, values = columns.pop(name)
-    counts = np.full(len(lines), np.nan)
-    counts[at] = values
     used = np.unique(np.concatenate([at for at, _ in columns.values()]))
     made: dict[str, Any] = {name: _whole(counts[used])}
     for column, (at, values) in columns.items():

@@ -272,6 +272,8 @@ def _shown(path: Path) -> str:
 
 
 def _table(path: Path, name: str, pattern: LogPattern, rows: _Rows) -> LogTable:
+    columns = len(rows.cells)
+    within("table_cells", len(rows.lines) * columns, f"{path}, with {columns:,} columns,")
     frame, lines, planned, notes = stepped(rows.counted(), pattern, f"{path}")
     said = f"{path}: read as lines of {pattern.name}" if pattern.rows else f"{path}: read by `pattern`"
     return LogTable(

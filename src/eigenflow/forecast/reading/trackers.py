@@ -39,9 +39,26 @@ def read_events(path: Path, *, may_be_empty: bool = False) -> list[LogTable]:
     Raises:
         ArgumentError: If there are none, a record is damaged, or TensorBoard is not installed.
     """
-    folder = path if path.is_dir() else path.parent
-    streams: list[dict[str, Pairs]] = []
     notes: list[str] = []
+    streams = _streams(path, notes)
+    if not streams:
+        if may_be_empty:
+            return []
+        raise ArgumentError(
+            f"{path} holds no scalars (texts, pictures and histograms are left out). Give the file of the run's losses."
+        )
+    name = _run_name(path if path.is_dir() else path.parent)
+    if len(streams) == 1:
+        return [_events_table(path, name, streams[0], notes)]
+    notes.append(
+        f"{path}: its files begin anew {len(streams) - 1} times after as many steps: {len(streams)} runs, not pieces"
+    )
+    return [_events_table(path, f"{name}-{k}", one, notes if k == 1 else []) for k, one in enumerate(streams, start=1)]
+
+
+def _streams(path: Path, notes: list[str]) -> list[dict[str, Pairs]]:
+    """Steps and values by tag, of each run that the files hold."""
+    streams: list[dict[str, Pairs]] = []
     entries = 0
     for phase, file in _event_files(path):
         require_regular(file)
@@ -54,20 +71,7 @@ def read_events(path: Path, *, may_be_empty: bool = False) -> list[LogTable]:
             streams.append({})
         for tag, pairs in found.items():
             streams[-1].setdefault(tag, []).extend(pairs)
-    streams = [one for one in streams if one]
-    if not streams:
-        if may_be_empty:
-            return []
-        raise ArgumentError(
-            f"{path} holds no scalars (texts, pictures and histograms are left out). Give the file of the run's losses."
-        )
-    name = _run_name(folder)
-    if len(streams) == 1:
-        return [_events_table(path, name, streams[0], notes)]
-    notes.append(
-        f"{path}: its files begin anew {len(streams) - 1} times after as many steps: {len(streams)} runs, not pieces"
-    )
-    return [_events_table(path, f"{name}-{k}", one, notes if k == 1 else []) for k, one in enumerate(streams, start=1)]
+    return [one for one in streams if one]
 
 
 # Folders within a run, by what they hold: those of Keras, and of PyTorch's `add_scalars("loss", {"train": ...})`.
