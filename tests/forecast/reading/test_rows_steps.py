@@ -124,6 +124,17 @@ def test_irregular_fractions_of_epochs_are_scaled(tmp_path):
     assert any("a step is 0.01 epochs" in note for note in found.notes)
 
 
+def test_rows_at_one_rounded_epoch_follow_each_other_within_it(tmp_path):
+    """Logged each 2 of 1000 updates, and from the middle on each 20: five rows share a hundredth, then one has two."""
+    steps = np.array([*range(2, 101, 2), *range(120, 301, 20)])
+    rows = [{"loss": float(loss_at(s)), "learning_rate": 1e-3, "epoch": s // 10 / 100} for s in steps.tolist()]
+    found = read_curves(write_lines(tmp_path, rows), warmup=0)
+    assert len(found[0]) == len(steps)
+    # A step is a fifth of a hundredth, 2 updates; rounding down moves a row by less than a hundredth, 5 steps.
+    assert np.abs(2 * found[0].steps - steps).max() < 10
+    assert any("a step is 0.002 epochs" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("order", ["rank", "step"])
 def test_losses_of_ranks_are_averaged(order):
     """Each rank logs the loss of its share of the batch: 0, 0.02, 0.04 and 0.06 above the curve, so 0.03 on average."""

@@ -215,6 +215,7 @@ def _from_fractions(
     epochs = values[is_point]
     steps = np.full(len(values), -1, dtype=np.int64)
     decimals = next((d for d in range(MOST_DECIMALS) if np.allclose(epochs, np.round(epochs, d), rtol=0, atol=1e-9)), 6)
+    decimals = min(decimals, 3) if epochs.max() > 1e5 else decimals  # products below must be whole numbers of 64 bits
     count = len(epochs)
     for skipped in (0, 1):  # a trainer may log its first update, and then every tenth
         number = np.arange(1, count + 1) - skipped  # the rounding of the last epoch counts as well
@@ -225,8 +226,15 @@ def _from_fractions(
         steps[is_point] = np.rint(epochs * per_epoch.updates).astype(np.int64)
         line = f"steps are {per_epoch.updates:.6g} times the epoch (column {name!r}), {per_epoch.source}"
         return Counted(steps, "update", (line,))
-    steps[is_point] = np.rint(epochs * 10.0**decimals).astype(np.int64)
-    line = f"the log counts fractions of epochs (column {name!r}) and no updates: a step is {10.0**-decimals:g} epochs"
+    whole = np.rint(epochs * 10.0**decimals).astype(np.int64)
+    # Rows that rounding has put at one epoch follow each other evenly within it.
+    starts = np.flatnonzero(np.diff(whole, prepend=whole[0] - 1) != 0)
+    counts = np.diff(np.append(starts, count))
+    most = int(counts.max())
+    steps[is_point] = whole * most + np.arange(count) - np.repeat(starts, counts)
+    spread = "" if most == 1 else f", of which up to {most} stand at one rounded epoch"
+    unit = 10.0**-decimals / most
+    line = f"the log counts fractions of epochs (column {name!r}) and no updates: a step is {unit:g} epochs{spread}"
     return Counted(steps, "interval", (line,))
 
 
