@@ -67,7 +67,7 @@ def plot_outlook(
         ax.axhline(target, color=COLOURS[3], linewidth=1.0, linestyle="--", label=f"target {target:g}")
     ax.set_ylim(*_scale(measured, lower, upper, steps, ends, target))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.set_xlabel("completed updates; ends of other schedules stand to the right")
+    ax.set_xlabel("completed updates" + ("; ends of other schedules stand to the right" if ends else ""))
     ax.set_ylabel(f"loss [{picture_text(unit)}]")
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -93,9 +93,18 @@ def test_the_target_is_where_the_path_crosses_it(found):
     assert not target.is_reached and target.earliest <= target.step
     # The path has a point at this step, at or below the target, and none below it before.
     at = int(np.flatnonzero(path.steps == target.step)[0])
+    assert target.step > KNOWN
     assert path.loss[at] <= 2.2 < path.loss[at - 1]
     for step, part in ((target.earliest, path.lower), (target.latest, path.upper)):
-        assert step == path.steps[part <= 2.2][0]
+        assert step == path.steps[(path.steps > KNOWN) & (part <= 2.2)][0]
+
+
+def test_a_target_that_the_log_did_not_reach_lies_ahead(found):
+    """The band of the law holds this level before the end of the log, the running median of the log does not."""
+    level = 0.999 * float(log_of(PLAN, KNOWN).loss.rolling(5).median().min())
+    assert (found.path.lower[found.path.steps <= KNOWN] <= level).any()
+    target = target_of(level, found.run, found.path, found.fit, (), None)
+    assert not target.is_reached and target.earliest > KNOWN
 
 
 def test_hidden_parts_are_forecast_from_what_stood_before_them(found):

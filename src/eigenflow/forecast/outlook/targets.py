@@ -101,7 +101,9 @@ def target_of(
     if len(reached):
         step = int(run.curve.steps[reached[0]])
         return Target(loss, step, step, step, is_reached=True)
-    first, early, late = (_first(path.steps, part <= loss) for part in (path.loss, path.lower, path.upper))
+    # What the log knows has not reached it, whatever the law says of that part.
+    ahead = path.steps > run.last
+    first, early, late = (_first(path.steps, ahead & (part <= loss)) for part in (path.loss, path.lower, path.upper))
     if first is not None:
         return Target(loss, first, early, late)
     others = {}
