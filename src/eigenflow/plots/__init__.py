@@ -24,6 +24,8 @@ from eigenflow.plots.measured import plot_learning_times as plot_learning_times
 from eigenflow.plots.measured import plot_run_losses as plot_run_losses
 from eigenflow.plots.measured import plot_shell_energies as plot_shell_energies
 from eigenflow.plots.measured import plot_spectrum as plot_spectrum
+from eigenflow.plots.outlook import plot_outlook as plot_outlook
+from eigenflow.plots.outlook import plot_rates_ahead as plot_rates_ahead
 from eigenflow.plots.phase import PhaseArrays as PhaseArrays
 from eigenflow.plots.phase import plot_phase_diagram as plot_phase_diagram
 from eigenflow.plots.phase import plot_phase_diagrams as plot_phase_diagrams
