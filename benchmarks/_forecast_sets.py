@@ -17,15 +17,18 @@ from eigenflow.forecast import Curve, CurveSet, Schedule
 __all__ = ["FOLDERS", "NOT_LEARNED", "SETS", "Family", "repeats_of"]
 
 POINTS, FIRST_SHARE = 60, 0.02
+# The log of gpt100m shows no warm-up; its first updates are left out.
+FIRST_SHARE_OF_LOG = 640
 
 
 @dataclass(frozen=True)
 class Family:
-    """Curves, and what to hide: "rest", "schedule", "one schedule" (of two), "size", "pair" (two sizes known)."""
+    """Curves, and what to hide, as the keys of `_forecast_kinds.PROTOCOLS`; of many splits at most `most` are asked."""
 
     name: str
     curves: CurveSet
     hide: tuple[str, ...]
+    most: int = 12
 
 
 def _curve(name: str, steps: np.ndarray, losses: np.ndarray, schedule: Schedule, **more: object) -> Curve:
@@ -67,6 +70,7 @@ def multipowerlaw(data: Path) -> Iterator[Family]:
         role = str(rows.role.iloc[0])
         curves.append(_curve(name, rows.step, rows.loss, schedule, size=size * 1e6, branch=branch, role=role))
     yield Family("all", CurveSet(tuple(curves)), ("rest", "schedule"))
+    yield Family("some", CurveSet(tuple(curves[1::2])), ("few", "noisy"))
 
 
 def lr_schedule_runs(data: Path) -> Iterator[Family]:
@@ -84,16 +88,30 @@ def lr_schedule_runs(data: Path) -> Iterator[Family]:
         if run.dataset == "slimpajama" and run.scheduler == "cos" and run.peak_lr == (1e-3 if is_many else 2e-3):
             ladder.append(curve)
     yield Family("rests", CurveSet(_some(whole, 10)), ("rest",))
-    for dataset, size, peak in (
-        ("slimpajama", 123587328, 1e-3), ("slimpajama", 53027328, 0.0), ("openwebtext2", 93159040, 0.0)
-    ):  # fmt: skip
-        curves = CurveSet(_some(groups[dataset, size, peak], 8))
-        yield Family(f"{dataset}-{size / 1e6:.0f}M", curves, ("schedule",))
+    yield Family("some rests", CurveSet(_some(whole, 5, seed=1)), ("few", "noisy"))
+    for (dataset, size, peak), group in groups.items():
+        if len(group) > 3:
+            yield Family(f"{dataset}-{size / 1e6:.0f}M-{peak:g}", CurveSet(_some(group, 8)), ("schedule",), 5)
     yield Family("cosine of five sizes", CurveSet(_longest_of_each_size(ladder)), ("size", "pair"))
+    for dataset in ("slimpajama", "openwebtext2"):
+        yield Family(f"sizes of {dataset}", CurveSet(_longest_of_each_kind(groups, dataset)), ("both",))
+    peaks = [curve for (dataset, size, peak), group in groups.items() if peak for curve in group[:4]]
+    yield Family("peak rates", CurveSet(tuple(peaks)), ("peak",))
 
 
 def _longest_of_each_size(curves: list[Curve]) -> tuple[Curve, ...]:
     return tuple({curve.size: curve for curve in sorted(curves, key=lambda curve: curve.steps[-1])}.values())
+
+
+def _longest_of_each_kind(groups: dict[tuple[str, float, float], list[Curve]], dataset: str) -> tuple[Curve, ...]:
+    """The longest cosine and the longest other run of every size."""
+    found: dict[tuple[object, ...], Curve] = {}
+    for (name, _, _), group in groups.items():
+        for curve in group if name == dataset else ():
+            key = (curve.size, curve.role)
+            if key not in found or curve.steps[-1] > found[key].steps[-1]:
+                found[key] = curve
+    return tuple(found.values())
 
 
 def _lr_schedule_curve(name: str, run: pd.Series, rows: pd.DataFrame) -> Curve:
@@ -111,7 +129,8 @@ def _lr_schedule_curve(name: str, run: pd.Series, rows: pd.DataFrame) -> Curve:
     decay = 0.0 if np.isnan(run.decay_fraction) else run.decay_fraction
     branch = int(run.iterations * (1 - decay)) if run.scheduler == "wsd" and decay > 0 else 0
     schedule = Schedule.table(every, warmup=int(run.warmup_steps))
-    return _curve(name, observed.step, observed.val_loss, schedule, size=float(run.params), branch=branch)
+    kind = f"{run.scheduler}"
+    return _curve(name, observed.step, observed.val_loss, schedule, size=float(run.params), branch=branch, role=kind)
 
 
 def supercollapse(*members: str) -> Callable[[Path], Iterator[Family]]:
@@ -120,10 +139,11 @@ def supercollapse(*members: str) -> Callable[[Path], Iterator[Family]]:
     def read(data: Path) -> Iterator[Family]:
         curves = [curve for curve, seed in _supercollapse_curves(data, members) if seed == 0]
         yield Family("rests", CurveSet(_some(curves, 7)), ("rest",))
+        yield Family("some rests", CurveSet(_some(curves, 2, seed=1)), ("few", "noisy"))
         if "schedules" in members[0]:
             yield Family("schedules", CurveSet(tuple(curves)), ("schedule",))
         elif len(members) > 1:
-            yield Family("schedules", CurveSet(tuple(curves)), ("one schedule",))
+            yield Family("schedules", CurveSet(tuple(curves)), ("one schedule", "both"))
         for member in () if "schedules" in members[0] else members[:1]:
             ladder = tuple(curve for curve in curves if curve.name.startswith(member + "/"))
             yield Family(f"sizes of {member}", CurveSet(ladder), ("size", "pair"))
@@ -143,7 +163,7 @@ def _supercollapse_curves(data: Path, members: tuple[str, ...]) -> Iterator[tupl
         seeds[setting] = seeds.get(setting, -1) + 1
         schedule = Schedule.table(np.maximum(np.interp(np.arange(steps[-1]) + 0.5, steps, rates), 0.0))
         kept = steps > 0
-        role = str(first.role)
+        role = str(first.schedule)
         name = f"{member}/{first.schedule}/{run}"
         yield (
             _curve(name, steps[kept], rows.test_loss.to_numpy()[kept], schedule, size=float(first.params), role=role),
@@ -158,13 +178,40 @@ def gpt100m(data: Path) -> Iterator[Family]:
     means = losses[: whole * window].reshape(whole, window).mean(axis=1)
     steps = np.arange(whole) * window + window // 2
     schedule = Schedule.table(rows.lr.to_numpy(np.float64))
-    yield Family("cosine", CurveSet((_curve("cosine", steps, means, schedule, size=1e8),)), ("rest",))
+    yield Family("cosine", CurveSet((_curve("cosine", steps, means, schedule, size=1e8),)), ("rest", "few"))
+    # As it was logged, every sixteenth update: what a person without an average of their own has.
+    some = slice(FIRST_SHARE_OF_LOG, None, 16)
+    raw = Curve("every 16th step", rows.step.to_numpy()[some], losses[some], schedule, size=1e8)
+    yield Family("raw", CurveSet((raw,)), ("rest",))
 
 
 def gemstones(data: Path) -> Iterator[Family]:
     curves, constant = _gemstones_curves(data)
     yield Family("rests", CurveSet(_some(curves, 12)), ("rest",))
+    yield Family("some rests", CurveSet(_some(curves, 4, seed=1)), ("few", "noisy"))
     yield Family("sizes of constant_lr", CurveSet(_some(constant, 8)), ("size",))
+    for model, cooldowns in _cooldowns(data).items():
+        yield Family(f"cooldowns of {model}", CurveSet(cooldowns), ("schedule",), 2)
+
+
+def _cooldowns(data: Path) -> dict[str, tuple[Curve, ...]]:
+    """Of some models: the run at a constant rate up to the last cooldown, and the ends of cooldowns, a point each."""
+    table = pd.read_csv(data / "gemstones" / "points.csv")
+    found: dict[str, tuple[Curve, ...]] = {}
+    for model, rows in table.groupby("model"):
+        stable = rows[rows.subset == "constant_lr"].sort_values("step")
+        begins = rows[rows.subset == "cooldown_begin"].sort_values("step").step.to_numpy()
+        ends = rows[rows.subset == "cooldown_end"].sort_values("step")
+        if len(ends) < 8:
+            continue
+        size, last = float(rows.params.iloc[0]), int(stable.step.max())
+        whole = _curve("stable", stable.step, stable.loss, Schedule.constant(total=last, peak=1.0), size=size)
+        branches = []
+        for begin, end, loss in zip(begins, ends.step, ends.loss, strict=True):
+            schedule = Schedule.wsd(total=int(end), peak=1.0, decay_start=int(begin))
+            branches.append(Curve(f"cooldown {end}", np.array([int(end)]), np.array([loss]), schedule, size=size))
+        found[str(model)] = (whole, *branches[1::2])
+    return dict(list(found.items())[::3])
 
 
 def gemstones_shapes(data: Path) -> Iterator[Family]:
@@ -202,9 +249,12 @@ def misfitting(data: Path) -> Iterator[Family]:
             if peak == 2e-3 and total in (1000, 1250):
                 ladder.append(curve)
     yield Family("rests", CurveSet(_some(long, 12)), ("rest",))
+    yield Family("some rests", CurveSet(_some(long, 4, seed=1)), ("few",))
     sizes = (62052928.0, 113718400.0)
     yield Family("lr 0.002", CurveSet(tuple(c for c in groups[2e-3] if c.size in sizes)), ("schedule",))
     yield Family("sizes at lr 0.002", CurveSet(tuple(ladder)), ("size", "pair"))
+    every = tuple(curve for group in groups.values() for curve in group if curve.size in sizes)
+    yield Family("peak rates", CurveSet(every), ("peak",))
 
 
 def repeats_of(data: Path) -> dict[str, list[list[tuple[np.ndarray, np.ndarray]]]]:

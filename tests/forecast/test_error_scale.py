@@ -7,13 +7,13 @@ from scipy import integrate, optimize, stats
 from eigenflow.forecast.intervals.calibration import HeldOut, calibrate, leave_out
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
 
-SIZE, NOISE = COMPONENTS.index("size"), COMPONENTS.index("noise")
+SIZE, MISFIT, NOISE = (COMPONENTS.index(name) for name in ("size", "misfit", "noise"))
 ONES = tuple(1.0 for _ in COMPONENTS)
 
 
-def spread(points, *, noise=1e-6, size=0.0):
+def spread(points, *, misfit=1e-6, size=0.0, noise=0.0):
     found = np.zeros((points, len(COMPONENTS)))
-    found[:, NOISE], found[:, SIZE] = noise, size
+    found[:, MISFIT], found[:, SIZE], found[:, NOISE] = misfit, size, noise
     return found
 
 
@@ -21,14 +21,14 @@ def calibration(freedom=6.0, own_freedom=2.0, factor=1.0):
     return Calibration("any", ONES, factor, freedom, own_freedom, 0, (), {})
 
 
-def own(ratio, kind="rest", points=3, noise=1e-6, size=0.0):
+def own(ratio, kind="rest", points=3, misfit=1e-6, size=0.0):
     """A backtest whose errors are `ratio` times what is expected, with either sign."""
     signs = np.where(np.arange(points) % 2, -1.0, 1.0)
-    return OwnError(kind, ratio * signs * np.sqrt(noise + size), spread(points, noise=noise, size=size))
+    return OwnError(kind, ratio * signs * np.sqrt(misfit + size), spread(points, misfit=misfit, size=size))
 
 
 def test_without_backtests_the_interval_is_a_quantile_of_students_law():
-    half = calibration(freedom=3.0, factor=1.2).half_width(spread(2, noise=9e-6))
+    half = calibration(freedom=3.0, factor=1.2).half_width(spread(2, misfit=9e-6))
     # 1e-7: the floor of 1e-12 beside a variance of 9e-6.
     np.testing.assert_allclose(half, 1.2 * stats.t.ppf(0.95, 3) * 3e-3, rtol=1e-7)
 
@@ -74,7 +74,7 @@ def test_the_scale_has_no_unit_and_no_order():
 
 
 def test_the_size_keeps_its_scale_until_sizes_were_left_out():
-    only_size = spread(1, noise=0.0, size=1e-4)
+    only_size = spread(1, misfit=0.0, size=1e-4)
     alone = calibration().half_width(only_size)
     np.testing.assert_allclose(calibration().half_width(only_size, [own(5.0)]), alone, rtol=1e-6)
     assert calibration().half_width(only_size, [own(5.0, "size")]) > 2 * alone
@@ -87,11 +87,28 @@ def test_two_shares_add_up_to_nearly_the_quantile_of_their_sum():
     """Welch and Satterthwaite against a million draws of the sum of two scaled Student errors. The rule is a
     frequentist's: below the quantile of the sum (Behrens and Fisher), at six degrees by 7 %."""
     rng = np.random.default_rng(0)
-    half = calibration().half_width(spread(1, noise=1e-6, size=1e-6), [own(1.0), own(2.0), own(0.5)])
+    half = calibration().half_width(spread(1, misfit=1e-6, size=1e-6), [own(1.0), own(2.0), own(0.5)])
     degrees = 6.0 + 2.0 * 3
     scale = (6.0 + 2.0 * (1.0 + 4.0 + 0.25)) / degrees
     draws = np.sqrt(scale) * rng.standard_t(degrees, 1_000_000) + rng.standard_t(6.0, 1_000_000)
     assert half[0] == pytest.approx(1e-3 * np.quantile(draws, 0.95), rel=0.08)
+
+
+def test_what_is_measured_keeps_its_size_whatever_the_backtests_say():
+    """The noise of points and the spread of runs are facts: a study that errs more, or less, has them as they are."""
+    only_noise = spread(1, misfit=0.0, noise=1e-4)
+    for ratios in ([], [0.1] * 6, [9.0] * 6):
+        half = calibration().half_width(only_noise, [own(ratio) for ratio in ratios])
+        # Nothing else is there: a normal quantile, but for the floor of 1e-12.
+        np.testing.assert_allclose(half, stats.norm.ppf(0.95) * 1e-2, rtol=1e-4)
+
+
+def test_a_weight_that_no_set_needs_keeps_what_was_likely():
+    """Sets in which nothing departs from what was seen do not talk the weight of departures down to nothing."""
+    rng = np.random.default_rng(4)
+    cases = [HeldOut(f"set {k % 6}", 1e-3 * rng.normal(size=9), spread(9)) for k in range(60)]
+    found = calibrate("any", cases).weights[COMPONENTS.index("departure")]
+    assert 1e-4 < found < 0.1
 
 
 def studies(rng, groups, scales, curves=12, backtests=3):
@@ -136,7 +153,7 @@ def test_calibration_learns_how_much_backtests_count():
     found = calibrate("any", studies(rng, [f"set {k}" for k in range(1000)], scales, curves=1, backtests=4))
     assert found.freedom == pytest.approx(5.0, rel=0.35)
     assert found.own_freedom == pytest.approx(1.0, rel=0.3)
-    assert found.weights[NOISE] == pytest.approx(1.0, rel=0.2)
+    assert found.weights[MISFIT] == pytest.approx(1.0, rel=0.2)
     assert found.factor == pytest.approx(1.0, abs=0.1)
 
 

@@ -65,7 +65,7 @@ def test_sizes_are_fitted_jointly_and_extrapolated():
     reference = float(np.sqrt(25e6 * 100e6))
 
     def at(size: float) -> dict[str, float]:
-        x = size_coordinate(size, reference)
+        x = size_coordinate(size, reference)[0]
         return {"L_inf": 2.6 * np.exp(-0.1 * x), "A": 0.08 * np.exp(-0.1 * x)}
 
     curves = [curve(name, rng, noise=1e-5, size=size, **at(size)) for size in (25e6, 100e6) for name in SCHEDULES]

@@ -38,7 +38,7 @@ def test_a_forecast_of_every_step_is_the_law_summed_over_updates(name, fit):
     drawn = np.concatenate([rng.integers(0, len(found.steps), 60), np.arange(12), len(found.steps) - np.arange(1, 8)])
     picked = np.unique(np.concatenate([drawn, np.searchsorted(found.steps, near.ravel())]).astype(int))
     picked = picked[picked < len(found.steps)]
-    law_theta = fit.covariates.design(None, schedule.peak) @ fit.theta
+    law_theta = fit.covariates.own(fit.theta, None, schedule.peak)[0]
     h = History(found.steps[picked], schedule.rates)
     expected = np.log(summed_over_updates(law_theta, h, fit.law.reference, feedback=True))
     assert np.abs(np.log(found.loss[picked]) - expected).max() < 5e-5

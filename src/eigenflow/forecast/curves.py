@@ -21,7 +21,10 @@ from eigenflow.forecast.schedules.schedule import Schedule
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Curve", "CurveSet", "Origin", "format_size"]
+__all__ = ["Curve", "CurveSet", "Origin", "format_size", "window_starts"]
+
+# A jump of the learning rate: by this share of it, and by so many times what it changes just before and after.
+JUMP, ALONE = 0.1, 3.0
 
 
 @dataclass(frozen=True)
@@ -174,20 +177,15 @@ class Curve(AbstractPrinted):
     def binned(self, points: int) -> "Curve":
         """At most about `points` points: means over windows that are even in ln(step), each at its mean step.
 
-        Noise of single steps averages out, and dense logs fit as fast as thin ones. Windows do not straddle a
-        jump of the learning rate by more than a tenth. A step on the border of two, up to rounding, is the later one's.
+        Noise of single steps averages out, and dense logs fit as fast as thin ones. Windows begin anew where the
+        learning rate jumps.
 
         Args:
             points: Windows over the range of steps; windows without a point give none.
         """
         if len(self) <= points:
             return self
-        first, last = max(int(self.steps[0]), 1), int(self.steps[-1])
-        edges = np.geomspace(first, last + 1, points + 1)
-        rates = self.schedule.rates[np.maximum(self.steps - 1, 0)]
-        jumps = np.cumsum(np.abs(np.diff(rates, prepend=rates[0])) > 0.1 * np.maximum(rates, 1e-300))
-        window = np.searchsorted(edges * (1.0 - WHOLE), self.steps, side="right") + (points + 2) * jumps
-        starts = np.flatnonzero(np.diff(window, prepend=-1))
+        starts = window_starts(self.steps, self.schedule.rates, points)
         count = np.diff(np.append(starts, len(self)))
         centres = np.add.reduceat(self.steps, starts) / count
         means = np.add.reduceat(np.log(self.losses), starts) / count
@@ -363,6 +361,29 @@ def _check_positive(what: str, value: Any) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not is_number or not LEAST <= value <= MOST:
         raise ArgumentError(f"{what} must be a positive number, {LEAST:g} to {MOST:g}, but is {str(value)[:60]}.")
+
+
+def window_starts(
+    steps: Int[np.ndarray, " point"], rates: Float[np.ndarray, " update"], points: int
+) -> Int[np.ndarray, " window"]:
+    """Give the index of the first point of each window; even in ln(step), anew at every jump of the rate.
+
+    A rate that falls to zero along a line or a cosine changes by large shares near its end, yet never jumps. A step on
+    the border of two windows, up to rounding, is the later one's.
+    """
+    edges = np.geomspace(max(int(steps[0]), 1), int(steps[-1]) + 1, points + 1)
+    jumps = np.cumsum(_is_jump(rates[np.maximum(steps - 1, 0)]))
+    return np.flatnonzero(
+        np.diff(np.searchsorted(edges * (1.0 - WHOLE), steps, side="right") + (points + 2) * jumps, prepend=-1)
+    )
+
+
+def _is_jump(rates: Float[np.ndarray, " point"]) -> np.ndarray:
+    """Where the rate changes by more than a tenth at once, and by more than three times as much as just beside."""
+    change = np.abs(np.diff(rates, prepend=rates[0]))
+    beside = np.maximum(np.append(change[1:], 0.0), np.insert(change[:-1], 0, 0.0))
+    level = np.maximum(rates, np.insert(rates[:-1], 0, rates[0]))
+    return (change > JUMP * np.maximum(level, 1e-300)) & (change > ALONE * beside)
 
 
 def _gentler_slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:

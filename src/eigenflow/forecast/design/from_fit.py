@@ -37,10 +37,11 @@ def fit_final_loss(fit: Fit, *, peak: float, size: float | None = None, draws: i
     values, vectors = np.linalg.eigh(fit.covariance)
     normal = np.random.default_rng(seed).normal(size=(draws - 1, len(fit.theta))) * np.sqrt(np.maximum(values, 0))
     thetas = np.vstack([fit.theta, fit.theta + normal @ vectors.T])
-    to_law = fit.covariates.design(size if size is not None else next(iter(known), None), peak)
+    chosen = size if size is not None else next(iter(known), None)
+    own = np.array([fit.covariates.own(theta, chosen, peak)[0] for theta in thetas])
     law: Any = fit.law
     if any(part.name == "tolerance" for part in fields(law)):
         law = replace(law, tolerance=EXACT)
     lower = np.array([p.to_theta(p.lower) for p in law.parameters])
     upper = np.array([p.to_theta(p.upper) for p in law.parameters])
-    return LawFinalLoss(law, np.clip(thetas @ to_law.T, lower, upper), peak_cautions(fit, peak))
+    return LawFinalLoss(law, np.clip(own, lower, upper), peak_cautions(fit, peak))

@@ -4,6 +4,9 @@ theta(curve) = theta + sum over slopes of slope * x(curve), with two kinds of x:
 
     size   phi(N) = [1 - (N / N0)^-nu] / nu, nearly ln(N / N0), but saturating: losses of larger models approach a limit
     rate   ln(peak rate / peak rate of the reference)
+
+nu is the last parameter of a fit with slopes in the size. Two sizes say nothing of it and three say little, so it has a
+prior of its own, which is learned from ladders of sizes; its spread counts in every forecast of another size.
 """
 
 from collections.abc import Sequence
@@ -17,8 +20,12 @@ from eigenflow.forecast.laws.protocol import Law
 
 __all__ = ["Covariates", "Slope", "size_coordinate"]
 
-# Exponent of the loss in the size; Chinchilla's 0.35 [@hoffmann2022training], which also wins leave-one-size-out.
-SIZE_EXPONENT = 0.35
+# Exponent of the size: mean and standard deviation over ladders of sizes (benchmarks/size_exponents.py).
+SIZE_EXPONENT, SIZE_EXPONENT_SD = 0.14, 0.15
+SIZE_EXPONENT_GUARDS = (-0.5, 1.5)
+SIZE_EXPONENT_NAME = "nu | size"
+# Below this nu * ln(N / N0) phi is a series.
+SMALL = 1e-4
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,14 @@ class Slope:
     kind: Literal["size", "rate"]
 
 
-def size_coordinate(size: float, reference: float) -> float:
-    """Evaluate phi(N)."""
-    return float((1.0 - (size / reference) ** -SIZE_EXPONENT) / SIZE_EXPONENT)
+def size_coordinate(size: float, reference: float, exponent: float = SIZE_EXPONENT) -> tuple[float, float]:
+    """Evaluate phi(N), and its derivative with respect to nu."""
+    x = float(np.log(size / reference))
+    z = exponent * x
+    if abs(z) < SMALL:
+        return x * (1.0 - z / 2 + z * z / 6), x * x * (-0.5 + z / 3)
+    value = float(-np.expm1(-z)) / exponent
+    return value, (x * float(np.exp(-z)) - value) / exponent
 
 
 @dataclass(frozen=True)
@@ -77,35 +89,53 @@ class Covariates:
         return cls(law, tuple(slopes), reference, float(np.exp(np.mean(np.log(peaks)))))
 
     @property
+    def has_size_exponent(self) -> bool:
+        """Whether the last parameter is nu."""
+        return any(slope.kind == "size" for slope in self.slopes)
+
+    @property
     def count(self) -> int:
         """Number of parameters in all."""
-        return len(self.law.parameters) + len(self.slopes)
+        return len(self.law.parameters) + len(self.slopes) + self.has_size_exponent
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all parameters; a slope is "L_inf | size"."""
         own = [parameter.name for parameter in self.law.parameters]
-        return (*own, *(f"{own[slope.parameter]} | {slope.kind}" for slope in self.slopes))
+        slopes = [f"{own[slope.parameter]} | {slope.kind}" for slope in self.slopes]
+        return (*own, *slopes, *([SIZE_EXPONENT_NAME] if self.has_size_exponent else []))
 
     def meaning(self, k: int) -> str:
         """What parameter k of the fit is, in words: the law's own meaning, or of what a slope is the change."""
         own = len(self.law.parameters)
         if k < own:
             return self.law.parameters[k].meaning
+        if self.has_size_exponent and k == self.count - 1:
+            return "exponent nu at which trends in the model size saturate, as N^-nu"
         slope = self.slopes[k - own]
         parameter = self.law.parameters[slope.parameter]
         moving = f"ln {parameter.name}" if parameter.scale == "log" else parameter.name
         along = "the peak rate" if slope.kind == "rate" else "the model size, at the fit's mean size"
         return f"change of {moving} per e-fold of {along}"
 
-    def design(self, size: float | None, peak: float) -> Float[np.ndarray, "own parameter"]:
-        """Give d theta(curve) / d theta; a curve without a size stands at the reference."""
-        own = len(self.law.parameters)
-        matrix = np.zeros((own, self.count))
-        matrix[:, :own] = np.eye(own)
-        along = {"size": 0.0, "rate": float(np.log(peak / self.reference_rate))}
-        if size is not None and self.reference_size is not None:
-            along["size"] = size_coordinate(size, self.reference_size)
-        for column, slope in enumerate(self.slopes, own):
+    def own(
+        self, theta: Float[np.ndarray, " all"], size: float | None, peak: float
+    ) -> tuple[Float[np.ndarray, " own"], Float[np.ndarray, "own all"]]:
+        """Give a curve's own parameters of the law, and their derivatives with respect to `theta`.
+
+        A curve without a size stands at the reference.
+        """
+        first = len(self.law.parameters)
+        moved, slope_of_phi = 0.0, 0.0
+        if size is not None and self.reference_size is not None and self.has_size_exponent:
+            moved, slope_of_phi = size_coordinate(size, self.reference_size, float(theta[-1]))
+        along = {"size": moved, "rate": float(np.log(peak / self.reference_rate))}
+        matrix = np.zeros((first, self.count))
+        matrix[:, :first] = np.eye(first)
+        for column, slope in enumerate(self.slopes, first):
             matrix[slope.parameter, column] = along[slope.kind]
-        return matrix
+        value = matrix @ theta
+        if self.has_size_exponent:
+            for column, slope in enumerate(self.slopes, first):
+                matrix[slope.parameter, -1] += theta[column] * slope_of_phi if slope.kind == "size" else 0.0
+        return value, matrix

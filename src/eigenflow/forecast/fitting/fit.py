@@ -38,6 +38,7 @@ class FitStatus(Enum):
     """How a fit ended."""
 
     CONVERGED = "converged"
+    DOES_NOT_DESCRIBE = "the law does not describe the curves"
     AT_BOUND = "a parameter ended at its guard"
     SEVERAL_OPTIMA = "only one start reached the best optimum"
     LIMIT = "stopped at the limit of evaluations"
@@ -136,7 +137,8 @@ class Fit(AbstractPrinted):
         theta: The optimum, in internal units.
         covariance: Of `theta`, Laplace's approximation, prior included.
         prior_sd: Standard deviation of each parameter before the data, infinite where there is no prior.
-        noise: Standard deviation of ln(loss) of one late point, after the fit.
+        noise: Standard deviation of ln(loss) of one logged point around the law, late in a run.
+        point_noise: What of it is independent from point to point.
         status: How it ended.
         certificate: Starts and cost.
         curves: Names of the fitted curves.
@@ -153,6 +155,7 @@ class Fit(AbstractPrinted):
     covariance: Float[np.ndarray, "parameter parameter"]
     prior_sd: Theta
     noise: float
+    point_noise: float
     status: FitStatus
     certificate: Certificate
     curves: tuple[str, ...]
@@ -231,9 +234,9 @@ class Fit(AbstractPrinted):
         self, history: History, size: float | None = None
     ) -> tuple[Points, Float[np.ndarray, "point parameter"]]:
         """Give ln(loss) at a history's observations, and its derivatives with respect to `theta`."""
-        design = self.covariates.design(self._checked_size(size), float(history.rates.max()))
-        value, jacobian = self.law.evaluate(design @ self.theta, self.law.prepare(history))
-        return value, jacobian @ design
+        own, by_theta = self.covariates.own(self.theta, self._checked_size(size), float(history.rates.max()))
+        value, jacobian = self.law.evaluate(own, self.law.prepare(history))
+        return value, jacobian @ by_theta
 
     def predict(
         self, schedule: Schedule, *, size: float | None = None, every: int = 1, first: int | None = None

@@ -18,6 +18,9 @@ from eigenflow.forecast.fitting.covariates import Covariates
 
 __all__ = ["Prior", "learned_prior", "priors_for"]
 
+# A run that goes on has up to so many times the final losses of its kind.
+LIKE = 4.0
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -31,6 +34,7 @@ class Prior:
         covariance: Between families of runs.
         slopes: Mean and standard deviation of slopes, by "parameter | size" or "parameter | rate".
         provenance: Which runs it was learned from.
+        losses: Lowest and highest final loss of these runs, for a prior of one task; None: for every loss.
     """
 
     name: str
@@ -40,6 +44,16 @@ class Prior:
     covariance: Float[np.ndarray, "parameter parameter"]
     slopes: dict[str, tuple[float, float]]
     provenance: str
+    losses: tuple[float, float] | None = None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is the one that leaves most to the curves."""
+        return self.name == "wide"
+
+    def serves(self, loss: float) -> bool:
+        """Whether a lowest loss so far may belong to a run like those that the prior was learned from."""
+        return self.losses is None or self.losses[0] / LIKE <= loss <= self.losses[1] * LIKE
 
     @property
     def rate_slopes(self) -> tuple[str, ...]:
@@ -67,6 +81,7 @@ class Prior:
             "covariance": self.covariance.tolist(),
             "slopes": {name: list(value) for name, value in self.slopes.items()},
             "provenance": self.provenance,
+            "losses": None if self.losses is None else list(self.losses),
         }
 
     @classmethod
@@ -80,6 +95,7 @@ class Prior:
             np.array(form["covariance"]),
             {key: (float(value[0]), float(value[1])) for key, value in form["slopes"].items()},
             form["provenance"],
+            None if form.get("losses") is None else (float(form["losses"][0]), float(form["losses"][1])),
         )
 
 

@@ -10,14 +10,16 @@ from jaxtyping import Float
 from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
-from eigenflow.forecast.fitting.covariates import Covariates
+from eigenflow.forecast.fitting.covariates import SIZE_EXPONENT, SIZE_EXPONENT_SD, Covariates
+from eigenflow.forecast.fitting.description import describes
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
-from eigenflow.forecast.fitting.objective import FitSettings, FittedCurve, Objective, observation_weights
+from eigenflow.forecast.fitting.objective import FitSettings, FittedCurve, Objective, allowed_misfit
+from eigenflow.forecast.fitting.points import fitted_points, point_noise
 from eigenflow.forecast.fitting.priors import Prior, learned_prior, priors_for
 from eigenflow.forecast.laws.protocol import History, Law, ScaledLaw
 from eigenflow.forecast.laws.registry import law_named
 
-__all__ = ["build_objective", "checked_curves", "curvature", "fit_parameters", "observed_history"]
+__all__ = ["build_objective", "checked_curves", "curvature", "fit_parameters", "measured_noise", "observed_history"]
 
 # Starts whose cost is this close (in units of half a squared standard deviation) have found the same optimum.
 SAME_COST = 0.05
@@ -25,8 +27,14 @@ EVALUATIONS = 150
 MOST_STARTS = 10_000
 # Logarithm of the odds at which a fit leaves the first prior for another one.
 CLEARLY = 6.0
+# The same for the prior that leaves most to the curves: it fits all, and forecasts worse where another one holds.
+VERY_CLEARLY = 15.0
 # The noise is measured after a first fit; a second one follows where it was off by more than this factor.
 NOISE_OFF = 1.3
+# Median of the absolute value of a normal variable.
+NORMAL_MEDIAN = 0.6744897501960817
+# Relative standard deviation of the median of n squares of it, times the root of n.
+MEDIAN_ERROR = 2.33
 
 Theta = Float[np.ndarray, " parameter"]
 
@@ -65,16 +73,12 @@ def fit_parameters(
     _check_enough(known, chosen)
     _check_options(prior, starts, seed, settings, fixed)
     given = settings or FitSettings()
-    found: list[tuple[float, Objective, Any, Prior | None]] = []
-    for candidate in _candidates(chosen, prior):
+    found: list[tuple[Objective, Any, Prior | None]] = []
+    for candidate in _candidates(known, chosen, prior):
         objective = build_objective(known, chosen, candidate, given)
-        held = _held(objective.covariates, fixed)
-        objective, result = _first_fit(objective, held)
-        found.append((_evidence(objective, result, held), objective, result, candidate))
-    # The first prior of the file is preferred until the data speak clearly for another one.
-    best = max(range(len(found)), key=lambda k: found[k][0] - (CLEARLY if k else 0.0))
-    _, objective, result, candidate = found[best]
-    spent = sum(one[2].nfev for one in found)
+        found.append((*_first_fit(objective, _held(objective.covariates, fixed)), candidate))
+    objective, result, candidate = _most_evident(found, fixed)
+    spent = sum(one[1].nfev for one in found)
     result, costs, more = _further_starts(objective, result, starts, np.random.default_rng(seed), fixed)
     spent += more
     agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
@@ -122,44 +126,65 @@ def _check_enough(curves: Sequence[Curve], law: Law) -> None:
         raise ArgumentError(f"Curve {missing.name!r} has no size, but others have. Give all curves a size, or none.")
 
 
-def _candidates(law: Law, prior: str | Prior | None) -> list[Prior | None]:
+def _candidates(curves: Sequence[Curve], law: Law, prior: str | Prior | None) -> list[Prior | None]:
+    """The priors to choose from; one that was learned on a single task serves losses like those of that task only."""
     if prior is None:
         return [None]
     if isinstance(prior, Prior):
         return [prior]
     if prior == "learned":
-        return list(priors_for(law.name)) or [None]
+        lowest = min(float(curve.losses.min()) for curve in curves)
+        return [one for one in priors_for(law.name) if one.serves(lowest)] or [None]
     return [learned_prior(prior)]
 
 
 def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, settings: FitSettings) -> Objective:
     """Prepare curves, weights and prior for a law; the noise is the smallest one until it is measured."""
-    used = [_windows(curve, settings) for curve in curves]
-    histories = [observed_history(curve) for curve in used]
+    windows = [fitted_points(curve, settings.first_share, settings.points) for curve in curves]
+    histories = [
+        History(window.steps, curve.schedule.rates, curve.schedule.batch)
+        for window, curve in zip(windows, curves, strict=True)
+    ]
     if isinstance(law, ScaledLaw):
         law = law.scaled_to(histories)
-    sizes, peaks = [curve.size for curve in used], [float(history.rates.max()) for history in histories]
+    sizes, peaks = [curve.size for curve in curves], [float(history.rates.max()) for history in histories]
     covariates = Covariates.choose(law, sizes, peaks, rate_slopes=prior.rate_slopes if prior else ())
-    log_losses = [np.log(curve.losses) for curve in used]
-    weights = observation_weights(log_losses, sizes, settings)
+    allowed = allowed_misfit([window.log_losses for window in windows], sizes, settings)
     fitted = tuple(
-        FittedCurve(law.prepare(history), values, covariates.design(size, peak), weight)
-        for history, values, size, peak, weight in zip(histories, log_losses, sizes, peaks, weights, strict=True)
+        FittedCurve(law.prepare(history), window.log_losses, size, peak, window.white, missed)
+        for history, window, size, peak, missed in zip(histories, windows, sizes, peaks, allowed, strict=True)
     )
-    mean, root = np.zeros(covariates.count), np.zeros((0, covariates.count))
+    mean, precision = np.zeros(covariates.count), np.zeros((covariates.count, covariates.count))
     if prior is not None:
         mean, precision = prior.for_fit(covariates)
-        values, vectors = np.linalg.eigh(precision)
-        root = (np.sqrt(np.maximum(values, 0.0)) * vectors).T
-    return Objective(covariates, fitted, mean, root, settings.smallest_noise, settings.independent)
+    if covariates.has_size_exponent:
+        mean[-1], precision[-1, -1] = SIZE_EXPONENT, SIZE_EXPONENT_SD**-2
+    values, vectors = np.linalg.eigh(precision)
+    root = (np.sqrt(np.maximum(values, 0.0)) * vectors).T[values > 0]
+    return Objective(covariates, fitted, mean, root, settings.smallest_noise, settings)
 
 
-def _windows(curve: Curve, settings: FitSettings) -> Curve:
-    """Leave out the beginning, and average the rest in windows."""
-    begin = min(settings.first_share * curve.schedule.total, 0.3 * float(curve.steps[-1]))
-    late = curve.steps >= max(begin, 1)
-    kept = curve.after(int(np.ceil(max(begin, 1))) - 1) if late.sum() >= 3 else curve
-    return kept.binned(settings.points) if kept.steps[0] >= 1 else kept.after(0).binned(settings.points)
+def _most_evident(
+    found: Sequence[tuple[Objective, Any, Prior | None]], fixed: dict[str, float] | None
+) -> tuple[Objective, Any, Prior | None]:
+    """The first prior of the file, until the data speak clearly for another one.
+
+    All are compared with the noise of the one that describes the curves best: noise that is measured beside a poor fit
+    would excuse it.
+    """
+    if len(found) == 1:
+        return found[0]
+    noise = min(objective.noise for objective, _, _ in found)
+    scores = []
+    for objective, result, candidate in found:
+        held, compared = _held(objective.covariates, fixed), objective.with_noise(noise)
+        theta = result.x
+        if objective.noise > NOISE_OFF * noise:
+            again = compared.minimise(theta, EVALUATIONS, fixed=held)
+            theta, result.nfev = again.x, result.nfev + again.nfev
+        doubt = 0.0 if candidate is found[0][2] else VERY_CLEARLY if candidate and candidate.is_wide else CLEARLY
+        scores.append(_evidence(compared, theta, held) - doubt)
+    return found[int(np.argmax(scores))]
 
 
 def _held(covariates: Covariates, fixed: dict[str, float] | None) -> dict[int, float]:
@@ -198,7 +223,7 @@ def _starts(objective: Objective, count: int, rng: np.random.Generator | None) -
 def _first_fit(objective: Objective, held: dict[int, float]) -> tuple[Objective, Any]:
     """Fit from the first start, measure the noise, and fit again if it was off."""
     result = objective.minimise(_starts(objective, 1, None)[0], EVALUATIONS, fixed=held)
-    noise = _measured_noise(objective, result.x)
+    noise = measured_noise(objective, result.x)
     if not 1 / NOISE_OFF < noise / objective.noise < NOISE_OFF:
         spent = result.nfev
         objective = objective.with_noise(noise)
@@ -221,15 +246,20 @@ def _further_starts(
     return result, costs, spent
 
 
-def _measured_noise(objective: Objective, theta: Theta) -> float:
-    """Median absolute residual, as a standard deviation, of points as the latest; never below the floor."""
-    weighted = np.concatenate(
-        [
-            residual * curve.weights
-            for (residual, _), curve in zip(objective.parts(theta), objective.curves, strict=True)
-        ]
-    )
-    return max(float(np.median(np.abs(weighted))) / 0.6745, objective.noise)
+def measured_noise(objective: Objective, theta: Theta) -> float:
+    """The law's misfit late in a run: of typical size beside the independent noise; never below the floor.
+
+    Late is the half of the points at which the least is allowed. There the median of residual^2 / (white^2 + allowed^2
+    + noise^2) is that of a normal variable.
+    """
+    parts = zip(objective.parts(theta), objective.curves, strict=True)
+    rows = [np.stack([residual**2, curve.white**2 + curve.allowed**2, curve.allowed]) for (residual, _), curve in parts]
+    squares, known, allowed = np.concatenate(rows, axis=1)
+    is_late = allowed <= np.median(allowed)
+    excess = float(np.median(squares[is_late] / NORMAL_MEDIAN**2 - known[is_late]))
+    # So much the median of squares exceeds what is known by chance, one standard deviation.
+    excess -= MEDIAN_ERROR / np.sqrt(is_late.sum()) * float(np.median(known[is_late]))
+    return max(float(np.sqrt(max(excess, 0.0))), objective.settings.smallest_noise)
 
 
 def curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -240,15 +270,15 @@ def curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[i
     return gradient[:, free].T @ gradient[:, free] + 1e-4 * np.eye(len(free)), free
 
 
-def _evidence(objective: Objective, result: Any, held: dict[int, float]) -> float:
+def _evidence(objective: Objective, theta: Theta, held: dict[int, float]) -> float:
     """Laplace's approximation of the logarithm of the marginal likelihood, to choose between priors."""
-    precision, free = curvature(objective, result.x, held)
+    precision, free = curvature(objective, theta, held)
     own = objective.root.T @ objective.root
     known = [k for k in free if own[k, k] > 0]
     prior_volume = np.linalg.slogdet(own[np.ix_(known, known)])[1] if known else 0.0
-    points = sum(min(len(curve.log_losses), objective.independent) for curve in objective.curves)
     volume = np.linalg.slogdet(precision)[1]
-    return float(-result.cost - points * np.log(objective.noise) + 0.5 * (prior_volume - volume))
+    cost = 0.5 * float((objective.scaled(theta)[0] ** 2).sum())
+    return float(-cost - objective.log_scale() + 0.5 * (prior_volume - volume))
 
 
 def _finished(
@@ -267,13 +297,15 @@ def _finished(
     prior_sd = np.full(objective.covariates.count, np.inf)
     prior_sd[known] = np.sqrt(np.diag(np.linalg.inv(prior_precision[np.ix_(known, known)])))
     parts = objective.parts(result.x)
+    white = float(np.sqrt(np.mean([point_noise(curve) ** 2 for curve in curves])))
     return Fit(
         objective.covariates.law,
         objective.covariates,
         result.x,
         covariance,
         prior_sd,
-        objective.noise,
+        float(np.hypot(white, objective.noise)),
+        white,
         _status(objective, result, certificate),
         certificate,
         tuple(curve.name for curve in curves),
@@ -285,6 +317,9 @@ def _finished(
 
 
 def _status(objective: Objective, result: Any, certificate: Certificate) -> FitStatus:
+    found = zip(objective.curves, objective.parts(result.x), strict=True)
+    if not all(describes(curve.log_losses, residual, curve.white) for curve, (residual, _) in found):
+        return FitStatus.DOES_NOT_DESCRIBE
     if result.status == 0:
         return FitStatus.LIMIT
     lower, upper = objective.bounds()

@@ -19,7 +19,7 @@ from scipy.special import gammaln
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.core.rounding import WHOLE
-from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError, blend, split_variance
+from eigenflow.forecast.intervals.error_scale import COMPONENTS, MEASURED, Calibration, OwnError, blend, split_variance
 from eigenflow.forecast.intervals.own_errors import evenly
 
 __all__ = ["HeldOut", "calibrate", "leave_out", "shipped_calibration"]
@@ -29,7 +29,11 @@ SHIPPED = "interval_calibration.json"
 POINTS = 12
 # ln(weight), ln(freedom), ln(own_freedom). Student's law has a finite width only above one degree of freedom.
 WEIGHTS, FREEDOM, OWN_FREEDOM = (-12.0, 6.0), (0.0, np.log(30.0)), (np.log(0.02), np.log(20.0))
-STARTS = (-1.0, -3.0)
+STARTS = (0.0, -2.0)
+# ln(weight) before the sets speak, for each of `COMPONENTS`, and how far they may move it. Else a weight that few
+# sets need goes to zero, and with it the interval of the study that needs it.
+LIKELY = np.log([1.0, 1.0, 0.3, 0.05, 1.0, 0.05, 0.1, 0.003])
+LIKELY_SD = 1.5
 
 Points = Float[np.ndarray, " point"]
 
@@ -89,7 +93,7 @@ def shipped_calibration(law: str) -> Calibration:
     entry = table.get(law, table["default"])
     return Calibration(
         entry["law"],
-        tuple(entry["weights"][name] for name in COMPONENTS),
+        tuple(entry["weights"].get(name, float(np.exp(LIKELY[k]))) for k, name in enumerate(COMPONENTS)),
         entry["factor"],
         entry["freedom"],
         entry["own_freedom"],
@@ -128,34 +132,36 @@ class _Likelihood:
         self.of_own = np.repeat(np.arange(len(own)), [len(one.errors) for one in own])
         self.own_errors = np.concatenate([np.zeros(0), *(one.errors for one in own)])
         self.own_spread = np.concatenate([np.zeros((0, len(COMPONENTS))), *(one.spread for one in own)])
-        self.used = self.spread.max(axis=0) > 0
+        self.learned = (self.spread.max(axis=0) > 0) & ~np.isin(COMPONENTS, MEASURED)
+        self.cells = len({(case.group, case.kind) for case in cases})
 
     def unpack(self, x: np.ndarray) -> tuple[Float[np.ndarray, " component"], float, float]:
-        weights, count = np.zeros(len(COMPONENTS)), int(self.used.sum())
-        weights[self.used] = np.exp(x[:count])
+        weights, count = np.ones(len(COMPONENTS)), int(self.learned.sum())
+        weights[~np.isin(COMPONENTS, MEASURED)] = np.exp(LIKELY[~np.isin(COMPONENTS, MEASURED)])
+        weights[self.learned] = np.exp(x[:count])
         return weights, float(np.exp(x[count])), float(np.exp(x[count + 1])) if self.count.any() else 0.0
 
     def cost(self, x: np.ndarray) -> float:
         weights, freedom, own_freedom = self.unpack(x)
         variance, degrees = blend(
-            *split_variance(self.spread, weights),
+            split_variance(self.spread, weights, knows_size=self.knows_size[self.of_case]),
             count=self.count[self.of_case],
             mean_square=self._mean_square(weights)[self.of_case],
-            knows_size=self.knows_size[self.of_case],
             freedom=freedom,
             own_freedom=own_freedom,
         )
         tails = 0.5 * (degrees + 1) * np.log1p(self.errors**2 / (degrees * variance))
         norm = gammaln(0.5 * (degrees + 1)) - gammaln(0.5 * degrees) - 0.5 * np.log(degrees * variance)
-        return float(self.votes @ (tails - norm))
+        doubt = 0.5 * float((((x[: self.learned.sum()] - LIKELY[self.learned]) / LIKELY_SD) ** 2).sum())
+        return float(self.votes @ (tails - norm)) + doubt / self.cells
 
     def maximise(self) -> tuple[Float[np.ndarray, " component"], float, float]:
-        count = int(self.used.sum())
+        count = int(self.learned.sum())
         last = [OWN_FREEDOM] if self.count.any() else []
         found = [
             minimize(
                 self.cost,
-                np.array([*[level] * count, np.log(4.0), *[0.0] * len(last)]),
+                np.array([*(LIKELY[self.learned] + level), np.log(4.0), *[0.0] * len(last)]),
                 method="L-BFGS-B",
                 bounds=[*[WEIGHTS] * count, FREEDOM, *last],
             )

@@ -1,15 +1,17 @@
 """How large forecast errors are in the study at hand: a learned scale, moved by the study's own small backtests.
 
-Variances of several sources, weighted, add up to V = other + size. One set of weights does not fit all sets of runs, so
-V is multiplied by a scale that differs between studies, with a scaled inverse chi-squared law of `freedom` degrees
-around 1. A study that refits its law without a part of its own curves sees errors e where V was expected; each
-such forecast counts as `own_freedom` degrees with the mean square of e^2 / V. By conjugacy the scale is then
+Variances of several sources, weighted, add up to V = law + far + measured. One set of weights does not fit all sets of
+runs, so the law's share is multiplied by a scale that differs between studies, with a scaled inverse chi-squared law of
+`freedom` degrees around 1. A study that refits its law without a part of its own curves sees errors e where V was
+expected; each such forecast counts as `own_freedom` degrees with the mean square of e^2 / V. By conjugacy the scale is
+then
 
     (freedom + own_freedom * count * mean square) / (freedom + own_freedom * count)
 
-and the error has Student's law with as many degrees as the denominator. What was never left out cannot be
-rescaled: unless sizes were, the size's share has a scale of its own, 1 with `freedom` degrees, and the sum of the two
-shares the degrees of Welch and Satterthwaite. Weights and both degrees are learned on other sets (`calibration`).
+and the error has Student's law with as many degrees as the denominator. What was never left out cannot be rescaled: the
+share of an unseen size (unless sizes were left out) or peak rate has a scale of its own, 1 with `freedom` degrees. The
+noise of points and the spread between runs are measured, and have none. The sum of the shares has the degrees of Welch
+and Satterthwaite. Weights and both degrees are learned on other sets (`calibration`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,9 @@ from eigenflow.core.resampling import LEVEL
 
 __all__ = ["COMPONENTS", "LEAST_VARIANCE", "Calibration", "OwnError", "OwnKind", "blend", "split_variance"]
 
-COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size")
+COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size", "peak", "departure")
+# Measured, not modelled: they count as they are, whatever the study.
+MEASURED = ("noise", "runs")
 # A floor under every interval, far below any noise: ln(loss) is not known to better than 1e-6.
 LEAST_VARIANCE = 1e-12
 
@@ -83,47 +87,51 @@ class Calibration(FieldsPrinted):
         weights = np.array(self.weights)
         squares = [float(np.mean(one.errors**2 / sum(split_variance(one.spread, weights)))) for one in own]
         variance, degrees = blend(
-            *split_variance(spread, weights),
+            split_variance(spread, weights, knows_size=any(one.kind == "size" for one in own)),
             count=len(own),
             mean_square=float(np.mean(squares)) if own else 1.0,
-            knows_size=any(one.kind == "size" for one in own),
             freedom=self.freedom,
             own_freedom=self.own_freedom,
         )
         return self.factor * stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(variance)
 
 
-def split_variance(spread: Spread, weights: Float[np.ndarray, " component"]) -> tuple[Points, Points]:
-    """Give the weighted variance of all components but the size, with its floor, and that of the size."""
-    size = COMPONENTS.index("size")
-    part = spread[:, size] * weights[size]
-    return np.maximum(spread @ weights - part, 0.0) + LEAST_VARIANCE, part
+def split_variance(
+    spread: Spread, weights: Float[np.ndarray, " component"], *, knows_size: bool | np.ndarray = False
+) -> tuple[Points, Points, Points]:
+    """Give the weighted variance of the law (with its floor), of what was never left out, and of what is measured.
+
+    Args:
+        spread: Variances at every point.
+        weights: One for each of `COMPONENTS`.
+        knows_size: Whether sizes were left out in the study's own backtests (of each point's study).
+    """
+    weighted = spread * weights
+    size, peak = (weighted[:, COMPONENTS.index(name)] for name in ("size", "peak"))
+    measured = weighted[:, [COMPONENTS.index(name) for name in MEASURED]].sum(axis=1)
+    law = np.maximum(weighted.sum(axis=1) - size - peak - measured, 0.0) + LEAST_VARIANCE
+    return law + np.where(knows_size, size, 0.0), peak + np.where(knows_size, 0.0, size), measured
 
 
 def blend(
-    other: Points,
-    size: Points,
+    shares: tuple[Points, Points, Points],
     *,
     count: float | int | np.ndarray,
     mean_square: float | np.ndarray,
-    knows_size: bool | np.ndarray,
     freedom: float,
     own_freedom: float,
 ) -> tuple[Points, Points]:
     """Give the variance of the error at every point after a study's own backtests, and its degrees of freedom.
 
     Args:
-        other: Expected variance, the size's share apart; positive.
-        size: The size's share.
+        shares: As from `split_variance`.
         count: Number of own forecasts (of each point's study, if these are of several).
         mean_square: Of their errors, over what was expected of them.
-        knows_size: Whether sizes were left out in them.
         freedom: As in `Calibration`.
         own_freedom: As in `Calibration`.
     """
+    law, far, measured = shares
     degrees = freedom + own_freedom * np.asarray(count)
-    scale = (freedom + own_freedom * np.asarray(count) * mean_square) / degrees
-    moved = (other + np.where(knows_size, size, 0.0)) * scale
-    kept = np.where(knows_size, 0.0, size)
-    variance = moved + kept
-    return variance, variance**2 / (moved**2 / degrees + kept**2 / freedom)
+    moved = law * (freedom + own_freedom * np.asarray(count) * mean_square) / degrees
+    variance = moved + far + measured
+    return variance, variance**2 / (moved**2 / degrees + far**2 / freedom)

@@ -10,6 +10,9 @@ weighted sum, scaled to the study at hand by its own backtests (`error_scale`):
     laws         mean squared distance to what other laws, fitted to the same curves, forecast for the point
     runs         spread between repeats, if the curve is another run than the ones fitted
     size         distance of ln(size) from the fitted sizes, in the law's own change of ln(loss) per e-fold
+    peak         the same of the peak rate
+    departure    squared distance from the forecast to the nearest known curve: a law that says that much happens may be
+                 wrong by a share of it
 
 A misfit cannot be seen in the residuals of the law that has it; its sign is that laws of equal
 standing disagree ahead. Weights and factor are learned by backtests on other sets (`calibration`), and ship with
@@ -25,12 +28,12 @@ from jaxtyping import Float
 
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.points import LEAST_FOR_NOISE, point_noise
 from eigenflow.forecast.fitting.priors import learned_prior
+from eigenflow.forecast.intervals.distances import departure, peak_variance, size_variance, time_ahead
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
-from eigenflow.forecast.intervals.noise import noise_floor
 from eigenflow.forecast.laws.protocol import History
 
 __all__ = [
@@ -152,14 +155,16 @@ def measure_spread(
     residuals = np.concatenate(list(fit.residuals))
     free = jacobian.shape[1]
     misfit = float(residuals @ residuals) / max(len(residuals) - free, 1)
-    ahead = _growth(known, history)
+    ahead = time_ahead(known, history)
     columns = {
         "parameters": np.minimum(_parameter_variance(fit, jacobian), MOST_PARAMETER_SD**2),
-        "noise": np.full(len(log_loss), _noise_variance(known, misfit)),
+        "noise": np.full(len(log_loss), _noise_variance(fit, known, misfit)),
         "misfit": misfit * (1.0 + ahead) ** 2,
         "laws": _disagreement(log_loss, alternatives),
         "runs": np.full(len(log_loss), 0.0 if is_same_run else TYPICAL_RUN_SD**2),
-        "size": _size_variance(fit, known, history, log_loss, size),
+        "size": size_variance(fit, known, history, log_loss, size),
+        "peak": peak_variance(fit, known, history, log_loss, size),
+        "departure": departure(fit, known, history, log_loss, size) ** 2,
     }
     return np.stack([columns[name] for name in COMPONENTS], axis=1)
 
@@ -169,45 +174,12 @@ def _parameter_variance(fit: Fitted, jacobian: Float[np.ndarray, "point free"]) 
     return variance * (prior_conflict(fit) if isinstance(fit, Fit) else 1.0)
 
 
-def _noise_variance(known: Sequence[Curve], misfit: float) -> float:
-    floors = [noise_floor(curve.steps, curve.losses).sd for curve in known if len(curve) >= 5]
+def _noise_variance(fit: Fitted, known: Sequence[Curve], misfit: float) -> float:
+    """Of one logged point; of few points that do not tell it, the whole misfit."""
+    if isinstance(fit, Fit):
+        return fit.point_noise**2
+    floors = [point_noise(curve) for curve in known if len(curve) >= LEAST_FOR_NOISE]
     return float(np.mean(np.square(floors))) if floors else misfit
-
-
-def _growth(known: Sequence[Curve], history: History) -> Points:
-    """How many e-folds of steps, or of intrinsic time, a point lies ahead of everything known; 0 inside."""
-    last_step = max(int(curve.steps[-1]) for curve in known)
-    last_time = max(float(curve.times[-1]) for curve in known)
-    ahead = [np.log(history.steps / last_step)]
-    if last_time > 0:
-        ahead.append(np.log(np.maximum(history.times / last_time, 1e-300)))
-    return np.maximum(np.max(ahead, axis=0), 0.0)
-
-
-def _size_variance(
-    fit: Fitted, known: Sequence[Curve], history: History, log_loss: Points, size: float | None
-) -> Points:
-    """Variance if ln(loss) walks at random in ln(size) about the law's trend and is known at the fitted sizes.
-
-    A step of one e-fold has the law's own change of ln(loss) per e-fold, towards the nearest fitted size, as its
-    standard deviation; half-way between two it is the smaller one. Between two fitted sizes at distances a and b that
-    is a bridge, a b / (a + b); beyond them, at a distance d, it is d + d^2 / span: the second term is the trend's own
-    error, learned from that span.
-    """
-    fitted = sorted({curve.size for curve in known if curve.size is not None})
-    if size is None or not fitted or size in fitted:
-        return np.zeros(len(log_loss))
-    ahead = np.log(np.array(fitted) / size)
-    apart = np.abs(ahead)
-    nearest = int(np.argmax(apart <= apart.min() * (1.0 + WHOLE)))
-    change = log_loss - fit.log_prediction(history, fitted[nearest])[0]
-    per_fold = np.minimum(np.abs(change), MOST_DISAGREEMENT) / abs(ahead[nearest])
-    below, above = ahead[ahead < 0], ahead[ahead > 0]
-    if len(below) and len(above):
-        return per_fold**2 / (1.0 / above[0] - 1.0 / below[-1])
-    beyond = abs(ahead[nearest])
-    drift = beyond**2 / np.ptp(ahead) if len(fitted) > 1 else 0.0
-    return per_fold**2 * (beyond + drift)
 
 
 def _disagreement(log_loss: Points, alternatives: Sequence[Points]) -> Points:

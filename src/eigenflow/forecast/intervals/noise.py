@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Real
-from scipy.stats import median_abs_deviation
 
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
@@ -15,6 +14,7 @@ __all__ = ["NoiseFloor", "RepeatSpread", "correlation_length", "noise_floor", "r
 Points = Float[np.ndarray, " point"]
 # Median absolute deviation of a normal law of standard deviation 1.
 NORMAL_DEVIATION = 0.6744897501960817
+ORDERS = (2, 3, 4)
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,11 +48,12 @@ class RepeatSpread(FieldsPrinted):
 
 
 def noise_floor(steps: Real[np.ndarray, " point"], losses: Points) -> NoiseFloor:
-    """Estimate point noise from the distance of every point to the line through its two neighbours.
+    """Estimate point noise from the distance of every point to the polynomial in ln(step) through its neighbours.
 
-    White noise of variance s^2 gives that distance the variance s^2 (1 + w^2 + (1 - w)^2), w the neighbour's weight in
-    ln(step); the curve's own bend drops out at second order. The spread is the median absolute deviation, so
-    that spikes and jumps of the learning rate do not count.
+    White noise of variance s^2 gives the divided difference of any order the variance s^2 times the sum of its squared
+    coefficients; what is smooth drops out the more, the higher the order. Of the orders two to four (as far as there are
+    twice as many points) the smallest estimate stands. The spread is the median absolute value, so that spikes and
+    jumps of the learning rate do not count.
 
     Raises:
         ArgumentError: If there are fewer than 5 points.
@@ -60,10 +61,22 @@ def noise_floor(steps: Real[np.ndarray, " point"], losses: Points) -> NoiseFloor
     if len(steps) < 5:
         raise ArgumentError(f"A noise floor needs 5 points or more, but the curve has {len(steps)}.")
     x, y = np.log(np.maximum(steps, 1)), np.log(losses)
-    weight = (x[2:] - x[1:-1]) / np.maximum(x[2:] - x[:-2], 1e-300)
-    distance = y[1:-1] - weight * y[:-2] - (1 - weight) * y[2:]
-    scaled = distance / np.sqrt(1.0 + weight**2 + (1 - weight) ** 2)
-    return NoiseFloor(float(median_abs_deviation(scaled)) / NORMAL_DEVIATION, len(scaled))
+    orders = [order for order in ORDERS if order == 2 or len(x) >= 2 * (order + 1)]
+    found = [_difference_scale(x, y, order) for order in orders]
+    return NoiseFloor(min(found), len(steps) - 2)
+
+
+def _difference_scale(x: Points, y: Points, order: int) -> float:
+    """Typical divided difference of one order, in units of what white noise of unit variance would give."""
+    places = np.lib.stride_tricks.sliding_window_view(x, order + 1)
+    values = np.lib.stride_tricks.sliding_window_view(y, order + 1)
+    apart = places[:, :, None] - places[:, None, :] + np.eye(order + 1)
+    # The unit of ln(step) drops out; the smallest distance keeps products from running out of range.
+    scale = np.maximum(np.abs(apart).max(axis=(1, 2), keepdims=True), 1e-300)
+    weights = 1.0 / np.maximum(np.abs(np.prod(apart / scale, axis=2)), 1e-300)
+    weights *= np.where(np.arange(order + 1) % 2 == 0, 1.0, -1.0)
+    weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
+    return float(np.median(np.abs((weights * values).sum(axis=1)))) / NORMAL_DEVIATION
 
 
 def correlation_length(residuals: Points) -> float:

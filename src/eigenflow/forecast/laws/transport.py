@@ -38,7 +38,7 @@ PARAMETERS = (
     Parameter("A", "", "bias at the reference age, in units of L_inf", "log", 1e-3, 1e2),
     Parameter("a", "", "exponent of the bias in the age", "log", 0.02, 4.5, moves_with_size=False),
     Parameter("s0", "", "offset of the age, as a share of the reference", "log", 1e-4, 5.0, moves_with_size=False),
-    Parameter("B", "", "noise at the peak rate and the reference age, in units of the bias loss", "log", 1e-5, 5.0),
+    Parameter("B", "", "noise at the peak rate and the reference age, in units of the bias loss", "log", 1e-5, 50.0),
     Parameter("q", "", "exponent of the learning rate in the noise", "linear", 0.02, 2.5, moves_with_size=False),
     Parameter("r", "", "relaxation rate of noise per unit of effective time", "log", 0.02, 1e5, moves_with_size=False),
     Parameter("b", "", "breadth of the relaxation spectrum (0: one rate)", "log", 0.02, 20.0, moves_with_size=False),

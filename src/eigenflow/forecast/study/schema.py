@@ -21,6 +21,7 @@ from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.registry import LAWS
 from eigenflow.forecast.laws.transport import TransportLaw
 from eigenflow.forecast.schedules.schedule import Schedule
+from eigenflow.forecast.study.earlier_files import with_every_component, with_size_exponent
 
 __all__ = ["CurveForm", "FitForm", "StudyForm", "checked_study", "covariates_of", "law_of"]
 
@@ -90,6 +91,7 @@ class FitForm(_Form):
     certificate: CertificateForm
     prior: str | None
     noise: Annotated[float, Field(gt=0, le=MOST_RESIDUAL)]
+    point_noise: Annotated[float, Field(ge=0, le=MOST_RESIDUAL)] | None = None
     theta: list[float]
     covariance: list[list[Annotated[float, Field(ge=-MOST_VARIANCE, le=MOST_VARIANCE)]]]
     prior_sd: list[Usual | None]
@@ -100,11 +102,11 @@ class FitForm(_Form):
 
     @model_validator(mode="before")
     @classmethod
-    def _slopes_as_pairs(cls, form: Any) -> Any:
-        """JSON has no tuples, and strict ones are asked for."""
+    def _as_of_now(cls, form: Any) -> Any:
+        """JSON has no tuples, and strict ones are asked for; what earlier versions did not write is added."""
         if isinstance(form, dict) and isinstance(form.get("slopes"), list):
             pairs = [tuple(one) if isinstance(one, list) else one for one in form["slopes"]]
-            return {**form, "slopes": pairs}
+            return with_size_exponent({**form, "slopes": pairs})
         return form
 
     @model_validator(mode="after")
@@ -113,7 +115,7 @@ class FitForm(_Form):
         own = len(law.parameters)
         if any(parameter >= own for parameter, _ in self.slopes) or len(set(self.slopes)) < len(self.slopes):
             raise ValueError(f"`slopes` must name each of the {own} parameters at most once")
-        count = own + len(self.slopes)
+        count = own + len(self.slopes) + any(kind == "size" for _, kind in self.slopes)
         for name in ("theta", "covariance", "prior_sd"):
             _require(len(getattr(self, name)) == count, f"`{name}` must have {count} entries, one a parameter")
         _require(all(len(row) == count for row in self.covariance), f"`covariance` must have {count} columns")
@@ -158,6 +160,11 @@ class OwnForm(_Form):
     kind: Literal["rest", "schedule", "size"]
     errors: list[Residual]
     spread: list[list[Variance]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_now(cls, form: Any) -> Any:
+        return with_every_component(form) if isinstance(form, dict) else form
 
     @model_validator(mode="after")
     def _agrees(self) -> "OwnForm":
