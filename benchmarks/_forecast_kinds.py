@@ -1,7 +1,8 @@
 """What people ask of a forecast, as questions with known answers: each names what is known and what is hidden.
 
-Kinds: the rest of a run (after 5, 10, 25, 50 % of it), another schedule, another size, both at once, another peak rate, a rest
-from few points, a rest from noisy points. Every question belongs to a set, and sets of one source are left out together.
+Kinds: the rest of a run (after 5, 10, 25, 50 % of it), another schedule, another size, both at once, another peak
+rate, a rest from few points, a rest from noisy points. Every question belongs to a set, and sets of one source are left
+out together.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,8 +1,9 @@
 """How well does every loss law forecast what it has not seen, and do its 90 % intervals hold?
 
-Every law is refitted to what each protocol leaves (the first 10, 25 and 50 % of a run; all schedules but one; all sizes
-but one) on every shared set with schedules or sizes, and scored on the rest. Intervals of a set use a calibration made
-on the other sets. Beside them stands the residual bootstrap of the two baselines that forecast best.
+Every law is refitted to what each question leaves (`_forecast_kinds.py`: rests, schedules, sizes, peak rates, few and
+noisy points) on every shared set, and scored on the rest. Whole collections are left out of everything that is
+learned: the priors of the transport law, the weights of its intervals, their calibration. Beside it stands the residual
+bootstrap of the two baselines that forecast best.
 
 Run:  python benchmarks/forecast_laws.py [--data shared/data] [--quick] [--calibrate]
 
@@ -15,34 +16,44 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 import eigenflow.forecast as package
+from _forecast_kinds import Question, questions
 from _forecast_sets import FOLDERS, NOT_LEARNED, SETS, repeats_of
 from _forecast_table import markdown
 from _machine import RESULTS, write
 from _residual_bootstrap import bootstrap_intervals
-from eigenflow.forecast.evaluation.backtests import BacktestCase, Fitter, Refitter, backtest, pooled_fitter, score_case
-from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, SplitProtocol, TwoSizes
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.evaluation.backtests import (
+    BacktestCase,
+    Fitter,
+    Refitter,
+    forecast_split,
+    pooled_fitter,
+    score_case,
+)
+from eigenflow.forecast.evaluation.protocols import Split
 from eigenflow.forecast.evaluation.scores import score_forecast
 from eigenflow.forecast.fitting.pooled import history_of
+from eigenflow.forecast.fitting.priors import Prior
 from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.intervals.calibration import SHIPPED, calibrate, leave_out, to_entry
 from eigenflow.forecast.intervals.noise import noise_floor, repeat_spread
+from eigenflow.forecast.laws.broken_power import BrokenPowerLaw
 from eigenflow.forecast.laws.chinchilla import ChinchillaLaw
+from eigenflow.forecast.laws.learning_curves import learning_curve_fitter
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
+from learn_priors import COLLECTIONS_OF, learned_priors
 
-PROTOCOLS: dict[str, tuple[SplitProtocol, ...]] = {
-    "rest": (RestOfRun(0.1), RestOfRun(0.25), RestOfRun(0.5)),
-    "schedule": (LeaveOneSchedule(),),
-    "one schedule": (LeaveOneSchedule(least_known=1, name="one schedule to another"),),
-    "size": (LeaveOneSize(),),
-    "pair": (TwoSizes(),),
-}
 BOOTSTRAPPED = ("power_steps", "momentum")
+# Laws whose fits take most of the time have one start.
+SLOW = ("multi_power", "functional")
 QUICK = ("multipowerlaw", "c5m_schedules", "gpt100m")
 
 
@@ -54,60 +65,69 @@ class Row:
     case: BacktestCase
 
 
-def fitters(hides: str) -> dict[str, Fitter]:
+@cache
+def priors_without(folder: str, data: Path) -> tuple[Prior, ...]:
+    """The priors of the transport law, learned without the collections of a folder."""
+    return tuple(learned_priors(data, without=COLLECTIONS_OF.get(folder, ())).values())
+
+
+def fitters(split: Split, priors: Sequence[Prior]) -> dict[str, Fitter]:
     """Every law that answers the question; Chinchilla's is a power of steps unless sizes differ."""
-    laws = [*PUBLISHED_LAWS.values(), *([ChinchillaLaw()] if hides in ("size", "pair") else [])]
-    return {law.name: pooled_fitter(law, starts=2) for law in laws} | transport_fitters()
+    laws = [*PUBLISHED_LAWS.values(), *([ChinchillaLaw()] if len({curve.size for curve in split.known}) > 1 else [])]
+    found = {law.name: pooled_fitter(law, starts=1 if law.name in SLOW else 2) for law in laws}
+    if split.is_same_run:
+        found |= {"broken_power": pooled_fitter(BrokenPowerLaw()), "learning_curve": whole_run(split)}
+    return found | {"transport": lambda curves: fit_parameters(curves, "transport", starts=2, prior=list(priors))}
 
 
-def transport_fitters() -> dict[str, Fitter]:
-    """The transport law with its priors, and its lazy limit: noise relaxes at fixed rates, time is the sum of rates."""
-    return {
-        "transport": lambda curves: fit_parameters(curves, "transport", starts=2),
-        "lazy": lambda curves: fit_parameters(curves, "transport", starts=2, fixed={"alpha": 1.0, "p": 1.0}),
-    }
+def whole_run(split: Split) -> Fitter:
+    """The published prior of learning curves, which must know how long the run is."""
+    return learning_curve_fitter()
 
 
-def refitters() -> dict[str, Refitter]:
+def refitters(priors: Sequence[Prior]) -> dict[str, Refitter]:
     """The transport law again for the backtests within a study: one start, the prior that the fit chose."""
-    return {"transport": lambda fit, curves: fit_parameters(curves, "transport", starts=1, prior=fit.prior)}
+    named = {prior.name: prior for prior in priors}
+    return {"transport": lambda fit, curves: fit_parameters(curves, "transport", starts=1, prior=named[fit.prior])}
+
+
+def answered(question: Question, priors: Sequence[Prior]) -> tuple[list[Row], list[dict[str, object]], list[str]]:
+    """All laws' cases of one question, scores of the residual bootstrap, and what was refused."""
+    problems: list[str] = []
+    split = question.split
+    cases = forecast_split(split, fitters(split, priors), refitters(priors), problems)
+    rows = [Row(question.set, case) for case in cases]
+    return rows, [{"set": question.set, **row} for row in bootstrap_rows(split)], problems
 
 
 def run(
-    names: Sequence[str], data: Path, say: Callable[[str], None]
+    names: Sequence[str], data: Path, say: Callable[[str], None], jobs: int
 ) -> tuple[list[Row], list[dict[str, object]], list[str]]:
-    """Backtest all laws on the sets; give the cases, scores of the residual bootstrap, and what was refused."""
-    rows: list[Row] = []
-    bootstrapped: list[dict[str, object]] = []
-    problems: list[str] = []
-    for name in names:
-        for family in SETS[name](data):
-            for hides in family.hide:
-                protocols = [p for p in PROTOCOLS[hides] if any(True for _ in p.splits(family.curves))]
-                if not protocols:
-                    continue
-                begun = time.process_time()
-                found = backtest(family.curves, fitters(hides), protocols, refitters=refitters())
-                rows += [Row(name, case) for case in found.cases]
-                problems += found.problems
-                for protocol in protocols:
-                    bootstrapped += [{"set": name, **row} for row in bootstrap_rows(protocol, family.curves)]
-                say(f"{name:18s} {family.name:24s} {hides:12s} {time.process_time() - begun:6.1f} CPU-s")
+    """Answer all questions of the sets."""
+    folders = sorted({FOLDERS[name] for name in names})
+    learned = Parallel(n_jobs=jobs)(delayed(priors_without)(folder, data) for folder in folders)
+    priors = dict(zip(folders, learned, strict=True))
+    say("priors without each collection are learned")
+    asked = list(questions(data, names))
+    found = Parallel(n_jobs=jobs, batch_size=4)(delayed(answered)(one, priors[FOLDERS[one.set]]) for one in asked)
+    rows, bootstrapped, problems = ([part for one in found for part in one[k]] for k in range(3))
     return rows, bootstrapped, problems
 
 
-def bootstrap_rows(protocol: SplitProtocol, curves: package.CurveSet) -> list[dict[str, object]]:
-    """Score the residual bootstrap on one protocol."""
+def bootstrap_rows(split: Split) -> list[dict[str, object]]:
+    """Score the residual bootstrap on one question."""
     rows = []
-    for split in protocol.splits(curves):
-        for law in BOOTSTRAPPED:
+    for law in BOOTSTRAPPED:
+        try:
             fit = pooled_fitter(PUBLISHED_LAWS[law], starts=1)(split.known)
-            targets = [(history_of(curve), curve.size) for curve in split.unseen]
-            intervals = bootstrap_intervals(fit, split.known, targets, np.random.default_rng(0))
-            for curve, (history, size), (lower, upper) in zip(split.unseen, targets, intervals, strict=True):
-                predicted = np.exp(fit.log_prediction(history, size)[0])
-                score = score_forecast(curve.losses, predicted, lower, upper)
-                rows.append({"law": law, "protocol": split.protocol, "curve": curve.label, **score.__dict__})
+        except ArgumentError:  # too few points
+            continue
+        targets = [(history_of(curve), curve.size) for curve in split.unseen]
+        intervals = bootstrap_intervals(fit, split.known, targets, np.random.default_rng(0))
+        for curve, (history, size), (lower, upper) in zip(split.unseen, targets, intervals, strict=True):
+            predicted = np.exp(fit.log_prediction(history, size)[0])
+            score = score_forecast(curve.losses, predicted, lower, upper)
+            rows.append({"law": law, "protocol": split.protocol, "curve": curve.label, **score.__dict__})
     return rows
 
 
@@ -124,25 +144,6 @@ def scored(rows: Sequence[Row]) -> tuple[pd.DataFrame, dict[str, dict[str, float
         frame = pd.DataFrame([score for score in scores if score["set"] not in NOT_LEARNED])
         coverage[law] = frame.groupby(frame["set"].map(FOLDERS)).coverage.mean().round(3).to_dict()
     return pd.DataFrame(table), coverage
-
-
-def mean_of_two(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Error of the mean of ln(loss) of the transport law and the power of steps, beside both, by protocol."""
-    found: dict[tuple[str, ...], dict[str, BacktestCase]] = {}
-    for row in rows:
-        case = row.case
-        found.setdefault((row.set, case.protocol, case.split, case.curve), {})[case.law] = case
-    lines = []
-    for key, laws in found.items():
-        if {"transport", "power_steps"} <= set(laws):
-            first, second = laws["transport"], laws["power_steps"]
-            mean = np.sqrt(first.predicted) * np.sqrt(second.predicted)
-            at = first.after_branch if first.after_branch.any() else np.ones(len(mean), dtype=bool)
-            named = {"transport": first.predicted, "power_steps": second.predicted, "mean of both": mean}
-            errors = {name: np.abs(predicted - first.true)[at].mean() for name, predicted in named.items()}
-            lines.append({"protocol": key[1], **errors})
-    table = pd.DataFrame(lines).groupby("protocol", sort=False)
-    return {str(name): np.exp(np.log(part.drop(columns="protocol")).mean()).to_dict() for name, part in table}
 
 
 def ship(rows: Sequence[Row], coverage: Mapping[str, Mapping[str, float]]) -> Path:
@@ -182,15 +183,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("shared/data"), help="Folder of the shared sets.")
     parser.add_argument("--quick", action="store_true", help=f"Only {', '.join(QUICK)}; nothing is written.")
     parser.add_argument("--calibrate", action="store_true", help="Rewrite the shipped calibration.")
+    parser.add_argument("--jobs", type=int, default=2, help="Processes.")
     args = parser.parse_args()
     names = QUICK if args.quick else tuple(SETS)
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    say(f"{len(names)} sets; about {2 if args.quick else 18} CPU-minutes")
+    say(f"{len(names)} sets; about {4 if args.quick else 30} CPU-minutes on {args.jobs} processes")
     begun = time.process_time()
-    rows, bootstrapped, problems = run(names, args.data, say)
+    rows, bootstrapped, problems = run(names, args.data, say, args.jobs)
     table, coverage = scored(rows)
-    mixed, noise = mean_of_two(rows), floors(names, args.data)
-    text = markdown(table, pd.DataFrame(bootstrapped), coverage, noise, mixed)
+    noise = floors(names, args.data)
+    text = markdown(table, pd.DataFrame(bootstrapped), coverage, noise)
     say(f"{time.process_time() - begun:.0f} CPU-s in all; {len(problems)} fits refused")
     print(text)
     if args.quick:
@@ -204,7 +206,6 @@ def main() -> None:
         ),
         coverage=coverage,
         floors=noise,
-        mean_of_two=mixed,
         refused=problems,
         cpu_s=time.process_time() - begun,
     )

@@ -19,7 +19,9 @@ from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.fitting.size_profile import size_profile
 
 GRID = np.array([-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6])
-MEANS, SPREADS = np.linspace(-0.1, 0.6, 71), np.linspace(0.02, 0.5, 49)
+MEANS, SPREADS = np.linspace(-0.1, 0.6, 71), np.geomspace(0.02, 0.6, 40)
+# Beyond the grid a rise goes on as the parabola through the three values at its end.
+FINE, END = np.linspace(-1.0, 2.0, 601), 3
 LEAST_SIZES = 3
 
 
@@ -48,20 +50,27 @@ def likelihoods(data: Path, without: list[str]) -> tuple[list[str], np.ndarray]:
 
 
 def gaussian(log_likelihood: np.ndarray) -> tuple[float, float]:
-    """Mean and spread of nu between ladders that make the ladders' likelihoods the largest; a flat hyperprior's mean."""
-    fine = np.linspace(GRID[0], GRID[-1], 141)
-    rows = np.stack([np.interp(fine, GRID, row) for row in log_likelihood])
+    """Mean and spread of nu between ladders: means over their posterior, flat in the mean and in ln(spread)."""
+    rows = np.stack([_extended(row) for row in log_likelihood])
     score = np.empty((len(MEANS), len(SPREADS)))
     for i, mean in enumerate(MEANS):
         for j, spread in enumerate(SPREADS):
-            density = np.exp(-0.5 * ((fine - mean) / spread) ** 2)
-            score[i, j] = np.log((np.exp(rows) * density / density.sum()).sum(axis=1)).sum()
+            density = np.exp(-0.5 * ((FINE - mean) / spread) ** 2) / spread
+            score[i, j] = np.log((np.exp(rows) * density).sum(axis=1)).sum()
     weight = np.exp(score - score.max())
     weight /= weight.sum()
     mean = float((weight.sum(axis=1) * MEANS).sum())
     # What one more ladder will have: the spread between ladders, and what is not known of the mean.
     spread = float((weight.sum(axis=0) * SPREADS).sum())
     return mean, float(np.sqrt(spread**2 + (weight.sum(axis=1) * (MEANS - mean) ** 2).sum()))
+
+
+def _extended(row: np.ndarray) -> np.ndarray:
+    found = np.interp(FINE, GRID, row)
+    for side, at in ((GRID[0] > FINE, slice(None, END)), (GRID[-1] < FINE, slice(-END, None))):
+        going_on = np.polyval(np.polyfit(GRID[at], row[at], 2), FINE[side])
+        found[side] = np.minimum(going_on, found[side])
+    return found
 
 
 def main() -> None:

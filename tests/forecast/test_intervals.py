@@ -7,12 +7,12 @@ import pytest
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.fitting.covariates import Covariates
-from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.fitting.pooled import history_of, pooled_fit
-from eigenflow.forecast.fitting.priors import learned_prior
+from eigenflow.forecast.fitting.priors import conflict_with_prior, learned_prior
+from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.intervals.calibration import HeldOut, calibrate, leave_out, shipped_calibration
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration
-from eigenflow.forecast.intervals.model import measure_spread, predict_interval, prior_conflict
+from eigenflow.forecast.intervals.model import measure_spread, predict_interval
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.laws.transport import TransportLaw
@@ -200,7 +200,9 @@ def test_forecast_carries_its_calibration():
     calibration = shipped_calibration("transport")
     fit = fitted("momentum", curves.curves)
     history = History(np.array([1000, TOTAL]), SCHEDULES["wsd"].rates)
-    forecast = predict_interval(fit, curves.curves, history, calibration, alternatives=[fitted("power_time", curves)])
+    forecast = predict_interval(
+        fit, curves.curves, history, calibration, alternatives={"power_time": fitted("power_time", curves)}
+    )
     assert (forecast.lower < forecast.loss).all() and (forecast.loss < forecast.upper).all()
     assert forecast.calibration.cases > 100 and len(forecast.calibration.coverage) >= 5
     assert all(0 <= share <= 1 for share in forecast.calibration.coverage.values())
@@ -221,28 +223,23 @@ def test_calibration_needs_cases_and_the_curves_of_the_fit():
         measure_spread(fit, curves.curves[:1], history, *fit.log_prediction(history), [], is_same_run=False)
 
 
-def _part_of_fit(**attributes) -> Fit:
-    """A fit of which only some is there."""
-    fit = object.__new__(Fit)
-    for name, value in attributes.items():
-        object.__setattr__(fit, name, value)
-    return fit
-
-
-def _fit_with(distance: float, learned: float) -> Fit:
-    """A fit as far from the language prior, in its metric, as asked; the data took `learned` of every variance."""
+def _conflict(distance: float, learned: float) -> float:
+    """Of a fit as far from the language prior, in its metric, as asked; the data took `learned` of every variance."""
     law, prior = TransportLaw(), learned_prior("language")
     covariates = Covariates.choose(law, [None], [1.0], rate_slopes=())
     mean, precision = prior.for_fit(covariates)
     values, vectors = np.linalg.eigh(precision)
     theta = mean + vectors[:, -1] * np.sqrt(distance / values[-1])
-    covariance = (1 - learned) * np.linalg.pinv(precision)
-    return _part_of_fit(prior="language", covariates=covariates, theta=theta, covariance=covariance)
+    return conflict_with_prior(mean, precision, theta, (1 - learned) * np.linalg.pinv(precision))
 
 
 def test_conflict_with_the_prior_is_distance_over_what_the_prior_expects():
     """Nine parameters have a prior; if the data determine half of each, a distance of 4.5 is what one expects."""
-    assert prior_conflict(_fit_with(18.0, 0.5)) == pytest.approx(18.0 / 4.5, rel=1e-6)
-    assert prior_conflict(_fit_with(4.0, 0.5)) == 1.0
-    assert prior_conflict(_part_of_fit(prior=None)) == 1.0
-    assert prior_conflict(_part_of_fit(prior="my own", covariates=None)) == 1.0
+    assert _conflict(18.0, 0.5) == pytest.approx(18.0 / 4.5, rel=1e-6)
+    assert _conflict(4.0, 0.5) == 1.0
+
+
+def test_a_fit_knows_its_conflict_and_has_none_without_a_prior():
+    curves = synthetic(rng=np.random.default_rng(4), names=("constant", "cosine")).curves
+    assert fit_parameters(curves, "transport", starts=1).conflict >= 1.0
+    assert fit_parameters(curves, "transport", prior=None, starts=1).conflict == 1.0

@@ -15,8 +15,8 @@ FORECASTS = json.loads((DATA / "fit_of_0_1_forecasts.json").read_text())
 
 @pytest.mark.parametrize("size", FORECASTS)
 def test_forecasts_of_an_old_file_are_those_of_its_day(size):
-    """Up to the last bits, which other processors round in another way. Intervals are of today's calibration: they hold the
-    forecast."""
+    """Up to the last bits, which other processors round in another way. Intervals are of today's calibration, and hold
+    the forecast."""
     found = load_study(DATA / "fit_of_0_1.json").predict(SCHEDULES["cosine"], size=float(size), every=400)
     assert found.steps.tolist() == FORECASTS[size]["steps"]
     np.testing.assert_allclose(found.loss, FORECASTS[size]["loss"], rtol=1e-11)

@@ -57,8 +57,8 @@ def test_few_points_of_a_steep_curve_do_not_pass_for_noisy_ones(count, sd):
     "schedule", [Schedule.constant(total=TOTAL, peak=3e-4), TO_ZERO], ids=["constant", "cosine to 0"]
 )
 def test_noise_of_every_step_does_not_bend_the_fit(schedule):
-    """White noise of 3 %, a power that knows nothing of rates: over the last 30 % (180 points) the law lies within three
-    standard errors, 3 x 0.03 / sqrt(180) = 0.7 %, of the truth."""
+    """White noise of 3 %, a power that knows nothing of rates: over the last 30 % (180 points) the law lies within
+    three standard errors, 3 x 0.03 / sqrt(180) = 0.7 %, of the truth."""
     truth = 3.0 * (1.0 + 0.05 * ((STEPS + 20) / 6000) ** -0.5)
     for seed in range(3):
         losses = truth * np.exp(0.03 * np.random.default_rng(seed).standard_normal(len(STEPS)))

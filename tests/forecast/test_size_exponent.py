@@ -69,8 +69,8 @@ def test_two_sizes_leave_the_exponent_to_its_prior(two_sizes):
 
 @pytest.mark.parametrize("exponent", [SIZE_EXPONENT - 1.5 * SIZE_EXPONENT_SD, SIZE_EXPONENT + 1.5 * SIZE_EXPONENT_SD])
 def test_a_larger_size_lies_within_what_the_exponent_leaves_open(two_sizes, exponent):
-    """The loss at four times the larger size, for exponents that the prior holds: 1.5 of its standard deviations away, so
-    within 2 of the forecast's, and not within the tenth of it that parameters without the exponent would say."""
+    """The loss at four times the larger size, for exponents 1.5 standard deviations of the prior away from its middle:
+    within about 2 of the forecast's own, of which parameters without the exponent would say less than half."""
     steps = np.array([TOTAL])
     value, jacobian = two_sizes.log_prediction(History(steps, SCHEDULES["cosine"].rates), size=400e6)
     sd = float(np.sqrt(jacobian[0] @ two_sizes.covariance @ jacobian[0]))

@@ -18,8 +18,9 @@ from eigenflow.forecast.evaluation.scores import score_forecast
 from eigenflow.forecast.fitting.pooled import history_of, pooled_fit
 from eigenflow.forecast.intervals.calibration import HeldOut, shipped_calibration
 from eigenflow.forecast.intervals.error_scale import Calibration, OwnError
-from eigenflow.forecast.intervals.model import Fitted, measure_spread
+from eigenflow.forecast.intervals.model import STACKED, Fitted, measure_spread
 from eigenflow.forecast.intervals.own_errors import own_errors, own_kind
+from eigenflow.forecast.intervals.rest_of_run import rest_of_run
 from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 
@@ -31,6 +32,7 @@ __all__ = [
     "Refitter",
     "backtest",
     "default_protocols",
+    "forecast_split",
     "pooled_fitter",
 ]
 
@@ -190,13 +192,14 @@ def backtest(
     for index, split in enumerate(splits):
         if progress:
             progress(f"{index + 1}/{len(splits)} {split.protocol}: {split.name}")
-        cases += _run_split(split, fitters, refitters or {}, problems)
+        cases += forecast_split(split, fitters, refitters or {}, problems)
     return Backtest(tuple(cases), tuple(problems))
 
 
-def _run_split(
+def forecast_split(
     split: Split, fitters: Mapping[str, Fitter], refitters: Mapping[str, Refitter], problems: list[str]
 ) -> list[BacktestCase]:
+    """Fit laws to what a split leaves known, and forecast what it hides; refused fits are told in `problems`."""
     fits: dict[str, Fitted] = {}
     seconds: dict[str, float] = {}
     missing = {name: pooled_fitter(PUBLISHED_LAWS[name]) for name in ALTERNATIVES if name not in fitters}
@@ -225,11 +228,16 @@ def _forecast(
 ) -> BacktestCase:
     fit, history = fits[name], history_of(curve)
     log_loss, jacobian = fit.log_prediction(history, curve.size)
-    others = [
-        fits[other].log_prediction(history, curve.size)[0] for other in ALTERNATIVES if other in fits and other != name
-    ]
+    others = {
+        other: fits[other].log_prediction(history, curve.size)[0]
+        for other in ALTERNATIVES
+        if other in fits and other != name
+    }
     same = split.is_same_run
-    spread = measure_spread(fit, split.known, history, log_loss, jacobian, others, size=curve.size, is_same_run=same)
+    if same and name == STACKED:
+        log_loss = rest_of_run(log_loss, split.known[0], history, others)
+    apart = list(others.values())
+    spread = measure_spread(fit, split.known, history, log_loss, jacobian, apart, size=curve.size, is_same_run=same)
     is_own = curve.steps > curve.branch
     predicted = np.exp(np.clip(log_loss, -FARTHEST, FARTHEST))
     return BacktestCase(

@@ -146,6 +146,7 @@ class Fit(AbstractPrinted):
         residuals: ln(law) - ln(loss) of every curve at its fitted points.
         jacobians: Derivatives of ln(law) with respect to `theta` there.
         prior: Name of the prior, None without one.
+        conflict: How much further the fit lies from its prior than that expects, at least 1 (`conflict_with_prior`).
         intervals: The model of its intervals. None: they know of parameters and noise alone, and are too narrow.
     """
 
@@ -163,6 +164,7 @@ class Fit(AbstractPrinted):
     residuals: tuple[Float[np.ndarray, " _"], ...]
     jacobians: tuple[Float[np.ndarray, "_ parameter"], ...]
     prior: str | None
+    conflict: float = 1.0
     intervals: AbstractIntervals | None = field(default=None, repr=False, compare=False)
 
     def _card(self) -> Card:

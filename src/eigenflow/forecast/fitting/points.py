@@ -50,5 +50,10 @@ def fitted_points(curve: Curve, first_share: float, points: int) -> FittedPoints
 
 
 def point_noise(curve: Curve) -> float:
-    """Standard deviation of the independent noise of ln(loss) at one point; 0 where too few points tell it."""
-    return noise_floor(curve.steps, curve.losses).sd if len(curve) >= LEAST_FOR_NOISE else 0.0
+    """Standard deviation of the independent noise of ln(loss) at one point, rounding included.
+
+    Where too few points tell the noise, that of rounding alone: uniform within a quantum, of the lowest loss.
+    """
+    rounding = curve.rounding / float(curve.losses.min()) / np.sqrt(12.0)
+    scatter = noise_floor(curve.steps, curve.losses).sd if len(curve) >= LEAST_FOR_NOISE else 0.0
+    return float(max(scatter, rounding))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.fitting.covariates import Covariates
 
-__all__ = ["Prior", "learned_prior", "priors_for"]
+__all__ = ["Prior", "conflict_with_prior", "learned_prior", "priors_for"]
 
 # A run that goes on has up to so many times the final losses of its kind.
 LIKE = 4.0
@@ -119,3 +119,26 @@ def learned_prior(name: str) -> Prior:
     if name not in _shipped():
         raise ArgumentError(f"Unknown prior {name!r}. Available: {', '.join(repr(n) for n in _shipped())}.")
     return _shipped()[name]
+
+
+def conflict_with_prior(
+    mean: Float[np.ndarray, " all"],
+    precision: Float[np.ndarray, "all all"],
+    theta: Float[np.ndarray, " all"],
+    covariance: Float[np.ndarray, "all all"],
+) -> float:
+    """How far a fit lies from its prior, over what the prior expects: 1 (at least) where they agree.
+
+    If the curves come from the prior, the squared distance of the optimum from the prior's centre, in the prior's
+    metric P, has the mean trace(1 - C P), the number of parameters that the data determine. More than that says that
+    the prior is for other curves.
+
+    Args:
+        mean: Centre of the prior.
+        precision: P; 0 where it says nothing.
+        theta: The optimum.
+        covariance: C, of the fit.
+    """
+    distance = theta - mean
+    expected = float(np.trace(precision @ (np.linalg.pinv(precision) - covariance)))
+    return max(1.0, float(distance @ precision @ distance) / max(expected, 1.0))

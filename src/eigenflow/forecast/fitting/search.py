@@ -15,7 +15,7 @@ from eigenflow.forecast.fitting.description import describes
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
 from eigenflow.forecast.fitting.objective import FitSettings, FittedCurve, Objective, allowed_misfit
 from eigenflow.forecast.fitting.points import fitted_points, point_noise
-from eigenflow.forecast.fitting.priors import Prior, learned_prior, priors_for
+from eigenflow.forecast.fitting.priors import Prior, conflict_with_prior, learned_prior, priors_for
 from eigenflow.forecast.laws.protocol import History, Law, ScaledLaw
 from eigenflow.forecast.laws.registry import law_named
 
@@ -27,8 +27,6 @@ EVALUATIONS = 150
 MOST_STARTS = 10_000
 # Logarithm of the odds at which a fit leaves the first prior for another one.
 CLEARLY = 6.0
-# The same for the prior that leaves most to the curves: it fits all, and forecasts worse where another one holds.
-VERY_CLEARLY = 15.0
 # The noise is measured after a first fit; a second one follows where it was off by more than this factor.
 NOISE_OFF = 1.3
 # Median of the absolute value of a normal variable.
@@ -43,7 +41,7 @@ def fit_parameters(
     curves: Iterable[Curve],
     law: str | Law = "transport",
     *,
-    prior: str | Prior | None = "learned",
+    prior: str | Prior | Sequence[Prior] | None = "learned",
     starts: int = 4,
     seed: int = 0,
     settings: FitSettings | None = None,
@@ -55,7 +53,7 @@ def fit_parameters(
         curves: A `CurveSet` or several `Curve`.
         law: A name, or a law.
         prior: "learned" (the shipped prior for this law that fits the curves best, none if there is none), a name, a
-            prior, or None.
+            prior, several to choose from (the first is preferred), or None.
         starts: Number of starts: the prior's centre, then draws around it.
         seed: Draws the starts.
         settings: None for the defaults.
@@ -100,7 +98,10 @@ def checked_curves(curves: Iterable[Curve]) -> tuple[Curve, ...]:
 def _check_options(
     prior: object, starts: object, seed: object, settings: object, fixed: dict[str, float] | None
 ) -> None:
-    check_kind("prior", prior, (str, Prior, type(None)), "'learned', the name of a prior, a `Prior`, or None")
+    kinds = "'learned', the name of a prior, a `Prior`, a list of these, or None"
+    check_kind("prior", prior, (str, Prior, list, tuple, type(None)), kinds)
+    for one in prior if isinstance(prior, list | tuple) else ():
+        check_kind("prior", one, Prior, kinds)
     check_whole("starts", starts, 1, MOST_STARTS, "number of starts")
     check_whole("seed", seed, what="number")
     check_kind("settings", settings, (FitSettings, type(None)), "a `FitSettings`")
@@ -126,16 +127,17 @@ def _check_enough(curves: Sequence[Curve], law: Law) -> None:
         raise ArgumentError(f"Curve {missing.name!r} has no size, but others have. Give all curves a size, or none.")
 
 
-def _candidates(curves: Sequence[Curve], law: Law, prior: str | Prior | None) -> list[Prior | None]:
+def _candidates(curves: Sequence[Curve], law: Law, prior: str | Prior | Sequence[Prior] | None) -> list[Prior | None]:
     """The priors to choose from; one that was learned on a single task serves losses like those of that task only."""
     if prior is None:
         return [None]
     if isinstance(prior, Prior):
         return [prior]
-    if prior == "learned":
-        lowest = min(float(curve.losses.min()) for curve in curves)
-        return [one for one in priors_for(law.name) if one.serves(lowest)] or [None]
-    return [learned_prior(prior)]
+    if isinstance(prior, str) and prior != "learned":
+        return [learned_prior(prior)]
+    lowest = min(float(curve.losses.min()) for curve in curves)
+    every = priors_for(law.name) if isinstance(prior, str) else prior
+    return [one for one in every if one.serves(lowest)] or [None]
 
 
 def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, settings: FitSettings) -> Objective:
@@ -167,7 +169,7 @@ def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, sett
 def _most_evident(
     found: Sequence[tuple[Objective, Any, Prior | None]], fixed: dict[str, float] | None
 ) -> tuple[Objective, Any, Prior | None]:
-    """The first prior of the file, until the data speak clearly for another one.
+    """The first prior of the file or the wide one, whichever is more likely, until data speak clearly for another one.
 
     All are compared with the noise of the one that describes the curves best: noise that is measured beside a poor fit
     would excuse it.
@@ -182,8 +184,8 @@ def _most_evident(
         if objective.noise > NOISE_OFF * noise:
             again = compared.minimise(theta, EVALUATIONS, fixed=held)
             theta, result.nfev = again.x, result.nfev + again.nfev
-        doubt = 0.0 if candidate is found[0][2] else VERY_CLEARLY if candidate and candidate.is_wide else CLEARLY
-        scores.append(_evidence(compared, theta, held) - doubt)
+        is_doubtful = candidate is not found[0][2] and not (candidate is not None and candidate.is_wide)
+        scores.append(_evidence(compared, theta, held) - CLEARLY * is_doubtful)
     return found[int(np.argmax(scores))]
 
 
@@ -313,6 +315,7 @@ def _finished(
         tuple(residual for residual, _ in parts),
         tuple(jacobian for _, jacobian in parts),
         prior.name if prior else None,
+        conflict_with_prior(objective.mean, prior_precision, result.x, covariance) if prior else 1.0,
     )
 
 

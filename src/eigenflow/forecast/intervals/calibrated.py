@@ -10,7 +10,7 @@ from eigenflow.forecast.curves import CurveSet
 from eigenflow.forecast.fitting.fit import AbstractIntervals, Fit
 from eigenflow.forecast.intervals.calibration import shipped_calibration
 from eigenflow.forecast.intervals.error_scale import OwnError
-from eigenflow.forecast.intervals.model import predict_interval
+from eigenflow.forecast.intervals.model import STACKED, predict_interval
 from eigenflow.forecast.intervals.own_errors import own_kind
 from eigenflow.forecast.laws.protocol import History
 
@@ -47,14 +47,16 @@ class CalibratedIntervals(AbstractPrinted, AbstractIntervals):
     def ends(self, fit: Fit, history: History, size: float | None) -> tuple[Points, Points, Points]:
         """Give forecast, lower and upper end of the loss at a history's observations."""
         kind = own_kind(self.curves.curves, size)
+        goes_on = self._goes_on(history, size)
         found = predict_interval(
             fit,
             list(self.curves),
             history,
             shipped_calibration(fit.law.name),
             size=size,
-            alternatives=[other for other in self.alternatives if other.law.name != fit.law.name],
-            is_same_run=self._goes_on(history, size),
+            alternatives={other.law.name: other for other in self.alternatives if other.law.name != fit.law.name},
+            is_same_run=goes_on,
+            is_stacked=goes_on and fit.law.name == STACKED,
             own=[one for one in self.own if one.kind == kind],
         )
         return found.loss, found.lower, found.upper

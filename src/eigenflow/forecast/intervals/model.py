@@ -19,7 +19,7 @@ standing disagree ahead. Weights and factor are learned by backtests on other se
 the coverage that they had there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,23 +31,26 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.fitting.points import LEAST_FOR_NOISE, point_noise
-from eigenflow.forecast.fitting.priors import learned_prior
 from eigenflow.forecast.intervals.distances import departure, peak_variance, size_variance, time_ahead
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
+from eigenflow.forecast.intervals.rest_of_run import rest_of_run
 from eigenflow.forecast.laws.protocol import History
 
 __all__ = [
+    "STACKED",
     "Fitted",
     "PredictedCurve",
     "measure_spread",
     "predict_interval",
-    "prior_conflict",
 ]
 
 # Distances beyond these say "do not know"; a diverged alternative must not say more.
 MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
 # Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
 TYPICAL_RUN_SD = 7e-4
+
+# The law whose forecasts of the rest of a run are means with others.
+STACKED = "transport"
 
 Points = Float[np.ndarray, " point"]
 
@@ -95,8 +98,9 @@ def predict_interval(
     calibration: Calibration,
     *,
     size: float | None = None,
-    alternatives: Sequence[Fitted] = (),
+    alternatives: Mapping[str, Fitted] | None = None,
     is_same_run: bool = False,
+    is_stacked: bool = False,
     own: Sequence[OwnError] = (),
 ) -> PredictedCurve:
     """Forecast a curve with its interval.
@@ -107,35 +111,22 @@ def predict_interval(
         history: Where to forecast, and every learning rate up to there.
         calibration: Of this law, as from `shipped_calibration`.
         size: Of the model, for fits that join several sizes.
-        alternatives: Other laws fitted to the same curves; without any, the interval knows nothing of misfit ahead.
+        alternatives: Other laws fitted to the same curves, by name; without any, the interval knows nothing of misfit
+            ahead.
         is_same_run: Whether the forecast goes on with a run that is among `known`.
+        is_stacked: Whether it is then the mean with other laws (`rest_of_run`) where that is better.
         own: Backtests within `known` (`own_errors`); without any, errors are taken to be as in an average study.
     """
     log_loss, jacobian = fit.log_prediction(history, size)
-    others = [other.log_prediction(history, size)[0] for other in alternatives]
-    spread = measure_spread(fit, known, history, log_loss, jacobian, others, size=size, is_same_run=is_same_run)
+    others = {name: other.log_prediction(history, size)[0] for name, other in (alternatives or {}).items()}
+    if is_stacked:
+        log_loss = rest_of_run(log_loss, known[0], history, others)
+    apart = list(others.values())
+    spread = measure_spread(fit, known, history, log_loss, jacobian, apart, size=size, is_same_run=is_same_run)
     half = calibration.half_width(spread, own)
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
     )
-
-
-def prior_conflict(fit: Fit) -> float:
-    """How far a fit lies from its prior, over what the prior expects: 1 (at least) where they agree.
-
-    If the curves come from the prior, the squared distance of the optimum from the prior's centre, in the prior's
-    metric P, has the mean trace(1 - C P), the number of parameters that the data determine. More than that says that
-    the prior is for other curves.
-    """
-    if fit.prior is None:
-        return 1.0
-    try:
-        mean, precision = learned_prior(fit.prior).for_fit(fit.covariates)
-    except ArgumentError:  # a prior of the user's own, which the fit knows by name only
-        return 1.0
-    distance = fit.theta - mean
-    expected = float(np.trace(precision @ (np.linalg.pinv(precision) - fit.covariance)))
-    return max(1.0, float(distance @ precision @ distance) / max(expected, 1.0))
 
 
 def measure_spread(
@@ -171,7 +162,7 @@ def measure_spread(
 
 def _parameter_variance(fit: Fitted, jacobian: Float[np.ndarray, "point free"]) -> Points:
     variance = np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
-    return variance * (prior_conflict(fit) if isinstance(fit, Fit) else 1.0)
+    return variance * (fit.conflict if isinstance(fit, Fit) else 1.0)
 
 
 def _noise_variance(fit: Fitted, known: Sequence[Curve], misfit: float) -> float:

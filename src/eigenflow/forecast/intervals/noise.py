@@ -51,8 +51,8 @@ def noise_floor(steps: Real[np.ndarray, " point"], losses: Points) -> NoiseFloor
     """Estimate point noise from the distance of every point to the polynomial in ln(step) through its neighbours.
 
     White noise of variance s^2 gives the divided difference of any order the variance s^2 times the sum of its squared
-    coefficients; what is smooth drops out the more, the higher the order. Of the orders two to four (as far as there are
-    twice as many points) the smallest estimate stands. The spread is the median absolute value, so that spikes and
+    coefficients; what is smooth drops out the more, the higher the order. Of the orders two to four (as far as there
+    are twice as many points) the smallest estimate stands. The spread is the median absolute value, so that spikes and
     jumps of the learning rate do not count.
 
     Raises:

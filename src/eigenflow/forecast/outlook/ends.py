@@ -18,7 +18,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
 from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
-from eigenflow.forecast.intervals.model import TYPICAL_RUN_SD, prior_conflict
+from eigenflow.forecast.intervals.model import TYPICAL_RUN_SD
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
 
@@ -159,7 +159,7 @@ def _drawn(
     fit: Fit, schedules: Sequence[Schedule], size: float | None, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw schedule"]:
     """ln(loss) at the end of every schedule, for draws of the parameters as wide as the fit's intervals take them."""
-    thetas = fit.theta + np.sqrt(prior_conflict(fit)) * (fit.draws(DRAWS, rng) - fit.theta)
+    thetas = fit.theta + np.sqrt(fit.conflict) * (fit.draws(DRAWS, rng) - fit.theta)
     low, high = _guards(fit)
     found = np.empty((DRAWS, len(schedules)))
     for k, schedule in enumerate(schedules):

@@ -1,4 +1,4 @@
-"""Files of fits that earlier versions wrote, brought to today's form: what they did not hold is added as it was then."""
+"""Files of fits that earlier versions wrote, brought to today's form: what they lack is added as it was then."""
 
 from typing import Any
 

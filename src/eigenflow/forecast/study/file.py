@@ -174,6 +174,9 @@ def _curve_to_dict(curve: Curve) -> dict[str, Any]:
         "branch": curve.branch,
         "file": None if curve.origin is None else str(curve.origin),
         "changes": list(kept.changes),
+        "cautions": list(curve.cautions),
+        "rounding": curve.rounding,
+        "planned_total": curve.planned_total,
         "steps": kept.steps.tolist(),
         "losses": kept.losses.tolist(),
         "schedule": curve.schedule.to_dict(),
@@ -191,4 +194,7 @@ def _curve_of(form: CurveForm, schedule: Schedule) -> Curve:
         role=form.role,
         branch=form.branch,
         changes=tuple(form.changes),
+        cautions=tuple(form.cautions),
+        rounding=form.rounding,
+        planned_total=form.planned_total,
     )

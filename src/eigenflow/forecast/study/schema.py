@@ -90,6 +90,7 @@ class FitForm(_Form):
     status: Annotated[str, AfterValidator(_known_status)]
     certificate: CertificateForm
     prior: str | None
+    conflict: Annotated[float, Field(ge=1, le=MOST_VARIANCE)] = 1.0
     noise: Annotated[float, Field(gt=0, le=MOST_RESIDUAL)]
     point_noise: Annotated[float, Field(ge=0, le=MOST_RESIDUAL)] | None = None
     theta: list[float]
@@ -193,6 +194,9 @@ class CurveForm(_Form):
     tokens_per_step: Usual | None
     branch: Count
     changes: list[str]
+    cautions: list[str] = []
+    rounding: Annotated[float, Field(ge=0, le=MOST)] = 0.0
+    planned_total: Count | None = None
     steps: Annotated[list[Count], Field(min_length=1)]
     losses: list[Usual]
     schedule: dict[str, Any]

@@ -24,6 +24,7 @@ def fit_to_dict(fit: Fit) -> dict[str, Any]:
         "status": fit.status.name,
         "certificate": asdict(fit.certificate),
         "prior": fit.prior,
+        "conflict": fit.conflict,
         "noise": fit.noise,
         "point_noise": fit.point_noise,
         "parameters": fit.parameters,
@@ -58,6 +59,7 @@ def fit_from_form(form: FitForm) -> Fit:
         residuals=tuple(np.array(curve.residuals) for curve in form.curves),
         jacobians=tuple(np.array(curve.jacobian).reshape(-1, covariates.count) for curve in form.curves),
         prior=form.prior,
+        conflict=form.conflict,
     )
 
 
