@@ -52,6 +52,8 @@ ONE_TASK = ("chess", "regression")
 WIDE_CENTRE = np.array([-1.5, -0.6, -4.5, -3.0, 0.65, 4.5, 0.3, 0.3, 1.0])
 WIDE_SPREAD = np.array([2.5, 0.6, 2.0, 1.5, 0.3, 1.5, 1.0, 0.4, 0.2])
 WIDE_SLOPES = 3.0
+# Slopes in ln(peak rate) where no series of runs tells them: of either sign, of the size that they have elsewhere.
+UNTOLD = {"L_inf | rate": 0.02, "A | rate": 0.3, "a | rate": 0.1, "B | rate": 0.3, "q | rate": 0.1}
 SIZE_SLOPES = ("L_inf", "A", "B")
 RATE_SLOPES = ("L_inf", "A", "a", "B", "q")
 
@@ -157,7 +159,8 @@ def learned_priors(data: Path, without: Collection[str] = (), temper: float = TE
         if not members:
             continue
         mean, covariance, fitted = learn(members)
-        moves = slopes(fitted, "size", SIZE_SLOPES) | slopes(fitted, "rate", RATE_SLOPES)
+        moves = slopes(fitted, "size", SIZE_SLOPES)
+        moves |= {slope: (0.0, sd) for slope, sd in UNTOLD.items()} | slopes(fitted, "rate", RATE_SLOPES)
         runs = Counter(family.collection for family in members)
         text = ", ".join(f"{collection} ({count} families)" for collection, count in runs.items())
         finals = [min(float(curve.losses.min()) for curve in family.curves) for family in members]

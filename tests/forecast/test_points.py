@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from eigenflow.forecast import Curve, Schedule, fit_parameters, noise_floor
-from eigenflow.forecast.curves import window_starts
 from eigenflow.forecast.fitting.points import fitted_points
 from eigenflow.forecast.fitting.search import observed_history
+from eigenflow.forecast.windows import window_starts
 
 TOTAL = 6000
 STEPS = np.arange(10, TOTAL + 1, 10)

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtr
-from scipy.stats import rankdata
 
 __all__ = [
     "LEVEL",
@@ -179,4 +178,6 @@ def correlated_interval(
 
 def _normal_scores(values: Float[np.ndarray, " length"]) -> Float[np.ndarray, " length"]:
     """What a normal variable of the same rank would be; the correlation of a median's parts is that of the values."""
+    from scipy.stats import rankdata  # half a second that most commands do not need
+
     return ndtri((rankdata(values) - 0.5) / len(values))

@@ -14,17 +14,14 @@ from eigenflow.core.checks import check_kind, check_number, check_whole
 from eigenflow.core.display import AbstractPrinted, Card, span
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 from eigenflow.core.grid import first_steps
-from eigenflow.core.rounding import WHOLE
 from eigenflow.forecast.checks import LEAST, MOST, as_numbers
 from eigenflow.forecast.schedules.schedule import Schedule
+from eigenflow.forecast.windows import window_starts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Curve", "CurveSet", "Origin", "format_size", "window_starts"]
-
-# A jump of the learning rate: by this share of it, and by so many times what it changes just before and after.
-JUMP, ALONE = 0.1, 3.0
+__all__ = ["Curve", "CurveSet", "Origin", "format_size"]
 
 
 @dataclass(frozen=True)
@@ -361,29 +358,6 @@ def _check_positive(what: str, value: Any) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not is_number or not LEAST <= value <= MOST:
         raise ArgumentError(f"{what} must be a positive number, {LEAST:g} to {MOST:g}, but is {str(value)[:60]}.")
-
-
-def window_starts(
-    steps: Int[np.ndarray, " point"], rates: Float[np.ndarray, " update"], points: int
-) -> Int[np.ndarray, " window"]:
-    """Give the index of the first point of each window; even in ln(step), anew at every jump of the rate.
-
-    A rate that falls to zero along a line or a cosine changes by large shares near its end, yet never jumps. A step on
-    the border of two windows, up to rounding, is the later one's.
-    """
-    edges = np.geomspace(max(int(steps[0]), 1), int(steps[-1]) + 1, points + 1)
-    jumps = np.cumsum(_is_jump(rates[np.maximum(steps - 1, 0)]))
-    return np.flatnonzero(
-        np.diff(np.searchsorted(edges * (1.0 - WHOLE), steps, side="right") + (points + 2) * jumps, prepend=-1)
-    )
-
-
-def _is_jump(rates: Float[np.ndarray, " point"]) -> np.ndarray:
-    """Where the rate changes by more than a tenth at once, and by more than three times as much as just beside."""
-    change = np.abs(np.diff(rates, prepend=rates[0]))
-    beside = np.maximum(np.append(change[1:], 0.0), np.insert(change[:-1], 0, 0.0))
-    level = np.maximum(rates, np.insert(rates[:-1], 0, rates[0]))
-    return (change > JUMP * np.maximum(level, 1e-300)) & (change > ALONE * beside)
 
 
 def _gentler_slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from eigenflow.forecast.curves import Curve, window_starts
+from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.intervals.noise import noise_floor
+from eigenflow.forecast.windows import window_starts
 
 __all__ = ["FittedPoints", "fitted_points", "point_noise"]
 

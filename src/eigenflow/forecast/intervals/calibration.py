@@ -1,8 +1,9 @@
 """Learning how variances add up to an interval, from errors on curves that were held out.
 
 Weights of the variances, and how much a study's own backtests count, maximise the likelihood of Student's law
-(`error_scale`); a factor then makes 90 % of held-out points lie inside. Every set has equal votes for each kind of
-forecast that it holds, shared by the curves. What is learned from some sets is only ever judged on the others.
+(`error_scale`); a factor then makes 90 % of held-out points lie inside, each set judged by weights that it had no say in.
+Every set has equal votes for each kind of forecast that it holds, shared by the curves. What is learned from some sets
+is only ever judged on the others.
 """
 
 import json
@@ -27,6 +28,8 @@ __all__ = ["HeldOut", "calibrate", "leave_out", "shipped_calibration"]
 SHIPPED = "interval_calibration.json"
 # A curve's points say much the same, and the likelihood is evaluated some thousand times.
 POINTS = 12
+# Of so many sets each is judged by the others when the factor is learned.
+LEAST_GROUPS = 3
 # ln(weight), ln(freedom), ln(own_freedom). Student's law has a finite width only above one degree of freedom.
 WEIGHTS, FREEDOM, OWN_FREEDOM = (-12.0, 6.0), (0.0, np.log(30.0)), (np.log(0.02), np.log(20.0))
 STARTS = (0.0, -2.0)
@@ -65,10 +68,17 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
     """
     if len(cases) < 10:
         raise ArgumentError(f"A calibration needs 10 held-out curves or more, but law {law!r} has {len(cases)}.")
-    weights, freedom, own_freedom = _Likelihood(cases).maximise()
-    sets = tuple(sorted({case.group for case in cases}))
-    plain = Calibration(law, tuple(float(w) for w in weights), 1.0, freedom, own_freedom, len(cases), sets, {})
-    ratio = np.concatenate([np.abs(case.errors) / plain.half_width(case.spread, case.own) for case in cases])
+    plain = _learned(law, cases)
+    groups = sorted({case.group for case in cases})
+    # What a set of its own kind would see: each judged by what the others taught, if there are enough of them.
+    judges = (
+        {group: _learned(law, [case for case in cases if case.group != group]) for group in groups}
+        if len(groups) >= LEAST_GROUPS
+        else dict.fromkeys(groups, plain)
+    )
+    ratio = np.concatenate(
+        [np.abs(case.errors) / judges[case.group].half_width(case.spread, case.own) for case in cases]
+    )
     votes = np.concatenate(
         [np.full(len(case.errors), vote / len(case.errors)) for case, vote in zip(cases, _votes(cases), strict=True)]
     )
@@ -76,6 +86,13 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
     # Sums of equal votes reach the level exactly, up to rounding.
     reached = np.searchsorted(np.cumsum(votes[order]) / votes.sum(), LEVEL * (1.0 - WHOLE))
     return replace(plain, factor=float(ratio[order][min(reached, len(ratio) - 1)]))
+
+
+def _learned(law: str, cases: Sequence[HeldOut]) -> Calibration:
+    """Weights and degrees of freedom of largest likelihood, not yet corrected."""
+    weights, freedom, own_freedom = _Likelihood(cases).maximise()
+    sets = tuple(sorted({case.group for case in cases}))
+    return Calibration(law, tuple(float(w) for w in weights), 1.0, freedom, own_freedom, len(cases), sets, {})
 
 
 def leave_out(law: str, cases: Sequence[HeldOut]) -> dict[str, Calibration]:

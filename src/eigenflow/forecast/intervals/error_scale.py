@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.resampling import LEVEL
@@ -93,7 +93,7 @@ class Calibration(FieldsPrinted):
             freedom=self.freedom,
             own_freedom=self.own_freedom,
         )
-        return self.factor * stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(variance)
+        return self.factor * stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(variance)
 
 
 def split_variance(
