@@ -38,7 +38,6 @@ ROUNDS = 8
 EVALUATIONS = 60
 PRIORS = {
     "language": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m"),
-    "general": ("multipowerlaw", "lr_schedule_runs", "gemstones", "gpt100m", "c5m", "chess", "mlp"),
     "chess": ("chess",),
     "regression": ("mlp",),
 }

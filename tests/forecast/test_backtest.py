@@ -15,7 +15,7 @@ from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from forecast.synthetic_curves import TOTAL, synthetic
 
 LAWS = {name: pooled_fitter(PUBLISHED_LAWS[name], starts=2) for name in ("power_steps", "power_time", "momentum")}
-PLAIN = Calibration("any", (1.0, 1.0, 1.0, 0.0, 1.0, 0.0), 1.0, 1e9, 0.0, 0, (), {})
+PLAIN = Calibration("any", (1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0, 1e9, 0.0, 0, (), {})
 
 
 @pytest.fixture(scope="module")

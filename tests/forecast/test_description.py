@@ -27,8 +27,6 @@ DESCRIBED = {
     "three e-folds down": lambda rng: noisy(rng, 0.02 + 30.0 * STEPS**-1.0, 0.05),
 }
 NOT_DESCRIBED = {
-    "a rise": lambda rng: noisy(rng, 1.0 + 1e-4 * STEPS, 2e-3),
-    "down and up": lambda rng: noisy(rng, 1.0 + 1e-7 * (STEPS - 2500.0) ** 2, 2e-3),
     "waves": lambda rng: noisy(rng, 1.0 + 0.2 * np.sin(STEPS / 300.0), 2e-3),
     "an end that jumps": lambda rng: noisy(rng, np.where(STEPS < 4000, 1.0, 2.0), 2e-3),
 }
@@ -41,7 +39,7 @@ def test_curves_that_the_law_can_follow_are_described(kind):
 
 
 @pytest.mark.parametrize("kind", NOT_DESCRIBED)
-def test_curves_that_no_falling_law_can_follow_are_not_described(kind):
+def test_curves_that_the_law_cannot_follow_are_not_described(kind):
     for seed in range(5):
         assert fit_of(NOT_DESCRIBED[kind](np.random.default_rng(seed))).status == FitStatus.DOES_NOT_DESCRIBE
 

@@ -1,9 +1,9 @@
 """Learning how variances add up to an interval, from errors on curves that were held out.
 
 Weights of the variances, and how much a study's own backtests count, maximise the likelihood of Student's law
-(`error_scale`); a factor then makes 90 % of held-out points lie inside, each set judged by weights that it had no say in.
-Every set has equal votes for each kind of forecast that it holds, shared by the curves. What is learned from some sets
-is only ever judged on the others.
+(`error_scale`); a factor then makes 90 % of held-out points lie inside, each set judged by weights that it had no say
+in. Every set has equal votes for each kind of forecast that it holds, shared by the curves. What is learned from some
+sets is only ever judged on the others.
 """
 
 import json

@@ -20,7 +20,7 @@ from eigenflow.forecast.laws.protocol import History
 __all__ = ["evenly", "kinds_of", "own_errors", "own_kind"]
 
 # Refits for one study; each is worth less than the one before.
-MOST_SPLITS, MOST_RESTS = 4, 3
+MOST_SPLITS, MOST_RESTS = 3, 3
 SHARES, LEAST_POINTS = (0.25, 0.5), 5
 POINTS = 8
 

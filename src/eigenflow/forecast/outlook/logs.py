@@ -193,11 +193,12 @@ def _fitted(curves: CurveSet, run: PlannedRun, law: str, seed: int) -> tuple[Stu
     joint = float(np.sqrt(np.mean(study.fits[0].residuals[at] ** 2)))
     alone = fit_parameters([run.curve], law, starts=1, seed=seed)
     own = float(np.sqrt(np.mean(alone.residuals[0] ** 2)))
-    if joint <= max(APART * own, LEAST_APART):
+    far, worst = max((float(np.sqrt(np.mean(row**2))), k) for k, row in enumerate(study.fits[0].residuals))
+    if joint <= max(APART * own, LEAST_APART) and study.fits[0].status != FitStatus.DOES_NOT_DESCRIBE:
         return study, ()
     line = (
         f"the runs of this log do not share one law: fitted together they miss {run.curve.label} by {joint:.1%}, it "
-        f"alone by {own:.1%}. The answer is from this run alone"
+        f"alone by {own:.1%}, and {curves[worst].label} by {far:.1%}. The answer is from this run alone"
     )
     return fit_study(CurveSet((run.curve,), (), curves.size_unit, curves.loss_unit), [law], seed=seed), (line,)
 
