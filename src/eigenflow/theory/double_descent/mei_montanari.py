@@ -1,7 +1,7 @@
 """Ridgeless regression on random features of one activation, with inputs on a sphere: a closed formula.
 
 For inputs x in d dimensions with |x|^2 = d and features sigma(<theta, x>), |theta| = 1, an activation matters through
-two numbers: mu_1 = E[sigma(z) z] of its linear part, and mu_*^2 = E[sigma(z)^2] - mu_0^2 - mu_1^2 of the rest, over
+two numbers: mu_1 = E[sigma(z) z] of its linear part, and `mu_*^2` = E[sigma(z)^2] - mu_0^2 - mu_1^2 of the rest, over
 z ~ N(0, 1). The same risk follows from `random_features_risk` of the two eigenvalues that `sphere_task` holds, with any
 ridge.
 
@@ -42,15 +42,15 @@ def mei_montanari_risk(
         features_per_input: psi_1 = N / d > 0, likewise.
         noise: tau^2, variance of the labels.
         linear: F_1^2, variance of the target's linear part.
-        nonlinear: F_*^2, variance of the rest, of which samples in a number of the order of d teach nothing.
-        activation: mu_1 and mu_*^2, both > 0; of ReLU by default.
+        nonlinear: `F_*^2`, variance of the rest, of which samples in a number of the order of d teach nothing.
+        activation: `mu_1` and `mu_*^2`, both > 0; of ReLU by default.
 
     Returns:
         A surface with samples and features in units of the input's dimension. The risk is infinite at psi_1 = psi_2;
         within 1e-9 of it rounding leaves too few digits, which the status says.
 
     Raises:
-        ArgumentError: If an argument is not allowed; with mu_* = 0 the formula has no limit.
+        ArgumentError: If an argument is not allowed; with `mu_*` = 0 the formula has no limit.
     """
     slope, rest = _activation(activation)
     psi1, psi2 = _ratios(samples_per_input, features_per_input)
