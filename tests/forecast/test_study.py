@@ -36,7 +36,7 @@ def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint
     before studies had backtests opens, with the interval of an average study."""
     transport = joint.fit_for("transport", 25e6)
     own = transport.intervals.own
-    assert {one.kind for one in own} == {"schedule"} and len(own) >= 4
+    assert {one.kind for one in own} == {"schedule"} and len(own) >= 3
 
     def with_backtests(own):
         return replace(transport, intervals=replace(transport.intervals, own=tuple(own)))
