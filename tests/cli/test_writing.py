@@ -88,7 +88,8 @@ def computed_once(inputs):
         agreeing_starts=1, rivals=[], cautions=(),
     )  # fmt: skip
     answered = SimpleNamespace(
-        cautions=(), headline="it ends", run=SimpleNamespace(kind="constant", total=400, unit="updates", basis="the log says it"),
+        cautions=(), headline="it ends",
+        run=SimpleNamespace(kind="constant", total=400, unit="updates", basis="the log says it"),
         target=None, endings=(), checked="not", baselines=(), runs=(), sizes=(),
     )  # fmt: skip
     fitted = load_study(inputs / "fit.json")
