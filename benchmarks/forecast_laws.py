@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,13 +76,8 @@ def fitters(split: Split, priors: Sequence[Prior]) -> dict[str, Fitter]:
     laws = [*PUBLISHED_LAWS.values(), *([ChinchillaLaw()] if len({curve.size for curve in split.known}) > 1 else [])]
     found = {law.name: pooled_fitter(law, starts=1 if law.name in SLOW else 2) for law in laws}
     if split.is_same_run:
-        found |= {"broken_power": pooled_fitter(BrokenPowerLaw()), "learning_curve": whole_run(split)}
+        found |= {"broken_power": pooled_fitter(BrokenPowerLaw()), "learning_curve": learning_curve_fitter()}
     return found | {"transport": lambda curves: fit_parameters(curves, "transport", starts=2, prior=list(priors))}
-
-
-def whole_run(split: Split) -> Fitter:
-    """The published prior of learning curves, which must know how long the run is."""
-    return learning_curve_fitter()
 
 
 def refitters(priors: Sequence[Prior]) -> dict[str, Refitter]:
@@ -100,9 +95,7 @@ def answered(question: Question, priors: Sequence[Prior]) -> tuple[list[Row], li
     return rows, [{"set": question.set, **row} for row in bootstrap_rows(split)], problems
 
 
-def run(
-    names: Sequence[str], data: Path, say: Callable[[str], None], jobs: int
-) -> tuple[list[Row], list[dict[str, object]], list[str]]:
+def run(names: Sequence[str], data: Path, jobs: int) -> tuple[list[Row], list[dict[str, object]], list[str]]:
     """Answer all questions of the sets."""
     folders = sorted({FOLDERS[name] for name in names})
     learned = Parallel(n_jobs=jobs)(delayed(priors_without)(folder, data) for folder in folders)
@@ -178,6 +171,11 @@ def floors(names: Sequence[str], data: Path) -> list[dict[str, object]]:
     return rows
 
 
+def say(line: str) -> None:
+    """Progress, beside the table."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("shared/data"), help="Folder of the shared sets.")
@@ -186,10 +184,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="Processes.")
     args = parser.parse_args()
     names = QUICK if args.quick else tuple(SETS)
-    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     say(f"{len(names)} sets; about {4 if args.quick else 30} CPU-minutes on {args.jobs} processes")
     begun = time.process_time()
-    rows, bootstrapped, problems = run(names, args.data, say, args.jobs)
+    rows, bootstrapped, problems = run(names, args.data, args.jobs)
     table, coverage = scored(rows)
     noise = floors(names, args.data)
     text = markdown(table, pd.DataFrame(bootstrapped), coverage, noise)

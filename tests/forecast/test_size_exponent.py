@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast import fit_parameters
+from eigenflow.forecast import fit_law, fit_parameters
 from eigenflow.forecast.fitting.covariates import SIZE_EXPONENT, SIZE_EXPONENT_SD, Covariates, size_coordinate
 from eigenflow.forecast.fitting.size_profile import size_profile
 from eigenflow.forecast.laws import History
@@ -85,6 +85,16 @@ def test_a_larger_size_lies_within_what_the_exponent_leaves_open(two_sizes, expo
     assert abs(error) < 2.2 * sd
     without = jacobian[0][:-1] @ two_sizes.covariance[:-1, :-1] @ jacobian[0][:-1]
     assert sd > 2.0 * np.sqrt(without)
+
+
+def test_one_size_forecasts_another_by_the_learned_slopes():
+    """The laws beside it know nothing of sizes, and have no say. At four times the size the interval holds the truth."""
+    fit = fit_law(ladder(0.2, 0, sizes=(25e6,)), starts=1)
+    found = fit.predict_steps(SCHEDULES["cosine"], np.array([TOTAL]), size=100e6)
+    x = size_coordinate(100e6, REFERENCE, 0.2)[0]
+    values = {"L_inf": 2.6 * np.exp(-0.1 * x), "A": 0.08 * np.exp(-0.1 * x)}
+    truth = true_losses(SCHEDULES["cosine"], np.array([TOTAL]), **values)[0]
+    assert found.lower[0] < truth < found.upper[0]
 
 
 def test_three_sizes_find_the_exponent():

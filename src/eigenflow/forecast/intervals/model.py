@@ -118,7 +118,7 @@ def predict_interval(
         own: Backtests within `known` (`own_errors`); without any, errors are taken to be as in an average study.
     """
     log_loss, jacobian = fit.log_prediction(history, size)
-    others = {name: other.log_prediction(history, size)[0] for name, other in (alternatives or {}).items()}
+    others = _forecasts(alternatives or {}, history, size)
     if is_stacked:
         log_loss = rest_of_run(log_loss, known[0], history, others)
     apart = list(others.values())
@@ -127,6 +127,17 @@ def predict_interval(
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
     )
+
+
+def _forecasts(alternatives: Mapping[str, Fitted], history: History, size: float | None) -> dict[str, Points]:
+    """What the other laws say; one that knows nothing of this size has no say."""
+    found = {}
+    for name, other in alternatives.items():
+        try:
+            found[name] = other.log_prediction(history, size)[0]
+        except ArgumentError:
+            continue
+    return found
 
 
 def measure_spread(
