@@ -88,7 +88,7 @@ def test_a_larger_size_lies_within_what_the_exponent_leaves_open(two_sizes, expo
 
 
 def test_one_size_forecasts_another_by_the_learned_slopes():
-    """The laws beside it know nothing of sizes, and have no say. At four times the size the interval holds the truth."""
+    """The laws beside it know nothing of sizes, and have no say. The truth at four times the size is inside."""
     fit = fit_law(ladder(0.2, 0, sizes=(25e6,)), starts=1)
     found = fit.predict_steps(SCHEDULES["cosine"], np.array([TOTAL]), size=100e6)
     x = size_coordinate(100e6, REFERENCE, 0.2)[0]

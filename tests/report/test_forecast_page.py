@@ -1,7 +1,6 @@
 """The page of a forecast: what stands in it is what was computed, it needs nothing else, and it replaces nothing."""
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from eigenflow.forecast.pictures import profiles_figure
 from eigenflow.plots import bounds_text, plot_allocation, plot_profile
 from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 from forecast.logs import SCHEDULES, study
+from report.page_tags import Tags
 
 AHEAD = ef.Schedule.cosine(total=3000, warmup=100, peak=3e-4)
 
@@ -40,22 +40,6 @@ def page():
         recommend(scores, np.random.default_rng(0)),
         ("something <could> not be done",),
     )
-
-
-class Tags(HTMLParser):
-    """Every tag with its attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture(scope="module")

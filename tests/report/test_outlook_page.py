@@ -1,7 +1,6 @@
 """The page of an answer: what the terminal says stands in it, cautions first; it needs nothing else."""
 
 import base64
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -15,24 +14,9 @@ from eigenflow.forecast.outlook.picture import outlook_figure
 from eigenflow.plots.outlook import plot_outlook, plot_rates_ahead
 from eigenflow.report.outlook_page import write_outlook_page
 from forecast.logs import loss_of
+from report.page_tags import Tags
 
 PLAN = Schedule.constant(total=1600, peak=3e-4, warmup=100)
-
-
-class Tags(HTMLParser):
-    """Every tag with its attributes, and the text in its order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture(scope="module")
