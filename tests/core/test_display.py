@@ -6,7 +6,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from eigenflow.core.display import Card, FieldsPrinted, figure, interval, span
+from eigenflow.core.display import Card, FieldsPrinted, at_level, figure, interval, span
 
 
 class State(Enum):
@@ -79,3 +79,19 @@ def test_numbers_as_text():
     assert figure(0.000123456) == "0.0001235" and figure(float("inf")) == "inf"
     assert interval(1.0, 0.5, None) == "1 [0.5, -]"
     assert span([3.0, 2.0, 1.0]) == "3 to 1" and span([]) == "-"
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "expected"),
+    [
+        (3.28128, 3.3, "3.2813"),  # nats of language models: four decimals, as ever
+        (0.00012345, 0.0002, "0.000123"),  # three figures of the level, or all would be 0.0001
+        (-0.0000051, 0.0002, "-0.000005"),
+        (1.5e-9, 1.4e-9, "0.00000000150"),
+        (0.02, 0.0, "0.0200"),
+        (2.0, float("inf"), "2.0000"),
+    ],
+)
+def test_losses_of_every_level_keep_their_figures(value, level, expected):
+    assert at_level(value, level) == expected
+    assert at_level(value, level, is_signed=True).lstrip("+") == expected

@@ -15,7 +15,7 @@ import numpy as np
 
 from eigenflow.core.text import clean
 
-__all__ = ["AbstractPrinted", "Card", "FieldsPrinted", "figure", "interval", "span"]
+__all__ = ["AbstractPrinted", "Card", "FieldsPrinted", "at_level", "figure", "interval", "span"]
 
 LINES = 15
 WIDTH = 110
@@ -110,6 +110,12 @@ def _array_told(value: Any) -> str:
 def figure(value: float | None, digits: int = 4) -> str:
     """A number as text; what is missing is a dash."""
     return "-" if value is None or np.isnan(value) else f"{value:.{digits}g}"
+
+
+def at_level(value: float, level: float, *, is_signed: bool = False) -> str:
+    """A loss, or a difference of losses, to four decimals, or to three figures of a level where that is finer."""
+    digits = 4 if not 0 < level < np.inf else max(4, 2 - int(np.floor(np.log10(level))))
+    return f"{value:+.{digits}f}" if is_signed else f"{value:.{digits}f}"
 
 
 def interval(value: float | None, lower: float | None, upper: float | None, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import eigenflow
+from eigenflow.core.display import at_level
 from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
 from eigenflow.forecast.evaluation.selection import Recommendation
@@ -121,7 +122,8 @@ def _headlines(page: ForecastPage) -> list[tuple[str, str]]:
     if page.forecasts is not None:
         size = "" if page.size is None else f", {format_size(page.size)} parameters"
         ends = [
-            f"{row['curve']}: {row['loss']:.4f} [{row['lower']:.4f}, {row['upper']:.4f}]"
+            f"{row['curve']}: "
+            + "{} [{}, {}]".format(*(at_level(row[k], row["loss"]) for k in ("loss", "lower", "upper")))
             for row in _last(page.forecasts)[:4]
         ]
         found.append(("Forecast", f"Final loss{size}: {'; '.join(ends)}."))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import eigenflow
+from eigenflow.core.display import at_level
 from eigenflow.core.writing import check_free, write_whole
 from eigenflow.forecast.curves import format_size
 from eigenflow.forecast.outlook.checks import BASELINES, LAST_VALUE, POWER, HiddenPart, off
@@ -101,7 +102,7 @@ def _hidden_row(part: HiddenPart) -> dict[str, Any]:
         "curve": part.curve,
         "true": part.true,
         "law": part.law,
-        "interval": f"[{part.lower:.4f}, {part.upper:.4f}]",
+        "interval": f"[{at_level(part.lower, part.true)}, {at_level(part.upper, part.true)}]",
         "holds": "holds" if part.holds else "misses",
         "off": off(part.error),
         "others": others,

@@ -7,6 +7,7 @@ import jinja2
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from eigenflow.core.display import at_level
 from eigenflow.plots.file import picture_bytes
 from eigenflow.report.numbers import interval_text, number
 
@@ -27,7 +28,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval_text}
+    environment.filters |= {"number": number, "interval": interval_text, "at_level": at_level}
     return environment.get_template(template).render(**values)
 
 

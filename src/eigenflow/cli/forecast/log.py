@@ -10,6 +10,7 @@ from rich.table import Table
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
@@ -137,9 +138,12 @@ def _endings(found: "LogForecast") -> Table:
     for one in found.endings:
         end = one.end
         updates = "" if end.step == found.end.step or "total" in one.name else f" ({end.step:,} updates)"
-        loss = f"{end.loss:.4f} [{end.lower:.4f}, {end.upper:.4f}]"
-        apart = f"{one.difference:+.4f} [{one.lower:+.4f}, {one.upper:+.4f}]"
-        table.add_row(escape(one.name + updates), escape(loss), escape(apart))
+        level = found.end.loss
+        loss, lower, upper = (at_level(value, level) for value in (end.loss, end.lower, end.upper))
+        apart, least, most = (at_level(v, level, is_signed=True) for v in (one.difference, one.lower, one.upper))
+        table.add_row(
+            escape(one.name + updates), escape(f"{loss} [{lower}, {upper}]"), escape(f"{apart} [{least}, {most}]")
+        )
     return table
 
 
@@ -149,8 +153,9 @@ def _runs(found: "LogForecast") -> Table:
     for name in ("known to", "of", "last loss", "90 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found.runs:
-        interval = f"[{one.end.lower:.4f}, {one.end.upper:.4f}]"
-        cells = [f"{one.run.last:,}", f"{one.run.total:,}", f"{one.end.loss:.4f}", escape(interval)]
+        end = one.end
+        loss, lower, upper = (at_level(value, end.loss) for value in (end.loss, end.lower, end.upper))
+        cells = [f"{one.run.last:,}", f"{one.run.total:,}", loss, escape(f"[{lower}, {upper}]")]
         table.add_row(escape(one.run.curve.label), *cells)
     return table
 

@@ -8,6 +8,7 @@ import typer
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT, write_whole
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def predict(
         print_json(told | {"cpu_s": process_time() - begun, "final": rows})
         return
     for row in last.to_dict("records"):
-        interval = f"[{row['lower']:.4f}, {row['upper']:.4f}]"
-        line = f"{row['curve']}: {row['loss']:.4f} at step {row['step']}, 90 % {interval}"
+        loss, lower, upper = (at_level(row[name], row["loss"]) for name in ("loss", "lower", "upper"))
+        line = f"{row['curve']}: {loss} at step {row['step']}, 90 % [{lower}, {upper}]"
         out.print(line, markup=False, soft_wrap=True)
     for caution in cautions:
         out.print(f"caution: {caution}", markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ import typer
 
 from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
+from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT, write_whole
 
 __all__ = ["schedule"]
@@ -64,9 +65,8 @@ def schedule(
         return
     for caution in design.cautions:
         out.print(f"caution: {caution}", markup=False, soft_wrap=True)
-    out.print(f"predicted final loss {design.loss[0]:.4f}; {design.status.value}", markup=False)
+    level = float(design.loss[0])
+    out.print(f"predicted final loss {at_level(level, level)}; {design.status.value}", markup=False)
     for name, rival in rivals.items():
-        low, high = rival["interval"]
-        out.print(
-            f"gain over {name} ({rival['setting']}): {rival['gain']:+.4f} [{low:+.4f}, {high:+.4f}]", markup=False
-        )
+        gain, low, high = (at_level(v, level, is_signed=True) for v in (rival["gain"], *rival["interval"]))
+        out.print(f"gain over {name} ({rival['setting']}): {gain} [{low}, {high}]", markup=False)
