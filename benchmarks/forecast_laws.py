@@ -83,7 +83,11 @@ def fitters(split: Split, priors: Sequence[Prior]) -> dict[str, Fitter]:
 def refitters(priors: Sequence[Prior]) -> dict[str, Refitter]:
     """The transport law again for the backtests within a study: one start, the prior that the fit chose."""
     named = {prior.name: prior for prior in priors}
-    return {"transport": lambda fit, curves: fit_parameters(curves, "transport", starts=1, prior=named[fit.prior])}
+    return {
+        "transport": lambda fit, curves: fit_parameters(
+            curves, "transport", starts=1, prior=named[fit.prior], mixes=False
+        )
+    }
 
 
 def answered(question: Question, priors: Sequence[Prior]) -> tuple[list[Row], list[dict[str, object]], list[str]]:

@@ -24,8 +24,9 @@ import numpy as np
 from _run_families import RunFamily, run_families
 from eigenflow.forecast.fitting.covariates import size_coordinate
 from eigenflow.forecast.fitting.objective import FitSettings, Objective
+from eigenflow.forecast.fitting.posterior import curvature
 from eigenflow.forecast.fitting.priors import Prior
-from eigenflow.forecast.fitting.search import build_objective, curvature, measured_noise
+from eigenflow.forecast.fitting.search import build_objective, measured_noise
 from eigenflow.forecast.laws import TransportLaw
 
 NAMES = tuple(p.name for p in TransportLaw.parameters)[1:]
@@ -77,7 +78,7 @@ def fit_family(family: RunFamily, prior: Prior, start: np.ndarray | None, noise:
         lowest = min(float(curve.log_losses.min()) for curve in objective.curves)
         start = np.concatenate([[lowest - 0.15], prior.mean])
     theta = objective.minimise(start, EVALUATIONS).x
-    precision, _ = curvature(objective, theta, {})
+    precision, _ = curvature(objective, theta, set())
     return Fitted(family, objective, theta, np.linalg.inv(precision))
 
 

@@ -12,7 +12,7 @@ from eigenflow.forecast.fitting.priors import conflict_with_prior, learned_prior
 from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.intervals.calibration import HeldOut, calibrate, leave_out, shipped_calibration
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration
-from eigenflow.forecast.intervals.model import measure_spread, predict_interval
+from eigenflow.forecast.intervals.model import measure_spread, posterior_moments, predict_interval
 from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.laws.transport import TransportLaw
@@ -74,18 +74,18 @@ def test_every_component_is_there_for_its_reason():
     known = curves.curves
     fit, other = fitted("momentum", known), fitted("power_time", known)
     longer = History(np.array([TOTAL, 4 * TOTAL]), np.full(4 * TOTAL, 1e-3))
-    log_loss, jacobian = fit.log_prediction(longer)
+    log_loss, parameters = posterior_moments(fit, longer, None)
     alternative = other.log_prediction(longer)[0]
-    spread = measure_spread(fit, known, longer, log_loss, jacobian, [alternative], is_same_run=False)
+    spread = measure_spread(fit, known, longer, log_loss, parameters, [alternative], is_same_run=False)
     misfit = column(spread, "misfit")
     # Twice as far in steps, 4 times: (1 + ln 4)^2.
     assert misfit[1] / misfit[0] == pytest.approx((1 + np.log(4)) ** 2, rel=0.02)
     assert np.sqrt(column(spread, "noise")) == pytest.approx(1e-3, rel=0.3)
     np.testing.assert_allclose(column(spread, "laws"), (alternative - log_loss) ** 2)
-    by_hand = [row @ fit.covariance @ row for row in jacobian]
+    by_hand = [row @ fit.covariance @ row for row in fit.log_prediction(longer)[1]]
     np.testing.assert_allclose(column(spread, "parameters"), by_hand)
     assert (column(spread, "runs") > 0).all()
-    again = measure_spread(fit, known, longer, log_loss, jacobian, [], is_same_run=True)
+    again = measure_spread(fit, known, longer, log_loss, parameters, [], is_same_run=True)
     assert (column(again, "runs") == 0).all() and (column(again, "laws") == 0).all()
     assert (column(again, "size") == 0).all()
 
@@ -118,8 +118,8 @@ def ladder():
     fit, history = fitted("momentum", known), history_of(known[0])
 
     def variance(size):
-        log_loss, jacobian = fit.log_prediction(history, size)
-        spread = measure_spread(fit, known, history, log_loss, jacobian, [], size=size, is_same_run=False)
+        log_loss, parameters = posterior_moments(fit, history, size)
+        spread = measure_spread(fit, known, history, log_loss, parameters, [], size=size, is_same_run=False)
         nearest = min(LADDER, key=lambda one: (round(abs(np.log(one / size)), 9), one))  # of two, the smaller
         change = log_loss - fit.log_prediction(history, nearest)[0]
         return column(spread, "size"), change
@@ -178,8 +178,8 @@ def _ladder(rng, sd):
     fit = pooled_fit(known, PUBLISHED_LAWS["power_time"], rng=rng, starts=1)
     nearest, found = fit.log_prediction(history, known[1].size)[0], []
     for truth in curves[2:]:
-        log_loss, jacobian = fit.log_prediction(history, truth.size)
-        spread = measure_spread(fit, known, history, log_loss, jacobian, [], size=truth.size, is_same_run=False)
+        log_loss, parameters = posterior_moments(fit, history, truth.size)
+        spread = measure_spread(fit, known, history, log_loss, parameters, [], size=truth.size, is_same_run=False)
         per_fold = (log_loss - nearest) / np.log(truth.size / known[1].size)
         half = 1.645 * sd * np.sqrt(column(spread, "size")) / np.abs(per_fold)
         found.append(np.mean(np.abs(log_loss - np.log(truth.losses)) <= half))
@@ -220,7 +220,7 @@ def test_calibration_needs_cases_and_the_curves_of_the_fit():
     fit = fitted("momentum", curves.curves)
     history = history_of(curves[0])
     with pytest.raises(ArgumentError, match="must be the 2 curves of the fit, but has 1"):
-        measure_spread(fit, curves.curves[:1], history, *fit.log_prediction(history), [], is_same_run=False)
+        measure_spread(fit, curves.curves[:1], history, *posterior_moments(fit, history, None), [], is_same_run=False)
 
 
 def _conflict(distance: float, learned: float) -> float:

@@ -96,7 +96,7 @@ def held_out(
     }
 
     def refit(fit: "Fit", part: "Sequence[Curve]") -> "Fit":
-        return fit_parameters(part, "transport", prior=fit.prior, starts=1, seed=seed)
+        return fit_parameters(part, "transport", prior=fit.prior, starts=1, seed=seed, mixes=False)
 
     return run_backtest(known, fitters, refitters={"transport": refit}, progress=progress)
 

@@ -23,7 +23,7 @@ def fit_final_loss(fit: Fit, *, peak: float, size: float | None = None, draws: i
         fit: A fitted law.
         peak: Peak rate of the schedule to come; some laws move with it.
         size: Model size; None: the size of the fit, if it has one only.
-        draws: The optimum, and this many less one draws of Laplace's approximation around it.
+        draws: The optimum, and this many less one draws of what the curves leave open.
         seed: Of the draws.
 
     Raises:
@@ -34,9 +34,9 @@ def fit_final_loss(fit: Fit, *, peak: float, size: float | None = None, draws: i
         raise ArgumentError(
             f"`size` must be given: the fit has {len(known)} sizes, {', '.join(f'{s:g}' for s in known)}."
         )
-    values, vectors = np.linalg.eigh(fit.covariance)
-    normal = np.random.default_rng(seed).normal(size=(draws - 1, len(fit.theta))) * np.sqrt(np.maximum(values, 0))
-    thetas = np.vstack([fit.theta, fit.theta + normal @ vectors.T])
+    thetas = fit.theta[None]
+    if draws > 1:
+        thetas = np.vstack([thetas, fit.draws(draws - 1, np.random.default_rng(seed))])
     chosen = size if size is not None else next(iter(known), None)
     own = np.array([fit.covariates.own(theta, chosen, peak)[0] for theta in thetas])
     law: Any = fit.law

@@ -18,7 +18,7 @@ from eigenflow.forecast.evaluation.scores import score_forecast
 from eigenflow.forecast.fitting.pooled import history_of, pooled_fit
 from eigenflow.forecast.intervals.calibration import HeldOut, shipped_calibration
 from eigenflow.forecast.intervals.error_scale import Calibration, OwnError
-from eigenflow.forecast.intervals.model import STACKED, Fitted, measure_spread
+from eigenflow.forecast.intervals.model import STACKED, Fitted, measure_spread, posterior_moments
 from eigenflow.forecast.intervals.own_errors import own_errors, own_kind
 from eigenflow.forecast.intervals.rest_of_run import rest_of_run
 from eigenflow.forecast.laws.protocol import Law
@@ -227,7 +227,7 @@ def _forecast(
     split: Split, curve: Curve, name: str, fits: Mapping[str, Fitted], cpu_s: float, own: tuple[OwnError, ...]
 ) -> BacktestCase:
     fit, history = fits[name], history_of(curve)
-    log_loss, jacobian = fit.log_prediction(history, curve.size)
+    log_loss, variance = posterior_moments(fit, history, curve.size)
     others = {
         other: fits[other].log_prediction(history, curve.size)[0]
         for other in ALTERNATIVES
@@ -237,7 +237,7 @@ def _forecast(
     if same and name == STACKED:
         log_loss = rest_of_run(log_loss, split.known[0], history, others)
     apart = list(others.values())
-    spread = measure_spread(fit, split.known, history, log_loss, jacobian, apart, size=curve.size, is_same_run=same)
+    spread = measure_spread(fit, split.known, history, log_loss, variance, apart, size=curve.size, is_same_run=same)
     is_own = curve.steps > curve.branch
     predicted = np.exp(np.clip(log_loss, -FARTHEST, FARTHEST))
     return BacktestCase(

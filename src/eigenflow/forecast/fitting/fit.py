@@ -16,6 +16,7 @@ from eigenflow.forecast.checks import within_numbers
 from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fitting.covariates import Covariates
 from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps, interpolated
+from eigenflow.forecast.fitting.posterior import Component
 from eigenflow.forecast.fitting.reach import peak_cautions
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
@@ -29,6 +30,8 @@ __all__ = ["AbstractIntervals", "Certificate", "Fit", "FitStatus", "Forecast"]
 NINETY = 1.6448536269514722
 # Curves that narrow a prior to less than half, or know a parameter to a factor e where there is no prior, identify it.
 NARROWED, A_FACTOR_E = 0.5, 1.0
+# A standard deviation of ln(loss) beyond this says "do not know"; a direction that ran away must not say more.
+MOST_SD = 0.5
 
 Points = Float[np.ndarray, " point"]
 Theta = Float[np.ndarray, " parameter"]
@@ -147,6 +150,7 @@ class Fit(AbstractPrinted):
         jacobians: Derivatives of ln(law) with respect to `theta` there.
         prior: Name of the prior, None without one.
         conflict: How much further the fit lies from its prior than that expects, at least 1 (`conflict_with_prior`).
+        posterior: What the curves leave open, as a mixture (`posterior`); empty if the Gaussian around `theta` will do.
         intervals: The model of its intervals. None: they know of parameters and noise alone, and are too narrow.
     """
 
@@ -165,6 +169,7 @@ class Fit(AbstractPrinted):
     jacobians: tuple[Float[np.ndarray, "_ parameter"], ...]
     prior: str | None
     conflict: float = 1.0
+    posterior: tuple[Component, ...] = ()
     intervals: AbstractIntervals | None = field(default=None, repr=False, compare=False)
 
     def _card(self) -> Card:
@@ -240,6 +245,21 @@ class Fit(AbstractPrinted):
         value, jacobian = self.law.evaluate(own, self.law.prepare(history))
         return value, jacobian @ by_theta
 
+    def log_moments(self, history: History, size: float | None = None) -> tuple[Points, Points]:
+        """Give mean and variance of ln(loss) at a history's observations over what the curves leave open."""
+        size, peak, prepared = self._checked_size(size), float(history.rates.max()), self.law.prepare(history)
+        values, variances, weights = [], [], []
+        for one in self._components:
+            own, by_theta = self.covariates.own(one.theta, size, peak)
+            value, jacobian = self.law.evaluate(own, prepared)
+            jacobian = jacobian @ by_theta
+            spread = np.einsum("pk,kl,pl->p", jacobian, one.covariance, jacobian)
+            values.append(value)
+            variances.append(np.clip(one.conflict * spread, 0.0, MOST_SD**2))
+            weights.append(one.weight)
+        mean = np.array(weights) @ np.array(values)
+        return mean, np.array(weights) @ (np.array(variances) + (np.array(values) - mean) ** 2)
+
     def predict(
         self, schedule: Schedule, *, size: float | None = None, every: int = 1, first: int | None = None
     ) -> Forecast:
@@ -278,9 +298,8 @@ class Fit(AbstractPrinted):
                 ratio = np.exp(np.interp(steps, nodes, np.log(upper / middle)))
                 told = peak_cautions(self, float(schedule.rates.max()))
                 return Forecast(steps, loss, loss / ratio, loss * ratio, told)
-            log_loss, jacobian = self.log_prediction(history, size)
-            variance = np.einsum("pk,kl,pl->p", jacobian, self.covariance, jacobian) + self.noise**2
-            half = NINETY * np.sqrt(np.interp(steps, nodes, variance))
+            log_loss, variance = self.log_moments(history, size)
+            half = NINETY * np.sqrt(np.interp(steps, nodes, variance + self.noise**2))
             loss = np.exp(interpolated(nodes, log_loss, steps))
             return Forecast(steps, loss, loss * np.exp(-half), loss * np.exp(half))
 
@@ -301,14 +320,24 @@ class Fit(AbstractPrinted):
         return plot_curves(curves, ax=axes_or_new(ax), laws=lines, unit=self.known.loss_unit)
 
     def draws(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "draw parameter"]:
-        """Draw parameters from the Gaussian around the optimum."""
+        """Draw parameters from what the curves leave open, as wide as the intervals take it."""
         check_whole("count", count, 1, what="number of draws")
         check_kind("rng", rng, np.random.Generator, "a generator, such as `np.random.default_rng(0)`")
-        return rng.multivariate_normal(self.theta, self.covariance, size=count, method="eigh")
+        parts = self._components
+        of_each = rng.multinomial(count, [one.weight for one in parts])
+        drawn = [
+            rng.multivariate_normal(one.theta, one.conflict * one.covariance, size=int(number), method="eigh")
+            for one, number in zip(parts, of_each, strict=True)
+        ]
+        return rng.permutation(np.concatenate(drawn))
 
     def at(self, theta: Theta) -> "Fit":
         """The same fit with other parameters, as from `draws`; its intervals are of parameters and noise alone."""
-        return replace(self, theta=theta, intervals=None)
+        return replace(self, theta=theta, posterior=(), intervals=None)
+
+    @property
+    def _components(self) -> tuple[Component, ...]:
+        return self.posterior or (Component(1.0, self.theta, self.covariance, self.conflict),)
 
     def _checked_size(self, size: float | None) -> float | None:
         known = sorted({one for one in self.sizes if one is not None})

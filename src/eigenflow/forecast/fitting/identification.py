@@ -20,7 +20,8 @@ from eigenflow.forecast.curves import Curve
 from eigenflow.forecast.fitting.covariates import Covariates, Slope
 from eigenflow.forecast.fitting.fit import Fit
 from eigenflow.forecast.fitting.objective import FitSettings, Objective
-from eigenflow.forecast.fitting.search import build_objective, curvature
+from eigenflow.forecast.fitting.posterior import curvature
+from eigenflow.forecast.fitting.search import build_objective
 from eigenflow.forecast.laws.protocol import History
 from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.schedules.schedule import Schedule

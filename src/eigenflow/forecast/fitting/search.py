@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from eigenflow.forecast.fitting.description import describes
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
 from eigenflow.forecast.fitting.objective import FitSettings, FittedCurve, Objective, allowed_misfit
 from eigenflow.forecast.fitting.points import fitted_points, point_noise
+from eigenflow.forecast.fitting.posterior import Candidate, Component, curvature, log_evidence, mixture
 from eigenflow.forecast.fitting.priors import Prior, conflict_with_prior, learned_prior, priors_for
 from eigenflow.forecast.laws.protocol import History, Law, ScaledLaw
 from eigenflow.forecast.laws.registry import law_named
 
-__all__ = ["build_objective", "checked_curves", "curvature", "fit_parameters", "measured_noise", "observed_history"]
+__all__ = ["build_objective", "checked_curves", "fit_parameters", "measured_noise", "observed_history"]
 
 # Starts whose cost is this close (in units of half a squared standard deviation) have found the same optimum.
 SAME_COST = 0.05
@@ -46,6 +48,7 @@ def fit_parameters(
     seed: int = 0,
     settings: FitSettings | None = None,
     fixed: dict[str, float] | None = None,
+    mixes: bool = True,
 ) -> Fit:
     """Fit one law to curves that share its parameters; curves of several sizes and peak rates are fitted jointly.
 
@@ -58,6 +61,8 @@ def fit_parameters(
         seed: Draws the starts.
         settings: None for the defaults.
         fixed: Values to hold parameters at, by name.
+        mixes: Whether forecasts are means over what the curves leave open (`Fit.posterior`); without, over one Gaussian
+            around the optimum, which is enough for backtests within a study.
 
     Returns:
         The fit; look at `status` before its numbers.
@@ -75,13 +80,22 @@ def fit_parameters(
     for candidate in _candidates(known, chosen, prior):
         objective = build_objective(known, chosen, candidate, given)
         found.append((*_first_fit(objective, _held(objective.covariates, fixed)), candidate))
-    objective, result, candidate = _most_evident(found, fixed)
+    log_weights = _log_weights(found, fixed)
+    best = int(np.argmax(log_weights))
+    objective, result, candidate = found[best]
     spent = sum(one[1].nfev for one in found)
     result, costs, more = _further_starts(objective, result, starts, np.random.default_rng(seed), fixed)
-    spent += more
+    held = _held(objective.covariates, fixed)
+    posterior: tuple[Component, ...] = ()
+    if mixes:
+        others = [Candidate(one[0], one[1].x, weight) for one, weight in zip(found, log_weights, strict=True)]
+        chosen = Candidate(objective, result.x, log_weights[best])
+        posterior, further = mixture([chosen, *others[:best], *others[best + 1 :]], held)
+        more += further
     agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
+    spent += more
     certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
-    return _finished(objective, result, certificate, known, candidate, set(_held(objective.covariates, fixed)))
+    return replace(_finished(objective, result, certificate, known, candidate, set(held)), posterior=posterior)
 
 
 def checked_curves(curves: Iterable[Curve]) -> tuple[Curve, ...]:
@@ -166,16 +180,14 @@ def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, sett
     return Objective(covariates, fitted, mean, root, settings.smallest_noise, settings)
 
 
-def _most_evident(
-    found: Sequence[tuple[Objective, Any, Prior | None]], fixed: dict[str, float] | None
-) -> tuple[Objective, Any, Prior | None]:
-    """The first prior of the file or the wide one, whichever is more likely, until data speak clearly for another one.
+def _log_weights(found: Sequence[tuple[Objective, Any, Prior | None]], fixed: dict[str, float] | None) -> list[float]:
+    """How likely each prior is: the first of the file or the wide one, until data speak clearly for another one.
 
     All are compared with the noise of the one that describes the curves best: noise that is measured beside a poor fit
     would excuse it.
     """
     if len(found) == 1:
-        return found[0]
+        return [0.0]
     noise = min(objective.noise for objective, _, _ in found)
     scores = []
     for objective, result, candidate in found:
@@ -185,8 +197,8 @@ def _most_evident(
             again = compared.minimise(theta, EVALUATIONS, fixed=held)
             theta, result.nfev = again.x, result.nfev + again.nfev
         is_doubtful = candidate is not found[0][2] and not (candidate is not None and candidate.is_wide)
-        scores.append(_evidence(compared, theta, held) - CLEARLY * is_doubtful)
-    return found[int(np.argmax(scores))]
+        scores.append(log_evidence(compared, theta, held.keys()) - CLEARLY * is_doubtful)
+    return scores
 
 
 def _held(covariates: Covariates, fixed: dict[str, float] | None) -> dict[int, float]:
@@ -262,25 +274,6 @@ def measured_noise(objective: Objective, theta: Theta) -> float:
     # So much the median of squares exceeds what is known by chance, one standard deviation.
     excess -= MEDIAN_ERROR / np.sqrt(is_late.sum()) * float(np.median(known[is_late]))
     return max(float(np.sqrt(max(excess, 0.0))), objective.settings.smallest_noise)
-
-
-def curvature(objective: Objective, theta: Theta, held: dict[int, float] | set[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision of the free parameters at the optimum, and their indices."""
-    free = np.array([k for k in range(objective.covariates.count) if k not in held])
-    _, gradient = objective.scaled(theta)
-    # A direction that neither data nor prior knows gets a standard deviation of 100.
-    return gradient[:, free].T @ gradient[:, free] + 1e-4 * np.eye(len(free)), free
-
-
-def _evidence(objective: Objective, theta: Theta, held: dict[int, float]) -> float:
-    """Laplace's approximation of the logarithm of the marginal likelihood, to choose between priors."""
-    precision, free = curvature(objective, theta, held)
-    own = objective.root.T @ objective.root
-    known = [k for k in free if own[k, k] > 0]
-    prior_volume = np.linalg.slogdet(own[np.ix_(known, known)])[1] if known else 0.0
-    volume = np.linalg.slogdet(precision)[1]
-    cost = 0.5 * float((objective.scaled(theta)[0] ** 2).sum())
-    return float(-cost - objective.log_scale() + 0.5 * (prior_volume - volume))
 
 
 def _finished(

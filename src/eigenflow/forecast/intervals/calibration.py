@@ -30,6 +30,8 @@ SHIPPED = "interval_calibration.json"
 POINTS = 12
 # Of so many sets each is judged by the others when the factor is learned.
 LEAST_GROUPS = 3
+# More sets than this are judged in so many parts.
+MOST_PARTS = 10
 # ln(weight), ln(freedom), ln(own_freedom). Student's law has a finite width only above one degree of freedom.
 WEIGHTS, FREEDOM, OWN_FREEDOM = (-12.0, 6.0), (0.0, np.log(30.0)), (np.log(0.02), np.log(20.0))
 STARTS = (0.0, -2.0)
@@ -37,6 +39,10 @@ STARTS = (0.0, -2.0)
 # sets need goes to zero, and with it the interval of the study that needs it.
 LIKELY = np.log([1.0, 1.0, 0.3, 0.05, 1.0, 0.05, 0.1, 0.003])
 LIKELY_SD = 1.5
+# The same of the degrees that a forecast within a study adds. The likelihood of the shared sets alone would take none:
+# most such errors are as large as was expected, and say little; but where their squares are five times as large, the
+# study's forecasts are off as well, and it is these that an interval must hold.
+LIKELY_OWN, LIKELY_OWN_SD = np.log(0.5), 0.5
 
 Points = Float[np.ndarray, " point"]
 
@@ -71,11 +77,10 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
     plain = _learned(law, cases)
     groups = sorted({case.group for case in cases})
     # What a set of its own kind would see: each judged by what the others taught, if there are enough of them.
-    judges = (
-        {group: _learned(law, [case for case in cases if case.group != group]) for group in groups}
-        if len(groups) >= LEAST_GROUPS
-        else dict.fromkeys(groups, plain)
-    )
+    judges = dict.fromkeys(groups, plain)
+    for k in range(min(len(groups), MOST_PARTS) if len(groups) >= LEAST_GROUPS else 0):
+        part = groups[k::MOST_PARTS]
+        judges |= dict.fromkeys(part, _learned(law, [case for case in cases if case.group not in part]))
     ratio = np.concatenate(
         [np.abs(case.errors) / judges[case.group].half_width(case.spread, case.own) for case in cases]
     )
@@ -170,6 +175,8 @@ class _Likelihood:
         tails = 0.5 * (degrees + 1) * np.log1p(self.errors**2 / (degrees * variance))
         norm = gammaln(0.5 * (degrees + 1)) - gammaln(0.5 * degrees) - 0.5 * np.log(degrees * variance)
         doubt = 0.5 * float((((x[: self.learned.sum()] - LIKELY[self.learned]) / LIKELY_SD) ** 2).sum())
+        if self.count.any():
+            doubt += 0.5 * float((x[-1] - LIKELY_OWN) / LIKELY_OWN_SD) ** 2
         return float(self.votes @ (tails - norm)) + doubt / self.cells
 
     def maximise(self) -> tuple[Float[np.ndarray, " component"], float, float]:
@@ -178,7 +185,7 @@ class _Likelihood:
         found = [
             minimize(
                 self.cost,
-                np.array([*(LIKELY[self.learned] + level), np.log(4.0), *[0.0] * len(last)]),
+                np.array([*(LIKELY[self.learned] + level), np.log(4.0), *[LIKELY_OWN] * len(last)]),
                 method="L-BFGS-B",
                 bounds=[*[WEIGHTS] * count, FREEDOM, *last],
             )

@@ -3,8 +3,8 @@
 The interval of ln(loss) at a point is the forecast, plus and minus a quantile of Student's law times the root of a
 weighted sum, scaled to the study at hand by its own backtests (`error_scale`):
 
-    parameters   j' C j, C the fit's covariance (wide where residuals are correlated along the curve), times how much
-                 further the fit lies from its prior than the prior expects: C trusts the prior, and is then too small
+    parameters   over what the curves leave open of them (`Fit.log_moments`), times how much further the fit lies from
+                 its prior than the prior expects: a covariance trusts the prior, and is then too small
     noise        point noise of the known curves
     misfit       mean squared residual of the fit, times (1 + d)^2, d = how far ahead of the known curves, in e-folds
     laws         mean squared distance to what other laws, fitted to the same curves, forecast for the point
@@ -29,7 +29,7 @@ from jaxtyping import Float
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
-from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.fit import MOST_SD, Fit
 from eigenflow.forecast.fitting.points import LEAST_FOR_NOISE, point_noise
 from eigenflow.forecast.intervals.distances import departure, peak_variance, size_variance, time_ahead
 from eigenflow.forecast.intervals.error_scale import COMPONENTS, Calibration, OwnError
@@ -41,11 +41,12 @@ __all__ = [
     "Fitted",
     "PredictedCurve",
     "measure_spread",
+    "posterior_moments",
     "predict_interval",
 ]
 
-# Distances beyond these say "do not know"; a diverged alternative must not say more.
-MOST_DISAGREEMENT, MOST_PARAMETER_SD = 0.3, 0.5
+# Distances beyond this say "do not know"; a diverged alternative must not say more.
+MOST_DISAGREEMENT = 0.3
 # Standard deviation of ln(loss) between two runs of one setting: 0.0025 nats mean distance at 3.2 nats.
 TYPICAL_RUN_SD = 7e-4
 
@@ -117,16 +118,24 @@ def predict_interval(
         is_stacked: Whether it is then the mean with other laws (`rest_of_run`) where that is better.
         own: Backtests within `known` (`own_errors`); without any, errors are taken to be as in an average study.
     """
-    log_loss, jacobian = fit.log_prediction(history, size)
+    log_loss, variance = posterior_moments(fit, history, size)
     others = _forecasts(alternatives or {}, history, size)
     if is_stacked:
         log_loss = rest_of_run(log_loss, known[0], history, others)
     apart = list(others.values())
-    spread = measure_spread(fit, known, history, log_loss, jacobian, apart, size=size, is_same_run=is_same_run)
+    spread = measure_spread(fit, known, history, log_loss, variance, apart, size=size, is_same_run=is_same_run)
     half = calibration.half_width(spread, own)
     return PredictedCurve(
         history.steps, np.exp(log_loss), np.exp(log_loss - half), np.exp(log_loss + half), spread, calibration
     )
+
+
+def posterior_moments(fit: Fitted, history: History, size: float | None) -> tuple[Points, Points]:
+    """Mean and variance of ln(loss) over what the curves leave open of the parameters."""
+    if isinstance(fit, Fit):
+        return fit.log_moments(history, size)
+    log_loss, jacobian = fit.log_prediction(history, size)
+    return log_loss, np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
 
 
 def _forecasts(alternatives: Mapping[str, Fitted], history: History, size: float | None) -> dict[str, Points]:
@@ -145,21 +154,23 @@ def measure_spread(
     known: Sequence[Curve],
     history: History,
     log_loss: Points,
-    jacobian: Float[np.ndarray, "point free"],
+    parameters: Points,
     alternatives: Sequence[Points],
     *,
     size: float | None = None,
     is_same_run: bool,
 ) -> Float[np.ndarray, "point component"]:
-    """Measure the variances of ln(loss) at every point of a forecast, in the order of `COMPONENTS`."""
+    """Measure the variances of ln(loss) at every point of a forecast, in the order of `COMPONENTS`.
+
+    `log_loss` and `parameters` are its mean and variance over what the curves leave open (`posterior_moments`).
+    """
     if len(fit.residuals) != len(known):
         raise ArgumentError(f"`known` must be the {len(fit.residuals)} curves of the fit, but has {len(known)}.")
     residuals = np.concatenate(list(fit.residuals))
-    free = jacobian.shape[1]
-    misfit = float(residuals @ residuals) / max(len(residuals) - free, 1)
+    misfit = float(residuals @ residuals) / max(len(residuals) - len(fit.covariance), 1)
     ahead = time_ahead(known, history)
     columns = {
-        "parameters": np.minimum(_parameter_variance(fit, jacobian), MOST_PARAMETER_SD**2),
+        "parameters": np.minimum(parameters, MOST_SD**2),
         "noise": np.full(len(log_loss), _noise_variance(fit, known, misfit)),
         "misfit": misfit * (1.0 + ahead) ** 2,
         "laws": _disagreement(log_loss, alternatives),
@@ -169,11 +180,6 @@ def measure_spread(
         "departure": departure(fit, known, history, log_loss, size) ** 2,
     }
     return np.stack([columns[name] for name in COMPONENTS], axis=1)
-
-
-def _parameter_variance(fit: Fitted, jacobian: Float[np.ndarray, "point free"]) -> Points:
-    variance = np.maximum(np.einsum("pf,fg,pg->p", jacobian, fit.covariance, jacobian), 0.0)
-    return variance * (fit.conflict if isinstance(fit, Fit) else 1.0)
 
 
 def _noise_variance(fit: Fitted, known: Sequence[Curve], misfit: float) -> float:

@@ -14,7 +14,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split
 from eigenflow.forecast.intervals.error_scale import OwnError, OwnKind
-from eigenflow.forecast.intervals.model import Fitted, measure_spread
+from eigenflow.forecast.intervals.model import Fitted, measure_spread, posterior_moments
 from eigenflow.forecast.laws.protocol import History
 
 __all__ = ["evenly", "kinds_of", "own_errors", "own_kind"]
@@ -60,9 +60,9 @@ def own_errors(
         for curve in split.unseen:
             at = evenly(len(curve), POINTS)
             history = History(curve.steps[at], curve.schedule.rates, curve.schedule.batch)
-            log_loss, jacobian = fit.log_prediction(history, curve.size)
+            log_loss, variance = posterior_moments(fit, history, curve.size)
             spread = measure_spread(
-                fit, split.known, history, log_loss, jacobian, [], size=curve.size, is_same_run=split.is_same_run
+                fit, split.known, history, log_loss, variance, [], size=curve.size, is_same_run=split.is_same_run
             )
             found.append(OwnError(kind, log_loss - np.log(curve.losses[at]), spread))
     return tuple(found)

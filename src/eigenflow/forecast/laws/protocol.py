@@ -28,6 +28,7 @@ class Parameter:
         lower: Smallest value (not theta) that the fit may reach. Bounds are guards, not priors: wide.
         upper: Largest value.
         moves_with_size: Whether a joint fit over sizes gives it a slope in ln(size).
+        is_followed: Whether forecasts bend so much with it that a fit follows its posterior beyond a Gaussian.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Parameter:
     lower: float
     upper: float
     moves_with_size: bool = True
+    is_followed: bool = False
 
     def to_theta(self, value: Any) -> Any:
         """Take values to internal units."""

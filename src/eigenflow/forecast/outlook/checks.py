@@ -133,7 +133,7 @@ def hidden_parts(
     law = fit.law.name
 
     def refit(before: Fit, part: Sequence[Curve]) -> Fit:
-        return fit_parameters(part, law, prior=before.prior, starts=1, seed=seed)
+        return fit_parameters(part, law, prior=before.prior, starts=1, seed=seed, mixes=False)
 
     fitters: dict[str, Fitter] = {
         law: lambda part: fit_parameters(part, law, prior=fit.prior, starts=1, seed=seed),

@@ -158,8 +158,8 @@ def _half_width(one: End, other: End, drawn: Float[np.ndarray, " draw"], beside:
 def _drawn(
     fit: Fit, schedules: Sequence[Schedule], size: float | None, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw schedule"]:
-    """ln(loss) at the end of every schedule, for draws of the parameters as wide as the fit's intervals take them."""
-    thetas = fit.theta + np.sqrt(fit.conflict) * (fit.draws(DRAWS, rng) - fit.theta)
+    """ln(loss) at the end of every schedule, for draws of the parameters."""
+    thetas = fit.draws(DRAWS, rng)
     low, high = _guards(fit)
     found = np.empty((DRAWS, len(schedules)))
     for k, schedule in enumerate(schedules):

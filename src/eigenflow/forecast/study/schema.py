@@ -42,6 +42,8 @@ LawName = Annotated[str, AfterValidator(_law_name)]
 Residual = Annotated[float, Field(ge=-MOST_RESIDUAL, le=MOST_RESIDUAL)]
 Derivative = Annotated[float, Field(ge=-MOST_VARIANCE, le=MOST_VARIANCE)]
 Variance = Annotated[float, Field(ge=0, le=MOST_VARIANCE)]
+Covariance = Annotated[float, Field(ge=-MOST_VARIANCE, le=MOST_VARIANCE)]
+Conflict = Annotated[float, Field(ge=1, le=MOST_VARIANCE)]
 
 
 def _known_status(name: str) -> str:
@@ -81,6 +83,15 @@ class FittedForm(_Form):
     jacobian: list[list[Derivative]]
 
 
+class ComponentForm(_Form):
+    """As `posterior.Component`."""
+
+    weight: Annotated[float, Field(gt=0, le=1)]
+    theta: list[float]
+    covariance: list[list[Covariance]]
+    conflict: Conflict
+
+
 class FitForm(_Form):
     """One fit of one law."""
 
@@ -90,11 +101,12 @@ class FitForm(_Form):
     status: Annotated[str, AfterValidator(_known_status)]
     certificate: CertificateForm
     prior: str | None
-    conflict: Annotated[float, Field(ge=1, le=MOST_VARIANCE)] = 1.0
+    conflict: Conflict = 1.0
     noise: Annotated[float, Field(gt=0, le=MOST_RESIDUAL)]
     point_noise: Annotated[float, Field(ge=0, le=MOST_RESIDUAL)] | None = None
     theta: list[float]
-    covariance: list[list[Annotated[float, Field(ge=-MOST_VARIANCE, le=MOST_VARIANCE)]]]
+    covariance: list[list[Covariance]]
+    posterior: list[ComponentForm] = []
     prior_sd: list[Usual | None]
     slopes: list[tuple[Count, Literal["size", "rate"]]]
     reference_size: Size
@@ -117,35 +129,19 @@ class FitForm(_Form):
         if any(parameter >= own for parameter, _ in self.slopes) or len(set(self.slopes)) < len(self.slopes):
             raise ValueError(f"`slopes` must name each of the {own} parameters at most once")
         count = own + len(self.slopes) + any(kind == "size" for _, kind in self.slopes)
-        for name in ("theta", "covariance", "prior_sd"):
-            _require(len(getattr(self, name)) == count, f"`{name}` must have {count} entries, one a parameter")
-        _require(all(len(row) == count for row in self.covariance), f"`covariance` must have {count} columns")
+        _require(len(self.prior_sd) == count, f"`prior_sd` must have {count} entries, one a parameter")
+        for one in (self, *self.posterior):
+            _check_gaussian(law, one.theta, one.covariance, count)
+        _require(
+            not self.posterior or abs(sum(one.weight for one in self.posterior) - 1.0) <= TOLERANCE,
+            "weights in `posterior` must add up to 1",
+        )
         for curve in self.curves:
             _require(
                 len(curve.jacobian) == len(curve.residuals) and all(len(row) == count for row in curve.jacobian),
                 f"`jacobian` of curve {curve.name[:40]!r} must have a row a residual, and {count} columns",
             )
         _require(any(curve.residuals for curve in self.curves), "`residuals` must hold a point")
-        self._check_parameters(law)
-        return self
-
-    def _check_parameters(self, law: Law) -> None:
-        for k, (parameter, value) in enumerate(zip(law.parameters, self.theta, strict=False)):
-            low, high = float(parameter.to_theta(parameter.lower)), float(parameter.to_theta(parameter.upper))
-            _require(
-                low - TOLERANCE <= value <= high + TOLERANCE,
-                f"`theta[{k}]` ({parameter.name}) must lie in [{low:.4g}, {high:.4g}], but is {value:.6g}",
-            )
-        _require(
-            all(abs(slope) <= MOST_SLOPE for slope in self.theta[len(law.parameters) :]),
-            f"slopes in `theta` must lie within {MOST_SLOPE:g}",
-        )
-        matrix = np.array(self.covariance)
-        scale = float(np.abs(matrix).max())
-        _require(bool(np.abs(matrix - matrix.T).max() <= TOLERANCE * scale), "`covariance` must be symmetric")
-        _require(
-            bool(np.linalg.eigvalsh(matrix)[0] >= -TOLERANCE * scale), "`covariance` must not have negative variances"
-        )
         with_size = {curve.size is not None for curve in self.curves}
         _require(
             with_size == {self.reference_size is not None},
@@ -153,6 +149,7 @@ class FitForm(_Form):
         )
         known = {prior.name: prior.law for prior in priors_for(self.law)}
         _require(self.prior is None or _is_prior_of(self.prior, known, self.law), "`prior` must be one of this law")
+        return self
 
 
 class OwnForm(_Form):
@@ -275,6 +272,29 @@ def _is_prior_of(name: str, known: dict[str, str], law: str) -> bool:
     """Whether a prior is of this law; a prior of the user's own is known by its name only."""
     others = {prior.name for other in LAWS if other != law for prior in priors_for(other)}
     return name in known or name not in others
+
+
+def _check_gaussian(law: Law, theta: Sequence[float], covariance: Sequence[Sequence[float]], count: int) -> None:
+    """Refuse a middle outside the law's guards, and a matrix that is no covariance of `count` parameters."""
+    _require(len(theta) == count, f"`theta` must have {count} entries, one a parameter")
+    _require(
+        len(covariance) == count and all(len(row) == count for row in covariance),
+        f"`covariance` must have {count} rows and columns",
+    )
+    for k, (parameter, value) in enumerate(zip(law.parameters, theta, strict=False)):
+        low, high = float(parameter.to_theta(parameter.lower)), float(parameter.to_theta(parameter.upper))
+        _require(
+            low - TOLERANCE <= value <= high + TOLERANCE,
+            f"`theta[{k}]` ({parameter.name}) must lie in [{low:.4g}, {high:.4g}], but is {value:.6g}",
+        )
+    _require(
+        all(abs(slope) <= MOST_SLOPE for slope in theta[len(law.parameters) :]),
+        f"slopes in `theta` must lie within {MOST_SLOPE:g}",
+    )
+    matrix = np.array(covariance)
+    scale = float(np.abs(matrix).max())
+    _require(bool(np.abs(matrix - matrix.T).max() <= TOLERANCE * scale), "`covariance` must be symmetric")
+    _require(bool(np.linalg.eigvalsh(matrix)[0] >= -TOLERANCE * scale), "`covariance` must not have negative variances")
 
 
 def _require(is_so: bool, words: str) -> None:

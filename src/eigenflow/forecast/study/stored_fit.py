@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
+from eigenflow.forecast.fitting.posterior import Component
 from eigenflow.forecast.laws.protocol import Law
 from eigenflow.forecast.laws.transport import TransportLaw
 from eigenflow.forecast.study.schema import FitForm, covariates_of
@@ -30,6 +31,15 @@ def fit_to_dict(fit: Fit) -> dict[str, Any]:
         "parameters": fit.parameters,
         "theta": fit.theta.tolist(),
         "covariance": fit.covariance.tolist(),
+        "posterior": [
+            {
+                "weight": one.weight,
+                "theta": one.theta.tolist(),
+                "covariance": one.covariance.tolist(),
+                "conflict": one.conflict,
+            }
+            for one in fit.posterior
+        ],
         "prior_sd": [float(sd) if np.isfinite(sd) else None for sd in fit.prior_sd],
         "slopes": [[slope.parameter, slope.kind] for slope in fit.covariates.slopes],
         "reference_size": fit.covariates.reference_size,
@@ -60,6 +70,9 @@ def fit_from_form(form: FitForm) -> Fit:
         jacobians=tuple(np.array(curve.jacobian).reshape(-1, covariates.count) for curve in form.curves),
         prior=form.prior,
         conflict=form.conflict,
+        posterior=tuple(
+            Component(one.weight, np.array(one.theta), np.array(one.covariance), one.conflict) for one in form.posterior
+        ),
     )
 
 

@@ -205,7 +205,9 @@ def fit_law(
     own = _own_errors(
         fit,
         group,
-        lambda part: fit_parameters(part, law, prior=chosen, starts=1, seed=seed, settings=settings, fixed=fixed),
+        lambda part: fit_parameters(
+            part, law, prior=chosen, starts=1, seed=seed, settings=settings, fixed=fixed, mixes=False
+        ),
     )
     return replace(fit, intervals=CalibratedIntervals(group, _alternatives(group), own))
 
