@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,6 @@ class Row:
     case: BacktestCase
 
 
-@cache
 def priors_without(folder: str, data: Path) -> tuple[Prior, ...]:
     """The priors of the transport law, learned without the collections of a folder."""
     return tuple(learned_priors(data, without=COLLECTIONS_OF.get(folder, ())).values())
@@ -106,7 +104,12 @@ def run(names: Sequence[str], data: Path, jobs: int) -> tuple[list[Row], list[di
     priors = dict(zip(folders, learned, strict=True))
     say("priors without each collection are learned")
     asked = list(questions(data, names))
-    found = Parallel(n_jobs=jobs, batch_size=4)(delayed(answered)(one, priors[FOLDERS[one.set]]) for one in asked)
+    running = Parallel(n_jobs=jobs, batch_size=4, return_as="generator")
+    found = []
+    for answer in running(delayed(answered)(one, priors[FOLDERS[one.set]]) for one in asked):
+        found.append(answer)
+        if len(found) % 50 == 0:
+            say(f"{len(found)} of {len(asked)} questions")
     rows, bootstrapped, problems = ([part for one in found for part in one[k]] for k in range(3))
     return rows, bootstrapped, problems
 

@@ -62,8 +62,8 @@ def held_but_level_and_noise(fit):
 
 
 def densely(fit, held, curve):
-    """Mean and standard deviation of ln(loss) after a decay, integrated over level and noise on a grid; the noise within
-    2.5 standard deviations of its optimum, since the mixture has no node farther out."""
+    """Mean and standard deviation of ln(loss) after a decay, integrated over level and noise on a grid; the noise is
+    within 2.5 standard deviations of its optimum, since the mixture has no node farther out."""
     objective = build_objective([curve], TransportLaw(), WIDE, FitSettings())
     noise = np.sqrt(max(fit.noise**2 - fit.point_noise**2, FitSettings().smallest_noise ** 2))
     objective = objective.with_noise(float(noise))
@@ -92,8 +92,8 @@ def constant():
 
 
 def test_the_mixture_is_what_dense_integration_gives(constant):
-    """Level and noise free, all else held: one Gaussian has a third of the true width after a decay, and its middle lies
-    high; five nodes have mean and width to a sixth of the width (a rule of five points, the outer ones for all beyond)."""
+    """Level and noise free, all else held: one Gaussian has two fifths of the true width after a decay, and its middle
+    lies high; five nodes have both to a sixth of the width (the outer ones stand for all beyond them)."""
     curve, free = constant
     held = held_but_level_and_noise(free)
     fit = fit_parameters([curve], prior=WIDE, starts=1, fixed=held)
@@ -150,8 +150,8 @@ def test_a_held_noise_is_not_followed(constant):
 
 
 def test_draws_are_of_the_mixture_and_as_wide_as_it(constant):
-    """Two narrow components of weights 0.25 and 0.75: draws fall to either in these shares (1000 draws: sd 0.014), and
-    about each with the covariance times the conflict."""
+    """Two narrow components of weights 0.25 and 0.75: draws fall to either in these shares (1000 draws: standard
+    deviation 0.014), and about each with the covariance times the conflict."""
     _, fit = constant
     low, high = fit.theta - 1.0, fit.theta + 1.0
     small = 1e-6 * np.eye(len(fit.theta))
@@ -194,7 +194,7 @@ def test_a_damaged_posterior_is_refused(constant, part, value, message):
 @pytest.mark.slow
 def test_intervals_hold_truths_that_are_drawn_from_the_prior():
     """200 truths from the wide prior, a constant rate seen, the end after a decay hidden: 90 % intervals of the moments
-    hold 90 % of them (sd 0.02; the tails of the noise are longer than a Gaussian's, so 0.86 to 0.95 is asked). One Gaussian
+    hold 90 % of them (standard deviation 0.02; a law with long tails holds a little more at this level). One Gaussian
     holds clearly fewer."""
     inside = {"mixture": [], "gaussian": []}
     for seed in range(200):
