@@ -1,5 +1,7 @@
 """The exponent of the size: its derivatives, what two sizes leave open, and that its spread counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,14 @@ def test_one_size_has_no_profile():
     fit = fit_parameters(curves, starts=1, prior=None)
     with pytest.raises(ArgumentError, match="two sizes or more"):
         size_profile(fit, curves, np.array([0.1]))
+
+
+@pytest.mark.parametrize(("batches", "is_told"), [((1e5, 4e5), True), ((1e5, 1e5), False), ((None, None), False)])
+def test_a_ladder_whose_batch_grows_is_cautioned_of(batches, is_told):
+    tokens = dict(zip(SIZES, batches, strict=True))
+    curves = [replace(one, tokens_per_step=tokens[one.size]) for one in ladder(0.2, 0)]
+    fit = fit_law(curves, prior="wide", starts=1)
+    told = fit.predict(SCHEDULES["cosine"], size=400e6, every=1000).cautions
+    assert len(told) == is_told
+    if is_told:
+        assert "100,000 to 400,000 tokens per update" in told[0]

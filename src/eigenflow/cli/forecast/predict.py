@@ -12,12 +12,10 @@ from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT, write_whole
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from eigenflow.forecast import Schedule
     from eigenflow.forecast.study.study import Study
 
-__all__ = ["chosen_schedules", "forecast_table", "peaks_outside", "predict"]
+__all__ = ["beyond_the_fit", "chosen_schedules", "forecast_table", "predict"]
 
 
 def predict(
@@ -54,7 +52,7 @@ def predict(
     if chosen is not None:
         kind = "a fitted size" if chosen in study.curves.sizes else "not a fitted size: extrapolated"
         err.print(f"size: {format_size(chosen)} parameters ({kind})", markup=False, highlight=False)
-    cautions = peaks_outside(study, wanted, chosen, law)
+    cautions = beyond_the_fit(study, wanted, chosen, law)
     table = forecast_table(study, wanted, chosen, law, every)
     write_whole(out_file, table.to_csv(index=False, float_format="%.7g"), replace=force)
     if picture is not None:
@@ -92,23 +90,12 @@ def chosen_schedules(table: Path, names: list[str] | None) -> "dict[str, Schedul
     return {name: schedule for name, schedule in found.items() if not names or name in names}
 
 
-def peaks_outside(study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None) -> list[str]:
-    """Schedules whose peak rate the fitted runs do not cover, in words."""
-    from eigenflow.forecast.fitting.reach import peak_cautions
+def beyond_the_fit(study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None) -> list[str]:
+    """What the fitted runs do not tell of these schedules, in words; with a name if it is not said of all of them."""
+    from eigenflow.forecast.fitting.reach import reach_cautions
 
     fit = study.fit_for(law, size)
-    return [f"{name}: {line}" for name, one in wanted.items() for line in peak_cautions(fit, one.peak)]
-
-
-def forecast_table(
-    study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None, every: int
-) -> "pd.DataFrame":
-    """Forecast every schedule: columns curve, step, loss, lower, upper."""
-    import pandas as pd
-
-    parts = []
-    for name, schedule in wanted.items():
-        found = study.predict(schedule, size=size, law=law, every=every)
-        columns = {"step": found.steps, "loss": found.loss, "lower": found.lower, "upper": found.upper}
-        parts.append(pd.DataFrame({"curve": name, **columns}))
-    return pd.concat(parts, ignore_index=True)
+    found = {name: reach_cautions(fit, one.peak) for name, one in wanted.items()}
+    shared = set.intersection(*(set(lines) for lines in found.values())) if len(found) > 1 else set[str]()
+    own = [f"{name}: {line}" for name, lines in found.items() for line in lines if line not in shared]
+    return [*own, *sorted(shared)]

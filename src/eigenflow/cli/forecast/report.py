@@ -10,7 +10,7 @@ from eigenflow.cli.console import err, out, print_json
 from eigenflow.cli.forecast import options
 from eigenflow.cli.forecast.backtest import held_out
 from eigenflow.cli.forecast.plan import PlanColumns, Where, fitted_table, parse_budgets
-from eigenflow.cli.forecast.predict import chosen_schedules, forecast_table, peaks_outside
+from eigenflow.cli.forecast.predict import beyond_the_fit, chosen_schedules, forecast_table
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
@@ -78,7 +78,7 @@ def report(
     planned = None if plan is None else _plan(fitted_table(plan, columns, where, plan_law or "frontier"), budgets)
     longest = max((one.total for one in wanted.values()), default=1)
     table = forecast_table(study, wanted, chosen, None, max(1, longest // DRAWN)) if wanted else None
-    cautions = peaks_outside(study, wanted, chosen, None) if wanted else []
+    cautions = beyond_the_fit(study, wanted, chosen, None) if wanted else []
     with err.status("Profiles ...") as status:
         found = profiles(study.fits[0], study.fits[0].known.curves)
         scores, choice, problems = None, None, ()

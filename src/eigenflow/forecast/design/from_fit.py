@@ -8,7 +8,7 @@ import numpy as np
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.design.final_loss import LawFinalLoss
 from eigenflow.forecast.fitting.fit import Fit
-from eigenflow.forecast.fitting.reach import peak_cautions
+from eigenflow.forecast.fitting.reach import reach_cautions
 
 __all__ = ["fit_final_loss"]
 
@@ -44,4 +44,4 @@ def fit_final_loss(fit: Fit, *, peak: float, size: float | None = None, draws: i
         law = replace(law, tolerance=EXACT)
     lower = np.array([p.to_theta(p.lower) for p in law.parameters])
     upper = np.array([p.to_theta(p.upper) for p in law.parameters])
-    return LawFinalLoss(law, np.clip(own, lower, upper), peak_cautions(fit, peak))
+    return LawFinalLoss(law, np.clip(own, lower, upper), reach_cautions(fit, peak))

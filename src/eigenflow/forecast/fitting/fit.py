@@ -17,7 +17,7 @@ from eigenflow.forecast.curves import CurveSet, format_size
 from eigenflow.forecast.fitting.covariates import Covariates
 from eigenflow.forecast.fitting.path import forecast_nodes, forecast_steps, interpolated
 from eigenflow.forecast.fitting.posterior import Component
-from eigenflow.forecast.fitting.reach import peak_cautions
+from eigenflow.forecast.fitting.reach import reach_cautions
 from eigenflow.forecast.laws.protocol import History, Law
 from eigenflow.forecast.schedules.schedule import Schedule
 
@@ -296,7 +296,7 @@ class Fit(AbstractPrinted):
                 middle, _, upper = self.intervals.ends(self, history, size)
                 loss = np.exp(interpolated(nodes, np.log(middle), steps))
                 ratio = np.exp(np.interp(steps, nodes, np.log(upper / middle)))
-                told = peak_cautions(self, float(schedule.rates.max()))
+                told = reach_cautions(self, float(schedule.rates.max()))
                 return Forecast(steps, loss, loss / ratio, loss * ratio, told)
             log_loss, variance = self.log_moments(history, size)
             half = NINETY * np.sqrt(np.interp(steps, nodes, variance + self.noise**2))
