@@ -12,6 +12,8 @@ from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT, write_whole
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from eigenflow.forecast import Schedule
     from eigenflow.forecast.study.study import Study
 
@@ -99,3 +101,17 @@ def beyond_the_fit(study: "Study", wanted: "dict[str, Schedule]", size: float | 
     shared = set.intersection(*(set(lines) for lines in found.values())) if len(found) > 1 else set[str]()
     own = [f"{name}: {line}" for name, lines in found.items() for line in lines if line not in shared]
     return [*own, *sorted(shared)]
+
+
+def forecast_table(
+    study: "Study", wanted: "dict[str, Schedule]", size: float | None, law: str | None, every: int
+) -> "pd.DataFrame":
+    """Forecast every schedule: columns curve, step, loss, lower, upper."""
+    import pandas as pd
+
+    parts = []
+    for name, schedule in wanted.items():
+        found = study.predict(schedule, size=size, law=law, every=every)
+        columns = {"step": found.steps, "loss": found.loss, "lower": found.lower, "upper": found.upper}
+        parts.append(pd.DataFrame({"curve": name, **columns}))
+    return pd.concat(parts, ignore_index=True)

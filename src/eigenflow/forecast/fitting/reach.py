@@ -43,7 +43,7 @@ def _other_batches(fit: "Fit") -> tuple[str, ...]:
     if not counts or max(counts) <= SLACK * min(counts):
         return ()
     return (
-        f"the fitted runs have {min(counts):,.0f} to {max(counts):,.0f} tokens per update. The law counts updates: what "
-        f"the batch changes is taken for an effect of the size, so a forecast holds where the batch goes on growing with "
-        f"the size as it did.",
+        f"the fitted runs have {min(counts):,.0f} to {max(counts):,.0f} tokens per update. The law counts updates: what a "
+        f"batch changes is taken for an effect of the size, so a forecast holds where the batch goes on growing with the "
+        f"size as it did.",
     )
