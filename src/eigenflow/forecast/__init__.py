@@ -37,6 +37,8 @@ from eigenflow.forecast.fitting.identification import worth_of_runs as worth_of_
 from eigenflow.forecast.fitting.search import fit_parameters as fit_parameters
 from eigenflow.forecast.intervals.noise import NoiseFloor as NoiseFloor
 from eigenflow.forecast.intervals.noise import noise_floor as noise_floor
+from eigenflow.forecast.laws.learning_curves import LearningCurveFit as LearningCurveFit
+from eigenflow.forecast.laws.learning_curves import fit_learning_curve as fit_learning_curve
 from eigenflow.forecast.laws.registry import LAWS as LAWS
 from eigenflow.forecast.outlook import LogForecast as LogForecast
 from eigenflow.forecast.outlook import forecast_logs as forecast_logs

@@ -43,7 +43,7 @@ def _other_batches(fit: "Fit") -> tuple[str, ...]:
     if not counts or max(counts) <= SLACK * min(counts):
         return ()
     return (
-        f"the fitted runs have {min(counts):,.0f} to {max(counts):,.0f} tokens per update. The law counts updates: what a "
-        f"batch changes is taken for an effect of the size, so a forecast holds where the batch goes on growing with the "
-        f"size as it did.",
+        f"the fitted runs have {min(counts):,.0f} to {max(counts):,.0f} tokens per update. The law counts updates, and "
+        f"takes what a batch changes for an effect of the size: a forecast holds where the batch goes on growing with "
+        f"the size as it did.",
     )
