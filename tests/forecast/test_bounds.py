@@ -16,7 +16,7 @@ import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, LimitError
 from eigenflow.core.reading import parse_json, read_bytes
 from eigenflow.forecast import load_study, read_schedules
-from eigenflow.forecast.reading import units
+from eigenflow.forecast.reading.judging import units
 from eigenflow.scaling.table import read_scaling_table
 from forecast.logs import SCHEDULES, csv_of, rows, study
 

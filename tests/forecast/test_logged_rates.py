@@ -6,7 +6,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.forecast import Schedule
-from eigenflow.forecast.reading.logged_rates import schedule_from_log
+from eigenflow.forecast.reading.rates.logged_rates import schedule_from_log
 from rounding import SEEDS, last_bits
 
 PEAK, WARMUP, TOTAL = 3e-4, 2160, 24_000

@@ -13,10 +13,10 @@ from eigenflow.core.checks import check_kind
 from eigenflow.core.display import AbstractPrinted, Card, figure
 from eigenflow.core.errors import ArgumentError, NonFiniteError
 from eigenflow.forecast.checks import as_numbers
-from eigenflow.forecast.reading.cells import numbers, require_usual
-from eigenflow.forecast.reading.columns import by_quantity
-from eigenflow.forecast.reading.parquet import read_parquet
-from eigenflow.forecast.reading.tables import from_frame, read_delimited, refuse_doubled
+from eigenflow.forecast.reading.columns.cells import numbers, require_usual
+from eigenflow.forecast.reading.columns.recognise import by_quantity
+from eigenflow.forecast.reading.files.parquet import read_parquet
+from eigenflow.forecast.reading.files.tables import from_frame, read_delimited, refuse_doubled
 from eigenflow.scaling.counts import FLOPS_PER_PARAMETER_TOKEN
 
 if TYPE_CHECKING:

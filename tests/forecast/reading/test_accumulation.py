@@ -9,9 +9,9 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule
-from eigenflow.forecast.reading.accumulation import against_validation
-from eigenflow.forecast.reading.cleaning import Points
-from eigenflow.forecast.reading.quantities import quantity_of
+from eigenflow.forecast.reading.columns.quantities import quantity_of
+from eigenflow.forecast.reading.judging.accumulation import against_validation
+from eigenflow.forecast.reading.runs.cleaning import Points
 
 RNG = np.random.default_rng(0)
 STEPS = np.arange(10, 2010, 10)

@@ -6,7 +6,7 @@ import pytest
 
 from eigenflow import read_curves
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.names import loss_rank, rate_rank, step_rank
+from eigenflow.forecast.reading.columns.names import loss_rank, rate_rank, step_rank
 from forecast.reading_tables import loss_at, one_run, write_csv
 
 T = np.arange(10, 201, 10)

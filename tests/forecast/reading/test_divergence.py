@@ -8,7 +8,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import NonFiniteError
-from eigenflow.forecast.reading.monotone import CLEAR, turn_of
+from eigenflow.forecast.reading.judging.monotone import CLEAR, turn_of
 
 
 def log(log_losses, loss="loss", rates=1e-4):

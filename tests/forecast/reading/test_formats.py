@@ -10,7 +10,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.files import load_file
+from eigenflow.forecast.reading.files.one_file import load_file
 
 ROWS = [(10 * k, round(2.0 + 3.0 / k, 4), round(1e-3 * min(1.0, 1.5 - k / 20), 6)) for k in range(1, 21)]
 STEPS, LOSSES, RATES = (np.array(column) for column in zip(*ROWS, strict=True))

@@ -148,7 +148,7 @@ def test_folders_without_logs_say_so(tmp_path):
 
 @pytest.mark.rejects
 def test_a_folder_of_very_many_files_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("eigenflow.forecast.reading.folders.MOST_ENTRIES", 20)
+    monkeypatch.setattr("eigenflow.forecast.reading.files.folders.MOST_ENTRIES", 20)
     tree(tmp_path, {f"images/{k}.png": b"" for k in range(21)})
     with pytest.raises(ArgumentError, match="more than 20 files and folders"):
         ef.read_curves(tmp_path)

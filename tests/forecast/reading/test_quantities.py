@@ -8,7 +8,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.quantities import quantity_of
+from eigenflow.forecast.reading.columns.quantities import quantity_of
 
 STEPS = np.arange(10, 810, 10)
 LOSSES = 2.0 + 3.0 * STEPS**-0.3

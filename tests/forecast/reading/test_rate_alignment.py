@@ -8,7 +8,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.forecast import Schedule
-from eigenflow.forecast.reading.rate_alignment import aligned, entries_of
+from eigenflow.forecast.reading.rates.rate_alignment import aligned, entries_of
 
 PEAK, TOTAL = 5e-5, 2000
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eigenflow.forecast import Schedule
-from eigenflow.forecast.reading.logged_rates import schedule_from_log
+from eigenflow.forecast.reading.rates.logged_rates import schedule_from_log
 
 WARMUP, TOTAL, PEAK = 200, 4000, 3e-4
 K = np.arange(TOTAL)

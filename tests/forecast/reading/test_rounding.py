@@ -7,7 +7,7 @@ import pytest
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Curve, Schedule
-from eigenflow.forecast.reading.rounding import printed_quanta
+from eigenflow.forecast.reading.judging.rounding import printed_quanta
 
 RNG = np.random.default_rng(0)
 STEPS = np.arange(25, 5025, 25)

@@ -6,8 +6,8 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.forecast import Schedule
-from eigenflow.forecast.reading.cleaning import Points
-from eigenflow.forecast.reading.spikes import remove_spikes
+from eigenflow.forecast.reading.judging.spikes import remove_spikes
+from eigenflow.forecast.reading.runs.cleaning import Points
 
 NOISES = {
     "normal": lambda rng, n: rng.standard_normal(n),

@@ -8,8 +8,8 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.files import load_file
-from eigenflow.forecast.reading.programs import PATTERNS
+from eigenflow.forecast.reading.files.one_file import load_file
+from eigenflow.forecast.reading.files.programs import PATTERNS
 from forecast.reading.printed_lines import FORMS, STEPS, losses, printed, rates
 
 

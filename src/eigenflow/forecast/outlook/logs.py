@@ -23,7 +23,7 @@ from eigenflow.forecast.outlook.result import Baseline, LogForecast, RunEnd, Siz
 from eigenflow.forecast.outlook.short_forms import WhatIf, asked_schedules
 from eigenflow.forecast.outlook.targets import target_of
 from eigenflow.forecast.reading import read_curves
-from eigenflow.forecast.reading.assembly import MissingRatesError
+from eigenflow.forecast.reading.rates.assembly import MissingRatesError
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study, fit_law, fit_study
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.forecast.outlook.rest import PlannedRun, continued
-from eigenflow.forecast.reading.schedule_tables import read_schedules
+from eigenflow.forecast.reading.rates.schedule_tables import read_schedules
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["WhatIf", "asked_schedules"]

@@ -11,19 +11,19 @@ from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.checks import check_usual
 from eigenflow.forecast.curves import Curve, CurveSet, Origin
-from eigenflow.forecast.reading.assembly import Draft, attach_schedules
-from eigenflow.forecast.reading.cleaning import require_points, stitch
-from eigenflow.forecast.reading.columns import size_unit
-from eigenflow.forecast.reading.drafts import draft_parts
-from eigenflow.forecast.reading.exports import tracker_form
-from eigenflow.forecast.reading.folders import load_logs
-from eigenflow.forecast.reading.judgement import judge, loss_unit
-from eigenflow.forecast.reading.naming import named_apart
-from eigenflow.forecast.reading.one_run import draft_of
-from eigenflow.forecast.reading.pieces import join_pieces
-from eigenflow.forecast.reading.schedule_tables import read_schedules
-from eigenflow.forecast.reading.tables import LogTable, from_frame
-from eigenflow.forecast.reading.units import refuse_mixed_units, shared_history
+from eigenflow.forecast.reading.columns.recognise import size_unit
+from eigenflow.forecast.reading.files.exports import tracker_form
+from eigenflow.forecast.reading.files.folders import load_logs
+from eigenflow.forecast.reading.files.naming import named_apart
+from eigenflow.forecast.reading.files.tables import LogTable, from_frame
+from eigenflow.forecast.reading.judging.judgement import judge, loss_unit
+from eigenflow.forecast.reading.judging.units import refuse_mixed_units, shared_history
+from eigenflow.forecast.reading.rates.assembly import Draft, attach_schedules
+from eigenflow.forecast.reading.rates.schedule_tables import read_schedules
+from eigenflow.forecast.reading.runs.cleaning import require_points, stitch
+from eigenflow.forecast.reading.runs.drafts import draft_parts
+from eigenflow.forecast.reading.runs.one_run import draft_of
+from eigenflow.forecast.reading.runs.pieces import join_pieces
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["read_curves"]
