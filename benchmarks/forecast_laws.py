@@ -5,9 +5,10 @@ noisy points) on every shared set, and scored on the rest. Whole collections are
 learned: the priors of the transport law, the weights of its intervals, their calibration. Beside it stands the residual
 bootstrap of the two baselines that forecast best.
 
-Run:  python benchmarks/forecast_laws.py [--data shared/data] [--quick] [--calibrate]
+Run:  python benchmarks/forecast_laws.py [--data shared/data] [--quick] [--calibrate] [--answers FILE]
 
-`--calibrate` also rewrites the calibration that ships with the package, learned from all sets.
+`--calibrate` also rewrites the calibration that ships with the package, learned from all sets. `--answers` keeps all
+forecasts in a file, or takes them from there if it exists: scores and calibrations then take seconds.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -64,9 +66,28 @@ class Row:
     case: BacktestCase
 
 
-def priors_without(folder: str, data: Path) -> tuple[Prior, ...]:
-    """The priors of the transport law, learned without the collections of a folder."""
-    return tuple(learned_priors(data, without=COLLECTIONS_OF.get(folder, ())).values())
+@dataclass
+class Answers:
+    """All forecasts.
+
+    Attributes:
+        rows: Cases of all laws.
+        bootstrapped: Scores of the residual bootstrap.
+        problems: Fits that were refused.
+        cpu_s: Processor seconds of all processes.
+    """
+
+    rows: list[Row]
+    bootstrapped: list[dict[str, object]]
+    problems: list[str]
+    cpu_s: float
+
+
+def priors_without(folder: str, data: Path) -> tuple[tuple[Prior, ...], float]:
+    """The priors of the transport law, learned without the collections of a folder, and what it cost."""
+    begun = time.process_time()
+    priors = tuple(learned_priors(data, without=COLLECTIONS_OF.get(folder, ())).values())
+    return priors, time.process_time() - begun
 
 
 def fitters(split: Split, priors: Sequence[Prior]) -> dict[str, Fitter]:
@@ -88,30 +109,32 @@ def refitters(priors: Sequence[Prior]) -> dict[str, Refitter]:
     }
 
 
-def answered(question: Question, priors: Sequence[Prior]) -> tuple[list[Row], list[dict[str, object]], list[str]]:
+def answered(question: Question, priors: Sequence[Prior]) -> Answers:
     """All laws' cases of one question, scores of the residual bootstrap, and what was refused."""
-    problems: list[str] = []
-    split = question.split
+    begun, problems, split = time.process_time(), list[str](), question.split
     cases = forecast_split(split, fitters(split, priors), refitters(priors), problems)
+    bootstrapped: list[dict[str, object]] = [{"set": question.set, **row} for row in bootstrap_rows(split)]
     rows = [Row(question.set, case) for case in cases]
-    return rows, [{"set": question.set, **row} for row in bootstrap_rows(split)], problems
+    return Answers(rows, bootstrapped, problems, time.process_time() - begun)
 
 
-def run(names: Sequence[str], data: Path, jobs: int) -> tuple[list[Row], list[dict[str, object]], list[str]]:
+def run(names: Sequence[str], data: Path, jobs: int) -> Answers:
     """Answer all questions of the sets."""
     folders = sorted({FOLDERS[name] for name in names})
     learned = Parallel(n_jobs=jobs)(delayed(priors_without)(folder, data) for folder in folders)
-    priors = dict(zip(folders, learned, strict=True))
+    priors = {folder: found for folder, (found, _) in zip(folders, learned, strict=True)}
     say("priors without each collection are learned")
     asked = list(questions(data, names))
     running = Parallel(n_jobs=jobs, batch_size=4, return_as="generator")
-    found = []
-    for answer in running(delayed(answered)(one, priors[FOLDERS[one.set]]) for one in asked):
-        found.append(answer)
-        if len(found) % 50 == 0:
-            say(f"{len(found)} of {len(asked)} questions")
-    rows, bootstrapped, problems = ([part for one in found for part in one[k]] for k in range(3))
-    return rows, bootstrapped, problems
+    found = Answers([], [], [], sum(seconds for _, seconds in learned))
+    for done, one in enumerate(running(delayed(answered)(one, priors[FOLDERS[one.set]]) for one in asked), start=1):
+        found.rows += one.rows
+        found.bootstrapped += one.bootstrapped
+        found.problems += one.problems
+        found.cpu_s += one.cpu_s
+        if done % 50 == 0:
+            say(f"{done} of {len(asked)} questions")
+    return found
 
 
 def bootstrap_rows(split: Split) -> list[dict[str, object]]:
@@ -188,16 +211,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("shared/data"), help="Folder of the shared sets.")
     parser.add_argument("--quick", action="store_true", help=f"Only {', '.join(QUICK)}; nothing is written.")
     parser.add_argument("--calibrate", action="store_true", help="Rewrite the shipped calibration.")
+    parser.add_argument("--answers", type=Path, help="File of all forecasts, to score them again.")
     parser.add_argument("--jobs", type=int, default=2, help="Processes.")
     args = parser.parse_args()
     names = QUICK if args.quick else tuple(SETS)
     say(f"{len(names)} sets; about {4 if args.quick else 30} CPU-minutes on {args.jobs} processes")
     begun = time.process_time()
-    rows, bootstrapped, problems = run(names, args.data, args.jobs)
-    table, coverage = scored(rows)
+    if args.answers is not None and args.answers.exists():
+        found = joblib.load(args.answers)
+    else:
+        found = run(names, args.data, args.jobs)
+        if args.answers is not None:
+            joblib.dump(found, args.answers)
+    table, coverage = scored(found.rows)
     noise = floors(names, args.data)
-    text = markdown(table, pd.DataFrame(bootstrapped), coverage, noise)
-    say(f"{time.process_time() - begun:.0f} CPU-s in all; {len(problems)} fits refused")
+    text = markdown(table, pd.DataFrame(found.bootstrapped), coverage, noise)
+    cpu_s = found.cpu_s + time.process_time() - begun
+    say(f"{cpu_s:.0f} CPU-s in all; {len(found.problems)} fits refused")
     print(text)
     if args.quick:
         return
@@ -206,17 +236,17 @@ def main() -> None:
         json.loads(summary(table).to_json(orient="records")),
         "scipy",
         residual_bootstrap=json.loads(
-            summary(pd.DataFrame(bootstrapped).assign(inside_final=False, cpu_s=0.0)).to_json(orient="records")
+            summary(pd.DataFrame(found.bootstrapped).assign(inside_final=False, cpu_s=0.0)).to_json(orient="records")
         ),
         coverage=coverage,
         floors=noise,
-        refused=problems,
-        cpu_s=time.process_time() - begun,
+        refused=found.problems,
+        cpu_s=cpu_s,
     )
     (RESULTS / "forecast_laws.md").write_text(text)
     say(f"wrote {path.name} and forecast_laws.md")
     if args.calibrate:
-        say(f"wrote {ship(rows, coverage).name}")
+        say(f"wrote {ship(found.rows, coverage).name}")
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -32,6 +32,8 @@ COMPONENTS = ("parameters", "noise", "misfit", "laws", "runs", "size", "peak", "
 MEASURED = ("noise", "runs")
 # A floor under every interval, far below any noise: ln(loss) is not known to better than 1e-6.
 LEAST_VARIANCE = 1e-12
+# Half-widths beyond a factor e^30 say nothing more, and their ends must stay numbers.
+MOST_HALF = 30.0
 
 Points = Float[np.ndarray, " point"]
 Spread = Float[np.ndarray, "point component"]
@@ -93,7 +95,7 @@ class Calibration(FieldsPrinted):
             freedom=self.freedom,
             own_freedom=self.own_freedom,
         )
-        return self.factor * stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(variance)
+        return np.minimum(self.factor * stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(variance), MOST_HALF)
 
 
 def split_variance(
