@@ -79,8 +79,8 @@ bench: $(STAMP)  ## Benchmarks of this package alone, minutes; results are writt
 bench-long: $(STAMP)  ## A run of five million parameters, designed schedules in real training: some ten minutes each
 	for name in larger_run schedule_design; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-bench-data: $(STAMP)  ## Every law on every shared set of curves and tables (DATA=folder); some fifteen minutes
-	for name in forecast_laws forecast_scaling; do $(BIN)/python benchmarks/$$name.py --data "$(DATA)" || exit 1; done
+bench-data: $(STAMP)  ## Every law on every shared set of curves and tables (DATA=folder); some forty minutes
+	for name in forecast_laws early_forecasts size_exponents forecast_scaling; do $(BIN)/python benchmarks/$$name.py --data "$(DATA)" || exit 1; done
 
 bench-peers: $(STAMP)  ## Benchmarks beside the peers, in .venv-peers (over 1.2 GB; Clawpack needs gfortran)
 	bash tools/make_venv.sh "$(PYTHON)" .venv-peers dev

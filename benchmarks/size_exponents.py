@@ -42,7 +42,7 @@ def ladders(data: Path, without: list[str]) -> dict[str, tuple[Curve, ...]]:
 def likelihoods(data: Path, without: list[str]) -> tuple[list[str], np.ndarray]:
     names, rows = [], []
     for name, curves in ladders(data, without).items():
-        rise = size_profile(fit_parameters(curves, starts=1), curves, GRID)
+        rise = size_profile(fit_parameters(curves, starts=1, mixes=False), curves, GRID)
         names.append(name)
         rows.append(-(rise - rise.min()))
         print(f"{name:40s}", np.round(rise - rise.min(), 2), file=sys.stderr, flush=True)

@@ -81,16 +81,27 @@ def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
     for k in range(min(len(groups), MOST_PARTS) if len(groups) >= LEAST_GROUPS else 0):
         part = groups[k::MOST_PARTS]
         judges |= dict.fromkeys(part, _learned(law, [case for case in cases if case.group not in part]))
-    ratio = np.concatenate(
-        [np.abs(case.errors) / judges[case.group].half_width(case.spread, case.own) for case in cases]
-    )
-    votes = np.concatenate(
-        [np.full(len(case.errors), vote / len(case.errors)) for case, vote in zip(cases, _votes(cases), strict=True)]
+    ratio = np.concatenate([_least_factor(case, judges[case.group]) for case in cases])
+    # By curve, and by kind of forecast: what is asked often may be easy, and so may a kind that is asked once.
+    by_curve, by_kind = np.ones(len(cases)), _votes(cases)
+    return replace(plain, factor=max(_held(ratio, cases, by_curve), _held(ratio, cases, by_kind)))
+
+
+def _held(ratio: Points, cases: Sequence[HeldOut], votes: Float[np.ndarray, " case"]) -> float:
+    """The smallest factor that holds 90 % of the points, each curve with so many votes."""
+    of_point = np.concatenate(
+        [np.full(len(case.errors), vote / len(case.errors)) for case, vote in zip(cases, votes, strict=True)]
     )
     order = np.argsort(ratio)
     # Sums of equal votes reach the level exactly, up to rounding.
-    reached = np.searchsorted(np.cumsum(votes[order]) / votes.sum(), LEVEL * (1.0 - WHOLE))
-    return replace(plain, factor=float(ratio[order][min(reached, len(ratio) - 1)]))
+    reached = np.searchsorted(np.cumsum(of_point[order]) / of_point.sum(), LEVEL * (1.0 - WHOLE))
+    return float(ratio[order][min(reached, len(ratio) - 1)])
+
+
+def _least_factor(case: HeldOut, judge: Calibration) -> Points:
+    """The factor at which the interval just holds each point; what is measured is not corrected by it."""
+    quantile, modelled, measured = judge.parts(case.spread, case.own)
+    return np.sqrt(np.maximum((case.errors / quantile) ** 2 - measured, 0.0) / modelled)
 
 
 def _learned(law: str, cases: Sequence[HeldOut]) -> Calibration:
@@ -165,13 +176,15 @@ class _Likelihood:
 
     def cost(self, x: np.ndarray) -> float:
         weights, freedom, own_freedom = self.unpack(x)
-        variance, degrees = blend(
-            split_variance(self.spread, weights, knows_size=self.knows_size[self.of_case]),
+        shares = split_variance(self.spread, weights, knows_size=self.knows_size[self.of_case])
+        modelled, degrees = blend(
+            shares,
             count=self.count[self.of_case],
             mean_square=self._mean_square(weights)[self.of_case],
             freedom=freedom,
             own_freedom=own_freedom,
         )
+        variance = modelled + shares[2]
         tails = 0.5 * (degrees + 1) * np.log1p(self.errors**2 / (degrees * variance))
         norm = gammaln(0.5 * (degrees + 1)) - gammaln(0.5 * degrees) - 0.5 * np.log(degrees * variance)
         doubt = 0.5 * float((((x[: self.learned.sum()] - LIKELY[self.learned]) / LIKELY_SD) ** 2).sum())

@@ -62,7 +62,8 @@ class Calibration(FieldsPrinted):
     Attributes:
         law: Whose errors it was learned from.
         weights: One for each of `COMPONENTS`.
-        factor: Correction of the half-width, so that 90 % of held-out points lie inside; near 1 if the model is right.
+        factor: Correction of the standard deviation, but for what is measured, so that 90 % of held-out points lie
+            inside; near 1 if the model is right.
         freedom: Degrees of freedom of a study's scale before its own backtests.
         own_freedom: Degrees that each forecast of its own backtests adds; 0 if they were not used.
         cases: Number of held-out curves that it was learned from.
@@ -86,16 +87,22 @@ class Calibration(FieldsPrinted):
             spread: Variances at every point, columns as in `COMPONENTS`.
             own: The study's own backtests; without any, the scale is that of an average study.
         """
+        quantile, modelled, measured = self.parts(spread, own)
+        return np.minimum(quantile * np.sqrt(self.factor**2 * modelled + measured), MOST_HALF)
+
+    def parts(self, spread: Spread, own: Sequence[OwnError] = ()) -> tuple[Points, Points, Points]:
+        """Give Student's quantile at every point, and the variance that is modelled and the one that is measured."""
         weights = np.array(self.weights)
         squares = [float(np.mean(one.errors**2 / sum(split_variance(one.spread, weights)))) for one in own]
-        variance, degrees = blend(
-            split_variance(spread, weights, knows_size=any(one.kind == "size" for one in own)),
+        shares = split_variance(spread, weights, knows_size=any(one.kind == "size" for one in own))
+        modelled, degrees = blend(
+            shares,
             count=len(own),
             mean_square=float(np.mean(squares)) if own else 1.0,
             freedom=self.freedom,
             own_freedom=self.own_freedom,
         )
-        return np.minimum(self.factor * stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(variance), MOST_HALF)
+        return stdtrit(degrees, (1 + LEVEL) / 2), modelled, shares[2]
 
 
 def split_variance(
@@ -123,7 +130,7 @@ def blend(
     freedom: float,
     own_freedom: float,
 ) -> tuple[Points, Points]:
-    """Give the variance of the error at every point after a study's own backtests, and its degrees of freedom.
+    """Give the modelled variance of the error at every point after a study's own backtests, and the error's degrees.
 
     Args:
         shares: As from `split_variance`.
@@ -135,5 +142,4 @@ def blend(
     law, far, measured = shares
     degrees = freedom + own_freedom * np.asarray(count)
     moved = law * (freedom + own_freedom * np.asarray(count) * mean_square) / degrees
-    variance = moved + far + measured
-    return variance, variance**2 / (moved**2 / degrees + far**2 / freedom)
+    return moved + far, (moved + far + measured) ** 2 / (moved**2 / degrees + far**2 / freedom)
