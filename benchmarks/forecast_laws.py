@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-import eigenflow.forecast as package
+import eigenflow.forecast.intervals as package
 from _forecast_kinds import Question, questions
 from _forecast_sets import FOLDERS, NOT_LEARNED, SETS, repeats_of
 from _forecast_table import markdown

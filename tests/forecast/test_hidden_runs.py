@@ -6,7 +6,7 @@ import pytest
 
 from eigenflow import read_curves
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.runs.hidden_runs import HiddenRunWarning
+from eigenflow.forecast.reading.rows.hidden_runs import HiddenRunWarning
 
 
 def piece(first: int, last: int, *, floor: float = 2.0, **constants: object) -> pd.DataFrame:

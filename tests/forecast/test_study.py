@@ -45,7 +45,8 @@ def test_a_study_carries_backtests_of_its_own_and_they_scale_its_intervals(joint
     schedule, steps = SCHEDULES["cosine"], np.array([500, 1000])
     before, after = (one.predict_steps(schedule, steps, size=25e6) for one in (transport, worse))
     np.testing.assert_array_equal(after.loss, before.loss)
-    assert (after.upper - after.lower > 1.5 * (before.upper - before.lower)).all()
+    # As the calibration weighs them; with none of it the ratio would be 1.
+    assert (after.upper - after.lower > 1.3 * (before.upper - before.lower)).all()
     content = json.loads(save_study(joint, tmp_path / "fit.json").read_text())
     for one in content["fits"]:
         del one["own"]

@@ -13,7 +13,7 @@ import pandas as pd
 
 import eigenflow as ef
 from eigenflow.forecast import Curve, load_study, read_fit, read_schedules, write_fit
-from eigenflow.forecast.reading.runs.hidden_runs import HiddenRunWarning
+from eigenflow.forecast.reading.rows.hidden_runs import HiddenRunWarning
 from eigenflow.scaling.table import read_scaling_table
 from fuzz.records import to_records
 from fuzz.registry import Reader, Sample

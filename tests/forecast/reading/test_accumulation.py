@@ -11,7 +11,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule
 from eigenflow.forecast.reading.columns.quantities import quantity_of
 from eigenflow.forecast.reading.judging.accumulation import against_validation
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 RNG = np.random.default_rng(0)
 STEPS = np.arange(10, 2010, 10)

@@ -5,7 +5,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.runs.hidden_runs import HiddenRunWarning
+from eigenflow.forecast.reading.rows.hidden_runs import HiddenRunWarning
 from fuzz.records import to_records
 
 pytest.importorskip("tensorboard")

@@ -8,7 +8,7 @@ import pytest
 
 from eigenflow import read_curves
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.runs.hidden_runs import HiddenRunWarning
+from eigenflow.forecast.reading.rows.hidden_runs import HiddenRunWarning
 from forecast.reading_tables import STEPS, loss_at, one_run, several, write_csv
 
 

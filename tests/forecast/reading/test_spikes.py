@@ -7,7 +7,7 @@ import pytest
 import eigenflow as ef
 from eigenflow.forecast import Schedule
 from eigenflow.forecast.reading.judging.spikes import remove_spikes
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 NOISES = {
     "normal": lambda rng, n: rng.standard_normal(n),

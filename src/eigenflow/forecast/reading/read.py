@@ -20,10 +20,10 @@ from eigenflow.forecast.reading.judging.judgement import judge, loss_unit
 from eigenflow.forecast.reading.judging.units import refuse_mixed_units, shared_history
 from eigenflow.forecast.reading.rates.assembly import Draft, attach_schedules
 from eigenflow.forecast.reading.rates.schedule_tables import read_schedules
-from eigenflow.forecast.reading.runs.cleaning import require_points, stitch
-from eigenflow.forecast.reading.runs.drafts import draft_parts
-from eigenflow.forecast.reading.runs.one_run import draft_of
-from eigenflow.forecast.reading.runs.pieces import join_pieces
+from eigenflow.forecast.reading.rows.cleaning import require_points, stitch
+from eigenflow.forecast.reading.rows.drafts import draft_parts
+from eigenflow.forecast.reading.rows.one_run import draft_of
+from eigenflow.forecast.reading.rows.pieces import join_pieces
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["read_curves"]

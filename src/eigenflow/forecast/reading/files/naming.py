@@ -9,7 +9,7 @@ import pandas as pd
 
 from eigenflow.forecast.reading.columns.names import is_epoch, step_rank
 from eigenflow.forecast.reading.files.tables import LogTable, joined
-from eigenflow.forecast.reading.runs.hidden_runs import begins_anew
+from eigenflow.forecast.reading.rows.hidden_runs import begins_anew
 
 __all__ = ["named_apart"]
 

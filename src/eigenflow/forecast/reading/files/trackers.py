@@ -13,7 +13,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.limits import within
 from eigenflow.core.reading import read_text, require_regular
 from eigenflow.forecast.reading.files.tables import LogTable, from_metrics
-from eigenflow.forecast.reading.runs.hidden_runs import begins_anew
+from eigenflow.forecast.reading.rows.hidden_runs import begins_anew
 
 __all__ = ["has_phases", "is_event_file", "read_events", "read_mlflow"]
 

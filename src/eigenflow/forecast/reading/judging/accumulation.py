@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.columns.quantities import Quantity, words_of
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["FactorJump", "against_validation", "factor_jump", "first_loss_caution", "refuse_factor_jump", "sum_caution"]
 

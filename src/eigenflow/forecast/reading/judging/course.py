@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["Course", "course_of"]
 

@@ -8,7 +8,7 @@ from eigenflow.forecast.reading.columns.quantities import Quantity
 from eigenflow.forecast.reading.judging.course import Course
 from eigenflow.forecast.reading.judging.monotone import CLEAR, turn_of
 from eigenflow.forecast.reading.judging.spikes import far_above
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["refuse_blow_up", "refuse_divergence", "refuse_rising", "rise_caution"]
 

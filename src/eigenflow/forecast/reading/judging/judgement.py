@@ -22,8 +22,8 @@ from eigenflow.forecast.reading.judging.divergence import refuse_blow_up, refuse
 from eigenflow.forecast.reading.judging.rounding import printed_quanta, rounding_caution
 from eigenflow.forecast.reading.judging.spikes import remove_spikes
 from eigenflow.forecast.reading.rates.rate_alignment import entries_of
-from eigenflow.forecast.reading.runs.cleaning import Points
-from eigenflow.forecast.reading.runs.drafts import Draft
+from eigenflow.forecast.reading.rows.cleaning import Points
+from eigenflow.forecast.reading.rows.drafts import Draft
 from eigenflow.forecast.schedules.schedule import Schedule
 
 # How a line begins that says that a run ended without finite losses.

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.reading.columns.quantities import Quantity
 from eigenflow.forecast.reading.judging.rounding import printed_quanta
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["positive"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import median_filter, percentile_filter
 
-from eigenflow.forecast.reading.runs.cleaning import Points
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["far_above", "remove_spikes"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve
-from eigenflow.forecast.reading.runs.drafts import Draft
+from eigenflow.forecast.reading.rows.drafts import Draft
 
 __all__ = ["refuse_mixed_units", "shared_history"]
 

@@ -9,7 +9,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError, LimitError
 from eigenflow.core.limits import current_limits, within
 from eigenflow.forecast.reading.rates.logged_rates import schedule_from_log
 from eigenflow.forecast.reading.rates.rate_alignment import aligned, entries_of
-from eigenflow.forecast.reading.runs.drafts import Draft
+from eigenflow.forecast.reading.rows.drafts import Draft
 from eigenflow.forecast.schedules.schedule import Schedule
 
 __all__ = ["Draft", "MissingRatesError", "attach_schedules"]

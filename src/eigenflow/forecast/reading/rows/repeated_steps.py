@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.runs.cleaning import Points
-from eigenflow.forecast.reading.columns.recognise import usable_numbers
 from eigenflow.forecast.reading.columns.names import step_rank, words_of
+from eigenflow.forecast.reading.columns.recognise import usable_numbers
+from eigenflow.forecast.reading.rows.cleaning import Points
 
 __all__ = ["averaged", "is_rank"]
 

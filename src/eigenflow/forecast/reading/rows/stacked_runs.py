@@ -12,8 +12,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from eigenflow.forecast.reading.columns.recognise import Columns
-from eigenflow.forecast.reading.runs.hidden_runs import begins_anew, tells_apart
-from eigenflow.forecast.reading.runs.repeated_steps import is_rank
+from eigenflow.forecast.reading.rows.hidden_runs import begins_anew, tells_apart
+from eigenflow.forecast.reading.rows.repeated_steps import is_rank
 
 __all__ = ["stacked"]
 

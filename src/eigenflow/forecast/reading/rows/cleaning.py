@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError
-from eigenflow.forecast.reading.runs.hidden_runs import HiddenRunWarning, begins_anew
+from eigenflow.forecast.reading.rows.hidden_runs import HiddenRunWarning, begins_anew
 
 __all__ = ["Points", "require_points", "stitch"]
 

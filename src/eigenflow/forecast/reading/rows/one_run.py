@@ -9,18 +9,18 @@ from jaxtyping import Bool, Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.checks import LEAST, MOST
-from eigenflow.forecast.reading.judging.accumulation import against_validation
 from eigenflow.forecast.reading.columns.cells import numbers, require_finite, require_usual
-from eigenflow.forecast.reading.runs.cleaning import Points
-from eigenflow.forecast.reading.columns.recognise import Columns, is_filled, size_unit
-from eigenflow.forecast.reading.runs.drafts import Draft, Part
 from eigenflow.forecast.reading.columns.guesses import rate_candidate
-from eigenflow.forecast.reading.runs.hidden_runs import refuse_hidden_runs
-from eigenflow.forecast.reading.runs.planned import planned_total
 from eigenflow.forecast.reading.columns.quantities import Quantity, quantity_of
-from eigenflow.forecast.reading.runs.repeated_steps import averaged
+from eigenflow.forecast.reading.columns.recognise import Columns, is_filled, size_unit
+from eigenflow.forecast.reading.judging.accumulation import against_validation
 from eigenflow.forecast.reading.judging.signs import positive
-from eigenflow.forecast.reading.runs.steps import Counted, count_updates
+from eigenflow.forecast.reading.rows.cleaning import Points
+from eigenflow.forecast.reading.rows.drafts import Draft, Part
+from eigenflow.forecast.reading.rows.hidden_runs import refuse_hidden_runs
+from eigenflow.forecast.reading.rows.planned import planned_total
+from eigenflow.forecast.reading.rows.repeated_steps import averaged
+from eigenflow.forecast.reading.rows.steps import Counted, count_updates
 
 __all__ = ["draft_of"]
 

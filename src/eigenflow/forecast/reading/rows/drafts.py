@@ -9,16 +9,20 @@ from jaxtyping import Float, Int
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.forecast.reading.runs.cleaning import Points
-from eigenflow.forecast.reading.columns.recognise import KNOWN, Columns, by_quantity, recognise, size_unit
-from eigenflow.forecast.reading.runs.finished_runs import refuse_final_losses, refuse_finished_runs, refuse_table_of_states
 from eigenflow.forecast.reading.columns.names import is_epoch, loss_rank, rate_rank, step_rank
-from eigenflow.forecast.reading.runs.phases import Phases, phases_of
 from eigenflow.forecast.reading.columns.quantities import A_LOSS, Quantity
-from eigenflow.forecast.reading.runs.several_runs import Runs, runs_of
-from eigenflow.forecast.reading.runs.steps import PerEpoch, order_of, total_of, updates_per_epoch
-from eigenflow.forecast.reading.files.tables import LogTable, refuse_doubled
+from eigenflow.forecast.reading.columns.recognise import KNOWN, Columns, by_quantity, recognise, size_unit
 from eigenflow.forecast.reading.columns.written import plain_writing
+from eigenflow.forecast.reading.files.tables import LogTable, refuse_doubled
+from eigenflow.forecast.reading.rows.cleaning import Points
+from eigenflow.forecast.reading.rows.finished_runs import (
+    refuse_final_losses,
+    refuse_finished_runs,
+    refuse_table_of_states,
+)
+from eigenflow.forecast.reading.rows.phases import Phases, phases_of
+from eigenflow.forecast.reading.rows.several_runs import Runs, runs_of
+from eigenflow.forecast.reading.rows.steps import PerEpoch, order_of, total_of, updates_per_epoch
 
 __all__ = ["Draft", "Part", "draft_parts"]
 

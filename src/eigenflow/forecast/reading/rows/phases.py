@@ -11,9 +11,9 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from eigenflow.forecast.reading.columns.cells import says_nan
-from eigenflow.forecast.reading.columns.recognise import Columns, is_filled, usable_numbers
 from eigenflow.forecast.reading.columns.names import phase_of, words_of
-from eigenflow.forecast.reading.runs.several_runs import grouped
+from eigenflow.forecast.reading.columns.recognise import Columns, is_filled, usable_numbers
+from eigenflow.forecast.reading.rows.several_runs import grouped
 
 __all__ = ["Phases", "phases_of"]
 

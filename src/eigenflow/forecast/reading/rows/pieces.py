@@ -8,8 +8,8 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.limits import within
-from eigenflow.forecast.reading.runs.drafts import Draft
-from eigenflow.forecast.reading.runs.hidden_runs import begins_anew
+from eigenflow.forecast.reading.rows.drafts import Draft
+from eigenflow.forecast.reading.rows.hidden_runs import begins_anew
 
 __all__ = ["join_pieces"]
 

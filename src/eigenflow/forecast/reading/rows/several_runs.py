@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from eigenflow.forecast.reading.columns.recognise import Columns, usable_numbers
-from eigenflow.forecast.reading.runs.hidden_runs import begins_anew
 from eigenflow.forecast.reading.columns.names import words_of
-from eigenflow.forecast.reading.runs.repeated_steps import is_rank
-from eigenflow.forecast.reading.runs.stacked_runs import stacked
+from eigenflow.forecast.reading.columns.recognise import Columns, usable_numbers
+from eigenflow.forecast.reading.rows.hidden_runs import begins_anew
+from eigenflow.forecast.reading.rows.repeated_steps import is_rank
+from eigenflow.forecast.reading.rows.stacked_runs import stacked
 
 __all__ = ["Runs", "grouped", "runs_of"]
 

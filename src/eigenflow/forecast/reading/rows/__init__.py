@@ -1,0 +1,1 @@
+"""The rows of a table to runs: one or several, their steps, and which rows are points of their curves."""
