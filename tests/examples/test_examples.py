@@ -40,6 +40,7 @@ def test_forecast_a_curve_comes_near_the_truth(capsys):
 
 
 @pytest.mark.measure
+@pytest.mark.slow
 def test_study_is_recorded_judged_and_drawn(tmp_path, capsys):
     """Two small runs: the lazy network's operator stands still, the rich one's does not, and tables hold every row."""
     small = ["train.steps=300", "measure.count=14", "task.samples=20"]
