@@ -134,7 +134,7 @@ def profiles(
     for k, slope in enumerate(objective.covariates.slopes, len(own)):
         start[k] = _slope_of(fit.covariates, fit.theta, slope)
     best = objective.minimise(start, 4 * EVALUATIONS)
-    sd = np.sqrt(np.diag(np.linalg.inv(curvature(objective, best.x, {})[0])))
+    sd = np.sqrt(np.diag(np.linalg.inv(curvature(objective, best.x, set())[0])))
     found = []
     for name in wanted:
         k = own.index(name)

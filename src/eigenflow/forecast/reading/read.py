@@ -16,12 +16,12 @@ from eigenflow.forecast.reading.files.exports import tracker_form
 from eigenflow.forecast.reading.files.folders import load_logs
 from eigenflow.forecast.reading.files.naming import named_apart
 from eigenflow.forecast.reading.files.tables import LogTable, from_frame
-from eigenflow.forecast.reading.judging.judgement import judge, loss_unit
+from eigenflow.forecast.reading.judging.judgement import Judged, judge, loss_unit
 from eigenflow.forecast.reading.judging.units import refuse_mixed_units, shared_history
-from eigenflow.forecast.reading.rates.assembly import Draft, attach_schedules
+from eigenflow.forecast.reading.rates.assembly import Attached, attach_schedules
 from eigenflow.forecast.reading.rates.schedule_tables import read_schedules
 from eigenflow.forecast.reading.rows.cleaning import require_points, stitch
-from eigenflow.forecast.reading.rows.drafts import draft_parts
+from eigenflow.forecast.reading.rows.drafts import Draft, draft_parts
 from eigenflow.forecast.reading.rows.one_run import draft_of
 from eigenflow.forecast.reading.rows.pieces import join_pieces
 from eigenflow.forecast.schedules.schedule import Schedule
@@ -83,15 +83,8 @@ def read_curves(
         >>> curves["a"].schedule.total
         5
     """
-    if not isinstance(unit, str) or unit not in NATS:
-        raise ArgumentError(f"`unit` must be 'nats' or 'bits', but is {unit!r}.")
+    _check_options(unit, warmup, tokens_per_step, columns)
     left_out = _names(exclude)
-    if warmup is not None:
-        check_whole("warmup", warmup)
-    if tokens_per_step is not None:
-        check_usual("tokens_per_step", tokens_per_step)
-    if columns is not None:
-        check_kind("columns", columns, Mapping, "a dict of quantity and column, such as {'loss': 'val_loss'}")
     notes: list[str] = []
     tables = _load(source, pattern, columns)
     _refuse_twice_converted(tables, unit)
@@ -104,41 +97,54 @@ def read_curves(
         raise ArgumentError(
             f"No curve is left in {', '.join(table.file for table in tables)} (`exclude`: {sorted(left_out)})."
         )
-    drafts = [_stitched(draft) for draft in drafts]
-    named = "constant" if isinstance(schedules, str) and schedules == "constant" else None
-    given = None if schedules is None or named else read_schedules(schedules, notes)  # type: ignore[arg-type]
-    judged = [judge(draft, given, unit=unit, keep_spikes=keep_spikes, check_units=check_units) for draft in drafts]
+    is_constant = isinstance(schedules, str) and schedules == "constant"
+    given = None if schedules is None or is_constant else read_schedules(schedules, notes)
+    judged = [
+        judge(_stitched(draft), given, unit=unit, keep_spikes=keep_spikes, check_units=check_units) for draft in drafts
+    ]
     cleaned = [one.draft for one in judged]
     if check_units:
         refuse_mixed_units(cleaned)
-    curves = attach_schedules(cleaned, given, warmup, assume_constant=bool(named))
-    factor = NATS[unit]
-    made = [
-        Curve(
-            name=draft.name,
-            steps=draft.points.steps,
-            losses=draft.points.losses * factor,
-            schedule=schedule,
-            size=draft.size,
-            tokens_per_step=draft.tokens_per_step,
-            role=draft.role,
-            branch=branch,
-            origin=Origin(draft.file, int(draft.points.rows.min()), int(draft.points.rows.max())),
-            changes=(*draft.points.changes, *changes),
-            planned_total=draft.planned,
-            cautions=one.cautions,
-            rounding=one.rounding * factor,
-            step_unit=draft.step_unit,
-        )
-        for (draft, schedule, branch, changes), one in zip(curves, judged, strict=True)
-    ]
-    made = shared_history(made)
+    attached = attach_schedules(cleaned, given, warmup, assume_constant=is_constant)
+    made = shared_history([_curve(*parts, NATS[unit]) for parts in zip(judged, attached, strict=True)])
     for curve in made:
         notes += [f"{curve.label}: {line}" for line in curve.changes]
         notes += [f"{curve.label}: caution: {line}" for line in curve.cautions]
     units = {size_unit(draft.size_column) for draft in drafts if draft.size_column}
     size = units.pop() if len(units) == 1 else 1.0
     return CurveSet(tuple(made), tuple(dict.fromkeys(notes)), size, loss_unit(cleaned, unit))
+
+
+def _check_options(unit: object, warmup: object, tokens_per_step: object, columns: object) -> None:
+    if not isinstance(unit, str) or unit not in NATS:
+        raise ArgumentError(f"`unit` must be 'nats' or 'bits', but is {unit!r}.")
+    if warmup is not None:
+        check_whole("warmup", warmup)
+    if tokens_per_step is not None:
+        check_usual("tokens_per_step", tokens_per_step)
+    if columns is not None:
+        check_kind("columns", columns, Mapping, "a dict of quantity and column, such as {'loss': 'val_loss'}")
+
+
+def _curve(judged: Judged, attached: Attached, factor: float) -> Curve:
+    """The curve of a run; `factor` takes its losses to nats."""
+    draft, schedule, branch, changes = attached
+    return Curve(
+        name=draft.name,
+        steps=draft.points.steps,
+        losses=draft.points.losses * factor,
+        schedule=schedule,
+        size=draft.size,
+        tokens_per_step=draft.tokens_per_step,
+        role=draft.role,
+        branch=branch,
+        origin=Origin(draft.file, int(draft.points.rows.min()), int(draft.points.rows.max())),
+        changes=(*draft.points.changes, *changes),
+        planned_total=draft.planned,
+        cautions=judged.cautions,
+        rounding=judged.rounding * factor,
+        step_unit=draft.step_unit,
+    )
 
 
 def _load(source: Source | Sequence[Source], pattern: str | None, columns: Mapping[str, str] | None) -> list[LogTable]:

@@ -12,7 +12,7 @@ from eigenflow.forecast.reading.rates.rate_alignment import aligned, entries_of
 from eigenflow.forecast.reading.rows.drafts import Draft
 from eigenflow.forecast.schedules.schedule import Schedule
 
-__all__ = ["Draft", "MissingRatesError", "attach_schedules"]
+__all__ = ["Attached", "MissingRatesError", "attach_schedules"]
 
 Attached = tuple[Draft, Schedule, int, list[str]]
 DISAGREES = 0.05
