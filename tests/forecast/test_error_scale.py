@@ -205,3 +205,11 @@ def test_noise_is_held_beside_a_law_that_errs_less_than_was_expected():
     found = calibrate("any", cases)
     inside = [np.abs(case.errors) <= found.half_width(case.spread) for case in cases]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.025)
+
+
+def test_a_forecast_that_ran_away_moves_no_interval():
+    """Of 40 forecasts two are off by e^3 and e^20: what is learned from the others stays as it was."""
+    rng = np.random.default_rng(6)
+    sound = [HeldOut("a", 1e-3 * rng.normal(size=9), spread(9), "rest") for _ in range(38)]
+    wild = [HeldOut("a", np.full(9, far), spread(9), "rest") for far in (3.0, -20.0)]
+    assert calibrate("any", sound + wild) == calibrate("any", sound)

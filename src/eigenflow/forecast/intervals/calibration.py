@@ -26,6 +26,9 @@ from eigenflow.forecast.intervals.own_errors import evenly
 __all__ = ["HeldOut", "calibrate", "leave_out", "shipped_calibration"]
 
 SHIPPED = "interval_calibration.json"
+# A forecast that is off by more than a factor e ran away. It says nothing of the width that serves the others: for its
+# sake Student's law would take a single degree of freedom, and every interval would have six standard deviations.
+RAN_AWAY = 1.0
 # A curve's points say much the same, and the likelihood is evaluated some thousand times.
 POINTS = 12
 # Of so many sets each is judged by the others when the factor is learned.
@@ -67,11 +70,12 @@ class HeldOut:
 
 
 def calibrate(law: str, cases: Sequence[HeldOut]) -> Calibration:
-    """Learn weights, degrees of freedom and factor.
+    """Learn weights, degrees of freedom and factor, from the cases that did not run away.
 
     Raises:
-        ArgumentError: If there are fewer than 10 cases.
+        ArgumentError: If there are fewer than 10 such cases.
     """
+    cases = [case for case in cases if float(np.abs(case.errors).max()) <= RAN_AWAY]
     if len(cases) < 10:
         raise ArgumentError(f"A calibration needs 10 held-out curves or more, but law {law!r} has {len(cases)}.")
     plain = _learned(law, cases)
