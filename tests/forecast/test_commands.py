@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.program import eigenflow as program
 from eigenflow.cli.forecast.backtest import _table as backtest_table
-from eigenflow.forecast import Schedule, load_study
+from eigenflow.forecast import Schedule, load_study, recommend
 from eigenflow.forecast.laws.registry import LAWS
 from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
 
@@ -168,6 +168,7 @@ def test_backtest_recommends_by_held_out_scores(folder):
     # The loss of these logs falls with the rate itself, which a power of time cannot follow to another schedule.
     unseen = scores[scores.protocol == "leave one schedule out"].groupby("law").mae.mean()
     assert unseen["momentum"] < 0.7 * unseen["power_time"]
+    assert recommend(scores, np.random.default_rng(0), score="mae").law == "momentum"
     # Every curve was forecast by both laws, so the ranking is by the geometric means of all rows.
     ranking = np.exp(np.log(scores.winkler).groupby(scores.law).mean()).sort_values()
     chosen = ranking.index[0]

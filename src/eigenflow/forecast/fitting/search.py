@@ -16,7 +16,7 @@ from eigenflow.forecast.fitting.description import describes
 from eigenflow.forecast.fitting.fit import Certificate, Fit, FitStatus
 from eigenflow.forecast.fitting.objective import FitSettings, FittedCurve, Objective, allowed_misfit
 from eigenflow.forecast.fitting.points import fitted_points, point_noise
-from eigenflow.forecast.fitting.posterior import Candidate, Component, curvature, log_evidence, mixture
+from eigenflow.forecast.fitting.posterior import Candidate, curvature, log_evidence, mixture
 from eigenflow.forecast.fitting.priors import Prior, conflict_with_prior, learned_prior, priors_for
 from eigenflow.forecast.laws.protocol import History, Law, ScaledLaw
 from eigenflow.forecast.laws.registry import law_named
@@ -86,14 +86,14 @@ def fit_parameters(
     spent = sum(one[1].nfev for one in found)
     result, costs, more = _further_starts(objective, result, starts, np.random.default_rng(seed), fixed)
     held = _held(objective.covariates, fixed)
-    posterior: tuple[Component, ...] = ()
+    posterior, further = (), 0
     if mixes:
-        others = [Candidate(one[0], one[1].x, weight) for one, weight in zip(found, log_weights, strict=True)]
-        chosen = Candidate(objective, result.x, log_weights[best])
-        posterior, further = mixture([chosen, *others[:best], *others[best + 1 :]], held)
-        more += further
+        # The best one first, at the optimum that all starts found.
+        found[best] = (objective, result, candidate)
+        order = np.argsort([-weight for weight in log_weights], kind="stable")
+        posterior, further = mixture([Candidate(found[k][0], found[k][1].x, log_weights[k]) for k in order], held)
+    spent += more + further
     agreed = int(sum(cost <= result.cost + SAME_COST for cost in costs))
-    spent += more
     certificate = Certificate(len(costs), agreed, float(result.cost), max(costs), spent, time.process_time() - begun)
     return replace(_finished(objective, result, certificate, known, candidate, set(held)), posterior=posterior)
 
