@@ -13,7 +13,7 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 WITHOUT_TORCH = bool(os.environ.get("EIGENFLOW_WITHOUT_TORCH"))
-MEASURING = ("linalg", "tangent", "trajectory", "lab", "cli")
+MEASURING = ("linalg", "tangent", "trajectory", "integrations", "lab", "cli")
 
 
 class _NotInstalled(MetaPathFinder):
