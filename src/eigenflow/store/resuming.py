@@ -9,7 +9,7 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.store.accepting import with_sums
 from eigenflow.store.loss_scan import LossScan
 from eigenflow.store.manifest import Manifest
-from eigenflow.store.schema import LOSSES, STEP, Gap, RunFolderWarning
+from eigenflow.store.schema import LOSSES, STATES, STEP, Gap, RunFolderWarning, kind_of
 
 __all__ = ["check_same_probe", "sound_size", "unrecorded", "upgraded"]
 
@@ -59,8 +59,11 @@ def upgraded(folder: Path, stored: Manifest) -> Manifest:
 def unrecorded(folder: Path, start: int, scan: LossScan, stored: Manifest, note: str) -> Gap | None:
     """The updates between the end of the record and `start`; None if there are none.
 
-    Logged rows tell how far the run came; a run that logs nothing is known by its measurements.
+    Logged rows tell how far the run came; a run that logs nothing is known by its measurements. A record of states
+    holds no updates, so it lacks none.
     """
+    if kind_of(stored.header) == STATES:
+        return None
     known = [row[STEP] for row in scan.rows] or list(stored.measured_steps)
     spacing = known[-1] - known[-2] if len(known) > 1 and scan.rows else 1
     end = known[-1] + max(1, spacing) if known else stored.first_step

@@ -26,14 +26,19 @@ from eigenflow.store.schema import (
     CHECKED_SINCE,
     LOSS,
     REASON,
+    STATES,
     STEP,
     SUMMARY,
+    Clock,
     Gap,
     RunFolderWarning,
+    RunKind,
     Status,
+    clock_of,
+    kind_of,
     require_foreign,
 )
-from eigenflow.store.spans import Spans, has_unsaid_updates, spans, why_no_updates
+from eigenflow.store.spans import NO_UPDATES, Spans, has_unsaid_updates, spans, why_no_updates
 from eigenflow.store.verifying import read_checked
 
 if TYPE_CHECKING:
@@ -107,6 +112,9 @@ class Run:
             ("measured", f"{len(steps)} steps" + (f", {steps[0]} to {steps[-1]}" if len(steps) else "")),
             ("schema", str(header.get("schema_version", "-"))),
         ]
+        if self.kind == STATES:
+            clock = "the sum of learning rates" if self.clock == "learning rates" else "completed updates"
+            rows.insert(1, ("record of", f"states without the updates between them; time is {clock}"))
         names = ("samples", "outputs", "parameters", "loss")
         if probe_line := ", ".join(f"{name} {told[name]}" for name in names if name in told):
             rows.append(("probe", probe_line))
@@ -147,6 +155,16 @@ class Run:
         return self._manifest.status
 
     @property
+    def kind(self) -> RunKind:
+        """What it is a record of: "updates", each with the state before and after it, or "states" alone."""
+        return kind_of(self._manifest.header)
+
+    @property
+    def clock(self) -> Clock:
+        """What times count: "learning rates" that add up, or "updates" where the rates are not known."""
+        return clock_of(self._manifest.header)
+
+    @property
     def first_step(self) -> int:
         """Completed updates of the network when the recording began; time is counted from there."""
         return self._manifest.first_step
@@ -160,12 +178,14 @@ class Run:
     @property
     def why_no_updates(self) -> str | None:
         """Why the measured changes are not those of single updates, in words; None if they are, as far as is known."""
+        if self.kind == STATES:
+            return NO_UPDATES
         return why_no_updates(self._spans)
 
     @property
     def has_unsaid_updates(self) -> bool:
         """Whether states far apart seem to have been recorded as neighbours, so that times are wrong too."""
-        return has_unsaid_updates(self._spans)
+        return self.kind != STATES and has_unsaid_updates(self._spans)
 
     @cached_property
     def _spans(self) -> Spans:

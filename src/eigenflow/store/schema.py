@@ -20,18 +20,24 @@ __all__ = [
     "REASON",
     "REPORT",
     "SCHEMA_VERSION",
+    "STATES",
     "STATUSES",
     "STEP",
     "SUMMARY",
     "TAIL",
+    "UPDATES",
+    "Clock",
     "Gap",
     "GapKind",
     "RecordGapWarning",
     "RunFolderWarning",
+    "RunKind",
     "Status",
     "Variable",
+    "clock_of",
     "is_step",
     "is_variable_name",
+    "kind_of",
     "require_foreign",
 ]
 
@@ -41,7 +47,8 @@ __all__ = [
 # 4: gaps (`gaps` in the header, rows without a loss, the status that tells of them), `first_step`; what moving
 #    buffers do is a term of the budget (`buffers`, `buffers_transfer`, `buffers_norm`); `updates`, how far they go.
 # 5: sums of all files (`checksums`), so that a changed or lost byte is noticed; `accepted`.
-SCHEMA_VERSION = 5
+# 6: records of states without updates (`kind`, `clock`), which lack all variables that need an update.
+SCHEMA_VERSION = 6
 # The first version with checksums.
 CHECKED_SINCE = 5
 
@@ -63,6 +70,13 @@ STATUSES: tuple[Status, ...] = ("running", "complete", "complete with gaps", "fa
 
 _LONGEST_NAME = 200
 
+# What a folder is a record of: updates, each with the state before and after it, or states alone.
+RunKind = Literal["updates", "states"]
+UPDATES: RunKind = "updates"
+STATES: RunKind = "states"
+# What its times count: learning rates that add up, or updates, where the rates are not known.
+Clock = Literal["learning rates", "updates"]
+
 GapKind = Literal["measurement", "loss", "updates"]
 GAP_KINDS: tuple[GapKind, ...] = ("measurement", "loss", "updates")
 
@@ -70,6 +84,16 @@ GAP_KINDS: tuple[GapKind, ...] = ("measurement", "loss", "updates")
 def is_variable_name(name: str) -> bool:
     """Whether a variable may have this name; a path never is one."""
     return name.isidentifier() and name.isascii() and len(name) <= _LONGEST_NAME
+
+
+def kind_of(header: Mapping[str, Any]) -> RunKind:
+    """What a run with this header is a record of; before schema version 6, of updates."""
+    return STATES if header.get("kind") == STATES else UPDATES
+
+
+def clock_of(header: Mapping[str, Any]) -> Clock:
+    """What its times count."""
+    return "updates" if kind_of(header) == STATES and header.get("clock") == "updates" else "learning rates"
 
 
 def is_step(value: Any) -> bool:

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-__all__ = ["Spans", "has_unsaid_updates", "spans", "why_no_updates"]
+__all__ = ["NO_UPDATES", "Spans", "has_unsaid_updates", "spans", "why_no_updates"]
 
 # Fewer changes that are longer than updates are taken for chance.
 FEWEST = 2
 # Of the measured changes that were recorded as single updates.
 SHARE = 0.5
+
+# Of a record of states.
+NO_UPDATES = (
+    "this is a record of states: it has spectra, but not the updates between them. Record the training itself with a "
+    "Recorder, or a callback of eigenflow.integrations, which measure the network before and after an update"
+)
 
 
 @dataclass(frozen=True)

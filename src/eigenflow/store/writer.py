@@ -1,7 +1,7 @@
 """Recording into a run folder, so that a kill at any moment leaves a folder that opens and goes on."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
@@ -12,7 +12,8 @@ from filelock import FileLock
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.core.writing import write_whole
 from eigenflow.store.checksums import Checksums, digest
-from eigenflow.store.folder import as_folder, in_words, is_leftover, refuse_links, remove_leftovers
+from eigenflow.store.claiming import check_empty
+from eigenflow.store.folder import as_folder, in_words, refuse_links, remove_leftovers
 from eigenflow.store.inspection import find_half_written
 from eigenflow.store.lock import acquire_lock
 from eigenflow.store.loss_scan import has_no_loss, scan_losses
@@ -21,7 +22,6 @@ from eigenflow.store.manifest import Manifest
 from eigenflow.store.measurements import MeasurementWriter
 from eigenflow.store.resuming import check_same_probe, sound_size, unrecorded, upgraded
 from eigenflow.store.schema import (
-    LOCK,
     LOSSES,
     MEASUREMENTS,
     STATUSES,
@@ -35,7 +35,7 @@ from eigenflow.store.schema import (
 )
 from eigenflow.store.verifying import require_sound_files, require_sound_measurements
 
-__all__ = ["RunWriter", "claim_folder"]
+__all__ = ["RunWriter"]
 
 
 class RunWriter:
@@ -84,11 +84,11 @@ class RunWriter:
         folder = as_folder(path)
         manifest = Manifest.new(header)
         with in_words(folder):
-            _check_empty(folder)
+            check_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)
             lock = acquire_lock(folder)
             try:
-                _check_empty(folder)
+                check_empty(folder)
                 remove_leftovers(folder)
                 manifest.write(folder)
                 losses = LossLog(folder / LOSSES)
@@ -287,6 +287,16 @@ class RunWriter:
             self._refuse_closed()
         self._commit(gaps=(*self._manifest.gaps, gap))
 
+    def add_to_header(self, entries: Mapping[str, Any]) -> None:
+        """Say more of the run than was known when it began; when this returns, a kill does not lose it.
+
+        Raises:
+            ArgumentError: If an entry has the name of one of the folder's own, or a value that JSON cannot hold.
+        """
+        if not self._is_open:
+            self._refuse_closed()
+        self._commit(header=Manifest.new({**self._manifest.header, **entries}).header)
+
     def begin_at(self, step: SupportsIndex) -> None:
         """Say that the recording begins with a network of `step` completed updates, before anything is recorded."""
         if not self._is_open:
@@ -364,36 +374,3 @@ class RunWriter:
 
     def _refuse_closed(self) -> None:
         raise RunFolderError(f"The writer of `{self._path}` is closed. Use `RunWriter.resume` to go on with the run.")
-
-
-def claim_folder(path: str | Path) -> Path:
-    """Make a folder for results, or take an empty one.
-
-    Raises:
-        RunFolderError: If something is in it already; nothing is overwritten.
-        FileError: If the system refuses.
-    """
-    folder = as_folder(path)
-    with in_words(folder):
-        _check_empty(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _check_empty(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunFolderError(f"`{folder}` is a file, so no run can be made there. Choose another path.")
-    inside = [path.name for path in folder.iterdir() if path.name != LOCK and not is_leftover(path.name)]
-    if inside:
-        raise RunFolderError(
-            f"Folder `{folder}` is not empty; it holds {_shorten(sorted(inside))}. "
-            f"Choose another path, or go on with the run in it: `--resume` on the command line, `resume_from=` "
-            f"of a Recorder."
-        )
-
-
-def _shorten(names: Iterable[str], most: int = 4) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

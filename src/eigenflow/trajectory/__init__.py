@@ -4,6 +4,9 @@ from eigenflow.trajectory.identity import PathIdentity as PathIdentity
 from eigenflow.trajectory.identity import gradient_identity as gradient_identity
 from eigenflow.trajectory.identity import path_identity as path_identity
 from eigenflow.trajectory.recorder import Recorder as Recorder
+from eigenflow.trajectory.state_measurement import StateMeasurement as StateMeasurement
+from eigenflow.trajectory.state_measuring import measure_state as measure_state
+from eigenflow.trajectory.state_recorder import StateRecorder as StateRecorder
 from eigenflow.trajectory.step import OneStep as OneStep
 from eigenflow.trajectory.step import measure_step as measure_step
 from eigenflow.trajectory.tracked import TailSettings as TailSettings

@@ -31,7 +31,7 @@ def frame_variables(
     probe: Probe | ShardedProbe,
     now: Frame,
     frames: Frames,
-    couplings: Float[Tensor, "modes modes"],
+    couplings: Float[Tensor, "modes modes"] | None,
     error: Float[Tensor, " size"],
     *,
     leading: int,
@@ -44,7 +44,7 @@ def frame_variables(
         probe: What is measured.
         now: The frame at this measurement.
         frames: Those before it; this one has not been added yet.
-        couplings: Omega_uv along the update.
+        couplings: Omega_uv along the update; None where there is none, as in a record of states.
         error: e, stacked by samples.
         leading: How many of the largest modes get full couplings and overlaps.
         modes: How many of the largest modes are stored one by one.
@@ -62,7 +62,6 @@ def frame_variables(
     variables = _scalars({"frame_time": previous.time, "initial_time": initial.time})
     pair, shell_pair, mode = ("leading", "leading_from"), ("shell", "shell_from"), ("mode",)
     values: dict[str, tuple[tuple[str, ...], Tensor, str, str, bool]] = {
-        "coupling": (pair, couplings[:leading, :leading], RATE, "Omega_uv along the update; 0 inside clusters", True),
         "frame_overlap": (pair, before[:leading, :leading], "1", "<phi_u, phi_v of the measurement before>", True),
         "shell_overlap": (shell_pair, moved, "1", "||P_a P_b||_F^2, P_b of the measurement before", False),
         "shell_overlap_initial": (shell_pair, turned, "1", "||P_a P_b||_F^2, P_b of the first measurement", False),
@@ -81,6 +80,9 @@ def frame_variables(
             True,
         ),
     }
+    if couplings is not None:
+        kept = couplings[:leading, :leading]
+        values["coupling"] = (pair, kept, RATE, "Omega_uv along the update; 0 inside clusters", True)
     if is_whole:
         squares = since.square()
         variables |= _scalars(_since_start(now, initial, squares) | _alignment(probe, now))

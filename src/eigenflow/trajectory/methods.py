@@ -67,6 +67,10 @@ class AbstractMethod(ABC):
         """Refuse, before a run begins, what its first measurement would refuse."""
 
     @abstractmethod
+    def require_possible_state(self, probe: Probe | ShardedProbe) -> None:
+        """Refuse, before a record of states begins, what the measurement of one would refuse."""
+
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What the header of a run says about it."""
 
@@ -153,6 +157,12 @@ class DenseMethod(AbstractMethod):
         point.dense_plan(drift=True)
         _try_product(point)
 
+    def require_possible_state(self, probe: Probe | ShardedProbe) -> None:
+        """As in `AbstractMethod`. One snapshot without drift; a network that has diverged may be followed by others."""
+        assert isinstance(probe, Probe)
+        require_memory(probe.cost(drift=False), probe.size, probe.memory_budget)
+        probe.at().dense_plan(drift=False)
+
     def describe(self) -> dict[str, Any]:
         """As in `AbstractMethod`."""
         return {"method": self.name, "modes": self.modes, "couplings": self.couplings}
@@ -207,6 +217,9 @@ class TrackedMethod(AbstractMethod):
         require_alone(probe, True if is_preconditioned else None)
         if isinstance(probe, Probe):
             _try_product(_point(probe, is_preconditioned))
+
+    def require_possible_state(self, probe: Probe | ShardedProbe) -> None:
+        """As in `AbstractMethod`: the settings were checked, and products hold little."""
 
     def copy(self) -> "TrackedMethod":
         """As in `AbstractMethod`; an update of the tracker replaces its state as a whole."""

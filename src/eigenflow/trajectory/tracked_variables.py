@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eigenflow.core.grid import shell_floors, shell_index
+from eigenflow.linalg import SpectralDensity, SpectralMeasure
 from eigenflow.store import Variable
 from eigenflow.trajectory.sums import block_sums
 from eigenflow.trajectory.tracked import Parts, TrackedStep
 from eigenflow.trajectory.variables import ENERGY, RATE, SHELLS, scalar_variables
 
-__all__ = ["cut_index", "shells_of", "tracked_variables"]
+__all__ = ["cut_above", "cut_index", "shells_of", "tail_variables", "tracked_variables", "unseen_bound"]
 
 
 def tracked_variables(
@@ -42,13 +43,19 @@ def tracked_variables(
     matrix = _transfer(one, old, new, len(edges) + 1)
     meaning = "energy carried from shell_from to shell, l'P'_a P_b l"
     variables["transfer_matrix"] = Variable(("shell", "shell_from"), matrix.numpy(), ENERGY, meaning)
-    variables.update(_tail(one, edges, cut, nodes))
+    squares = one.error_old.components.cpu() ** 2
+    below = (one.tail_energy, one.tail_density)
+    variables.update(tail_variables(one.before.pairs.eigenvalues, squares, *below, edges, cut, nodes))
     return variables
 
 
 def cut_index(one: TrackedStep, edges: np.ndarray) -> int:
     """Index of the lowest edge above which every mode is tracked, before and after, at either buffers."""
-    lowest = max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after, one.settled))
+    return cut_above(max(float(pairs.pairs.eigenvalues[-1]) for pairs in (one.before, one.after, one.settled)), edges)
+
+
+def cut_above(lowest: float, edges: np.ndarray) -> int:
+    """Index of the lowest edge above the lowest tracked eigenvalue."""
     return min(int(np.searchsorted(shell_floors(edges), lowest, side="left")), len(edges) - 1)
 
 
@@ -123,23 +130,40 @@ def _transfer(one: TrackedStep, old: Tensor, new: Tensor, shells: int) -> Float[
     return matrix
 
 
-def _tail(one: TrackedStep, edges: np.ndarray, cut: int, length: int) -> dict[str, Variable]:
-    """How shell 0 spreads over the shells below the cut: tracked modes there as they are, the rest by quadrature."""
-    pairs, g2 = one.before.pairs, one.error_old.components.cpu().numpy() ** 2
-    values = pairs.eigenvalues.cpu().numpy()
+def tail_variables(
+    eigenvalues: Tensor,
+    squares: Tensor,
+    energy: SpectralMeasure,
+    density: SpectralDensity | None,
+    edges: np.ndarray,
+    cut: int,
+    length: int,
+) -> dict[str, Variable]:
+    """How shell 0 spreads over the shells below the cut: tracked modes there as they are, the rest by quadrature.
+
+    Args:
+        eigenvalues: Of the tracked modes.
+        squares: Their energies, g^2.
+        energy: Measure of e below them.
+        density: Eigenvalues below them, or None if there are none.
+        edges: Shell edges of the run.
+        cut: As from `cut_index`.
+        length: To which the nodes of the quadrature are padded.
+    """
+    g2, values = squares.cpu().numpy(), eigenvalues.cpu().numpy()
     below_cut = shell_index(values, edges) <= cut
     floors = shell_floors(edges)
     known = np.array([[(values[below_cut] < x) @ g2[below_cut], (values[below_cut] < x).sum()] for x in floors])
-    lower, upper = one.tail_energy.below(floors)
+    lower, upper = energy.below(floors)
     # Whatever was not tracked lies below the cut.
-    lower[cut:] = upper[cut:] = one.tail_energy.mass
+    lower[cut:] = upper[cut:] = energy.mass
     energies = {"lower": lower, "upper": upper, "value": 0.5 * (lower + upper)}
     counts = {name: np.zeros(len(edges)) for name in energies}
-    if one.tail_density is not None:
-        found = one.tail_density.below(floors)
+    if density is not None:
+        found = density.below(floors)
         counts = {"lower": found.lower, "upper": found.upper, "value": found.value}
         for below in counts.values():
-            below[cut:] = one.tail_density.dimension
+            below[cut:] = density.dimension
     variables: dict[str, Variable] = {}
     for column, (quantity, units, found) in enumerate((("energy", ENERGY, energies), ("count", "1", counts))):
         for kind, values_below in found.items():
@@ -147,7 +171,7 @@ def _tail(one: TrackedStep, edges: np.ndarray, cut: int, length: int) -> dict[st
             total = values_below + known[:, column]
             meaning = f"{quantity} of shell 0 on eigenvalues below the edge ({kind if kind != 'value' else 'estimate'})"
             variables[name] = Variable(("edge",), total, units, meaning)
-    nodes, masses = one.tail_energy.gauss()
+    nodes, masses = energy.gauss()
     padding = (0, length - len(nodes))
     variables["tail_node"] = Variable(
         ("node",), np.pad(nodes, padding), RATE, "node of the energy below the tracked modes"
@@ -179,7 +203,7 @@ def _scalars(one: TrackedStep, cut: float, time: float) -> dict[str, Variable]:
         "trace_error": (one.trace[1], RATE, "standard error of Tr M; 0 if exact"),
         "cut": (cut, RATE, "edge above which every mode is tracked; shell 0 holds everything below it"),
         "complement_bound": (
-            _unseen_bound(pairs.complement_bound, one.trace[0]),
+            unseen_bound(pairs.complement_bound, one.trace[0]),
             RATE,
             "estimated bound of eigenvalues that were not seen; 0 if all were",
         ),
@@ -196,8 +220,11 @@ def _products(one: TrackedStep) -> int:
     return sum(solve.pairs.stats.products for solve in solves)
 
 
-def _unseen_bound(bound: float, trace: float) -> float:
-    """Finite: minus infinity stands for nothing unseen, plus infinity for no Ritz value behind the modes."""
+def unseen_bound(bound: float, trace: float) -> float:
+    """A complement bound as a record holds it, finite.
+
+    Minus infinity stands for nothing unseen, plus infinity for no Ritz value behind the modes.
+    """
     return max(bound, 0.0) if bound < np.inf else trace
 
 
