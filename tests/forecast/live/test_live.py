@@ -28,7 +28,7 @@ def inline(**more) -> LiveForecast:
 def test_forecast_is_that_of_the_whole_package():
     """The same losses as a curve, given to `forecast_logs`: the same end, interval and schedule.
 
-    Rates are kept as a line within 2e-4 of the highest one, so the sum of rates, and ln(loss), may differ by a part of that.
+    Rates are kept as a line within 2e-4 of the highest one, so ln(loss) may differ by a part of that.
     """
     run, live = healthy("cosine", 0, every=10), inline()
     fed(live, run, last=310)
