@@ -121,17 +121,17 @@ def refusals(rank, folder):
             warnings.catch_warnings(record=True) as found,
         ):
             warnings.simplefilter("always", RecordGapWarning)
-            append = recorder._writer.append if rank == 0 else None
+            append = recorder._folder.writer.append if rank == 0 else None
             for step, loss in descend(model, whole, 0, 3):
                 if rank == 0:
-                    recorder._writer.append = no_space if step == 1 else append
+                    recorder._folder.writer.append = no_space if step == 1 else append
                 recorder.step(step, loss=float("nan") if (rank, step) == (1, 0) else loss, learning_rate=RATE)
         return sum(issubclass(one.category, RecordGapWarning) for one in found)
 
     def failing_disk():
         with ef.Recorder(f"{folder}/disk", probe, [1], on_error="raise", **OPTIONS) as recorder:
             if rank == 0:
-                recorder._writer.append = no_space
+                recorder._folder.writer.append = no_space
             for step, loss in descend(model, whole, 0, 3):
                 recorder.step(step, loss=loss, learning_rate=RATE)
 

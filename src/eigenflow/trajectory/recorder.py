@@ -1,6 +1,6 @@
 """The recorder: follows any training loop and writes a run folder."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
@@ -11,24 +11,16 @@ from torch import Tensor
 
 from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
-from eigenflow.store import Gap, RunWriter, Status, Variable
+from eigenflow.store import Status, Variable
 from eigenflow.store.schema import GapKind
 from eigenflow.tangent import Probe
 from eigenflow.tangent.sharded import ShardedProbe
-from eigenflow.trajectory.header import (
-    ORIGIN,
-    TRACKER,
-    Restored,
-    cut_rows,
-    require_resumable,
-    restore,
-    run_header,
-    save_states,
-)
+from eigenflow.trajectory.header import cut_rows, run_header
 from eigenflow.trajectory.live import LiveParameters, are_equal
 from eigenflow.trajectory.methods import MethodName, make_method
 from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
 from eigenflow.trajectory.rates import LearningRate
+from eigenflow.trajectory.record_folder import RecordFolder
 from eigenflow.trajectory.rows import LoggedUpdate, loss_row
 from eigenflow.trajectory.said import as_number, checked_update, require_finite
 from eigenflow.trajectory.schedule import Schedule
@@ -40,9 +32,9 @@ from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
 
-MISSING_TIME = "time goes on as if each of them had been as long as the last recorded update"
 # Measured changes after which the recorder says that they are no single updates, if half of them are not.
 FEWEST_FAR = 3
+NEVER_CAME = "no update of a length other than zero came after it, or none that changed the parameters"
 FAR_WARNING = (
     "The measured changes of the parameters are several times as long as single updates at the stated learning rates. "
     "If the states are checkpoints, say how many updates lie between: recorder.step(..., updates=k); with heavy ball, "
@@ -142,10 +134,9 @@ class Recorder:
         self.time = 0.0
         self._edges: np.ndarray | None = None
         self._stored: frozenset[str] | None = None
-        self._writer: RunWriter | None = None
         self._is_closed = False
         header = run_header(config, probe.describe(), list(self.schedule), told)
-        self.processes.first(lambda: self._open(path, header, resume_from))
+        self._folder = RecordFolder(path, header, resume_from, self.processes)
         if resume_from is not None:
             self._restore(resume_from)
         self._was_finite = True
@@ -228,7 +219,7 @@ class Recorder:
         length, is_measured = self._observe(said, troubles)
         row = loss_row(said, self.time, length, counts_momentum=self._counts_momentum)
         with troubles.caught("The loss could not be written yet"):
-            self._write(lambda writer: writer.log(row))
+            self._folder.write(lambda writer: writer.log(row))
         self.time += length
         self.next_step = said.first + said.updates
         self._prepare(said.first, troubles)
@@ -237,7 +228,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
-        self._write(lambda writer: writer.flush())
+        self._folder.write(lambda writer: writer.flush())
 
     def write_file(self, name: str, content: bytes) -> None:
         """Keep a file of your own in the run folder, such as a checkpoint: replaced as a whole, with a checksum.
@@ -248,26 +239,20 @@ class Recorder:
             name: Plain file name, none of the files that hold the run itself.
             content: All of it.
         """
-        self._write(lambda writer: writer.write_file(name, content))
+        self._folder.write(lambda writer: writer.write_file(name, content))
 
     def close(self, status: Status = "complete") -> None:
         """Write what is pending, mark the run, and release the folder. Safe to call twice.
 
         A run that is "complete" but lacks something gets the status "complete with gaps".
-
-        Only "complete" waits for the other processes: one that failed may be the only one that comes here.
         """
         if self._is_closed:
             return
         self._is_closed = True
-        waiting = self._waiting
-        if waiting is not None and not waiting.is_noted and self._writer is not None:
-            reason = "no update of a length other than zero came after it, or none that changed the parameters"
-            self._writer.add_gap(Gap(waiting.step, waiting.step, "measurement", reason))
-        if status == "complete":
-            self._write(lambda writer: _end(writer, status))
-        elif self._writer is not None:
-            _end(self._writer, status)
+        waiting, unmeasured = self._waiting, None
+        if waiting is not None and not waiting.is_noted:
+            unmeasured = waiting.step, NEVER_CAME
+        self._folder.end(status, unmeasured)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -299,7 +284,7 @@ class Recorder:
             self._before = self._before if self._is_due else None
             if said.first > 0:
                 with troubles.caught("The first step could not be noted"):
-                    self._write(lambda writer: writer.begin_at(said.first))
+                    self._folder.write(lambda writer: writer.begin_at(said.first))
         elif said.first != self.next_step:
             # The copy is of the network before the update that was refused.
             self._before = None
@@ -349,7 +334,7 @@ class Recorder:
 
     def _note(self, step: int, kind: GapKind, reason: str, troubles: Troubles) -> None:
         with troubles.caught("The gap could not be noted"):
-            self._write(lambda writer: writer.add_gap(Gap(step, step, kind, reason)))
+            self._folder.note(step, kind, reason)
 
     def _prepare(self, last: int, troubles: Troubles) -> None:
         """Copy the parameters if the next update is to be measured."""
@@ -372,57 +357,20 @@ class Recorder:
             constants = {"edge": Variable(("edge",), edges, "1 / time", "shell edges in the eigenvalue")}
             # A run that an older version began goes on with what it has.
             variables = as_stored(variables, self._stored)
-            self._write(lambda writer: writer.append(step, variables, constants=constants if is_first else None))
+            self._folder.append(step, variables, constants if is_first else None)
         except BaseException:
             self.method = kept
             raise
         self._edges = edges
         with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
-            self._save_method(step, is_first=is_first)
+            self._folder.save_method(self.method, self.probe.space.whole, step, is_first=is_first)
         if update.updates == 1 and "is_far" in variables:
             self._measured += 1
             self._far += int(variables["is_far"].values)
             if self._measured == FEWEST_FAR and 2 * self._far >= self._measured:
                 troubles.add(None, FAR_WARNING)
 
-    def _save_method(self, step: int, *, is_first: bool) -> None:
-        files = {TRACKER: self.method.state()}
-        if is_first:
-            files[ORIGIN] = self.method.origin()
-        # Rows are put together by all processes, before the first one writes.
-        files = {name: cut_rows(state, self.probe.space.whole) for name, state in files.items()}
-        self._write(lambda writer: save_states(writer, step, files))
-
-    def _open(self, path: str | Path, header: dict[str, Any], resume_from: int | None) -> None:
-        if resume_from is None:
-            self._writer = RunWriter.create(path, header=header)
-            return
-        require_resumable(path, header)
-        self._writer = RunWriter.resume(path, start=resume_from, header=header, note=MISSING_TIME)
-
-    def _write(self, work: Callable[[RunWriter], None]) -> None:
-        """On the process that holds the folder; what fails there is raised on all."""
-
-        def write() -> None:
-            assert self._writer is not None
-            work(self._writer)
-
-        self.processes.first(write)
-
     def _restore(self, next_step: int) -> None:
-        """Go on from what the first process finds in the folder."""
-
-        def found() -> Restored:
-            assert self._writer is not None
-            return restore(self._writer.path, next_step)
-
-        self.time, self._edges, self._stored, states = self.processes.first(found)
+        self.time, self._edges, self._stored, states = self._folder.restored(next_step)
         for state in states:
             self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
-
-
-def _end(writer: RunWriter, status: Status) -> None:
-    try:
-        writer.set_status(status)
-    finally:
-        writer.close()
