@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eigenflow.core.checks import check_kind, check_whole
-from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError
+from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store import Status, Variable
 from eigenflow.store.schema import GapKind
 from eigenflow.tangent import Probe
@@ -19,27 +19,21 @@ from eigenflow.trajectory.header import cut_rows, run_header
 from eigenflow.trajectory.live import LiveParameters, are_equal
 from eigenflow.trajectory.methods import MethodName, make_method
 from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
+from eigenflow.trajectory.pace import Pace
 from eigenflow.trajectory.rates import LearningRate
 from eigenflow.trajectory.record_folder import RecordFolder
 from eigenflow.trajectory.rows import LoggedUpdate, loss_row
-from eigenflow.trajectory.said import as_number, checked_update, require_finite
+from eigenflow.trajectory.said import agreed_loss, checked_update
 from eigenflow.trajectory.schedule import Schedule
 from eigenflow.trajectory.step import State, require_whole
 from eigenflow.trajectory.tracked import TailSettings
-from eigenflow.trajectory.troubles import OnError, Troubles, Waiting, words_of
+from eigenflow.trajectory.troubles import FarUpdates, OnError, Troubles, Waiting, words_of
 from eigenflow.trajectory.update import Update
 from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
 
-# Measured changes after which the recorder says that they are no single updates, if half of them are not.
-FEWEST_FAR = 3
 NEVER_CAME = "no update of a length other than zero came after it, or none that changed the parameters"
-FAR_WARNING = (
-    "The measured changes of the parameters are several times as long as single updates at the stated learning rates. "
-    "If the states are checkpoints, say how many updates lie between: recorder.step(..., updates=k); with heavy ball, "
-    "pass momentum=; with Adam, preconditioner=optimizer. Claims that need single updates will not be judged."
-)
 
 
 class Recorder:
@@ -78,6 +72,10 @@ class Recorder:
             diagonal of P^(-1) by parameter name: M is then J P^(-1) J^T, the operator that trains, at the optimizer's
             state of the measured update, and time is the sum of learning rates. A scheduled step at which the optimizer
             has no state yet is a gap, and the first update that has it is measured. Not with a `ShardedProbe`.
+        max_overhead: Share of the time that measuring may take, such as 0.05; None: every scheduled step is measured.
+            Where that would take more, steps are left out evenly. The first one is measured once it is known how long
+            an update takes, from copies, and a measurement says how long it took (`measurement_s`). The last step of
+            the schedule is taken for the end of training.
         on_error: "skip" notes a gap and goes on, "raise" also raises.
         resume_from: Number of updates that the model has seen, to go on with a run that was cut off. What
             the folder holds from that step on is dropped. If its record ends before, because `flush` was not called
@@ -104,6 +102,7 @@ class Recorder:
         product_dtype: torch.dtype | None = None,
         couplings: int | None = None,
         preconditioner: PreconditionerLike = None,
+        max_overhead: float | None = None,
         on_error: OnError = "skip",
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
@@ -126,8 +125,15 @@ class Recorder:
         self._preconditioning = each(lambda: Preconditioning(preconditioner, probe.network.model))
         told = {**self.method.describe(), **self._preconditioning.describe()}
         self.processes.require_same(
-            {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error, **told}
+            {
+                "schedule": list(self.schedule),
+                "resume_from": resume_from,
+                "on_error": on_error,
+                "max_overhead": max_overhead,
+                **told,
+            }
         )
+        self.pace = each(lambda: Pace(self.schedule, max_overhead))
         is_preconditioned = self._preconditioning.is_given
         each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
         self.next_step = resume_from
@@ -140,9 +146,11 @@ class Recorder:
         if resume_from is not None:
             self._restore(resume_from)
         self._was_finite = True
-        self._measured = self._far = 0
+        self._far = FarUpdates()
         self._rejected: str | None = None
         self._waiting: Waiting | None = None
+        self._held: tuple[int, Update] | None = None
+        self._has_told_pace = False
         # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
         self._is_due = resume_from is None or resume_from in self.schedule
         self._before: State | None = probe.state() if self._is_due else None
@@ -181,7 +189,7 @@ class Recorder:
             **extra: More numbers or texts to log.
 
         Returns:
-            Whether this update was measured.
+            Whether an update was measured, this one or, under `max_overhead`, one that was held.
 
         Raises:
             ArgumentError: If `step` is not the next one, or a rate is out of range.
@@ -190,7 +198,7 @@ class Recorder:
         """
         if self._is_closed:
             raise RunFolderError("The recorder is closed. Make one with resume_from= to go on with the run.")
-        loss, diverged = self._agreed_loss(loss, step)
+        loss, diverged = agreed_loss(self.processes, loss, step)
         try:
             said = self.processes.each(
                 lambda: checked_update(
@@ -215,7 +223,9 @@ class Recorder:
         if diverged is not None and (self._was_finite or self.on_error == "raise"):
             troubles.add(diverged)
         self._was_finite = said.is_finite
+        self.pace.tick(said.first)
         self._begin(said, troubles)
+        was_measured = self._measure_held(troubles)
         length, is_measured = self._observe(said, troubles)
         row = loss_row(said, self.time, length, counts_momentum=self._counts_momentum)
         with troubles.caught("The loss could not be written yet"):
@@ -224,7 +234,7 @@ class Recorder:
         self.next_step = said.first + said.updates
         self._prepare(said.first, troubles)
         troubles.tell(self.on_error)
-        return is_measured
+        return is_measured or was_measured
 
     def flush(self) -> None:
         """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
@@ -252,6 +262,8 @@ class Recorder:
         waiting, unmeasured = self._waiting, None
         if waiting is not None and not waiting.is_noted:
             unmeasured = waiting.step, NEVER_CAME
+        elif self._held is not None:
+            unmeasured = self._held[0], self.pace.refusal() or "training ended before there was time for it"
         self._folder.end(status, unmeasured)
 
     def __enter__(self) -> "Recorder":
@@ -266,16 +278,6 @@ class Recorder:
     @property
     def _counts_momentum(self) -> bool:
         return not self._preconditioning.holds_momentum
-
-    def _agreed_loss(self, loss: float | Tensor, step: int) -> tuple[float, NonFiniteError | None]:
-        """The first process's loss, or NaN if that of another one is not finite; and the error that says so."""
-        own = self.processes.each(lambda: as_number(loss))
-        recorded = self.processes.first(lambda: own)
-        try:
-            self.processes.each(lambda: require_finite(own, step))
-        except NonFiniteError as error:
-            return (float("nan") if np.isfinite(recorded) else recorded), error
-        return recorded, None
 
     def _begin(self, said: LoggedUpdate, troubles: Troubles) -> None:
         """The first step of a record, or the one after a call that was refused."""
@@ -303,7 +305,8 @@ class Recorder:
             return 0.0 if is_skipped else length, False
         waits = False
         try:
-            after = self.processes.each(self.probe.state)
+            with self.pace.copying():
+                after = self.processes.each(self.probe.state)
             if length == 0 or are_equal(before[0], after[0]):
                 self._wait(said.first)
                 return length if said.is_finite else 0.0, False
@@ -312,13 +315,39 @@ class Recorder:
             waits = False
             follows = said.momentum > 0 or preconditioner is not None
             update = Update(before, after, length, self.time, said.updates, preconditioner, said.batch_size, follows)
-            self._measure(said.first, update, troubles)
+            is_measured = self._may_measure()
+            if is_measured:
+                self._measure(said.first, update, troubles)
+            else:
+                self._held = said.first, update
         except BaseException as error:
             self._is_due = waits
             self._fail(said.first, error, waits, troubles)
             return length, False
         self._is_due, self._waiting = False, None
-        return length, True
+        return length, is_measured
+
+    def _may_measure(self) -> bool:
+        """Whether there is time for a measurement; by the first process's clock."""
+        return not self.pace.is_capped or self.processes.first(self.pace.may_measure)
+
+    def _measure_held(self, troubles: Troubles) -> bool:
+        """Measure the update that was held, once there is time for it."""
+        if self._held is None:
+            return False
+        if not self._may_measure():
+            refusal = None if self._has_told_pace else self.pace.refusal()
+            if refusal is not None:
+                self._has_told_pace = True
+                troubles.add(None, f"Nothing is measured as yet. {refusal}")
+            return False
+        (step, update), self._held = self._held, None
+        try:
+            self._measure(step, update, troubles)
+        except BaseException as error:
+            self._fail(step, error, False, troubles)
+            return False
+        return True
 
     def _wait(self, step: int, *, is_noted: bool = False) -> None:
         self._waiting = self._waiting or Waiting(step, is_noted)
@@ -340,11 +369,14 @@ class Recorder:
         """Copy the parameters if the next update is to be measured."""
         assert self.next_step is not None
         self._live.look()
-        self._is_due = self._is_due or self.schedule.is_due(last, self.next_step)
+        self._is_due = self._is_due or self.pace.is_due(last, self.next_step)
+        if self._held is not None:  # one at a time: a copy of the network is large
+            self._is_due = False
         if not self._is_due:
             return
         try:
-            self._before = self.processes.each(self.probe.state)
+            with self.pace.copying():
+                self._before = self.processes.each(self.probe.state)
         except BaseException as error:
             self._is_due = False
             self._fail(self.next_step, error, False, troubles)
@@ -353,7 +385,9 @@ class Recorder:
         """Measure and commit, or leave everything as it was."""
         kept, is_first = self.method.copy(), self._edges is None
         try:
-            variables, edges = self.method.variables(self.probe, update, edges=self._edges)
+            with self.pace.measuring():
+                variables, edges = self.method.variables(self.probe, update, edges=self._edges)
+            variables |= self.pace.variables()
             constants = {"edge": Variable(("edge",), edges, "1 / time", "shell edges in the eigenvalue")}
             # A run that an older version began goes on with what it has.
             variables = as_stored(variables, self._stored)
@@ -365,10 +399,7 @@ class Recorder:
         with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
             self._folder.save_method(self.method, self.probe.space.whole, step, is_first=is_first)
         if update.updates == 1 and "is_far" in variables:
-            self._measured += 1
-            self._far += int(variables["is_far"].values)
-            if self._measured == FEWEST_FAR and 2 * self._far >= self._measured:
-                troubles.add(None, FAR_WARNING)
+            self._far.count(bool(variables["is_far"].values), troubles)
 
     def _restore(self, next_step: int) -> None:
         self.time, self._edges, self._stored, states = self._folder.restored(next_step)

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from eigenflow.core.checks import check_whole
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.tangent.processes import AbstractProcesses
 from eigenflow.trajectory.rates import LearningRate, learning_rates
 from eigenflow.trajectory.rows import LoggedUpdate, plain_extras
 
-__all__ = ["as_number", "checked_update", "require_finite"]
+__all__ = ["agreed_loss", "as_number", "checked_update", "require_finite"]
 
 
 def checked_update(
@@ -89,3 +90,14 @@ def require_finite(loss: float, step: int) -> None:
             f"`loss` is {loss} at step {step}: the update was skipped, or the run has diverged. The row is logged "
             f"without it"
         )
+
+
+def agreed_loss(processes: AbstractProcesses, loss: float | Tensor, step: int) -> tuple[float, NonFiniteError | None]:
+    """The first process's loss, or NaN if that of another one is not finite; and the error that says so."""
+    own = processes.each(lambda: as_number(loss))
+    recorded = processes.first(lambda: own)
+    try:
+        processes.each(lambda: require_finite(own, step))
+    except NonFiniteError as error:
+        return (float("nan") if np.isfinite(recorded) else recorded), error
+    return recorded, None

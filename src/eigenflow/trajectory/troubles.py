@@ -9,10 +9,17 @@ from warnings import warn
 from eigenflow.core.errors import EigenflowError
 from eigenflow.store import RecordGapWarning
 
-__all__ = ["OnError", "Troubles", "Waiting", "words_of"]
+__all__ = ["FarUpdates", "OnError", "Troubles", "Waiting", "words_of"]
 
 OnError = Literal["skip", "raise"]
 
+# Measured changes after which the recorder says that they are no single updates, if half of them are not.
+FEWEST_FAR = 3
+FAR_WARNING = (
+    "The measured changes of the parameters are several times as long as single updates at the stated learning rates. "
+    "If the states are checkpoints, say how many updates lie between: recorder.step(..., updates=k); with heavy ball, "
+    "pass momentum=; with Adam, preconditioner=optimizer. Claims that need single updates will not be judged."
+)
 # Characters of an error message that a record keeps.
 LONGEST = 1000
 GOES_ON = "The record goes on (`run.gaps` lists what it lacks; on_error='raise' raises instead)."
@@ -61,3 +68,17 @@ def words_of(error: BaseException) -> str:
     """An error as a record keeps it."""
     text = str(error)[:LONGEST] or "no message"
     return text if isinstance(error, EigenflowError) else f"{type(error).__name__}: {text}"
+
+
+class FarUpdates:
+    """Counts measured changes that are longer than the stated updates, and says so once."""
+
+    def __init__(self) -> None:
+        self._measured = self._far = 0
+
+    def count(self, is_far: bool, troubles: Troubles) -> None:
+        """One more measured change."""
+        self._measured += 1
+        self._far += is_far
+        if self._measured == FEWEST_FAR and 2 * self._far >= self._measured:
+            troubles.add(None, FAR_WARNING)

@@ -1,0 +1,164 @@
+"""How much of a training loop's time measuring may take.
+
+A measurement costs what it costs, so a cap on the share of time can only be kept by making fewer of them. Three numbers
+say how many: the seconds of an update, of a measurement, and the updates that there will be. The first two are measured
+as training goes on, the last is where the schedule ends. So the first due update is held (a copy of the network on
+either side), until it is known what an update takes; and as long as all that the schedule plans cannot be
+afforded, steps are left out evenly over those that are still to come. Early steps are as much worth as in the schedule,
+because the cap is on the whole run and not on each moment of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.store import Variable
+from eigenflow.trajectory.schedule import Schedule
+
+__all__ = ["Pace"]
+
+# Updates after which their duration is believed: the first ones compile, allocate and warm caches.
+WARM_UP = 5
+# An estimate of a measurement that was never made may be wrong by this factor.
+UNCERTAIN = 1.5
+# Measurements that say what the next one takes: the first is cold, later ones may slow down.
+RECENT = 3
+
+
+class Pace:
+    """Says which scheduled updates are measured so that measuring stays below a share of the time.
+
+    Args:
+        schedule: Steps to measure; its last one is taken for the end of training.
+        max_overhead: Share of the time, measuring included, in (0, 1); None: no cap, every scheduled step is measured.
+        estimate: Seconds of a measurement, before the first one was made.
+        clock: Seconds, increasing.
+
+    Raises:
+        ArgumentError: If the share is out of range.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        max_overhead: float | None,
+        *,
+        estimate: Callable[[], float] | None = None,
+        clock: Callable[[], float] = perf_counter,
+    ):
+        is_share = isinstance(max_overhead, int | float) and not isinstance(max_overhead, bool)
+        if max_overhead is not None and not (is_share and 0 < max_overhead < 1):
+            raise ArgumentError(
+                f"`max_overhead` must be a share of the time in (0, 1), such as 0.05, or None for no cap, but is "
+                f"{max_overhead!r}."
+            )
+        self.schedule, self.max_overhead = schedule, max_overhead
+        self.end = max(schedule)
+        self.spent_s = 0.0
+        self._estimate, self._clock = estimate, clock
+        self._recent: list[float] = []
+        self._chosen: Schedule | None = schedule
+        self._began_s: float | None = None
+        self._before_s = 0.0
+        self._seen, self._step = -1, 0
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a cap."""
+        return self.max_overhead is not None
+
+    def tick(self, step: int) -> None:
+        """An update was made; `step` is its number."""
+        if not self.is_capped:
+            return
+        self._seen, self._step = self._seen + 1, step
+        if self._began_s is None:
+            self._began_s, self._before_s = self._clock(), self.spent_s
+
+    def is_due(self, last: int, now: int) -> bool:
+        """Whether a step after `last` and up to `now` is to be measured, of those that can be afforded."""
+        return self._chosen is not None and self._chosen.is_due(last, now)
+
+    @contextmanager
+    def copying(self) -> Iterator[None]:
+        """Around what measuring costs besides measurements."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self.spent_s += self._clock() - began
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Around a measurement."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            seconds = self._clock() - began
+            self.spent_s += seconds
+            self._recent = [*self._recent, seconds][-RECENT:]
+            self._choose()
+
+    def refusal(self) -> str | None:
+        """Why nothing can be afforded, in words; None as long as that is not known, or not so."""
+        if not self.is_capped or self._seen < WARM_UP or self.affordable() >= 1:
+            return None
+        assert self.max_overhead is not None
+        return (
+            f"One measurement takes about {self.measurement_s():.2g} s, and all updates up to step {self.end} about "
+            f"{self._training_s():.2g} s, of which max_overhead={self.max_overhead:g} leaves "
+            f"{self.max_overhead / (1 - self.max_overhead) * self._training_s():.2g} s. Use fewer probe samples or "
+            f"modes, or a larger max_overhead"
+        )
+
+    def may_measure(self) -> bool:
+        """Whether a measurement can be afforded now; False also as long as nothing is known of updates."""
+        return not self.is_capped or (self._seen >= WARM_UP and self.affordable() >= 1)
+
+    def affordable(self) -> int:
+        """Measurements that the rest of the training has time for."""
+        assert self.max_overhead is not None
+        one = self.measurement_s()
+        left = self.max_overhead / (1.0 - self.max_overhead) * self._training_s() - self.spent_s
+        return max(0, int(left / one)) if one > 0 else len(list(self.schedule))
+
+    def measurement_s(self) -> float:
+        """Seconds that the next one is expected to take."""
+        if self._recent:
+            return max(self._recent)
+        return UNCERTAIN * self._estimate() if self._estimate is not None else 0.0
+
+    def variables(self) -> dict[str, Variable]:
+        """What the record says of the last measurement; nothing without a cap, when records do not depend on clocks."""
+        if not self.is_capped:
+            return {}
+        return {"measurement_s": Variable((), np.asarray(self._recent[-1]), "s", "wall-clock time of the measurement")}
+
+    @property
+    def share(self) -> float:
+        """Of the time until now that measuring took."""
+        if self._began_s is None:
+            return 0.0
+        return self.spent_s / max(self._clock() - self._began_s + self._before_s, 1e-9)
+
+    def _training_s(self) -> float:
+        """Seconds of all updates of this session, made and to come, without measuring."""
+        if self._began_s is None or self._seen < 1:
+            return 0.0
+        spent = self.spent_s - self._before_s
+        an_update = (self._clock() - self._began_s - spent) / self._seen
+        return max(an_update, 0.0) * (self._seen + max(0, self.end - self._step))
+
+    def _choose(self) -> None:
+        """Leave out of what is still planned what cannot be afforded, evenly; the last one stays as long as it can."""
+        if not self.is_capped:
+            return
+        planned = [step for step in self.schedule if step > self._step]
+        count = min(len(planned), self.affordable() if self._seen >= 1 else len(planned))
+        # From the last one backwards, so that the next is as far away as those after it will be.
+        picked = [len(planned) - 1 - index * len(planned) // count for index in range(count)]
+        self._chosen = Schedule([planned[index] for index in picked]) if count else None
