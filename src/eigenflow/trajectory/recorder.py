@@ -50,6 +50,8 @@ class Recorder:
     instrument; where it should, pass `on_error="raise"`: the error is raised after the gap has been noted, and the
     next `step` works. Wrong arguments are always raised.
 
+    `latest` is the step of the last measurement, and its variables as they were written.
+
     With a `ShardedProbe` every process makes a recorder with the same arguments and calls its methods together with the
     others; the first process writes the folder, and it alone needs to see it. The folder is that of one process with
     all samples, and may be resumed on any number of them. What fails on one process is raised on all.
@@ -150,6 +152,7 @@ class Recorder:
         self._rejected: str | None = None
         self._waiting: Waiting | None = None
         self._held: tuple[int, Update] | None = None
+        self.latest: tuple[int, dict[str, Variable]] | None = None
         self._has_told_pace = False
         # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
         self._is_due = resume_from is None or resume_from in self.schedule
@@ -395,7 +398,7 @@ class Recorder:
         except BaseException:
             self.method = kept
             raise
-        self._edges = edges
+        self._edges, self.latest = edges, (step, variables)
         with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
             self._folder.save_method(self.method, self.probe.space.whole, step, is_first=is_first)
         if update.updates == 1 and "is_far" in variables:

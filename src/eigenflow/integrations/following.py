@@ -1,0 +1,247 @@
+"""What every trainer's callback does: a record of the run, its cost said first, numbers for the trainer's own tracker.
+
+A trainer tells a `Follower` of every update that it made, and before it saves a checkpoint. The run folder is all the
+state there is: a run that goes on from a checkpoint goes on in the folder, from the same update.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import torch
+from torch import nn
+
+from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.core.grid import log_steps
+from eigenflow.integrations.numbers import measured_numbers
+from eigenflow.store import open_run
+from eigenflow.store.lock import is_locked
+from eigenflow.tangent import Probe, inverse_preconditioner
+from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory import Recorder
+
+__all__ = ["Follower", "Wishes", "tell"]
+
+# Updates that a run of unknown length is planned for; the schedule is logarithmic, so more cost little.
+UNKNOWN_LENGTH = 1_000_000
+
+
+def tell(text: str) -> None:
+    """Say something on the terminal of who trains."""
+    print(f"eigenflow: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a run is to be recorded; the arguments that all callbacks share.
+
+    Attributes:
+        path: The run folder.
+        modes: Largest modes to follow; None: all.
+        count: Measurements over the run, evenly in the logarithm of the step.
+        schedule: Steps to measure, instead of `count`.
+        max_overhead: As for `Recorder`.
+        preconditioner: Whether the operator is that of the optimizer; None: for Adam and its like.
+        recorder: More arguments of `Recorder`.
+        config: What belongs to the run, for its header.
+    """
+
+    path: Path
+    modes: int | None = 32
+    count: int = 60
+    schedule: Iterable[SupportsIndex] | None = None
+    max_overhead: float | None = 0.05
+    preconditioner: bool | None = None
+    recorder: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def steps(self, total_steps: int | None) -> list[SupportsIndex]:
+        """Steps to measure."""
+        if self.schedule is not None:
+            return list(self.schedule)
+        return list(log_steps(total_steps or UNKNOWN_LENGTH, count=self.count))
+
+
+class Follower:
+    """Records a run that somebody else's loop trains.
+
+    Args:
+        wishes: How.
+        make_probe: Makes the probe on the live model; called again if other parameters become trainable.
+        model: The live model, without wrappers.
+        optimizer: That trains it, without wrappers.
+        total_steps: Updates in all, if known.
+        done_steps: Updates that the model has seen.
+        say: Tells the person who trains.
+
+    Raises:
+        RunFolderError: If the folder holds another run, or a finished one that this one would begin anew.
+    """
+
+    def __init__(
+        self,
+        wishes: Wishes,
+        make_probe: Callable[[], Probe | ShardedProbe],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        total_steps: int | None,
+        done_steps: int = 0,
+        say: Callable[[str], None] = tell,
+    ):
+        self.wishes, self.make_probe, self.model, self.optimizer, self.say = (
+            wishes,
+            make_probe,
+            model,
+            optimizer,
+            say,
+        )
+        self.steps = wishes.steps(total_steps)
+        self._trainable = self._which_train()
+        self.path = _part_of(wishes.path, done_steps)
+        resume_from = _resumable(self.path, done_steps, say)
+        self._has_momentum = False
+        self.recorder = self._recorder(resume_from)
+        say(f"recording into {self.path}{'' if resume_from is None else f' from step {resume_from} on'}; {self.cost()}")
+
+    def cost(self) -> str:
+        """What measuring will take, in words."""
+        planned = sum(int(step) >= (self.recorder.next_step or 0) for step in self.steps)
+        capped = "" if self.wishes.max_overhead is None else f", at most {self.wishes.max_overhead:.0%} of the time"
+        return f"{planned} measurements planned, {self.recorder.cost().summary()}{capped}"
+
+    def update(
+        self,
+        step: int,
+        *,
+        loss: Any,
+        learning_rate: Any,
+        batch_size: int | None = None,
+        was_skipped: bool = False,
+        **extra: float | int | str,
+    ) -> dict[str, float]:
+        """Record the update that was just made.
+
+        Args:
+            step: Its number, from 0.
+            loss: Of the network before it, over all of its batches.
+            learning_rate: Of every parameter group, as the update used them.
+            batch_size: Samples of its batches.
+            was_skipped: Whether the optimizer left it out, as a loss scaler has it do.
+            **extra: More numbers to log.
+
+        Returns:
+            Numbers for a tracker, if something was measured; else nothing.
+        """
+        if self._which_train() != self._trainable:
+            self._begin_anew(step)
+        momentum = 0.0 if not self._has_momentum else float(self.optimizer.param_groups[0].get("momentum", 0.0))
+        if was_skipped:
+            extra["skipped"] = "the optimizer left this update out: gradients were not finite"
+            learning_rate = 0.0
+        is_measured = self.recorder.step(
+            step, loss=loss, learning_rate=learning_rate, momentum=momentum, batch_size=batch_size, **extra
+        )
+        if not is_measured or self.recorder.latest is None:
+            return {}
+        return measured_numbers(*self.recorder.latest, share=self.recorder.pace.share)
+
+    def before_checkpoint(self) -> None:
+        """Bring everything to disk; a run may go on from the checkpoint that is saved next."""
+        self.recorder.flush()
+
+    def close(self, status: Any = "complete") -> None:
+        """End the record."""
+        self.recorder.close(status)
+
+    def _recorder(self, resume_from: int | None) -> Recorder:
+        return Recorder(
+            self.path,
+            self.make_probe(),
+            self.steps,
+            modes=self.wishes.modes,
+            preconditioner=self._preconditioner(),
+            max_overhead=self.wishes.max_overhead,
+            resume_from=resume_from,
+            config=self.wishes.config,
+            **self.wishes.recorder,
+        )
+
+    def _preconditioner(self) -> torch.optim.Optimizer | None:
+        """The optimizer, if it has a P that is known and wanted."""
+        wanted = self.wishes.preconditioner
+        is_plain = isinstance(self.optimizer, torch.optim.SGD)
+        self._has_momentum = is_plain and not wanted
+        if wanted is False or (is_plain and wanted is None):
+            return None
+        try:
+            empty = torch.optim.Optimizer.__new__(type(self.optimizer))
+            empty.param_groups, empty.state = [{**self.optimizer.param_groups[0], "params": []}], {}
+            inverse_preconditioner(empty, nn.Module())
+        except ArgumentError as error:
+            if wanted:
+                raise
+            self.say(
+                f"the plain operator J J^T is measured: {error} Under {type(self.optimizer).__name__} that is not the "
+                f"operator that trains"
+            )
+            return None
+        return self.optimizer
+
+    def _which_train(self) -> tuple[bool, ...]:
+        return tuple(parameter.requires_grad for parameter in self.model.parameters())
+
+    def _begin_anew(self, step: int) -> None:
+        """Other parameters train from now on: another operator, hence another record beside the first."""
+        self.recorder.close("complete")
+        self._trainable = self._which_train()
+        self.path = _part(self.wishes.path, step)
+        _set_aside(self.path, self.say)
+        self.recorder = self._recorder(None)
+        self.say(f"other parameters are trainable from step {step} on; the record goes on in {self.path}")
+
+
+def _part(path: Path, step: int) -> Path:
+    return path.with_name(f"{path.name}-from-{step}")
+
+
+def _part_of(path: Path, done_steps: int) -> Path:
+    """The folder that a run goes on in: the last one that was begun before."""
+    found = [(0, path)]
+    for folder in path.parent.glob(f"{path.name}-from-*"):
+        step = folder.name.removeprefix(f"{path.name}-from-")
+        if step.isdecimal() and int(step) < done_steps:
+            found.append((int(step), folder))
+    return max(found)[1]
+
+
+def _resumable(path: Path, done_steps: int, say: Callable[[str], None]) -> int | None:
+    """From which update to go on in a folder; None: anew.
+
+    Raises:
+        RunFolderError: If training begins anew in the folder of a finished run.
+    """
+    if not path.exists() or not any(path.iterdir()):
+        return None
+    if done_steps:
+        return done_steps
+    run = open_run(path)
+    if run.status in ("running", "failed", "interrupted") and not is_locked(path):
+        _set_aside(path, say)
+        return None
+    raise RunFolderError(
+        f"`path` {path} holds a run that is {run.status}, and training begins at step 0. Choose another folder, delete "
+        f"that one, or go on from a checkpoint."
+    )
+
+
+def _set_aside(path: Path, say: Callable[[str], None]) -> None:
+    """Rename what a run that was cut off left, so that nothing is lost."""
+    if not path.exists():
+        return
+    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}-cut-off-{n}").exists())
+    kept = path.with_name(f"{path.name}-cut-off-{number}")
+    path.rename(kept)
+    say(f"training begins anew; what was recorded before is kept in {kept}")
