@@ -110,7 +110,7 @@ class Follower:
         """What measuring will take, in words."""
         planned = sum(int(step) >= (self.recorder.next_step or 0) for step in self.steps)
         capped = "" if self.wishes.max_overhead is None else f", at most {self.wishes.max_overhead:.0%} of the time"
-        return f"{planned} measurements planned, {self.recorder.cost().summary()}{capped}"
+        return f"{planned} measurements planned{capped}"
 
     def update(
         self,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from eigenflow.core.errors import ArgumentError
 from eigenflow.integrations.following import Follower, Wishes, tell
 from eigenflow.integrations.language import language_probe, read_batch
-from eigenflow.integrations.probe_batch import fewer_labels, first_batch
+from eigenflow.integrations.probe_batch import first_batch, smaller_batch
 from eigenflow.tangent import Probe
 from eigenflow.tangent.model.wrappers import unwrapped
 
@@ -189,8 +189,9 @@ class SpectralCallback(TrainerCallback):
         smoothing = 0.0 if self.trainer is None else self.trainer.args.label_smoothing_factor
         name = next((key for key in batch if "label" in key), None)
         if name is not None and self.probe is None:
-            classes = read_batch(model, batch, dtype=self.dtype).classes
-            batch, left_out = fewer_labels(batch, name, classes, self.max_rows)
+            one = {key: value[:1] if isinstance(value, Tensor) else value for key, value in batch.items()}
+            classes = read_batch(model, one, dtype=self.dtype).classes
+            batch, left_out = smaller_batch(batch, name, classes, self.max_rows)
             if left_out is not None:
                 self.say(left_out)
         return language_probe(model, batch, dtype=self.dtype, label_smoothing=smoothing)

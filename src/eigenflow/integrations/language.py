@@ -82,6 +82,7 @@ class BatchProbe:
         output: Takes the outputs out of what the model returns.
         kind: The reading, in words.
         own_loss: What the model itself says.
+        classes: Outputs that meet one label.
     """
 
     inputs: dict[str, Any]
@@ -90,6 +91,7 @@ class BatchProbe:
     output: Logits
     kind: str
     own_loss: float
+    classes: int
 
 
 def language_probe(
@@ -186,7 +188,7 @@ def read_batch(
     for kind, output, targets, loss in _readings(returned[0], labels, keys, own_dtype):
         ours = [_value(loss, output(one), targets, dtype) for one in returned]
         if all(abs(a - b) <= TOLERANCE[dtype] * max(abs(b), 1.0) for a, b in zip(ours, own, strict=True)):
-            return BatchProbe(inputs, targets, loss, output, kind, own[0])
+            return BatchProbe(inputs, targets, loss, output, kind, own[0], int(output(returned[0]).shape[-1]))
         tried.append(f"{kind} {ours[0]:.8g}")
     raise ModelError(
         f"`model` ({type(model).__name__}) gives loss {own[0]:.8g} for `{name}`, and no reading of its logits and "

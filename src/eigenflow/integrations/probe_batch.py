@@ -13,7 +13,12 @@ from torch import Tensor
 from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent.loss.cross_entropy import IGNORED_LABEL
 
-__all__ = ["fewer_labels", "first_batch", "own_random_numbers"]
+__all__ = ["first_batch", "own_random_numbers", "smaller_batch"]
+
+# Outputs of a forward pass, of which measuring holds several copies: 256 MiB each in float64.
+MOST_OUTPUTS = 2**25
+# So many samples and tokens are kept whatever the vocabulary.
+FEWEST, SHORTEST = 4, 16
 
 
 def first_batch(dataset: Any, collate: Callable[[list[Any]], Any], count: int, *, skip: int = 0) -> Any:
@@ -62,17 +67,20 @@ def own_random_numbers(seed: int = 0) -> Iterator[None]:
             np.random.set_state(numbers)
 
 
-def fewer_labels(batch: Mapping[str, Any], name: str, classes: int, max_rows: int) -> tuple[dict[str, Any], str | None]:
-    """Leave labels out of a batch of tokens until the operator has few enough rows.
+def smaller_batch(
+    batch: Mapping[str, Any], name: str, classes: int, max_rows: int
+) -> tuple[dict[str, Any], str | None]:
+    """Make a batch of tokens so small that its operator can be followed.
 
-    Each label makes as many rows as there are classes, so a whole batch of a large vocabulary is too much. The labels
-    that stay lie at evenly spread positions, the same ones for all samples, so that the others need not be computed.
+    Each label makes as many rows as there are classes, and each position as many numbers, so whole batches are too much
+    where vocabularies are large. First sequences are cut, then samples left out, until the outputs fit; then labels, at
+    evenly spread positions that are the same for all samples, until M has few enough rows.
 
     Args:
         batch: With whole labels, (samples, positions).
         name: Of the labels in it.
-        classes: Outputs a position.
-        max_rows: At most so many, if one position of each sample does not already make more.
+        classes: Outputs that meet one label.
+        max_rows: Of M, if `FEWEST` samples with one label each do not already make more.
 
     Returns:
         The batch, and what was left out in words; None if nothing was.
@@ -80,18 +88,30 @@ def fewer_labels(batch: Mapping[str, Any], name: str, classes: int, max_rows: in
     labels = batch[name]
     if not isinstance(labels, Tensor) or labels.ndim != 2 or labels.is_floating_point():
         return dict(batch), None
+    samples, length = labels.shape
+    fewer = max(min(samples, FEWEST), min(samples, max_rows // classes))
+    shorter = max(min(length, SHORTEST), min(length, MOST_OUTPUTS // (classes * fewer)))
+    made = {key: _cut(value, (samples, length), fewer, shorter) for key, value in batch.items()}
+    labels = made[name]
     counted = (labels != IGNORED_LABEL).any(0).nonzero().flatten()
     keep = max(1, max_rows // (classes * len(labels)))
-    if keep >= len(counted):
-        return dict(batch), None
-    positions = counted[_evenly(len(counted), keep)]
     left = torch.full_like(labels, IGNORED_LABEL)
+    positions = counted if keep >= len(counted) else counted[_evenly(len(counted), keep)]
     left[:, positions] = labels[:, positions]
+    if (fewer, shorter, len(positions)) == (samples, length, len(counted)):
+        return dict(batch), None
     words = (
-        f"the probe holds {len(positions)} of {len(counted)} positions of {len(labels)} samples, as each of their "
-        f"labels makes {classes} rows of M (max_rows={max_rows})"
+        f"the probe holds {len(positions)} labels of each of {fewer} samples of {shorter} tokens ({samples} samples of "
+        f"{length} were there), as every label makes {classes} rows of M (max_rows={max_rows})"
     )
-    return {**batch, name: left}, words
+    return {**made, name: left}, words
+
+
+def _cut(value: Any, shape: tuple[int, int], samples: int, length: int) -> Any:
+    if not isinstance(value, Tensor) or not value.ndim or len(value) != shape[0]:
+        return value
+    value = value[:samples]
+    return value[:, :length] if value.ndim == 2 and value.shape[1] == shape[1] else value
 
 
 def _evenly(size: int, count: int) -> Sequence[int]:
