@@ -3,8 +3,8 @@
     trainer = Trainer(model, args, train_dataset=data, callbacks=[SpectralCallback("runs/a")])
     trainer.train()
 
-What Trainer does and when (transformers 5): `on_pre_optimizer_step` comes once an update, before the optimizer's step,
-and there the rates are those of the update; at `on_step_end` they have moved on. No callback sees the loss of a step, so
+What Trainer does and when (transformers 5): `on_pre_optimizer_step` comes once an update, before the optimizer's step.
+The rates are then those of the update; at `on_step_end` they have moved on. No callback sees the loss of a step, so
 what `training_step` returns is added up here: the share of each micro-batch in the loss of the update, as Trainer weighs
 it. A step that a loss scaler leaves out counts as a step all the same.
 """
@@ -53,8 +53,8 @@ class SpectralCallback(TrainerCallback):
 
     Args:
         path: The run folder.
-        probe: A batch as the collator gives it, with labels; a `Probe`; or a function that makes one of the model. None:
-            `samples` of the training set.
+        probe: A batch as the collator gives it, with labels; a `Probe`; or a function that makes one of the model.
+            None: `samples` of the training set.
         samples: How many samples of the training set.
         max_rows: Rows of M that a probe of tokens may have; positions are left out, evenly, until it has no more.
         modes: Largest modes to follow; None: all.
@@ -216,7 +216,9 @@ def _trainer_above(frame: FrameType | None) -> Trainer:
         if isinstance(owner, Trainer):
             return owner
         frame = frame.f_back
-    raise ArgumentError("`SpectralCallback` must be called by a Trainer: Trainer(..., callbacks=[SpectralCallback(...)]).")
+    raise ArgumentError(
+        "`SpectralCallback` must be called by a Trainer: Trainer(..., callbacks=[SpectralCallback(...)])."
+    )
 
 
 def _count(inputs: Any) -> int:
