@@ -18,9 +18,10 @@ from eigenflow.core.grid import log_steps
 from eigenflow.integrations.numbers import measured_numbers
 from eigenflow.store import open_run
 from eigenflow.store.lock import is_locked
-from eigenflow.tangent import Probe, inverse_preconditioner
+from eigenflow.tangent import Probe
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory import Recorder
+from eigenflow.trajectory.optimizers import require_known
 
 __all__ = ["Follower", "Wishes", "tell"]
 
@@ -120,7 +121,7 @@ class Follower:
         learning_rate: Any,
         batch_size: int | None = None,
         was_skipped: bool = False,
-        **extra: float | int | str,
+        **extra: Any,
     ) -> dict[str, float]:
         """Record the update that was just made.
 
@@ -177,9 +178,7 @@ class Follower:
         if wanted is False or (is_plain and wanted is None):
             return None
         try:
-            empty = torch.optim.Optimizer.__new__(type(self.optimizer))
-            empty.param_groups, empty.state = [{**self.optimizer.param_groups[0], "params": []}], {}
-            inverse_preconditioner(empty, nn.Module())
+            require_known(self.optimizer)
         except ArgumentError as error:
             if wanted:
                 raise

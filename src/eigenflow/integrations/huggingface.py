@@ -5,8 +5,8 @@
 
 What Trainer does and when (transformers 5): `on_pre_optimizer_step` comes once an update, before the optimizer's step.
 The rates are then those of the update; at `on_step_end` they have moved on. No callback sees the loss of a step, so
-what `training_step` returns is added up here: the share of each micro-batch in the loss of the update, as Trainer weighs
-it. A step that a loss scaler leaves out counts as a step all the same.
+what `training_step` returns is added up here: the share of each micro-batch in the loss of the update, weighed by
+Trainer. A step that a loss scaler leaves out counts as a step all the same.
 """
 
 import sys
@@ -167,7 +167,7 @@ class SpectralCallback(TrainerCallback):
         assert self.trainer is not None
         step = self.trainer.training_step
 
-        def watched(model: nn.Module, inputs: Mapping[str, Any], *rest: Any, **named: Any) -> Tensor:
+        def watched(model: nn.Module, inputs: dict[str, Any], *rest: Any, **named: Any) -> Tensor:
             self._seen_samples += _count(inputs)
             loss = step(model, inputs, *rest, **named)
             self._losses.append(loss.detach())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent import inverse_preconditioner
 
-__all__ = ["PreconditionerLike", "Preconditioning"]
+__all__ = ["PreconditionerLike", "Preconditioning", "require_known"]
 
 PreconditionerLike = Mapping[str, Tensor] | torch.optim.Optimizer | None
 
@@ -41,7 +41,7 @@ class Preconditioning:
             )
         self.source, self.model = source, model
         if isinstance(source, torch.optim.Optimizer):
-            _require_known(source)
+            require_known(source)
             _require_all(source, model)
 
     @property
@@ -72,8 +72,13 @@ class Preconditioning:
         return {"operator": OWN, "preconditioner": name}
 
 
-def _require_known(optimizer: torch.optim.Optimizer) -> None:
-    """Ask for the preconditioner of no parameters at all: only the kind of optimizer matters then."""
+def require_known(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer whose preconditioner is not known.
+
+    Raises:
+        ArgumentError: With those that are.
+    """
+    # Asked for the preconditioner of no parameters at all: only the kind of optimizer matters then.
     empty = copy.copy(optimizer)
     empty.param_groups = [{**optimizer.param_groups[0], "params": []}]
     inverse_preconditioner(empty, nn.Module())
