@@ -214,8 +214,8 @@ def _takes(function: Callable[..., Any], *, by_name: bool) -> bool:
         return False
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # written in C
-        return True
+    except (TypeError, ValueError):  # written in C, as `math.log`
+        return not by_name
     try:
         signature.bind({}, step=1) if by_name else signature.bind({}, 1)
     except TypeError:
