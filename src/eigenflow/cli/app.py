@@ -15,6 +15,7 @@ from eigenflow.cli.console import be_quiet, err, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.double_descent import double_descent
 from eigenflow.cli.forecast import forecast_app
+from eigenflow.cli.measure import measure
 from eigenflow.cli.modes import modes
 from eigenflow.cli.report import report
 from eigenflow.cli.run import run
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, analyse, claims, modes, compare, report, solve, double_descent, doctor):
+for command in (run, measure, analyse, claims, modes, compare, report, solve, double_descent, doctor):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
 

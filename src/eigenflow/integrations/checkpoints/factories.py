@@ -1,4 +1,4 @@
-"""`module:factory` and `path/to/file.py:factory`: a function of the user, found and called, with every way to fail named."""
+"""`module:factory` and `path/to/file.py:factory`: a function of the user, found and called; every failure is named."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ from torch import nn
 
 from eigenflow.core.errors import ArgumentError, ModelError
 
-__all__ = ["called", "function_named", "model_from"]
+__all__ = ["called", "function_named", "model_from", "told_error"]
 
 
 def function_named(spec: str, option: str) -> Callable[..., Any]:
@@ -29,7 +29,7 @@ def function_named(spec: str, option: str) -> Callable[..., Any]:
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise ArgumentError(
-            f"`{option}` must be module:function or path/to/file.py:function, such as train:make_model, but is '{spec}'."
+            f"`{option}` must be module:function or path/to/file.py:function, such as train:build, but is '{spec}'."
         )
     module = _file(place, option) if place.endswith(".py") else _module(place, option)
     found: Any = module
@@ -59,7 +59,7 @@ def _module(name: str, option: str) -> Any:
             ) from None
         raise ArgumentError(f"`{option}`: importing '{name}' needs '{missing}', which is not installed.") from error
     except Exception as error:
-        raise ArgumentError(f"`{option}`: importing '{name}' fails with {_told(error)}") from error
+        raise ArgumentError(f"`{option}`: importing '{name}' fails with {told_error(error)}") from error
 
 
 def _file(place: str, option: str) -> Any:
@@ -79,7 +79,7 @@ def _file(place: str, option: str) -> Any:
         described.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise ArgumentError(f"`{option}`: running '{place}' fails with {_told(error)}") from error
+        raise ArgumentError(f"`{option}`: running '{place}' fails with {told_error(error)}") from error
     return module
 
 
@@ -99,7 +99,7 @@ def called(function: Callable[..., Any], option: str, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
-        raise ArgumentError(f"`{option}`: {name}() fails with {_told(error)}") from error
+        raise ArgumentError(f"`{option}`: {name}() fails with {told_error(error)}") from error
 
 
 def model_from(factory: Callable[..., Any], option: str = "model") -> nn.Module:
@@ -119,6 +119,7 @@ def model_from(factory: Callable[..., Any], option: str = "model") -> nn.Module:
     return made
 
 
-def _told(error: Exception) -> str:
+def told_error(error: Exception) -> str:
+    """Kind and first line of an error."""
     text = str(error).strip().split("\n")[0]
     return f"{type(error).__name__}: {text}" if text else f"{type(error).__name__}."

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eigenflow.core.errors import ArgumentError, FileError
-from eigenflow.integrations.checkpoints.formats.safetensors_files import SHARD
-from eigenflow.integrations.checkpoints.steps import SUFFIXES
+from eigenflow.integrations.checkpoints.steps import SHARD, SUFFIXES, has_own_step
 
 __all__ = ["Found", "LeftOut", "find_checkpoints"]
 
@@ -162,7 +161,8 @@ def _of_folder(folder: Path, files: list[Path], folders: list[Path]) -> Found | 
         if name in names and _is_alone(names[name], files):
             return Found(folder, _kind(names[name]), (names[name],))
     groups = _shard_groups(files)
-    if len(groups) == 1 and not [f for f in files if _is_weights(f) and f not in groups[0]]:
+    others = [file for file in files if _is_weights(file) and not any(file in group for group in groups)]
+    if len(groups) == 1 and not others and not has_own_step(groups[0][0]):
         return Found(folder, _kind(groups[0][0]), tuple(groups[0]))
     return None
 

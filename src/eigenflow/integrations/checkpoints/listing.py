@@ -172,11 +172,9 @@ def _with_log(chosen: Sequence[tuple[int, _Opened]], unit: str) -> tuple[list[Li
     losses = losses_of_log(log)
     listed = []
     for step, one in chosen:
-        assert one.weights is not None and one.step is not None
-        rate = learning_rate_of(one.found, one.weights, step)
-        time = clock.times.get(step)
-        size = one.weights.bytes
-        listed.append(Listed(one.found, step, one.step.source, one.weights.format, size, rate, losses.get(step), time))
+        assert one.step is not None
+        time, loss = clock.times.get(step), losses.get(step)
+        listed.append(Listed(one.found, step, one.step.source, one.format, one.bytes, one.rate, loss, time))
     return listed, clock
 
 

@@ -51,6 +51,7 @@ def load_weights(model: nn.Module, weights: AbstractWeights, entry: str | None =
     for name, tensor in found.items():
         _require_numbers(name, tensor, places[name])
     _require_same_ties(found, names_of(model))
+    types = _types_told(found.values(), places.values())
     for name, tensor in found.items():
         place = places[name]
         wide = torch.promote_types(place.dtype, tensor.dtype)
@@ -58,7 +59,7 @@ def load_weights(model: nn.Module, weights: AbstractWeights, entry: str | None =
             place.data.copy_(tensor)
         else:
             place.data = tensor.to(device=place.device, dtype=wide, copy=True)
-    return (*weights.notes, *fit.notes, *_types_told(found.values(), places.values()))
+    return (*weights.notes, *fit.notes, *types)
 
 
 def _require_numbers(name: str, tensor: Tensor, place: Tensor) -> None:

@@ -4,12 +4,14 @@ import inspect
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from eigenflow.core.errors import ArgumentError, FileError
 from eigenflow.integrations.checkpoints.factories import called, function_named
@@ -44,8 +46,8 @@ def read_probe(source: Any, model: nn.Module | None = None) -> ProbeSource:
     """Read what a probe is made of.
 
     Args:
-        source: A file (`.safetensors`, `.npz`, `.pt`), `module:function`, or the values themselves: a mapping, a pair of
-            inputs and targets, a probe, a function of nothing or of the model.
+        source: A file (`.safetensors`, `.npz`, `.pt`), `module:function`, or the values themselves: a mapping, a pair
+            of inputs and targets, a probe, a function of nothing or of the model.
         model: Handed to a function that takes it.
 
     Raises:
@@ -103,7 +105,7 @@ def make_probe(
 ) -> tuple[Probe, tuple[str, ...]]:
     """Make the probe of a model; returns it with notes on what was taken.
 
-    The model is put into eval mode.
+    The model is put into eval mode, and into a type in which neither it nor the samples lose a digit.
 
     Args:
         source: From `read_probe`.
@@ -126,8 +128,12 @@ def make_probe(
         values = dict(zip(names, values, strict=False))
     if not isinstance(values, Mapping):
         raise ArgumentError(f"`probe` ({source.told}) is a {type(values).__name__}. {ALLOWED}.")
-    held = {str(k).removeprefix(HELD_OUT): v for k, v in values.items() if str(k).startswith(HELD_OUT)}
-    values = {str(k): v for k, v in values.items() if not str(k).startswith(HELD_OUT)}
+    values = {str(name): value for name, value in values.items()}
+    if (dtype_of_model := _widest(values, model)) is not None:
+        model.to(dtype_of_model)
+    values = _on_device(values, model, dtype_of_model)
+    held = {k.removeprefix(HELD_OUT): v for k, v in values.items() if k.startswith(HELD_OUT)}
+    values = {k: v for k, v in values.items() if not k.startswith(HELD_OUT)}
     if "inputs" in values and "targets" in values:
         inputs, targets = _pair(values, source.told)
         holdout = _pair(held, source.told) if held else None
@@ -140,9 +146,6 @@ def make_probe(
     else:
         raise ArgumentError(f"`probe` ({source.told}) holds {_listed(values)}. {ALLOWED}.")
     chosen = loss if loss is not None else _usual_loss(targets)
-    inputs, targets = _as_model(inputs, model), _as_model(targets, model)
-    if holdout is not None:
-        holdout = _as_model(holdout[0], model), _as_model(holdout[1], model)
     notes = () if loss is not None else (f"loss: {chosen}, as targets are {targets.dtype}",)
     return Probe(model, inputs, targets, chosen, holdout, output=output, **options), notes
 
@@ -164,17 +167,25 @@ def _usual_loss(targets: Any) -> str:
     return "mse" if isinstance(targets, Tensor) and targets.is_floating_point() else "cross_entropy"
 
 
-def _as_model(values: Any, model: nn.Module) -> Any:
-    """Floating-point tensors in the type of the model, if that has no fewer digits, and on its device."""
-    own = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if own is None:
-        return values
-    if isinstance(values, Tensor):
-        fits = values.is_floating_point() and torch.promote_types(values.dtype, own.dtype) == own.dtype
-        return values.to(own.device, own.dtype if fits else values.dtype)
-    if isinstance(values, Mapping):
-        return {name: _as_model(value, model) for name, value in values.items()}
-    return tuple(_as_model(value, model) for value in values) if isinstance(values, tuple | list) else values
+def _widest(values: Any, model: nn.Module) -> torch.dtype | None:
+    """The type in which a model and what it is given lose no digit; at least float32."""
+    own = [p.dtype for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()]
+    if not own:
+        return None
+    given = [leaf.dtype for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return reduce(torch.promote_types, [*own, *given], torch.float32)
+
+
+def _on_device(values: Any, model: nn.Module, dtype: torch.dtype | None) -> Any:
+    """Tensors on the model's device; floating-point ones in a type."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(device, dtype if leaf.is_floating_point() and dtype is not None else leaf.dtype)
+
+    return tree_map(moved, values)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

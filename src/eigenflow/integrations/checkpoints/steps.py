@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Step", "step_in_file", "step_in_name"]
+__all__ = ["SHARD", "SUFFIXES", "Step", "has_own_step", "step_in_file", "step_in_name"]
 
 # What programs call the number of updates in a file, those that leave no doubt first.
 UPDATES = ("global_step", "global_steps", "num_updates", "iter_num", "current_step", "completed_steps", "train_step")
@@ -38,6 +38,10 @@ BEFORE = re.compile(rf"(?<![a-zA-Z])({WORDS_OF_UPDATES}){NUMBER}", re.IGNORECASE
 AFTER = re.compile(rf"(?<![\d.])0*(\d+)([kKmM])?[_\-]?({WORDS_OF_UPDATES})(?![a-zA-Z0-9])", re.IGNORECASE)
 EPOCH_BEFORE = re.compile(rf"(?<![a-zA-Z])({WORDS_OF_EPOCHS}){NUMBER}", re.IGNORECASE)
 EPOCH_AFTER = re.compile(rf"(?<![\d.])0*(\d+)()[_\-]?({WORDS_OF_EPOCHS})(?![a-zA-Z0-9])", re.IGNORECASE)
+# A part of a checkpoint: what stands before, its number, how many there are, what stands behind.
+SHARD = re.compile(r"^(.*?)[-_.]?(\d{1,6})-of-(\d{1,6})(.*)$")
+# torchtune: a part's number and the epoch.
+TORCHTUNE = re.compile(r"^(?:hf|meta)_model_\d{4}_(\d+)$")
 # fairseq: checkpoint_EPOCH_UPDATES.
 FAIRSEQ = re.compile(r"^checkpoint_(\d+)_(\d+)$")
 ALONE = re.compile(rf"(?:^|[=_\- ]|(?<!\d)\.|(?<![a-zA-Z])(?:{WORDS_OF_FILES}))0*(\d+)([kKmM])?$", re.IGNORECASE)
@@ -64,6 +68,11 @@ class Step:
     source: str
 
 
+def has_own_step(path: Path) -> bool:
+    """Whether a file's own name tells a step."""
+    return _in_one_name(_bare(path.name), is_folder=False) is not None
+
+
 def step_in_name(path: Path) -> Step | None:
     """Read a step off a file's name, or else off the folder that it lies in, if that says what its number is."""
     found = _in_one_name(_bare(path.name), is_folder=False)
@@ -71,6 +80,10 @@ def step_in_name(path: Path) -> Step | None:
 
 
 def _in_one_name(name: str, *, is_folder: bool) -> Step | None:
+    if match := TORCHTUNE.match(name):
+        return Step(None, int(match[1]), f"name '{name}'")
+    if match := SHARD.match(name):
+        name = match[1] + match[4]
     bare = DATES.sub("", ENDINGS.sub("", name))
     if match := FAIRSEQ.match(bare):
         return Step(int(match[2]), int(match[1]), f"name '{name}'")

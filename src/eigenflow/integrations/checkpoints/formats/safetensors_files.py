@@ -1,7 +1,6 @@
 """Safetensors: one file, shards with an index, shards without one, and shards of torch.distributed.checkpoint."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from eigenflow.integrations.checkpoints.formats.foreign import refuse_foreign
 from eigenflow.integrations.checkpoints.formats.weights import AbstractWeights, Entry, UnreadableError, assembled
+from eigenflow.integrations.checkpoints.steps import SHARD
 
 __all__ = ["SafetensorsWeights", "missing_shards", "read_index", "read_safetensors"]
 
-SHARD = re.compile(r"^(.*?)[-_.]?(\d{1,6})-of-(\d{1,6})(.*)$")
 # Where torch.distributed.checkpoint keeps which part of a tensor a file holds.
 SHARDING = "DCP_SHARDING_INFO"
 # An index of a million tensors has some 100 MB.
