@@ -30,7 +30,7 @@ def clock_of_log(log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> RunC
     """Sum learning rates up to steps.
 
     A rate that the Trainer of Hugging Face logs at a step is that of the update that ended there. Between two of them
-    the rate goes straight, and before the first one it is the first.
+    the rate goes straight, as it does before the first.
 
     Args:
         log: Rows with `step` and `learning_rate`.
@@ -48,7 +48,8 @@ def clock_of_log(log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> RunC
     last = max(steps)
     if last > at[-1] + np.diff(at).max():
         return RunClock({}, f"updates (the log ends at step {at[-1]}, the checkpoints at {last})")
-    summed, coarse = _sums(at, rates, last), _sums(at[::2], rates[::2], last)
+    half = np.unique(np.append(np.arange(0, len(at), 2), len(at) - 1))
+    summed, coarse = _sums(at, rates, last), _sums(at[half], rates[half], last)
     if not summed[-1] > 0 or np.abs(summed - coarse).max() > CLOSE * summed[-1]:
         return RunClock({}, f"updates (the {len(pairs)} logged learning rates lie too far apart to be summed to 1 %)")
     return RunClock({int(step): float(summed[step]) for step in steps}, f"sum of {len(pairs)} logged learning rates")
@@ -56,7 +57,10 @@ def clock_of_log(log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> RunC
 
 def _sums(at: np.ndarray, rates: np.ndarray, last: int) -> np.ndarray:
     """Sums up to 0, 1, ..., last."""
-    return np.concatenate([[0.0], np.cumsum(np.interp(np.arange(1, last + 1), at, rates))])
+    every = np.arange(1, last + 1)
+    before = np.maximum(0.0, rates[0] + (every - at[0]) * (rates[1] - rates[0]) / (at[1] - at[0]))
+    found = np.where(every < at[0], before, np.interp(every, at, rates))
+    return np.concatenate([[0.0], np.cumsum(found)])
 
 
 def losses_of_log(log: Sequence[Mapping[str, Any]]) -> dict[int, float]:

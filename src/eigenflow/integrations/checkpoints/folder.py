@@ -170,12 +170,12 @@ def _of_folder(folder: Path, files: list[Path], folders: list[Path]) -> Found | 
 def _of_ranks(folder: Path, names: dict[str, Path], folders: list[Path]) -> Found | None:
     """Layouts in which ranks keep parts that only their own program can put together."""
     inner = [file.name for one in folders[:50] for file in one.glob("*.pt")] if len(folders) < 1000 else []
-    every = [*names, *inner]
+    # What lies in folders inside belongs to this one only if it is a checkpoint itself.
+    is_one = has_own_step(folder) or "trainer_state.json" in names
+    every = [*names, *(inner if is_one else [])]
     if any(name.startswith("layer_") and "model_states" in name for name in every):
         return Found(folder, "refused", reason=PIPELINE)
-    has_steps = [one for one in folders if _may_hold_steps(one)]
-    is_inside = any(name.endswith("model_states.pt") for name in inner) and len(has_steps) <= 1
-    if any(name.endswith("model_states.pt") for name in names) or is_inside:
+    if any(name.endswith("model_states.pt") for name in every):
         has_whole = any(name in names for name in WHOLE)  # weights were gathered beside
         return None if has_whole else Found(folder, "refused", reason=ZERO)
     if folder.name.startswith("iter_") and any(name in MEGATRON_FILES for name in every):

@@ -37,7 +37,7 @@ def open_weights(found: Found) -> AbstractWeights:
         raise UnreadableError(f"{len(absent)} of {count} shards are missing: {', '.join(absent[:5])}")
     if _one_kind(files, found.kind) == "safetensors":
         return read_safetensors(files, expected=expected)
-    if absent := [file.name for file in files if not file.exists()]:
+    if len(files) > 1 and (absent := [file.name for file in files if not file.exists()]):
         raise UnreadableError(f"{len(absent)} of {len(files)} shards are missing: {', '.join(absent[:5])}")
     parts = [read_torch(file) for file in files]
     return parts[0] if len(parts) == 1 else joined(parts, f"torch file in {len(parts)} shards")

@@ -87,8 +87,8 @@ def _in_one_name(name: str, *, is_folder: bool) -> Step | None:
     bare = DATES.sub("", ENDINGS.sub("", name))
     if match := FAIRSEQ.match(bare):
         return Step(int(match[2]), int(match[1]), f"name '{name}'")
-    epochs = _found(EPOCH_BEFORE, bare, 2) or _found(EPOCH_AFTER, bare, 1)
-    updates = _found(BEFORE, bare, 2) or _found(AFTER, bare, 1)
+    epochs = _found(bare, (EPOCH_BEFORE, 2), (EPOCH_AFTER, 1))
+    updates = _found(bare, (BEFORE, 2), (AFTER, 1))
     if not is_folder and updates is None and epochs is None and (match := ALONE.search(bare)) is not None:
         updates = _number(match, 1)
     if updates is None and epochs is None:
@@ -96,9 +96,12 @@ def _in_one_name(name: str, *, is_folder: bool) -> Step | None:
     return Step(updates, epochs, f"name '{name}'")
 
 
-def _found(pattern: re.Pattern[str], name: str, group: int) -> int | None:
-    found = [_number(match, group) for match in pattern.finditer(name)]
-    return found[-1] if found else None
+def _found(name: str, *patterns: tuple[re.Pattern[str], int]) -> int | None:
+    """The last number that the first pattern which fits finds; the group of the number comes with it."""
+    for pattern, group in patterns:
+        if found := [_number(match, group) for match in pattern.finditer(name)]:
+            return found[-1]
+    return None
 
 
 def _number(match: re.Match[str], group: int) -> int:

@@ -51,7 +51,7 @@ def read_safetensors(files: Sequence[Path], *, expected: dict[str, str] | None =
     Raises:
         UnreadableError: If a file is missing, cut off or no file of safetensors, or the index is wrong.
     """
-    if absent := [file.name for file in files if not file.exists()]:
+    if len(files) > 1 and (absent := [file.name for file in files if not file.exists()]):
         raise UnreadableError(f"{len(absent)} of {len(files)} shards are missing: {', '.join(absent[:5])}")
     places: dict[str, list[tuple[Path, tuple[int, ...] | None]]] = defaultdict(list)
     entries: dict[str, Entry] = {}

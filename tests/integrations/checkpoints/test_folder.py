@@ -1,0 +1,269 @@
+"""Which files are checkpoints, of which step, in which order; and what is said of the others."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from eigenflow.core.errors import ArgumentError, FileError
+from eigenflow.integrations.checkpoints.clock import clock_of_log
+from eigenflow.integrations.checkpoints.listing import list_checkpoints
+from eigenflow.integrations.checkpoints.steps import step_in_file, step_in_name
+from integrations.checkpoints.written import adam_after, make_net, trained, write_shards, write_torch
+
+# Names as other programs write them: updates, epochs.
+NAMES = {
+    "checkpoint-500": (500, None),
+    "step_000500.pt": (500, None),
+    "epoch=3-step=1000.ckpt": (1000, 3),
+    "epoch=3-step=1000-v1.ckpt": (1000, 3),
+    "epoch=03-val_loss=0.25.ckpt": (None, 3),
+    "iter_0000500": (500, None),
+    "ckpt_500.pt": (500, None),
+    "ckpt-500.pth": (500, None),
+    "model-00500.safetensors": (500, None),
+    "model_0004999.pth": (4999, None),
+    "global_step500": (500, None),
+    "step=1000.ckpt": (1000, None),
+    "500.pt": (500, None),
+    "step_0.pt": (0, None),
+    "checkpoint-0": (0, None),
+    "epoch=0-step=0.ckpt": (0, 0),
+    "checkpoint_3_500.pt": (500, 3),
+    "checkpoint12.pt": (12, None),
+    "ep0-ba500-rank0.pt": (500, 0),
+    "step-00001000": (1000, None),
+    "iter-001000-ckpt.pth": (1000, None),
+    "state_step001000.pt": (1000, None),
+    "model010000.pt": (10000, None),
+    "ema_0.9999_010000.pt": (10000, None),
+    "epoch_12.pth": (None, 12),
+    "10epoch.pth": (None, 10),
+    "snapshot.ep.10": (None, 10),
+    "step_10k.pt": (10000, None),
+    "ckpt_1.5M_step_3000.pt": (3000, None),
+    "checkpoint_1000.pth": (1000, None),
+    "name-step00000500.safetensors": (500, None),
+    "step1000-unsharded": (1000, None),
+    "hf_model_0001_3.pt": (None, 3),
+    "step100-00001-of-00002.safetensors": (100, None),
+    "model-00001-of-00002.safetensors": None,
+    "resnet50.pth": None,
+    "last.ckpt": None,
+    "best.pt": None,
+    "model.safetensors": None,
+    "2024-01-31_12-30-05.pt": None,
+    "run_20240131.pt": None,
+    "model-acc-0.95.pt": None,
+    "epoch=2-acc=0.95.ckpt": (None, 2),
+    "gpt2-124M-it12000.pt": (12000, None),
+    "steps_500_loss_2.31.pt": (500, None),
+    "model.0003.pth": (3, None),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES.items(), ids=NAMES)
+def test_steps_in_names(name, expected):
+    found = step_in_name(Path("/some/where") / name)
+    assert (None if found is None else (found.updates, found.epochs)) == expected
+
+
+def test_a_folder_tells_the_step_only_in_words():
+    assert step_in_name(Path("/runs/2024/weights.pt")) is None
+    assert step_in_name(Path("/runs/step_7/weights.pt")).updates == 7
+    assert step_in_name(Path("/runs/width-64/weights.pt")) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"global_step": 5, "epoch": 1}, (5, 1)),
+        ({"iter_num": 5}, (5, None)),
+        ({"step": torch.tensor(5)}, (5, None)),
+        ({"step": 5.0}, (5, None)),
+        ({"step": 5.5}, None),
+        ({"step": True}, None),
+        ({"step": -1}, None),
+        ({"step": "5"}, None),
+        ({"step": {"a": 1}}, None),
+        ({"epoch": 3}, (None, 3)),
+        ({"meta": {"iter": 5, "epoch": 2}}, (5, 2)),
+        ({"state": {"timestamp": {"Timestamp": {"batch": 5}}}}, (5, None)),
+        ({"optimizer_history": [{"num_updates": 2}, {"num_updates": 5}]}, (5, None)),
+        ({"optimizer": {"state": {0: {"step": torch.tensor(5.0)}}}, "epoch": 1}, (5, 1)),
+        ({"optimizer_states": [{"state": {0: {"step": 5}}}]}, (5, None)),
+        ({}, None),
+    ],
+)
+def test_steps_in_files(content, expected):
+    found = step_in_file(content)
+    assert (None if found is None else (found.updates, found.epochs)) == expected
+
+
+def steps(path):
+    return [one.step for one in list_checkpoints(path).checkpoints]
+
+
+def state(seed, path, **more):
+    return write_torch(path, {"model": trained(seed).state_dict()} | more)
+
+
+def test_sorted_by_number_with_folders_files_and_patterns(tmp_path):
+    for step in (2, 10, 1000, 9):
+        write_torch(tmp_path / f"files/step_{step}.pt", trained(step).state_dict())
+        write_torch(
+            tmp_path / f"deep/lightning_logs/version_0/checkpoints/epoch=0-step={step}.ckpt", trained(step).state_dict()
+        )
+        write_torch(tmp_path / f"folders/checkpoint-{step}/pytorch_model.bin", trained(step).state_dict())
+    for place in ("files", "deep", "folders"):
+        assert steps(tmp_path / place) == [2, 9, 10, 1000]
+    assert steps(str(tmp_path / "files/step_1*.pt")) == [10, 1000]
+    assert steps([tmp_path / "files/step_9.pt", str(tmp_path / "folders/checkpoint-10")]) == [9, 10]
+    assert steps(str(tmp_path / "folders/*")) == [2, 9, 10, 1000]
+    assert steps(tmp_path / "files/step_9.pt") == [9]
+
+
+def test_what_lies_beside_weights_is_no_checkpoint(tmp_path):
+    folder = tmp_path / "checkpoint-5"
+    write_shards(folder, trained(5))
+    for name in (
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "training_args.bin",
+        "scaler.pt",
+        "random_states_0.bin",
+    ):
+        write_torch(folder / name, {"x": torch.ones(2)})
+    for name in ("tokenizer.json", "config.json", "merges.txt", ".DS_Store", "README.md"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "logs").mkdir()
+    listing = list_checkpoints(tmp_path)
+    assert [one.step for one in listing.checkpoints] == [5]
+    assert listing.left_out == ()
+
+
+def test_copies_are_named_once(tmp_path):
+    state(1, tmp_path / "step_500.pt", step=500)
+    state(1, tmp_path / "last.pt", step=500, more=torch.ones(1))
+    state(1, tmp_path / "a_copy_500.pt", step=500)
+    state(2, tmp_path / "best.pt", step=400)
+    (tmp_path / "latest.pt").symlink_to(tmp_path / "step_500.pt")
+    listing = list_checkpoints(tmp_path)
+    assert [(one.step, one.found.path.name) for one in listing.checkpoints] == [
+        (400, "best.pt"),
+        (500, "a_copy_500.pt"),
+    ]
+    told = {path.name: reason for path, _, reason in listing.left_out}
+    assert told["step_500.pt"] == "the same weights as 'a_copy_500.pt'"
+    assert told["latest.pt"] == "the same weights as 'a_copy_500.pt'"
+    assert "step 500 again, with other weights" in told["last.pt"]
+
+
+def test_averages_beside_the_weights_give_way(tmp_path):
+    state(1, tmp_path / "model010000.pt")
+    state(2, tmp_path / "ema_0.9999_010000.pt")
+    write_torch(tmp_path / "opt010000.pt", adam_after(make_net(), 2))
+    listing = list_checkpoints(tmp_path)
+    assert [one.found.path.name for one in listing.checkpoints] == ["model010000.pt"]
+    ((path, step, reason),) = listing.left_out
+    assert (path.name, step) == ("ema_0.9999_010000.pt", 10000)
+    assert "with other weights than 'model010000.pt'" in reason
+    assert steps(str(tmp_path / "ema*")) == [10000]
+
+
+def test_epochs_count_where_nothing_tells_updates(tmp_path):
+    for epoch in (1, 2, 10):
+        state(epoch, tmp_path / f"a/epoch_{epoch}.pth")
+        state(epoch, tmp_path / f"b/epoch_{epoch}.pth", optimizer=adam_after(make_net(), epoch * 3))
+    listing = list_checkpoints(tmp_path / "a")
+    assert [one.step for one in listing.checkpoints] == [1, 2, 10]
+    assert listing.unit == "epochs"
+    assert "steps are epochs: no checkpoint tells its updates" in listing.notes
+    listing = list_checkpoints(tmp_path / "b")  # Adam counts
+    assert [one.step for one in listing.checkpoints] == [3, 6, 30]
+    assert listing.unit == "updates"
+    assert listing.checkpoints[0].learning_rate == 3e-3
+    state(11, tmp_path / "b/epoch_11.pth")
+    ((path, _, reason),) = list_checkpoints(tmp_path / "b").left_out
+    assert (path.name, reason) == ("epoch_11.pth", "it tells its epoch (11), but not its updates, as the others do")
+
+
+def test_final_weights_beside_checkpoints(tmp_path):
+    for step in (5, 10):
+        write_torch(tmp_path / f"checkpoint-{step}/pytorch_model.bin", trained(step).state_dict())
+    write_torch(tmp_path / "pytorch_model.bin", trained(10).state_dict())
+    listing = list_checkpoints(tmp_path)
+    assert [one.step for one in listing.checkpoints] == [5, 10]
+    ((path, _, reason),) = listing.left_out
+    assert path == tmp_path
+    assert "neither its name nor its content tells a step" in reason
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 10}))
+    assert [reason for _, _, reason in list_checkpoints(tmp_path).left_out] == ["the same weights as 'checkpoint-10'"]
+
+
+def test_weights_of_other_programs_are_named(tmp_path):
+    state(1, tmp_path / "step_1.pt")
+    for name in ("model_2.h5", "flax_3.msgpack", "m_4.gguf", "n_5.nemo"):
+        (tmp_path / name).write_bytes(b"x")
+    listing = list_checkpoints(tmp_path)
+    assert [path.name for path, _, _ in listing.left_out] == ["flax_3.msgpack", "m_4.gguf", "model_2.h5", "n_5.nemo"]
+
+
+@pytest.mark.rejects
+def test_paths_that_lead_nowhere(tmp_path):
+    with pytest.raises(FileError, match=r"`checkpoints` has '.*nowhere', which does not exist"):
+        list_checkpoints(tmp_path / "nowhere")
+    with pytest.raises(ArgumentError, match=r"`checkpoints` has the pattern '.*\*.pt', which nothing matches"):
+        list_checkpoints(str(tmp_path / "*.pt"))
+    (tmp_path / "gone.pt").symlink_to(tmp_path / "nothing")
+    with pytest.raises(FileError, match="a link to what is not there"):
+        list_checkpoints(tmp_path / "gone.pt")
+    assert "cannot be opened" in list_checkpoints(tmp_path).left_out[0][2]
+
+
+def log(rate, steps):
+    return [{"step": step, "learning_rate": rate(step), "loss": 1.0 / step} for step in steps]
+
+
+def warmup_cosine(step, total=1000, warmup=100, peak=1e-3):
+    import math
+
+    return peak * min(1.0, step / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / total))
+
+
+def test_time_is_the_sum_of_logged_rates():
+    """Against the sum over all updates, of which the log shows every tenth."""
+    clock = clock_of_log(log(warmup_cosine, range(10, 1001, 10)), [0, 100, 500, 1000])
+    for step in (0, 100, 500, 1000):
+        exact = sum(warmup_cosine(k) for k in range(1, step + 1))
+        # Chords of ten updates lie below the curve; of the warm-up's end they cut the most, 1e-4.
+        assert clock.times[step] == pytest.approx(exact, rel=1e-3, abs=1e-12)
+    assert "sum of 100 logged learning rates" in clock.told
+    exact = clock_of_log(log(warmup_cosine, range(1, 1001)), [500])
+    assert exact.times[500] == pytest.approx(sum(warmup_cosine(k) for k in range(1, 501)), rel=1e-12)
+
+
+def test_a_log_with_gaps_gives_no_time():
+    assert clock_of_log(log(warmup_cosine, (100, 500, 1000)), [1000]).told == "updates (the log has 3 learning rates)"
+    jumps = clock_of_log(log(lambda k: 1e-3 if (k // 50) % 2 else 1e-6, range(50, 1001, 50)), [1000])
+    assert not jumps.times
+    assert "too far apart" in jumps.told
+    short = clock_of_log(log(warmup_cosine, range(10, 501, 10)), [1000])
+    assert "the log ends at step 500, the checkpoints at 1000" in short.told
+
+
+def test_the_trainers_log_gives_rates_losses_and_times(tmp_path):
+    rows = log(warmup_cosine, range(10, 101, 10))
+    for step in (50, 100):
+        write_torch(tmp_path / f"checkpoint-{step}/pytorch_model.bin", trained(step).state_dict())
+        history = [row for row in rows if row["step"] <= step] + [{"step": step, "eval_loss": 3.0}]
+        content = {"global_step": step, "epoch": 1.5, "log_history": history}
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(json.dumps(content))
+    listing = list_checkpoints(tmp_path)
+    assert [one.learning_rate for one in listing.checkpoints] == [warmup_cosine(50), warmup_cosine(100)]
+    assert [one.loss for one in listing.checkpoints] == [1 / 50, 1 / 100]
+    # A warm-up times a slow cosine, between logs of ten updates.
+    assert listing.checkpoints[1].time == pytest.approx(sum(warmup_cosine(k) for k in range(1, 101)), rel=1e-3)
+    assert listing.checkpoints[0].source == "trainer_state.json"
