@@ -212,14 +212,10 @@ def test_loss_that_does_not_say_how_parts_add_up(alone):
 
     with pytest.raises(ArgumentError, match="neither a plain sum nor a plain mean"):
         ShardedProbe(model, inputs, targets, weighted)
-    with pytest.raises(ArgumentError, match="one sample alone does not show"):
-        ShardedProbe(model, inputs[:1], targets[:1], lambda z, y: functional.mse_loss(z, y))
 
 
-@pytest.mark.rejects
-def test_type_of_products(alone):
+def test_a_function_of_one_sample_is_held_against_the_samples_of_another_process(alone):
     model, inputs, targets, _ = problem("mse")
-    probe = ShardedProbe(model, inputs, targets)
-    state = probe.state()
-    with pytest.raises(ArgumentError, match=r"`product_dtype` must be None .* dtype=torch\.float32"):
-        measure_tracked_step(probe, ModeTracker(2), state, state, STEP, product_dtype=torch.float32)
+    expected = ef.Probe(model, inputs[:1], targets[:1])
+    found = ShardedProbe(model, inputs[:1], targets[:1], lambda z, y: functional.mse_loss(z, y))
+    assert found.at().loss == pytest.approx(expected.at().loss, rel=1e-14)

@@ -13,6 +13,7 @@ __all__ = [
     "LimitError",
     "ModelError",
     "NonFiniteError",
+    "ProcessLostError",
     "RunFolderError",
     "ShapeError",
 ]
@@ -48,6 +49,10 @@ class ConvergenceError(EigenflowError, RuntimeError):
 
 class RunFolderError(EigenflowError, RuntimeError):
     """A run folder exists already, is in use, is missing, or cannot be understood."""
+
+
+class ProcessLostError(EigenflowError, RuntimeError):
+    """Another process of a group has ended, hangs or left, so that work which needs all of them cannot go on."""
 
 
 class FileError(EigenflowError, OSError):

@@ -6,7 +6,7 @@ and only the inner products have to be summed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,10 @@ class AbstractRowSpace(ABC):
     @abstractmethod
     def sum(self, part: Tensor) -> Tensor:
         """Sum of a tensor over the processes that share the rows. May be done in place."""
+
+    def sums(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums of named tensors over the processes that share the rows; by default one by one."""
+        return {name: self.sum(part) for name, part in parts.items()}
 
     def is_all(self, here: bool) -> bool:
         """Whether it is so on every process."""

@@ -2,20 +2,26 @@
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eigenflow.core.checks import check_kind
 from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, NonFiniteError, ShapeError
+from eigenflow.linalg import ModeTracker
 from eigenflow.tangent.model.failures import model_error
 from eigenflow.tangent.model.network import Network, Parameters
 from eigenflow.tangent.model.samples import Inputs, checked_inputs, named_tensors, require_samples
+from eigenflow.tangent.model.slots import plain_name
 
-__all__ = ["checked_outputs", "checked_pair", "modes_there_are"]
+if TYPE_CHECKING:
+    from eigenflow.tangent.point import TangentPoint
+
+__all__ = ["checked_direction", "checked_modes", "checked_outputs", "checked_pair", "modes_there_are"]
 
 
 def modes_there_are(modes: int, size: int) -> int:
@@ -114,3 +120,37 @@ def _other_random_numbers() -> Iterator[None]:
         finally:
             random.setstate(state)
             np.random.set_state(numbers)  # noqa: NPY002
+
+
+def checked_direction(direction: Mapping[str, Tensor] | None, point: "TangentPoint") -> dict[str, Tensor]:
+    """dtheta/dt in the parameters' types, or that of gradient flow; refuse one that lacks a parameter."""
+    if direction is None:
+        return point.descent()
+    check_kind("direction", direction, Mapping, "a mapping from the names of parameters to tensors")
+    direction = {plain_name(name): tensor for name, tensor in direction.items()}
+    for name, parameter in point.parameters.items():
+        if name not in direction or direction[name].shape != parameter.shape:
+            came = f"has shape {tuple(direction[name].shape)}" if name in direction else "is missing"
+            raise ArgumentError(
+                f"`direction` must hold one tensor for every trainable parameter; '{name}' with shape "
+                f"{tuple(parameter.shape)} {came}. Use dict(model.named_parameters()) as the pattern."
+            )
+    return {name: direction[name].detach().to(parameter) for name, parameter in point.parameters.items()}
+
+
+def checked_modes(modes: int | None, tracker: ModeTracker | None, size: int) -> int | None:
+    """How many modes to take; those of a tracker if there is one; None for all."""
+    if tracker is not None:
+        check_kind("tracker", tracker, ModeTracker, "a ModeTracker, such as ModeTracker(64)")
+        if modes is not None and modes != tracker.modes:
+            raise ArgumentError(
+                f"`modes` must be left out or be the tracker's, {tracker.modes}, but is {modes}. The tracker follows "
+                f"a fixed number of modes."
+            )
+        if tracker.modes > size:
+            raise ArgumentError(
+                f"`tracker` must follow at most {size} modes (samples * outputs of the probe set), but follows "
+                f"{tracker.modes}. Make it with ModeTracker({size}) or fewer."
+            )
+        return tracker.modes
+    return None if modes is None else modes_there_are(modes, size)

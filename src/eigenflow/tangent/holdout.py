@@ -14,6 +14,7 @@ reverse pass on the probe samples and one forward pass on the test samples, what
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +25,14 @@ from torch import Tensor
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError, ShapeError
 from eigenflow.linalg.krylov import lanczos
-from eigenflow.linalg.operator import RowSpace, SymmetricOperator
+from eigenflow.linalg.operator import AbstractRowSpace, RowSpace, SymmetricOperator
+from eigenflow.tangent.empty import EmptyPoint
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.point import TangentPoint
 
 if TYPE_CHECKING:
     from eigenflow.tangent.probe import Probe
+    from eigenflow.tangent.sharded.probe import ShardedProbe
 
 __all__ = ["HoldoutPoint", "HoldoutStep", "LazyHoldout", "holdout_step", "lazy_holdout"]
 
@@ -45,35 +48,55 @@ class HoldoutPoint:
     Args:
         train: The probe set's tangent point (X).
         test: The holdout set's (x), at the same parameters.
+        train_space: Where rows over the probe set live; None: in this process. Where they are spread over processes,
+            both points are of this process's samples, rows are its parts of them, and all processes call together.
+        test_space: The same for the holdout set.
     """
 
-    def __init__(self, train: TangentPoint, test: TangentPoint):
+    def __init__(
+        self,
+        train: TangentPoint,
+        test: TangentPoint | EmptyPoint,
+        train_space: AbstractRowSpace | None = None,
+        test_space: AbstractRowSpace | None = None,
+    ):
         self.train, self.test = train, test
+        self.train_space = train_space or RowSpace(train.size, train.error.device)
+        self.test_space = test_space or RowSpace(test.size, test.error.device)
 
     @property
     def error(self) -> Float[Tensor, " tests"]:
         """The test error, stacked like the probe's (sample * outputs + output)."""
         return self.test.error
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """The test loss."""
-        return self.test.loss
+        return _total(self.test_space, [self.test.loss])[0]
 
     @torch.no_grad()
     def product(self, rows: Float[Tensor, "block size"]) -> Float[Tensor, "block tests"]:
         """K(x, X) times each row: vectors over the probe's outputs in, over the test outputs out."""
-        return self.test.push_all(self.train.pull(rows))
+        return self.test.push_all(self.train_space.sums(self.train.pull(rows)))
 
     @torch.no_grad()
     def transposed(self, rows: Float[Tensor, "block tests"]) -> Float[Tensor, "block size"]:
         """K(X, x) times each row: vectors over the test outputs in, over the probe's outputs out."""
+        return self.train.push_all(self.pulled(rows))
+
+    def pulled(self, rows: Float[Tensor, "block tests"]) -> dict[str, Tensor]:
+        """J_x^T times each row over the test outputs."""
         if rows.ndim != 2 or rows.shape[1] != self.test.size:
             raise ShapeError(
                 f"`rows` must have shape (block, {self.test.size}): vectors as rows over the stacked outputs of the "
                 f"holdout set. It has shape {tuple(rows.shape)}. For a single vector, pass vector[None]."
             )
-        return self.train.push_all(self.test.pull(rows))
+        return self.test_space.sums(self.test.pull(rows))
+
+    def gradient(self) -> dict[str, Tensor]:
+        """The gradient of the probe loss."""
+        summed = self.train_space.sums({name: g.clone()[None] for name, g in self.train.gradient().items()})
+        return {name: g[0] for name, g in summed.items()}
 
     def columns(self, indices: Sequence[int]) -> Float[Tensor, "columns tests"]:
         """Columns of K(x, X), as rows: how the test outputs answer to single probe outputs.
@@ -81,14 +104,14 @@ class HoldoutPoint:
         Args:
             indices: Stacked probe outputs, sample * outputs + output.
         """
-        size = self.train.size
+        size = self.train_space.size
         wrong = [index for index in indices if not 0 <= index < size]
         if wrong or len(indices) == 0:
             came = f"holds {wrong[0]}" if wrong else "is empty"
             raise ArgumentError(f"`indices` must be stacked probe outputs in [0, {size - 1}], but {came}.")
         rows = torch.zeros(len(indices), size, dtype=self.error.dtype, device=self.error.device)
         rows[torch.arange(len(indices)), torch.as_tensor(indices)] = 1.0
-        return self.product(rows)
+        return self.product(self.train_space.part(rows))
 
     def rate(self) -> Float[Tensor, " tests"]:
         """-K e: how fast the test error changes under gradient flow on the probe loss."""
@@ -137,7 +160,7 @@ class HoldoutStep(FieldsPrinted):
 
 
 @torch.no_grad()
-def holdout_step(probe: "Probe", before: State, after: State, step_size: float) -> HoldoutStep:
+def holdout_step(probe: "Probe | ShardedProbe", before: State, after: State, step_size: float) -> HoldoutStep:
     """Split the change of the test error over one update.
 
     Args:
@@ -154,30 +177,44 @@ def holdout_step(probe: "Probe", before: State, after: State, step_size: float) 
             f"The exact one-step change of the test error needs all of the error, but `loss` is '{probe.loss.name}'. "
             f"Take the loss itself; HoldoutPoint.product works for sketches too."
         )
-    old, new = probe.holdout_at(before), probe.holdout_at(after).test
-    test = old.test
+    each = probe.processes.each
+    point, new = each(lambda: (probe.holdout_at(before), probe.holdout_at(after).test))
+    test = each(lambda: point.test)
     update = {name: new.parameters[name] - p for name, p in test.parameters.items()}
-    descent = {name: -step_size * g for name, g in old.train.gradient().items()}
-    changes = [test.output_change(direction) for direction in (descent, update)]
-    losses = [float(test.objective.value(test.outputs + change, test.targets)) for change in changes]
-    path = torch.zeros_like(test.outputs)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(PATH_NODES), strict=True):
-        moved = {name: p + 0.5 * (float(node) + 1.0) * update[name] for name, p in test.parameters.items()}
-        path += 0.5 * float(weight) * probe.holdout_at((moved, test.rest)).test.output_change(update)
-    scale = torch.linalg.vector_norm(test.outputs) + torch.linalg.vector_norm(new.outputs)
-    miss = torch.linalg.vector_norm(new.outputs - test.outputs - path)
+    descent = {name: -step_size * g for name, g in point.gradient().items()}
+
+    def here() -> tuple[list[Tensor], list[float], Tensor]:
+        """Changes of this process's test outputs, its part of the losses, and the path average."""
+        changes = [test.output_change(direction) for direction in (descent, update)]
+        losses = [test.loss, *(test.loss_after(change) for change in changes), new.loss]
+        path = torch.zeros_like(test.outputs)
+        for node, weight in zip(*np.polynomial.legendre.leggauss(PATH_NODES), strict=True):
+            moved = {name: p + 0.5 * (float(node) + 1.0) * update[name] for name, p in test.parameters.items()}
+            path += 0.5 * float(weight) * probe.holdout_at((moved, test.rest)).test.output_change(update)
+        return changes, losses, path
+
+    changes, own, path = each(here)
+    squares = [float(x.square().sum()) for x in (test.outputs, new.outputs, new.outputs - test.outputs - path)]
+    loss, descended, linear, loss_after, start, end, miss = _total(point.test_space, [*own, *squares])
+    scale = start**0.5 + end**0.5
+    errors = each(lambda: [test.error, new.error, *(test.error_after(change) for change in changes)])
     return HoldoutStep(
-        loss=test.loss,
-        loss_after=new.loss,
-        error=test.error,
-        error_after=new.error,
-        gradient_error=test.error_after(changes[0]),
-        linear_error=test.error_after(changes[1]),
-        gradient=losses[0] - test.loss,
-        optimizer=losses[1] - losses[0],
-        remainder=new.loss - losses[1],
-        identity_residual=float(miss / scale) if float(scale) > 0 else 0.0,
+        loss=loss,
+        loss_after=loss_after,
+        error=errors[0],
+        error_after=errors[1],
+        gradient_error=errors[2],
+        linear_error=errors[3],
+        gradient=descended - loss,
+        optimizer=linear - descended,
+        remainder=loss_after - linear,
+        identity_residual=miss**0.5 / scale if scale > 0 else 0.0,
     )
+
+
+def _total(space: AbstractRowSpace, values: Sequence[float]) -> list[float]:
+    """Sums over the processes that share the test set."""
+    return space.sum(torch.tensor(values, dtype=torch.float64, device=space.device)).tolist()
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,19 +255,27 @@ def lazy_holdout(point: HoldoutPoint, times: Sequence[float], *, steps: int = 64
         raise ArgumentError(f"`times` must be one or more finite numbers >= 0, but is {times}.")
     if not point.train.objective.is_quadratic:
         raise ArgumentError("The lazy limit in closed form needs a squared loss ('mse', 'half_mean', 'half_sum').")
-    train = point.train
-    operator = SymmetricOperator(
-        lambda rows: train.product(rows.to(train.error.dtype)), RowSpace(train.size, train.error.device)
-    )
+    train, space = point.train, point.train_space
+
+    def product(rows: Tensor) -> Tensor:
+        rows = rows.to(train.error.dtype)
+        return train.product(rows) if isinstance(space, RowSpace) else train.push_all(space.sums(train.pull(rows)))
+
+    operator = SymmetricOperator(product, space)
     driven = []
     for count in (max(1, (3 * steps) // 4), steps):
         (basis,) = lanczos(operator, train.error[None], count)
         nodes, _ = basis.measure.gauss()
         driven.append(basis.function(_lost(nodes[:, None], at[None])))
-    sizes = torch.linalg.vector_norm(driven[1], dim=1).clamp(min=1e-300)
-    truncation = torch.linalg.vector_norm(driven[1] - driven[0], dim=1) / sizes
+    sizes, changes = (_lengths(space, rows) for rows in (driven[1], driven[1] - driven[0]))
+    truncation = changes / sizes.clamp(min=1e-300)
     error = point.error[None].to(torch.float64) - point.product(driven[1].to(train.error.dtype)).to(torch.float64)
-    return LazyHoldout(at, error, 0.5 * error.square().sum(1).cpu().numpy(), truncation.cpu().numpy())
+    loss = 0.5 * _lengths(point.test_space, error).square()
+    return LazyHoldout(at, error, loss.cpu().numpy(), truncation.cpu().numpy())
+
+
+def _lengths(space: AbstractRowSpace, rows: Float[Tensor, "rows local"]) -> Float[Tensor, " rows"]:
+    return space.sum(rows.square().sum(1)).sqrt()
 
 
 def _lost(rate: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -24,7 +24,15 @@ from eigenflow.tangent.products import CachedJacobian
 from eigenflow.tangent.snapshot import Snapshot
 from eigenflow.tangent.tape import Tape
 
-__all__ = ["Operator", "attempt_dense", "attempt_products", "audit_products", "audited_jacobian", "next_way"]
+__all__ = [
+    "Operator",
+    "attempt_dense",
+    "attempt_products",
+    "audit_products",
+    "audited_jacobian",
+    "next_way",
+    "snapshot",
+]
 
 
 # Relative to its eigenvalue, what an audit leaves unexplained of a certified one.
@@ -208,6 +216,24 @@ def _snapshot(
     position: float,
     identity: ModeIdentity | None,
 ) -> Snapshot:
+    error, factor = point.error.to(torch.float64), point.objective.factor
+    return snapshot(
+        operator, pairs, drift, error=error, loss=point.loss, factor=factor, position=position, identity=identity
+    )
+
+
+def snapshot(
+    operator: Operator,
+    pairs: CertifiedPairs,
+    drift: ModeDrift | None,
+    *,
+    error: Tensor,
+    loss: float,
+    factor: float,
+    position: float,
+    identity: ModeIdentity | None,
+) -> Snapshot:
+    """Put a measurement together, modes turned inside clusters as the drift asks; fields as in `Snapshot`."""
     if drift is not None:
         pairs = turned(pairs, drift.rotation)
     modes = len(pairs.eigenvalues)
@@ -217,7 +243,6 @@ def _snapshot(
             rotation = rotation @ drift.rotation.to(rotation).T
         labels, overlaps = identity.labels[:modes], identity.overlaps[:modes]
         identity = replace(identity, labels=labels, overlaps=overlaps, rotation=rotation)
-    error = point.error.to(torch.float64)
     product_miss, rate_miss = operator.audit.unexplained
     is_apart = pairs.clusters[:, None] != pairs.clusters[None, :]
     gaps = torch.where(is_apart, (pairs.eigenvalues[:, None] - pairs.eigenvalues[None, :]).abs(), 1.0)
@@ -228,8 +253,8 @@ def _snapshot(
         clusters=pairs.clusters,
         coefficients=pairs.eigenvectors @ error,
         error=error,
-        loss=point.loss,
-        factor=point.objective.factor,
+        loss=loss,
+        factor=factor,
         eigenvalue_rates=None if drift is None else drift.rate_matrix.diagonal().clone(),
         rate_matrix=None if drift is None else drift.rate_matrix,
         couplings=None if drift is None else drift.couplings,

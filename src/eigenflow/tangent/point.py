@@ -150,7 +150,7 @@ class TangentPoint:
         """J_net times one parameter direction: how fast the outputs change along it."""
         direction = dict(direction)
         return self._either(
-            lambda: jvp(self._outputs, (self.parameters,), (direction,))[1], lambda: self._tape.push_outputs(direction)
+            lambda: jvp(self._outputs, (self.parameters,), (direction,))[1], lambda: self.tape.push_outputs(direction)
         )
 
     def push_all(self, directions: Parameters) -> Float[Tensor, "block size"]:
@@ -186,6 +186,11 @@ class TangentPoint:
             )
         return error
 
+    @torch.no_grad()
+    def loss_after(self, change: Float[Tensor, "samples outputs"]) -> float:
+        """The loss of the changed outputs."""
+        return float(self.objective.value(self.outputs + change, self.targets))
+
     def anchor(self, other: "TangentPoint") -> "TangentPoint":
         """Take the frame of the loss's root from another point, before anything is computed here; returns itself."""
         self.objective = other.objective.anchored(other.outputs, other.targets)
@@ -200,7 +205,7 @@ class TangentPoint:
             return vmap(pull_back)(self.spread(self.outputs, self._unstacked(rows)))[0]
 
         def one_by_one() -> dict[str, Tensor]:
-            found = [self._tape.pull(row) for row in rows]
+            found = [self.tape.pull(row) for row in rows]
             return {name: torch.stack([one[name] for one in found]) for name in self.parameters}
 
         return self._either(batched, one_by_one)
@@ -220,7 +225,7 @@ class TangentPoint:
             groups = rows.split(self._rows_at_once(names))
             return torch.cat([self._images(self.parameters, part, names).detach() for part in groups])
 
-        return self._either(batched, lambda: torch.stack([self._tape.product(row) for row in rows]))
+        return self._either(batched, lambda: torch.stack([self.tape.product(row) for row in rows]))
 
     def rate_product(
         self, rows: Float[Tensor, "block size"], direction: Parameters, names: Collection[str] | None = None
@@ -245,7 +250,7 @@ class TangentPoint:
                     parts.append(jvp(images, (self.parameters,), (dict(direction),))[1].detach())
             return torch.cat(parts)
 
-        return self._either(batched, lambda: torch.stack([self._tape.rate_product(row, direction) for row in rows]))
+        return self._either(batched, lambda: torch.stack([self.tape.rate_product(row, direction) for row in rows]))
 
     def gradient(self) -> dict[str, Tensor]:
         """The gradient of the probe loss. It is J^T e wherever e exists."""
@@ -255,7 +260,7 @@ class TangentPoint:
             _, pull_back, *_ = vjp(self._outputs, self.parameters)
             return pull_back(by_outputs)[0]
 
-        return self._either(functional, lambda: self._tape.pull_outputs(by_outputs))
+        return self._either(functional, lambda: self.tape.pull_outputs(by_outputs))
 
     def descent(self) -> dict[str, Tensor]:
         """-P^(-1) times the gradient: dtheta/dt of gradient flow, or of the preconditioned one."""
@@ -353,7 +358,8 @@ class TangentPoint:
         return self.objective.weigh(outputs, self.targets, changes).reshape(len(rows), -1)
 
     @cached_property
-    def _tape(self) -> Tape:
+    def tape(self) -> Tape:
+        """One recorded pass, for plain reverse mode."""
         return Tape(self)
 
     def _either(

@@ -13,7 +13,7 @@ from eigenflow.core.display import Card, figure
 from eigenflow.core.errors import ArgumentError
 from eigenflow.linalg import ModeTracker, RowSpace
 from eigenflow.tangent.audit import OPERATOR_TOLERANCE as OPERATOR_TOLERANCE
-from eigenflow.tangent.checks import checked_outputs, checked_pair, modes_there_are
+from eigenflow.tangent.checks import checked_direction, checked_modes, checked_outputs, checked_pair
 from eigenflow.tangent.choice import choose_method
 from eigenflow.tangent.cost import MeasureCost, dense_cost, physical_bytes, plan_dense, product_flops, require_memory
 from eigenflow.tangent.holdout import HoldoutPoint, holdout_point
@@ -24,7 +24,6 @@ from eigenflow.tangent.model.failures import in_our_words
 from eigenflow.tangent.model.network import Network, Parameters
 from eigenflow.tangent.model.outputs import Output, described_output
 from eigenflow.tangent.model.samples import named_tensors
-from eigenflow.tangent.model.slots import plain_name
 from eigenflow.tangent.point import TangentPoint
 from eigenflow.tangent.preconditioner import checked_preconditioner
 from eigenflow.tangent.processes import OneProcess
@@ -258,7 +257,7 @@ class Probe:
                 confirmed by plain reverse mode, whichever way it is made.
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
-        modes = _checked_modes(modes, tracker, self.size)
+        modes = checked_modes(modes, tracker, self.size)
         cost = self.cost(drift=drift)
         flops = product_flops(self.structure, self._trainable(), len(self.inputs))
         chosen = choose_method(
@@ -272,7 +271,7 @@ class Probe:
         check_kind("at", at, (TangentPoint, type(None)), "an instant, as from `probe.at()`")
         point = self.at() if at is None else at
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
-        along = _checked_direction(direction, point) if drift else None
+        along = checked_direction(direction, point) if drift else None
         if chosen == "dense":
             return self._measured(point, lambda: attempt_dense(point, along, modes, lambda: self._described(point)))
         assert modes is not None
@@ -366,35 +365,3 @@ def _checked_state(state: Any) -> tuple[Parameters, Parameters]:
             f"`state_dict`: model.load_state_dict(...), then probe.at()."
         )
     return state[0], state[1]
-
-
-def _checked_direction(direction: Mapping[str, Tensor] | None, point: TangentPoint) -> dict[str, Tensor]:
-    if direction is None:
-        return point.descent()
-    check_kind("direction", direction, Mapping, "a mapping from the names of parameters to tensors")
-    direction = {plain_name(name): tensor for name, tensor in direction.items()}
-    for name, parameter in point.parameters.items():
-        if name not in direction or direction[name].shape != parameter.shape:
-            came = f"has shape {tuple(direction[name].shape)}" if name in direction else "is missing"
-            raise ArgumentError(
-                f"`direction` must hold one tensor for every trainable parameter; '{name}' with shape "
-                f"{tuple(parameter.shape)} {came}. Use dict(model.named_parameters()) as the pattern."
-            )
-    return {name: direction[name].detach().to(parameter) for name, parameter in point.parameters.items()}
-
-
-def _checked_modes(modes: int | None, tracker: ModeTracker | None, size: int) -> int | None:
-    if tracker is not None:
-        check_kind("tracker", tracker, ModeTracker, "a ModeTracker, such as ModeTracker(64)")
-        if modes is not None and modes != tracker.modes:
-            raise ArgumentError(
-                f"`modes` must be left out or be the tracker's, {tracker.modes}, but is {modes}. The tracker follows "
-                f"a fixed number of modes."
-            )
-        if tracker.modes > size:
-            raise ArgumentError(
-                f"`tracker` must follow at most {size} modes (samples * outputs of the probe set), but follows "
-                f"{tracker.modes}. Make it with ModeTracker({size}) or fewer."
-            )
-        return tracker.modes
-    return None if modes is None else modes_there_are(modes, size)

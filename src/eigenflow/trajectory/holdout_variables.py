@@ -31,20 +31,21 @@ def holdout_variables(
         shells: Their shells; what no vector holds is put into shell 0.
         count: Number of shells.
     """
-    if isinstance(probe, ShardedProbe) or probe.holdout is None:
+    if probe.holdout is None:
         return {}
     # As on the probe set: the update at the buffers before it, and their move after it.
+    each, space = probe.processes.each, probe.space
     step = holdout_step(probe, update.before, (update.after[0], update.before[1]), update.step_size)
-    settled = probe.holdout_at(update.after).loss
-    point = probe.holdout_at(update.before)
+    settled = each(lambda: probe.holdout_at(update.after)).loss
+    point = each(lambda: probe.holdout_at(update.before))
     gradient, optimizer, drive = step.gradient, step.optimizer, point.loss_gradient()
     if update.preconditioner is not None:
         gradient, drive = _preconditioned(probe, point, update)
         optimizer += step.gradient - gradient
-    error, drive = point.train.error.to(vectors), drive.to(vectors)
-    shares = -(vectors @ drive) * (vectors @ error)
+    error, drive = point.train.error.to(vectors)[None], drive.to(vectors)[None]
+    shares = -space.inner(vectors, drive)[:, 0] * space.inner(vectors, error)[:, 0]
     rate = torch.zeros(count, dtype=vectors.dtype).index_add_(0, shells, shares.cpu())
-    rate[0] += -float(drive @ error) - float(shares.sum())
+    rate[0] += -float(space.inner(drive, error)) - float(shares.sum())
     values = {
         "holdout_loss": (step.loss, "loss", "loss on the holdout set before the update"),
         "holdout_gradient": (
@@ -77,13 +78,14 @@ def holdout_variables(
     return {**variables, "holdout_rate": Variable(("shell",), rate.numpy(), "loss / time", meaning)}
 
 
-def _preconditioned(probe: Probe, point: HoldoutPoint, update: Update) -> tuple[float, Tensor]:
+def _preconditioned(probe: Probe | ShardedProbe, point: HoldoutPoint, update: Update) -> tuple[float, Tensor]:
     """Change of the test loss by the preconditioned step, to first order in the parameters; and J P^(-1) J_x^T e_x."""
     assert update.preconditioner is not None
-    train, test = probe.at(update.before, preconditioner=update.preconditioner), point.test
-    descent = {name: update.step_size * rate for name, rate in train.descent().items()}
-    change = test.output_change(descent)
-    gradient = float(test.objective.value(test.outputs + change, test.targets)) - test.loss
-    pulled = test.pull(test.error[None])
-    drive = train.push({name: update.preconditioner[name].to(g[0]) * g[0] for name, g in pulled.items()})
-    return gradient, drive
+    inverse = {name: p.to(update.before[0][name]) for name, p in update.preconditioner.items()}
+    slopes = point.gradient()
+    descent = {name: -update.step_size * inverse[name] * slopes[name] for name in slopes}
+    own = probe.processes.each(lambda: point.test.loss_after(point.test.output_change(descent)))
+    after = float(point.test_space.sum(torch.tensor([own], dtype=torch.float64, device=point.test_space.device)))
+    pulled = point.pulled(point.test.error[None])
+    drive = probe.processes.each(lambda: point.train.push({name: inverse[name] * g[0] for name, g in pulled.items()}))
+    return after - point.loss, drive

@@ -29,8 +29,6 @@ from eigenflow.trajectory.tracked import (
     TailSettings,
     measure_tracked_step,
     mode_couplings,
-    require_alone,
-    require_product_dtype,
 )
 from eigenflow.trajectory.tracked_variables import cut_index, shells_of, tracked_variables
 from eigenflow.trajectory.update import Update
@@ -214,7 +212,6 @@ class TrackedMethod(AbstractMethod):
 
     def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
         """As in `AbstractMethod`."""
-        require_alone(probe, True if is_preconditioned else None)
         if isinstance(probe, Probe):
             _try_product(_point(probe, is_preconditioned))
 
@@ -319,7 +316,6 @@ def make_method(
         raise ArgumentError(
             f"method='tracked' needs `modes`, how many of the {probe.size} modes to track, for example modes=64."
         )
-    require_product_dtype(probe, product_dtype)
     return TrackedMethod(modes, tail or TailSettings(), tolerance, product_dtype, couplings)
 
 

@@ -73,7 +73,7 @@ class Recorder:
         preconditioner: The optimizer that trains the model (Adam, AdamW, RMSprop, or SGD with momentum), or the
             diagonal of P^(-1) by parameter name: M is then J P^(-1) J^T, the operator that trains, at the optimizer's
             state of the measured update, and time is the sum of learning rates. A scheduled step at which the optimizer
-            has no state yet is a gap, and the first update that has it is measured. Not with a `ShardedProbe`.
+            has no state yet is a gap, and the first update that has it is measured.
         max_overhead: Share of the time that measuring may take, such as 0.05; None: every scheduled step is measured.
             Where that would take more, steps are left out evenly. The first one is measured once it is known how long
             an update takes, from copies, and a measurement says how long it took (`measurement_s`). The last step of
@@ -314,7 +314,7 @@ class Recorder:
                 self._wait(said.first)
                 return length if said.is_finite else 0.0, False
             waits = True
-            preconditioner = self._preconditioning.read()
+            preconditioner = self.processes.each(self._preconditioning.read)
             waits = False
             follows = said.momentum > 0 or preconditioner is not None
             update = Update(before, after, length, self.time, said.updates, preconditioner, said.batch_size, follows)

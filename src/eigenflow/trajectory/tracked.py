@@ -8,7 +8,6 @@ error bars, from Lanczos quadrature.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +50,6 @@ __all__ = [
     "TrackedStep",
     "measure_tracked_step",
     "mode_couplings",
-    "require_alone",
-    "require_product_dtype",
 ]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
@@ -183,16 +180,13 @@ def measure_tracked_step(
         step_size: Length of the update in time, > 0.
         tail: How closely to look below the modes; None takes the defaults.
         product_dtype: Type of the products with M; None takes the probe's.
-        preconditioner: As for `measure_step`; not with a `ShardedProbe`.
+        preconditioner: As for `measure_step`; with a `ShardedProbe` the same on all processes.
 
     Raises:
-        ArgumentError: If the probe's loss is sketched, or `product_dtype` or `preconditioner` is given with a
-            `ShardedProbe`.
+        ArgumentError: If the probe's loss is sketched, or parameters or preconditioner differ between processes.
         NonFiniteError: If the error, or that of the linearised network, is not finite.
     """
     require_whole(probe)
-    require_product_dtype(probe, product_dtype)
-    require_alone(probe, preconditioner)
     tail = tail or TailSettings()
     has_moved = has_moved_buffers(probe, before, after)
     ends = probe.processes.each(lambda: _ends(probe, before, after, has_moved, preconditioner))
@@ -258,24 +252,6 @@ def measure_tracked_step(
     )
 
 
-def require_product_dtype(probe: Probe | ShardedProbe, product_dtype: torch.dtype | None) -> None:
-    """Refuse a type of products that a sharded probe does not have."""
-    if isinstance(probe, ShardedProbe) and product_dtype not in (None, probe.network.dtype):
-        raise ArgumentError(
-            f"`product_dtype` must be None or the probe's own type, {probe.network.dtype}, with a ShardedProbe, "
-            f"but is {product_dtype}. For cheaper products make it with dtype=torch.float32."
-        )
-
-
-def require_alone(probe: Probe | ShardedProbe, preconditioner: Any) -> None:
-    """Refuse a preconditioner for a sharded probe, which has none."""
-    if preconditioner is not None and isinstance(probe, ShardedProbe):
-        raise ArgumentError(
-            "`preconditioner` must be None with a ShardedProbe, whose operator is J J^T only. Leave it out, or use a "
-            "Probe in one process."
-        )
-
-
 @dataclass(frozen=True)
 class _Ends:
     """What an update does to this process's own samples; rows in float64."""
@@ -305,7 +281,7 @@ def _jacobian(
 ) -> tuple[CachedJacobian | ShardedJacobian, float]:
     """Products at a point, by the first way that holds against plain reverse mode, and what they differ by."""
     if isinstance(probe, ShardedProbe):
-        return probe.audited_jacobian(point, direction)
+        return probe.audited_jacobian(point, direction, product_dtype)
     jacobian, found = audited_jacobian(point, direction, product_dtype)
     return jacobian, found.error
 

@@ -209,6 +209,16 @@ class AbstractLoss(ABC):
             f"cannot be spread over processes. Use 'mse', 'half_mean', 'half_sum', 'cross_entropy' or a function."
         )
 
+    def adds_up(self, targets: Tensor) -> bool:
+        """Whether `counted` knows how sets of samples make one, from these targets alone."""
+        del targets
+        return True
+
+    def counted_beside(self, targets: Tensor, others: Tensor) -> float | None:
+        """As `counted`, in units of what another set of targets counts, which is the same for all who ask."""
+        del others
+        return self.counted(targets)
+
     def describe(self) -> dict[str, Any]:
         """What a run folder stores about the loss."""
         return {"loss": self.name, "factor": self.factor, "is_quadratic": self.is_quadratic}

@@ -9,6 +9,7 @@ rest out of e. A loss that is straight everywhere has M = 0 and is refused in an
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from eigenflow.tangent.loss.curvature import (
     tolerance,
     work_bytes,
 )
-from eigenflow.tangent.loss.separation import find_reduction, is_separate, outputs_are_separate
+from eigenflow.tangent.loss.separation import find_reduction, is_separate, outputs_are_separate, weight_beside
 
 __all__ = ["GeneralLoss"]
 
@@ -140,6 +141,21 @@ class GeneralLoss(AbstractLoss):
             else "it is neither a plain sum nor a plain mean over samples; weight it by hand, or use one process"
         )
         raise ArgumentError(f"`loss` '{self.name}' cannot be spread over processes: {reason}.")
+
+    def adds_up(self, targets: Tensor) -> bool:
+        """Whether it is a plain sum or a plain mean over more than one sample."""
+        return len(targets) > 1 and self.reduction in ("sum", "mean")
+
+    def counted_beside(self, targets: Tensor, others: Tensor) -> float | None:
+        """What the samples weigh in a mean with others, found from their gradients alone and among them."""
+        found = weight_beside(self.gradient, targets, others, math.prod(self.output_shape))
+        if found is None:
+            raise ArgumentError(
+                f"`loss` '{self.name}' cannot be spread over processes: it is neither a plain sum nor a plain mean "
+                f"over samples, nor a mean with weights that depend on each sample's targets alone. Weight it by "
+                f"hand, or use one process."
+            )
+        return None if math.isinf(found) else found
 
     def root_bytes(self, samples: int, outputs: int, itemsize: int, *, drift: bool = False) -> int:
         """Blocks of outputs x outputs for every sample, or vectors if the Hessian is diagonal."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-__all__ = ["find_reduction", "is_separate", "outputs_are_separate"]
+__all__ = ["find_reduction", "is_separate", "outputs_are_separate", "weight_beside"]
 
 # Random subsets of the samples whose weights are compared: equal sums by chance do not happen six times.
 SUBSETS = 6
@@ -76,3 +76,37 @@ def find_reduction(
         return "unknown"  # `require_usable` says what is wrong, on the real outputs
     # Gradients that vanish, as where a margin is kept, tell nothing.
     return names.pop() if len(names) == 1 else "sum" if samples == 1 and names else "unknown"
+
+
+def weight_beside(
+    gradient: Callable[[Tensor, Tensor], Tensor], targets: Tensor, others: Tensor, outputs_a_sample: int
+) -> float | None:
+    """How much some samples weigh in a mean with others, in units of those: W in (W l + W' l') / (W + W').
+
+    A gradient by the outputs of the samples among all is W / (W + W') of what it is without the others. It has to be
+    so for all of them, wherever they stand, or the loss is no such mean.
+
+    Returns:
+        W / W'; infinite for a sum, where the others do not matter; None if it is neither.
+    """
+    generator = torch.Generator().manual_seed(3)
+    dtype = targets.dtype if targets.is_floating_point() else torch.float64
+    count = len(targets)
+    outputs = torch.rand((count + len(others), outputs_a_sample), generator=generator, dtype=torch.float64)
+    outputs = outputs.to(device=targets.device, dtype=dtype)
+    own, rest = outputs[:count], outputs[count:]
+    try:
+        alone = gradient(own, targets)
+        before = gradient(outputs, torch.cat([targets, others]))[:count]
+        behind = gradient(torch.cat([rest, own]), torch.cat([others, targets]))[len(others) :]
+    except Exception:
+        return None
+    size = float(alone.square().sum())
+    if not size > 0:
+        return None
+    ratio = float((alone * before).sum()) / size
+    allowed = torch.finfo(dtype).eps ** 0.5 * size**0.5
+    is_mean = all(bool((found - ratio * alone).norm() <= allowed) for found in (before, behind))
+    if not is_mean or not 0.0 < ratio <= 1.0 + torch.finfo(dtype).eps ** 0.5:
+        return None
+    return torch.inf if ratio >= 1.0 - torch.finfo(dtype).eps ** 0.5 else ratio / (1.0 - ratio)

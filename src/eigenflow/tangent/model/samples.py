@@ -14,7 +14,7 @@ from torch.utils._pytree import TreeSpec, register_pytree_node, tree_flatten, tr
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
-__all__ = ["Inputs", "Samples", "call_arguments", "checked_inputs", "extended", "named_tensors"]
+__all__ = ["Inputs", "Samples", "call_arguments", "checked_inputs", "count_samples", "extended", "named_tensors"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,18 @@ def named_tensors(inputs: Inputs, name: str) -> Iterator[tuple[str, Tensor]]:
     else:
         for path, tensor in zip(inputs.names, inputs.tensors, strict=True):
             yield f"{name}{path}", tensor
+
+
+def count_samples(inputs: Any, name: str) -> int:
+    """How many samples inputs hold, none allowed; whether they can be used is told by `checked_inputs`.
+
+    Raises:
+        ArgumentError: If they hold no tensor of samples.
+    """
+    leaves = [inputs] if isinstance(inputs, Tensor) else _gathered(inputs, name).tensors
+    if leaves[0].ndim == 0:
+        raise ShapeError(f"`{name}` must have samples on its first axis, but has shape ().")
+    return len(leaves[0])
 
 
 def checked_inputs(inputs: Any, name: str, dtype: torch.dtype) -> Inputs:
