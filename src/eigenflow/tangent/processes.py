@@ -106,6 +106,10 @@ class ProcessGroup(AbstractProcesses):
         self._together("exchange of outcomes", lambda: dist.all_gather_object(found, value, group=self.group))
         return found
 
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        self._together("barrier", lambda: dist.barrier(group=self.group))
+
     def _global(self, rank: int) -> int:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
 
@@ -125,9 +129,9 @@ class ProcessGroup(AbstractProcesses):
         allowed = "" if limit is None else f" (the group's timeout is {limit:g} s)"
         first_line = str(error).strip().partition("\n")[0][-200:]
         return (
-            f"Rank {self.rank} of {self.count} ended its wait in an {what} after {waited_s:.1f} s{allowed}: "
-            f"{self._missing()}. torch.distributed says: {first_line}. What was measured before is in the run folder: "
-            f"go on from a checkpoint with `resume_from`, on any number of processes."
+            f"Rank {self.rank} of {self.count} ended its wait in the collective call {what!r} after {waited_s:.1f} s"
+            f"{allowed}: {self._missing()}. torch.distributed says: {first_line}. What was measured before is in the "
+            f"run folder: go on from a checkpoint with `resume_from`, on any number of processes."
         )
 
     def _missing(self) -> str:

@@ -54,7 +54,8 @@ class Recorder:
 
     With a `ShardedProbe` every process makes a recorder with the same arguments and calls its methods together with the
     others; the first process writes the folder, and it alone needs to see it. The folder is that of one process with
-    all samples, and may be resumed on any number of them. What fails on one process is raised on all.
+    all samples, and may be resumed on any number of them. What fails on one process is raised on all. A process that
+    ends or hangs ends the record too, with a `ProcessLostError` on the others: `resume_from` goes on without it.
 
     Args:
         path: Folder of the run. It must not exist yet, or be empty, unless `resume_from` is given.
@@ -262,6 +263,7 @@ class Recorder:
         if self._is_closed:
             return
         self._is_closed = True
+        status = "failed" if status == "complete" and self.processes.lost is not None else status
         waiting, unmeasured = self._waiting, None
         if waiting is not None and not waiting.is_noted:
             unmeasured = waiting.step, NEVER_CAME

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from warnings import warn
 
-from eigenflow.core.errors import EigenflowError
+from eigenflow.core.errors import EigenflowError, ProcessLostError
 from eigenflow.store import RecordGapWarning
 
 __all__ = ["FarUpdates", "OnError", "Troubles", "Waiting", "words_of"]
@@ -52,8 +52,14 @@ class Troubles:
             self.add(error, f"{what}: {words_of(error)}")
 
     def tell(self, on_error: OnError) -> None:
-        """Warn of everything; raise the first error if that is wanted, or is none that a loop should survive."""
+        """Warn of everything; raise the first error if that is wanted, or is none that a loop should survive.
+
+        What follows from the loss of a process is not told again.
+        """
         errors = [error for error, _ in self._found if error is not None]
+        lost = next((error for error in errors if isinstance(error, ProcessLostError)), None)
+        if lost is not None:
+            raise lost
         raised = [e for e in errors if not isinstance(e, Exception)] or (errors if on_error == "raise" else [])
         try:
             for error, told in self._found:
