@@ -14,7 +14,7 @@ from eigenflow.trajectory.methods import AbstractMethod, DenseMethod, MethodName
 from eigenflow.trajectory.state_measurement import HoldoutShares, StateMeasurement, StateTail
 from eigenflow.trajectory.state_parameters import parameter_vector
 from eigenflow.trajectory.step import require_whole
-from eigenflow.trajectory.tracked import TailSettings, require_product_dtype
+from eigenflow.trajectory.tracked import TailSettings
 
 __all__ = ["measure_by", "measure_state"]
 
@@ -102,9 +102,8 @@ def _dense(probe: Probe, point: TangentPoint) -> tuple[dict[str, Any], Tensor]:
 
 
 def _tracked(how: TrackedMethod, probe: Probe | ShardedProbe, point: TangentPoint) -> tuple[dict[str, Any], Tensor]:
-    require_product_dtype(probe, how.product_dtype)
     if isinstance(probe, ShardedProbe):
-        jacobian, operator_error = probe.audited_jacobian(point)
+        jacobian, operator_error = probe.audited_jacobian(point, None, how.product_dtype)
     else:
         jacobian, audit = audited_jacobian(point, None, how.product_dtype)
         operator_error = audit.error
@@ -146,9 +145,9 @@ def _below(
 
 
 def _holdout(probe: Probe | ShardedProbe, state: Any, vectors: Tensor) -> HoldoutShares | None:
-    if isinstance(probe, ShardedProbe) or probe.holdout is None:
+    if probe.holdout is None:
         return None
-    point = probe.holdout_at(state)
-    error, drive = point.train.error.to(vectors), point.loss_gradient().to(vectors)
-    shares = -(vectors @ drive) * (vectors @ error)
-    return HoldoutShares(point.loss, shares, -float(drive @ error))
+    point, space = probe.processes.each(lambda: probe.holdout_at(state)), probe.space
+    error, drive = point.train.error.to(vectors)[None], point.loss_gradient().to(vectors)[None]
+    shares = -space.inner(vectors, drive)[:, 0] * space.inner(vectors, error)[:, 0]
+    return HoldoutShares(point.loss, shares, -float(space.inner(drive, error)))

@@ -159,10 +159,9 @@ class ShardedJacobian:
             return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
         inputs = converted(point.inputs) if isinstance(point.inputs, Tensor) else point.inputs.mapped(converted)
-        sides = ({name: converted(t) for name, t in side.items()} for side in (point.parameters, point.rest))
-        return TangentPoint(
-            network, None, *sides, inputs, point.targets, point.objective, reverse_only=point.reverse_only
-        )
+        parameters, rest = ({n: converted(t) for n, t in side.items()} for side in (point.parameters, point.rest))
+        targets, objective, by_tape = point.targets, point.objective, point.reverse_only
+        return TangentPoint(network, None, parameters, rest, inputs, targets, objective, reverse_only=by_tape)
 
     def _scaled(self, gradients: Parameters) -> dict[str, Tensor]:
         scales = self.point.preconditioner
