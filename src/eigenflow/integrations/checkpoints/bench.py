@@ -12,7 +12,7 @@ from uuid import uuid4
 import torch
 from torch import nn
 
-from eigenflow.core.errors import ArgumentError, EigenflowError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.integrations.checkpoints.factories import function_named, model_from
 from eigenflow.integrations.checkpoints.folder import Found
 from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
@@ -29,6 +29,7 @@ from eigenflow.integrations.checkpoints.probe_files import make_probe, read_prob
 from eigenflow.integrations.checkpoints.reading import open_weights
 from eigenflow.tangent import Probe
 from eigenflow.trajectory import StateMeasurement, measure_state
+from eigenflow.trajectory.troubles import words_of
 
 __all__ = ["Bench", "Outcome", "Recipe", "bench_for"]
 
@@ -140,8 +141,9 @@ class Bench:
         try:
             notes = self.load(found)
             measurement = measure_state(self.probe, **settings)
-        except (UnreadableError, EigenflowError) as error:
-            return Outcome(None, str(error), (), perf_counter() - begin, self.base)
+        except Exception as error:  # one bad checkpoint does not end the work on all others
+            reason = str(error) if isinstance(error, UnreadableError) else words_of(error)
+            return Outcome(None, reason, (), perf_counter() - begin, self.base)
         return Outcome(measurement, "", notes, perf_counter() - begin, self.base)
 
 

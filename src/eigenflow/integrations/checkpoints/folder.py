@@ -87,7 +87,7 @@ def find_checkpoints(paths: str | Path | Sequence[str | Path]) -> tuple[list[Fou
     others: list[LeftOut] = []
     for path in _expanded(paths):
         if path.is_dir():
-            _look_into(path, found, others, 0)
+            _look_into(path, found, others, ())
         else:
             found.append(_of_file(path))
     unique = {one.path.absolute(): one for one in found}
@@ -112,8 +112,11 @@ def _expanded(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     return result
 
 
-def _look_into(folder: Path, found: list[Found], others: list[LeftOut], depth: int) -> None:
-    """Add a folder that is one checkpoint, or what lies in it."""
+def _look_into(folder: Path, found: list[Found], others: list[LeftOut], above: tuple[Path, ...]) -> None:
+    """Add a folder that is one checkpoint, or what lies in it; a link back to a folder above is not followed."""
+    place = folder.resolve()
+    if place in above or len(above) > DEEPEST:
+        return
     try:
         content = sorted(folder.iterdir())
     except OSError as error:
@@ -127,9 +130,8 @@ def _look_into(folder: Path, found: list[Found], others: list[LeftOut], depth: i
         folders = [] if one.kind == "refused" else [f for f in folders if f not in inner and _may_hold_steps(f)]
     else:
         _of_files(files, found, others)
-    if depth < DEEPEST:
-        for one in folders:
-            _look_into(one, found, others, depth + 1)
+    for one in folders:
+        _look_into(one, found, others, (*above, place))
 
 
 def _may_hold_steps(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from eigenflow.core.checks import check_kind, check_whole
-from eigenflow.core.errors import ArgumentError, ModelError, RunFolderError
+from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, RunFolderError
 from eigenflow.integrations.checkpoints.bench import Bench, Outcome, Recipe, measure_in_worker
 from eigenflow.integrations.checkpoints.listing import Listed, Listing, list_checkpoints
 from eigenflow.integrations.checkpoints.result import CheckpointCost, CheckpointPlan, CheckpointRecord, LeftOutRow
@@ -116,6 +116,7 @@ def measure_checkpoints(
         ArgumentError: If there is no checkpoint, an argument is wrong, or a function of the user fails.
         ModelError: If the model cannot be measured as it is.
         RunFolderError: If `out` holds the record of other checkpoints.
+        EigenflowError: If the system ends a process.
     """
     check_whole("jobs", jobs, 1, 4096, "number of processes")
     if isinstance(probe, Probe) and jobs > 1:
@@ -261,12 +262,19 @@ def _each(work: _Work, settings: dict[str, Any], todo: Sequence[Listed], jobs: i
             yield one, work.bench.measure(one.found, settings)
         return
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     with parallel_config("loky", n_jobs=min(jobs, len(todo)), inner_max_num_threads=1):
         results: Any = Parallel(return_as="generator", pre_dispatch="2*n_jobs")(
             delayed(measure_in_worker)(work.recipe, one.found, settings) for one in todo
         )
-        yield from zip(todo, results, strict=True)
+        try:
+            yield from zip(todo, results, strict=True)
+        except BrokenProcessPool as error:
+            raise EigenflowError(
+                f"One of {jobs} processes was ended by the system, as when memory runs out. What was measured stays; "
+                f"go on with fewer `jobs`."
+            ) from error
 
 
 def _require_same_record(out: Path, config: dict[str, Any]) -> None:

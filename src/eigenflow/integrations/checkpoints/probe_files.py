@@ -82,7 +82,7 @@ def _file(path: Path) -> dict[str, Any]:
 
             return dict(load_file(path))
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return {name: torch.from_numpy(file[name]) for name in file.files}
         weights = read_torch(path)
     except UnreadableError as error:

@@ -45,6 +45,8 @@ TORCHTUNE = re.compile(r"^(?:hf|meta)_model_\d{4}_(\d+)$")
 # fairseq: checkpoint_EPOCH_UPDATES.
 FAIRSEQ = re.compile(r"^checkpoint_(\d+)_(\d+)$")
 ALONE = re.compile(rf"(?:^|[=_\- ]|(?<!\d)\.|(?<![a-zA-Z])(?:{WORDS_OF_FILES}))0*(\d+)([kKmM])?$", re.IGNORECASE)
+# The same for a folder in which the weights lie, where a number alone says little.
+OF_FOLDER = re.compile(r"(?<![a-zA-Z])(?:checkpoint|ckpt|chkpt|snapshot)[=_\- ]?0*(\d+)([kKmM])?$", re.IGNORECASE)
 # Days and times in names are no steps.
 DATES = re.compile(r"(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d([-_T. ]*[0-2]\d[-_:.]?[0-5]\d([-_:.]?[0-5]\d)?)?")
 # Lightning's second file of a name; the rank that wrote it; what does not belong to a name.
@@ -89,7 +91,8 @@ def _in_one_name(name: str, *, is_folder: bool) -> Step | None:
         return Step(int(match[2]), int(match[1]), f"name '{name}'")
     epochs = _found(bare, (EPOCH_BEFORE, 2), (EPOCH_AFTER, 1))
     updates = _found(bare, (BEFORE, 2), (AFTER, 1))
-    if not is_folder and updates is None and epochs is None and (match := ALONE.search(bare)) is not None:
+    alone = OF_FOLDER if is_folder else ALONE
+    if updates is None and epochs is None and (match := alone.search(bare)) is not None:
         updates = _number(match, 1)
     if updates is None and epochs is None:
         return None
