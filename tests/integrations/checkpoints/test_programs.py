@@ -15,6 +15,14 @@ from eigenflow.integrations.language import language_probe
 from integrations.checkpoints.test_measure import EXACT, batch, make_gpt, spectra
 from integrations.checkpoints.written import data, make_net
 
+# Lightning 2.6 asks torch 2.13 in an old way; has one worker, here; and its logs are not looked at.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
+]
+
+
 class Spectra(transformers.TrainerCallback):
     """What the live model gives when a checkpoint is saved."""
 
