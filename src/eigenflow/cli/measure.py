@@ -62,6 +62,9 @@ def measure(
     entry: Annotated[
         str | None, typer.Option("--entry", help="Which part of the checkpoints to take, such as ema.")
     ] = None,
+    updates_per_epoch: Annotated[
+        int | None, typer.Option("--updates-per-epoch", min=1, help="Where checkpoints tell epochs alone.", metavar="N")
+    ] = None,
     method: Annotated[
         Literal["auto", "dense", "tracked"], typer.Option("--method", help="How the modes are found.")
     ] = "auto",
@@ -96,6 +99,7 @@ def measure(
         "loss": loss,
         "output": int(output) if output is not None and output.lstrip("-").isdigit() else output,
         "entry": entry,
+        "updates_per_epoch": updates_per_epoch,
         "dtype": getattr(torch, dtype),
     }
     if dry_run:

@@ -180,14 +180,19 @@ def test_epochs_count_where_nothing_tells_updates(tmp_path):
     listing = list_checkpoints(tmp_path / "a")
     assert [one.step for one in listing.checkpoints] == [1, 2, 10]
     assert listing.unit == "epochs"
-    assert "steps are epochs: no checkpoint tells its updates" in listing.notes
+    assert any("steps are epochs: no checkpoint tells its updates" in note for note in listing.notes)
+    listing = list_checkpoints(tmp_path / "a", updates_per_epoch=7)
+    assert [one.step for one in listing.checkpoints] == [7, 14, 70]
+    assert listing.unit == "updates"
+    assert listing.checkpoints[0].source == "name 'epoch_1', 7 updates an epoch"
     listing = list_checkpoints(tmp_path / "b")  # Adam counts
     assert [one.step for one in listing.checkpoints] == [3, 6, 30]
     assert listing.unit == "updates"
     assert listing.checkpoints[0].learning_rate == 3e-3
     state(11, tmp_path / "b/epoch_11.pth")
     ((path, _, reason),) = list_checkpoints(tmp_path / "b").left_out
-    assert (path.name, reason) == ("epoch_11.pth", "it tells its epoch (11), but not its updates, as the others do")
+    assert path.name == "epoch_11.pth"
+    assert "it tells its epoch (11), but not its updates, as the others do" in reason
 
 
 def test_final_weights_beside_checkpoints(tmp_path):

@@ -167,6 +167,8 @@ def test_holdout_losses_rates_and_times_are_recorded(tmp_path):
         expected = torch.nn.functional.cross_entropy(model(held["holdout_inputs"]), held["targets"])
     assert run.measurements["holdout_loss"].values[1] == pytest.approx(float(expected), rel=1e-6)  # float32 above
     assert "sum of 20 logged learning rates" in record.clock
+    assert list(run.losses["checkpoint"]) == ["checkpoint-10", "checkpoint-20"]
+    assert run.losses["read"][0] == "torch file; step from trainer_state.json"
 
 
 def test_weights_that_transformers_renames_on_disk(tmp_path):
@@ -304,13 +306,21 @@ def test_what_cannot_be_measured_is_said_before_anything_is_written(tmp_path):
         measure_checkpoints(folder, make_net, probe, out)
 
 
+def state_in_model(folder):
+    write_torch(folder / "step_9.pt", {"model": trained(9).state_dict()})
+    return folder
+
+
 @pytest.mark.rejects
 def test_a_folder_of_another_run_is_not_gone_on_with(tmp_path):
     folder = write_steps(tmp_path / "c", range(2))
     measure_checkpoints(folder, make_net, data(), tmp_path / "run")
-    write_steps(tmp_path / "d", range(4))
-    with pytest.raises(RunFolderError, match=r"`out` is '.*', which was measured with checkpoints="):
+    for step in range(3):
+        write_torch(tmp_path / f"d/step_{step}.pt", trained(step + 50).state_dict())
+    with pytest.raises(RunFolderError, match=r"holds step 1 with other weights than 'step_1.pt'. Give a new folder"):
         measure_checkpoints(tmp_path / "d", make_net, data(), tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"measured with entry=None, and would go on with 'model'"):
+        measure_checkpoints(state_in_model(tmp_path / "e"), make_net, data(), tmp_path / "run", entry="model")
     with pytest.raises(RunFolderError, match=r"measured with modes=24, but would go on with modes=3"):
         measure_checkpoints(folder, make_net, data(), tmp_path / "run", modes=3)
 

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.integrations.checkpoints.factories import function_named, model_from
@@ -73,6 +73,7 @@ class Outcome:
         notes: On how it was read.
         wall_s: Seconds for reading and measuring.
         base: Checksum of what the factory alone gives, under an adapter.
+        weights: Checksum of the state that was measured.
     """
 
     measurement: StateMeasurement | None
@@ -80,6 +81,7 @@ class Outcome:
     notes: tuple[str, ...]
     wall_s: float
     base: str = ""
+    weights: str = ""
 
 
 class Bench:
@@ -96,7 +98,7 @@ class Bench:
         if recipe.adapter is not None:
             model = add_adapter(model, recipe.adapter)
         self.model = model
-        self.base = "" if recipe.adapter is None else _checksum_of_frozen(model)
+        self.base = "" if recipe.adapter is None else _checksum(_frozen(model))
         was_training = any(module.training for module in model.modules())
         source = own or read_probe(recipe.probe, model)
         self.probe, self.notes = make_probe(
@@ -144,7 +146,11 @@ class Bench:
         except Exception as error:  # one bad checkpoint does not end the work on all others
             reason = str(error) if isinstance(error, UnreadableError) else words_of(error)
             return Outcome(None, reason, (), perf_counter() - begin, self.base)
-        return Outcome(measurement, "", notes, perf_counter() - begin, self.base)
+        return Outcome(measurement, "", notes, perf_counter() - begin, self.base, self.checksum())
+
+    def checksum(self) -> str:
+        """Of the model's state, whatever types it is held in."""
+        return _checksum(self.model.state_dict())
 
 
 def _model(recipe: Recipe) -> nn.Module:
@@ -162,14 +168,18 @@ def _model(recipe: Recipe) -> nn.Module:
     )
 
 
-def _checksum_of_frozen(model: nn.Module) -> str:
-    """Of what no adapter's checkpoint holds: it has to be the same whenever the factory is called."""
+def _frozen(model: nn.Module) -> dict[str, Tensor]:
+    """What no adapter's checkpoint holds: it has to be the same whenever the factory is called."""
+    return {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
+
+
+def _checksum(tensors: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            bits = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            digest.update(name.encode() + bits.tobytes())
-    return digest.hexdigest()
+    for name, tensor in sorted(tensors.items()):
+        if isinstance(tensor, Tensor):
+            wide = tensor.detach().cpu().to(torch.float64 if tensor.is_floating_point() else tensor.dtype)
+            digest.update(name.encode() + wide.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 _KEPT: dict[str, Bench] = {}

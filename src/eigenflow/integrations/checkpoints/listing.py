@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +77,18 @@ class _Opened:
     rate: float | None = None
 
 
-def list_checkpoints(paths: str | Path | Sequence[str | Path]) -> Listing:
+def list_checkpoints(paths: str | Path | Sequence[str | Path], updates_per_epoch: int | None = None) -> Listing:
     """Find and open checkpoints, without reading their tensors.
 
     Args:
         paths: As for `find_checkpoints`.
+        updates_per_epoch: Where only epochs are told.
 
     Raises:
         FileError, ArgumentError: As `find_checkpoints`.
     """
     found, others = find_checkpoints(paths)
-    opened = [_open(one) for one in found]
+    opened = [_in_updates(_open(one), updates_per_epoch) for one in found]
     unit = _unit(opened)
     left: list[tuple[Path, int | None, str]] = [(one.path, None, one.reason) for one in others]
     by_step: dict[int, list[_Opened]] = defaultdict(list)
@@ -118,6 +119,15 @@ def _open(found: Found) -> _Opened:
     return _Opened(found, step, "", weights.format, weights.bytes, rate)
 
 
+def _in_updates(one: _Opened, updates_per_epoch: int | None) -> _Opened:
+    """Epochs as updates, if it is known how many an epoch has."""
+    step = one.step
+    if step is None or step.epochs is None or step.updates is not None or updates_per_epoch is None:
+        return one
+    words = f"{step.source}, {updates_per_epoch} updates an epoch"
+    return replace(one, step=Step(step.epochs * updates_per_epoch, step.epochs, words))
+
+
 def _unit(opened: Sequence[_Opened]) -> str:
     """Epochs count where no checkpoint tells its updates."""
     steps = [one.step for one in opened if one.step is not None]
@@ -126,7 +136,8 @@ def _unit(opened: Sequence[_Opened]) -> str:
 
 def _no_step(one: _Opened, unit: str) -> str:
     if one.step is not None and one.step.epochs is not None:
-        return f"it tells its epoch ({one.step.epochs}), but not its updates, as the others do"
+        told = f"it tells its epoch ({one.step.epochs}), but not its updates, as the others do"
+        return f"{told}; --updates-per-epoch says how many an epoch has"
     return f"neither its name nor its content tells a step ({unit}); rename it, such as step_500{one.found.path.suffix}"
 
 
@@ -181,7 +192,7 @@ def _with_log(chosen: Sequence[tuple[int, _Opened]], unit: str) -> tuple[list[Li
 def _notes(chosen: Sequence[tuple[int, _Opened]], unit: str) -> tuple[str, ...]:
     notes = []
     if unit == "epochs" and chosen:
-        notes.append("steps are epochs: no checkpoint tells its updates")
+        notes.append("steps are epochs: no checkpoint tells its updates; --updates-per-epoch makes updates of them")
     sources = {one.step.source.partition(" '")[0] for _, one in chosen if one.step is not None}
     if len(sources) > 1 and any(source.startswith("name") for source in sources):
         notes.append("some steps are from the files, others from names alone")

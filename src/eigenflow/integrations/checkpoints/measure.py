@@ -1,9 +1,8 @@
-"""A record of the checkpoints that a run has left: found, read, measured one by one or side by side, and recorded."""
+"""A record of the checkpoints that a run has left: read, measured one by one or side by side, and written down."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,58 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from eigenflow.core.checks import check_kind, check_whole
+from eigenflow.core.checks import check_whole
 from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError, RunFolderError
-from eigenflow.integrations.checkpoints.bench import Bench, Outcome, Recipe, measure_in_worker
-from eigenflow.integrations.checkpoints.listing import Listed, Listing, list_checkpoints
-from eigenflow.integrations.checkpoints.result import CheckpointCost, CheckpointPlan, CheckpointRecord, LeftOutRow
+from eigenflow.integrations.checkpoints.bench import Outcome, measure_in_worker
+from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
+from eigenflow.integrations.checkpoints.listing import Listed
+from eigenflow.integrations.checkpoints.planning import Work, plan_of, prepare
+from eigenflow.integrations.checkpoints.result import CheckpointPlan, CheckpointRecord, LeftOutRow
 from eigenflow.store import open_run
 from eigenflow.tangent import Probe
-from eigenflow.tangent.cost import product_flops
 from eigenflow.trajectory import StateRecorder
-from eigenflow.trajectory.methods import make_method
 
-__all__ = ["measure_checkpoints", "plan_checkpoints"]
+__all__ = ["measure_checkpoints"]
 
 # Called with what is done, how many there are, how many were measured, and seconds left.
 Progress = Callable[[int, int, int, float], None]
-# Products a mode that finding the leading modes takes, from cold, as timed on small transformers.
-PRODUCTS_A_MODE = 6
-# What the record has to be of the same to be gone on with.
-SAME = ("checkpoints", "model", "entry", "unit", "clock", "base")
-
-
-@dataclass(frozen=True)
-class _Work:
-    listing: Listing
-    bench: Bench
-    recipe: Recipe
-    config: dict[str, Any]
-    modes: int
-    method: Any
-    tolerance: float
-
-
-def plan_checkpoints(
-    checkpoints: str | Path | Sequence[str | Path],
-    model: str | Callable[[], nn.Module] | nn.Module | None,
-    probe: Any,
-    *,
-    modes: int | None = 64,
-    method: str = "auto",
-    loss: Any = None,
-    output: Any = None,
-    entry: str | None = None,
-    dtype: torch.dtype = torch.float64,
-    memory_budget: int | None = None,
-) -> CheckpointPlan:
-    """Say what `measure_checkpoints` would do with the same arguments, and what it would cost.
-
-    Raises:
-        ArgumentError, FileError, ModelError: As `measure_checkpoints`.
-    """
-    work = _work(checkpoints, model, probe, modes, method, 1e-5, loss, output, entry, dtype, memory_budget)
-    return _plan(work)
+# What a record has to agree in to be gone on with.
+SAME = ("model", "entry", "unit", "base")
 
 
 def measure_checkpoints(
@@ -77,6 +41,7 @@ def measure_checkpoints(
     loss: Any = None,
     output: Any = None,
     entry: str | None = None,
+    updates_per_epoch: int | None = None,
     dtype: torch.dtype = torch.float64,
     memory_budget: int | None = None,
     jobs: int = 1,
@@ -105,6 +70,7 @@ def measure_checkpoints(
             targets, else "mse".
         output: As for `Probe`.
         entry: Which part of every checkpoint to take, if several fit: "ema", "student", "model.ema".
+        updates_per_epoch: Makes updates of steps where checkpoints tell epochs alone; None: steps are epochs then.
         dtype: Type in which everything is evaluated.
         memory_budget: Bytes that a measurement may hold.
         jobs: Processes; each holds a model and a probe, and computes on one thread.
@@ -123,139 +89,63 @@ def measure_checkpoints(
         raise ArgumentError(
             "`probe` is a Probe, which stays in its process. Pass `jobs=1`, or a function that makes it."
         )
+    recipe = {"loss": loss, "output": output, "entry": entry, "dtype": dtype, "memory_budget": memory_budget}
+    settings: dict[str, Any] = {"modes": modes, "method": method, "tolerance": tolerance}
     with _left_as_it_was(probe):
-        work = _work(checkpoints, model, probe, modes, method, tolerance, loss, output, entry, dtype, memory_budget)
+        work = prepare(checkpoints, model, probe, recipe, **settings, updates_per_epoch=updates_per_epoch)
         if announce is not None:
-            announce(_plan(work))
+            announce(plan_of(work))
         return _measured(work, Path(out), jobs, progress)
 
 
-def _work(
-    checkpoints: Any,
-    model: Any,
-    probe: Any,
-    modes: int | None,
-    method: Any,
-    tolerance: float,
-    loss: Any,
-    output: Any,
-    entry: str | None,
-    dtype: torch.dtype,
-    memory_budget: int | None,
-) -> _Work:
-    check_kind("entry", entry, (str, type(None)), "the name of a part of the checkpoints, such as 'ema'")
-    if isinstance(probe, Probe) and model is not None:
-        raise ArgumentError("`model` must be None with a Probe, which has its own.")
-    listing = list_checkpoints(checkpoints)
-    found = [one.found for one in listing.checkpoints]
-    folder = next((one.path for one in found if (one.path / "config.json").is_file()), _first_folder(checkpoints))
-    adapter = next((one.path for one in found if one.kind == "adapter"), None)
-    recipe = Recipe(model, folder, adapter, probe, loss, output, entry, dtype, memory_budget)
-    if not found:
-        raise ArgumentError(f"`checkpoints` holds none that can be read. {_why_none(listing)}")
-    bench = Bench(recipe)
-    told = [checkpoints] if isinstance(checkpoints, str | Path) else list(checkpoints)
-    config = {
-        "name": f"checkpoints of {Path(str(told[0])).name}",
-        "checkpoints": [str(one) for one in told],
-        "model": {"name": _named(model, bench)},
-        "probe": bench.told,
-        "entry": entry,
-        "unit": listing.unit,
-        "clock": "learning rates" if _has_times(listing) else listing.unit,
-        "clock_told": listing.clock,
-        "base": bench.base,
-    }
-    size = bench.probe.size
-    return _Work(listing, bench, recipe, config, size if modes is None else min(modes, size), method, tolerance)
-
-
-def _first_folder(checkpoints: Any) -> Path:
-    first = Path(str(checkpoints if isinstance(checkpoints, str | Path) else next(iter(checkpoints), ".")))
-    return first if first.is_dir() else first.parent
-
-
-def _why_none(listing: Listing) -> str:
-    if not listing.left_out:
-        return "No file looks like one: .safetensors, .pt, .pth, .ckpt, .bin, or a folder with .metadata."
-    path, _, reason = listing.left_out[0]
-    more = len(listing.left_out) - 1
-    return f"'{path.name}': {reason}.{f' And {more} more.' if more else ''}"
-
-
-def _named(model: Any, bench: Bench) -> str:
-    return model if isinstance(model, str) else type(bench.model).__name__
-
-
-def _has_times(listing: Listing) -> bool:
-    return bool(listing.checkpoints) and all(one.time is not None for one in listing.checkpoints)
-
-
-def _plan(work: _Work) -> CheckpointPlan:
-    probe, count = work.bench.probe, len(work.listing.checkpoints)
-    dense = probe.cost(drift=False)
-    parameters = probe.network.parameters()
-    is_dense = make_method(work.method, probe, work.modes).name == "dense"
-    products = PRODUCTS_A_MODE * work.modes * product_flops(probe.structure, parameters, probe.samples)
-    cost = CheckpointCost(
-        checkpoints=count,
-        flops=count * (dense.flops if is_dense else products),
-        peak_bytes=dense.peak_bytes if is_dense else 8 * 4 * work.modes * probe.size,
-        read_bytes=sum(one.bytes for one in work.listing.checkpoints),
-        rows=probe.size,
-        parameters=sum(p.numel() for p in parameters.values()),
-    )
-    return CheckpointPlan(work.listing, cost, probe, work.listing.notes + work.bench.notes)
-
-
-def _measured(work: _Work, out: Path, jobs: int, progress: Progress | None) -> CheckpointRecord:
+def _measured(work: Work, out: Path, jobs: int, progress: Progress | None) -> CheckpointRecord:
     begin = perf_counter()
-    _require_same_record(out, work.config)
-    listing, has_times = work.listing, _has_times(work.listing)
+    _require_same_run(out, work)
     outcomes: list[tuple[Listed, Outcome]] = []
-    recorder = StateRecorder(
-        out,
-        work.bench.probe,
-        modes=work.modes,
-        method=work.method,
-        tolerance=work.tolerance,
-        config=work.config,
-        resume=True,
-    )
-    with recorder:
+    options: dict[str, Any] = {"modes": work.modes, "method": work.method, "tolerance": work.tolerance}
+    with StateRecorder(out, work.bench.probe, **options, config=work.config, resume=True) as recorder:
         kept = set(recorder.steps)
-        late = [one for one in listing.checkpoints if one.step not in kept and kept and one.step < max(kept)]
-        todo = [one for one in listing.checkpoints if one.step not in kept and one not in late]
+        new = [one for one in work.listing.checkpoints if one.step not in kept]
+        late = [one for one in new if kept and one.step < max(kept)]
+        todo = [one for one in new if one not in late]
         for one, outcome in _each(work, recorder.settings, todo, jobs):
             outcomes.append((one, outcome))
-            if outcome.base != work.bench.base:
-                raise ModelError(
-                    "`model` gives other weights at every call, and the adapters do not hold them. Load the base from "
-                    "a file in the factory."
-                )
-            if outcome.measurement is None:
-                recorder.skip(one.step, f"{one.found.path.name}: {outcome.reason}")
-            else:
-                recorder.append(
-                    one.step,
-                    outcome.measurement,
-                    time=one.time if has_times else None,
-                    learning_rate=one.learning_rate,
-                    loss=one.loss,
-                    checkpoint=one.found.path.name,
-                )
+            _write(recorder, work, one, outcome)
             if progress is not None:
                 done, spent = len(outcomes), perf_counter() - begin
                 measured = sum(o.measurement is not None for _, o in outcomes)
                 progress(done, len(todo), measured, spent / done * (len(todo) - done))
-        for path, step, reason in listing.left_out:
+        for path, step, reason in work.listing.left_out:
             if step is not None and step not in recorder.steps:
                 recorder.skip(step, f"{path.name}: {reason}")
         steps = recorder.steps
     return _record(work, out, outcomes, late, kept, steps, perf_counter() - begin)
 
 
-def _each(work: _Work, settings: dict[str, Any], todo: Sequence[Listed], jobs: int) -> Iterator[tuple[Listed, Outcome]]:
+def _write(recorder: StateRecorder, work: Work, one: Listed, outcome: Outcome) -> None:
+    """Put one outcome into the record."""
+    if outcome.base != work.bench.base:
+        raise ModelError(
+            "`model` gives other weights at every call, and the adapters do not hold them. Load the base from a file "
+            "in the factory."
+        )
+    name = one.found.path.name
+    if outcome.measurement is None:
+        recorder.skip(one.step, f"{name}: {outcome.reason}")
+        return
+    recorder.append(
+        one.step,
+        outcome.measurement,
+        time=one.time if work.has_times else None,
+        learning_rate=one.learning_rate,
+        loss=one.loss,
+        checkpoint=name,
+        weights=outcome.weights,
+        read="; ".join((one.format, f"step from {one.source}", *outcome.notes)),
+    )
+
+
+def _each(work: Work, settings: dict[str, Any], todo: Sequence[Listed], jobs: int) -> Iterator[tuple[Listed, Outcome]]:
     """Outcomes in order of steps; with several processes they are worked at side by side."""
     if jobs == 1 or len(todo) < 2:
         for one in todo:
@@ -277,24 +167,40 @@ def _each(work: _Work, settings: dict[str, Any], todo: Sequence[Listed], jobs: i
             ) from error
 
 
-def _require_same_record(out: Path, config: dict[str, Any]) -> None:
-    """Refuse to go on with the record of other checkpoints."""
+def _require_same_run(out: Path, work: Work) -> None:
+    """Refuse to go on with the record of other checkpoints: of those that are in it, one is read again and compared."""
     if not out.is_dir() or not any(out.iterdir()):
         return
     run = open_run(out)
     before = run.header.get("config")
-    if not isinstance(before, dict) or "checkpoints" not in before:
+    if run.kind != "states" or not isinstance(before, dict) or "unit" not in before:
         raise RunFolderError(f"`out` is '{out}', which holds another run. Give a new folder.")
     for name in SAME:
-        if before.get(name) != config.get(name):
+        if before.get(name) != work.config.get(name):
             raise RunFolderError(
                 f"`out` is '{out}', which was measured with {name}={before.get(name)!r}, and would go on with "
-                f"{config.get(name)!r}. Give a new folder."
+                f"{work.config.get(name)!r}. Give a new folder."
             )
+    losses = run.losses
+    if "weights" not in losses:
+        return
+    stored = dict(zip(losses["step"], losses["weights"], strict=True))
+    known = [one for one in work.listing.checkpoints if one.step in stored]
+    if not known:
+        return
+    try:
+        work.bench.load(known[-1].found)
+    except UnreadableError:  # it is named below, as it is not read again
+        return
+    if work.bench.checksum() != stored[known[-1].step]:
+        raise RunFolderError(
+            f"`out` is '{out}', which holds step {known[-1].step} with other weights than "
+            f"'{known[-1].found.path.name}'. Give a new folder."
+        )
 
 
 def _record(
-    work: _Work,
+    work: Work,
     out: Path,
     outcomes: Sequence[tuple[Listed, Outcome]],
     late: Sequence[Listed],
