@@ -1,6 +1,5 @@
 """`eigenflow run [CONFIG]`: the main job, from training to report."""
 
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -38,7 +37,7 @@ def run(
     Example: `eigenflow run --set train.steps=4000 --out runs/short`
     """
     from eigenflow.lab import estimate_cost, load_config, run_experiment
-    from eigenflow.report import analyse, write_report
+    from eigenflow.lab.judging import judge_run
 
     begin = perf_counter()
     settings = load_config(config, changes)
@@ -50,24 +49,14 @@ def run(
         recorded = run_experiment(settings, folder, resume=resume, progress=show)
     train_s = perf_counter() - begin
     with err.status("Analysing and writing the report ..."):
-        analysis = analyse(recorded)
-        timings = {"train_and_measure_s": train_s, "peak_bytes": _peak_bytes()}
-        page = write_report(analysis, **timings)
-        summary = analysis.summary(**timings, total_s=perf_counter() - begin)
-        recorded.write_summary(summary)
+        analysis, summary = judge_run(recorded, report=True, train_s=train_s, begin=begin)
     if as_json:
         print_json(summary)
         return
     out.print(claims_table(analysis.claims))
     out.print(scores_table(analysis.forecasts))
-    out.print(f"Summary: {recorded.path / 'summary.json'}\nReport:  {page}", markup=False, soft_wrap=True)
-
-
-def _peak_bytes() -> int:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    out.print(
+        f"Summary: {recorded.path / 'summary.json'}\nReport:  {recorded.path / 'report.html'}",
+        markup=False,
+        soft_wrap=True,
+    )

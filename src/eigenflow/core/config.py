@@ -11,7 +11,7 @@ from eigenflow.core.limits import current_limits, within
 from eigenflow.core.text import clean
 from eigenflow.core.writing import explain
 
-__all__ = ["FolderName", "Section", "read_config"]
+__all__ = ["FolderName", "Section", "explain_problems", "read_config"]
 
 LONGEST_NAME = 100
 # A message shows this much of a value, and this many problems.
@@ -65,7 +65,7 @@ def read_config(path: Path, model: type[SectionT], overrides: list[str] | None =
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = _explain(error, model)
+        problems = explain_problems(error, model)
     if not overrides:
         raise ConfigError(f"`{path}` does not hold valid settings:\n" + _listed(problems))
     # What the file alone gets wrong too is not the changes' doing.
@@ -136,7 +136,7 @@ def _problems_of(values: dict[str, Any], model: type[Section]) -> list[str]:
     try:
         model.model_validate(values)
     except ValidationError as error:
-        return _explain(error, model)
+        return explain_problems(error, model)
     return []
 
 
@@ -145,7 +145,13 @@ def _listed(lines: list[str]) -> str:
     return "\n".join([*lines[:MOST_PROBLEMS], *([f"  ... and {rest} more."] if rest > 0 else [])])
 
 
-def _explain(error: ValidationError, model: type[Section]) -> list[str]:
+def explain_problems(error: ValidationError, model: type[Section]) -> list[str]:
+    """What is wrong with settings: an indented line a problem, with its key.
+
+    Args:
+        error: As pydantic raised it.
+        model: What the settings were to be.
+    """
     lines = []
     for problem in error.errors(include_url=False):
         where = [str(part) for part in problem["loc"]]

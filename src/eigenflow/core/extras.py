@@ -10,6 +10,10 @@ EXTRAS = {
     "sklearn": "lab",
     "pyarrow": "logs",
     "tensorboard": "logs",
+    "joblib": "lab",
+    "ray": "ray",
+    "submitit": "slurm",
+    "obstore": "cloud",
 }
 
 

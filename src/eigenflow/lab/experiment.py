@@ -20,7 +20,7 @@ from eigenflow.tangent import Probe
 from eigenflow.trajectory import Recorder
 from eigenflow.trajectory.header import pack_state, read_state
 
-__all__ = ["ExperimentCost", "estimate_cost", "run_experiment"]
+__all__ = ["ExperimentCost", "config_differences", "estimate_cost", "run_experiment"]
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a measured step costs, in seconds and in eigenproblems of its size: two are solved; M and Mdot are formed at two
@@ -183,7 +183,7 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
 
 def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> int:
     run = open_run(out)
-    changed = _differences(run.header.get("config"), config)
+    changed = config_differences(run.header.get("config"), config)
     if changed:
         raise RunFolderError(
             f"`{out}` holds a run of another configuration, so it cannot be resumed with this one: {changed}. "
@@ -203,7 +203,7 @@ def _load_checkpoint(trainer: Trainer, out: Path, config: ExperimentConfig) -> i
     return step
 
 
-def _differences(stored: object, config: ExperimentConfig) -> str:
+def config_differences(stored: object, config: ExperimentConfig) -> str:
     """Keys that differ, with both values; keys that the folder's version did not have yet take their defaults."""
     try:
         there, here = (_flat(one.model_dump()) for one in (ExperimentConfig.model_validate(stored), config))
