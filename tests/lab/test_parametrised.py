@@ -131,5 +131,5 @@ def test_operator_of_a_parametrised_network_is_formed_by_rules():
 @pytest.mark.rejects
 @pytest.mark.parametrize("changes", [["model.name=cnn", "model.depth=2"], ["model.depth=0"]])
 def test_only_an_mlp_with_hidden_layers_has_parametrisations(changes):
-    with pytest.raises(ConfigError, match="parametrisation must be 'standard' for anything but an mlp"):
+    with pytest.raises(ConfigError, match="parametrisation must be 'standard' without a hidden layer"):
         load_config("digits", ["model.parametrisation=ntk", *changes])

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eigenflow.cli.console import COLOURS, METHODS, err, number, out, print_json
+from eigenflow.cli.sweep_report import is_sweep, print_sweep, read_effects, write_page
 from eigenflow.cli.writing import Force, check_outputs
 from eigenflow.core.writing import FORMAT
 
@@ -19,7 +20,7 @@ __all__ = ["compare"]
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", metavar="RUN RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or one sweep.", metavar="RUN RUN...")],
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write a page with the lazy-rich plane.", metavar="FILE")
     ] = None,
@@ -34,6 +35,9 @@ def compare(
     from eigenflow.store import open_run
 
     check_outputs({"--html": html}, inputs=runs, replace=force)
+    if len(runs) == 1 and is_sweep(runs[0]):
+        _compare_sweep(runs[0], html, force=force, as_json=as_json)
+        return
     opened = [open_run(run) for run in runs]
     with err.status(f"Analysing {len(opened)} runs, a few seconds each ...") as status:
         found = compare_runs(opened, progress=lambda name: status.update(f"Analysing {escape(name)} ..."))
@@ -45,6 +49,19 @@ def compare(
         print_json({"format": FORMAT} | found.to_dict())
         return
     _print(found)
+    if html is not None:
+        out.print(f"Page: {html}", markup=False, soft_wrap=True)
+
+
+def _compare_sweep(sweep: Path, html: Path | None, *, force: bool, as_json: bool) -> None:
+    """What changes over all runs of a sweep, none of which is analysed anew."""
+    effects = read_effects(sweep)
+    if html is not None:
+        write_page(effects, sweep, html, replace=force)
+    if as_json:
+        print_json({"format": FORMAT, "sweep": str(sweep)} | effects.to_dict())
+        return
+    print_sweep(effects)
     if html is not None:
         out.print(f"Page: {html}", markup=False, soft_wrap=True)
 

@@ -70,10 +70,10 @@ class TaskConfig(Section):
 class ModelConfig(Section):
     """A network: fully connected, convolutions and one linear layer, or a transformer over bytes.
 
-    Parametrisations are of the mlp alone. "standard": weights N(0, 1 / fan-in), so that the operator grows with the
-    width. "ntk": weights N(0, 1) and the factor in front of them, so that the operator has a limit and stands still
-    in it. "maximal_update": the output is smaller by 1 / sqrt(width) and every layer moves accordingly faster, so that
-    features move as much at every width under one learning rate of plain SGD.
+    Parametrisations: "standard": weights N(0, 1 / fan-in), so that the operator grows with the width. "ntk", of the mlp
+    alone: weights N(0, 1) and the factor in front of them, so that the operator has a limit and stands still in it.
+    "maximal_update": the output is smaller by 1 / sqrt(width) and layers move accordingly faster, so that features move
+    as much at every width under one train.learning_rate, which parameters then have in their share (`lab/rates`).
     """
 
     name: Literal["mlp", "cnn", "gpt"] = "mlp"
@@ -84,7 +84,12 @@ class ModelConfig(Section):
     heads: int = Field(2, ge=1, le=16, description="Attention heads of a gpt; they divide its width.")
     activation: Literal["tanh", "gelu", "silu", "relu", "identity"] = "tanh"
     parametrisation: Literal["standard", "ntk", "maximal_update"] = Field(
-        "standard", description="What width changes: the operator's size, nothing, or how lazy training is; of an mlp."
+        "standard", description="What width changes: the operator's size, how lazy training is, or nothing of both."
+    )
+    base_width: int = Field(
+        64,
+        ge=1,
+        description="Width at which maximal_update has the standard's rates; of an mlp under sgd it is always 1.",
     )
     residual: bool = Field(False, description="Shortcuts around all hidden layers but the first; no more parameters.")
     output_scale: float = Field(1.0, gt=0, description="Factor alpha on the outputs; large is lazy.")
@@ -113,10 +118,12 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _parametrisation_is_of_an_mlp(self) -> "ModelConfig":
-        if self.parametrisation != "standard" and (self.name != "mlp" or self.depth < 1):
+        if (self.parametrisation == "ntk" and self.name != "mlp") or (
+            self.parametrisation != "standard" and self.depth < 1
+        ):
             raise ValueError(
-                f"parametrisation must be 'standard' for anything but an mlp with a hidden layer, but is "
-                f"'{self.parametrisation}' for a {self.name} of depth {self.depth}"
+                f"parametrisation must be 'standard' without a hidden layer, and 'ntk' is one of the mlp alone, but it "
+                f"is '{self.parametrisation}' for a {self.name} of depth {self.depth}"
             )
         return self
 

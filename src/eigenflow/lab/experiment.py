@@ -13,6 +13,7 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.core.grid import log_steps
 from eigenflow.lab.config import ExperimentConfig
 from eigenflow.lab.models import build_model
+from eigenflow.lab.rates import parameter_groups
 from eigenflow.lab.tasks import load_task
 from eigenflow.lab.trainer import Trainer
 from eigenflow.store import Run, open_run
@@ -140,7 +141,7 @@ def run_experiment(
             was_measured = recorder.step(
                 update.step,
                 loss=update.loss,
-                learning_rate=config.train.learning_rate,
+                learning_rate=trainer.rates,
                 momentum=config.train.momentum,
                 batch_size=update.batch_size,
             )
@@ -175,7 +176,8 @@ def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
     task = load_task(config.task)
     model = build_model(*task.sizes, config.model)
     probe = task.probe(model, config.train.loss, holdout=True)
-    trainer = Trainer(model, task.inputs, task.targets_of(config.train.loss)[0], config.train)
+    groups = parameter_groups(model, config)
+    trainer = Trainer(model, task.inputs, task.targets_of(config.train.loss)[0], config.train, groups)
     first = config.measure.first
     recorded = log_steps(config.train.steps - first, count=config.measure.count)
     return trainer, probe, [first + int(step) for step in recorded]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eigenflow.lab.config import ModelConfig
-from eigenflow.lab.parametrised import linear_layer
+from eigenflow.lab.parametrised import linear_layer, readout
 from eigenflow.lab.transformer import ByteGPT
 
 __all__ = ["CNN", "MLP", "Centred", "Shortcut", "build_model"]
@@ -78,7 +78,9 @@ class CNN(nn.Module):
             convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
             hidden.append([convolution, _ACTIVATIONS[config.activation]()])
             side, channels = (side + stride - 1) // stride, width
-        last = [nn.Flatten(), nn.Linear(channels * side**2, outputs)]
+        features, is_standard = channels * side**2, config.parametrisation == "standard"
+        share = config.base_width / config.width
+        last = [nn.Flatten(), nn.Linear(features, outputs) if is_standard else readout(features, outputs, share)]
         self.body = nn.Sequential(*_joined(hidden, config.residual), *last)
         self.output_scale = config.output_scale
 
@@ -105,7 +107,8 @@ class Centred(nn.Module):
 def _gpt(inputs: int, outputs: int, config: ModelConfig) -> nn.Module:
     """Outputs are the symbols that are told apart, at each of the `inputs` positions."""
     activation = _ACTIVATIONS[config.activation]
-    return ByteGPT(outputs, inputs, config.width, config.depth, config.heads, activation, config.output_scale)
+    base = None if config.parametrisation == "standard" else config.base_width
+    return ByteGPT(outputs, inputs, config.width, config.depth, config.heads, activation, config.output_scale, base)
 
 
 _MODELS = {"mlp": MLP, "cnn": CNN, "gpt": _gpt}

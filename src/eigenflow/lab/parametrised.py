@@ -21,7 +21,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Parametrised", "linear_layer"]
+__all__ = ["Parametrised", "linear_layer", "readout"]
 
 Kind = Literal["standard", "ntk", "maximal_update"]
 
@@ -43,6 +43,17 @@ class Parametrised(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return self.outer * (self.inner * functional.linear(input, self.weight) + self.bias)
+
+
+def readout(inputs: int, outputs: int, share: float) -> nn.Linear:
+    """The output layer of maximal update, for rates of single parameters (`lab/rates`).
+
+    Args:
+        inputs: Features that come in.
+        outputs: Features that go out.
+        share: Base width over width, the factor before the weights.
+    """
+    return Parametrised(inputs, outputs, inner=share, outer=1.0, initial_std=(inputs * share) ** -0.5)
 
 
 def linear_layer(inputs: int, outputs: int, kind: Kind, *, is_output: bool = False) -> nn.Linear:

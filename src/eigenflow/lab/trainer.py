@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,20 +33,33 @@ class Trainer:
         inputs: All training inputs.
         targets: Their targets, in the shape of the outputs; for cross-entropy class labels, one a sample or position.
         config: Optimizer, loss, batches, seed.
+        groups: Parameters with rates of their own, as of `parameter_groups`; None: all have the config's rate.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, config: TrainConfig):
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        config: TrainConfig,
+        groups: list[dict[str, Any]] | None = None,
+    ):
         self.model, self.inputs, self.targets, self.config = model, inputs, targets, config
         self.batch_size = config.batch_size or len(inputs)
         self.has_labels = config.loss == "cross_entropy"
         self.factor = 1.0 if self.has_labels else loss_factor(config.loss, self.batch_size, targets[0].numel())
-        rate, decay = config.learning_rate, config.weight_decay
+        rate, decay, parameters = config.learning_rate, config.weight_decay, groups or model.parameters()
         if config.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
         elif config.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+            self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
         else:
-            self.optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=config.momentum, weight_decay=decay)
+            self.optimizer = torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates by parameter group, the run's clock first."""
+        return {str(group.get("name", index)): group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
     def updates(self, start: int = 0) -> Iterator[Update]:
         """Make the updates from number `start` on, yielding after each."""
