@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.parallel import map_calls
 from eigenflow.core.resampling import LEVEL
 from eigenflow.scaling.fit import ScalingFit, fit_approach3, fit_scaling
 from eigenflow.scaling.prediction import predict_losses
@@ -101,7 +102,7 @@ def compute_cuts(table: ScalingTable, shares: Sequence[float] = (0.5, 0.6, 0.75)
 def backtest_table(
     table: ScalingTable, laws: Sequence[str] = LAWS_COMPARED, priors: ScalingPriors = LEARNED
 ) -> TableBacktest:
-    """Score laws on the upper parts of compute, for rolling cuts.
+    """Score laws on the upper parts of compute, for rolling cuts, on the engine that joblib is configured for.
 
     Raises:
         ArgumentError: If no cut leaves six runs to fit and two to score.
@@ -112,7 +113,8 @@ def backtest_table(
             f"{table.source}: {len(table)} runs leave no cut with {MIN_FITTED} runs below and {MIN_SCORED} above. "
             f"Add runs, or fit without a backtest."
         )
-    return TableBacktest(tuple(score_split(table, fitted, law, priors) for fitted in cuts for law in laws))
+    splits = [(fitted, law) for fitted in cuts for law in laws]
+    return TableBacktest(tuple(map_calls(lambda split: score_split(table, *split, priors), splits)))
 
 
 def score_split(table: ScalingTable, fitted: np.ndarray, law: str, priors: ScalingPriors = LEARNED) -> TableScore:

@@ -21,7 +21,6 @@ threads = 1
 [sweep]
 analyse = false
 report = false
-engine.patience_s = 2.0
 [sweep.grid]
 model.width = [8, 12]
 """

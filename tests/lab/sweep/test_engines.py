@@ -1,30 +1,11 @@
 """Processes of this machine: all values come back, and a process that dies takes nothing with it."""
 
-import os
+import threading
 import time
-from pathlib import Path
 
 from eigenflow.lab.sweep.engines import Lost
 from eigenflow.lab.sweep.engines.local import LocalEngine
-
-
-def square(value):
-    return value**2
-
-
-def dies(value):
-    """Of 3 always, of 5 the first time."""
-    number, folder = value
-    mark = Path(folder) / str(number)
-    count = len(list(Path(folder).glob(f"{number}.*")))
-    mark.with_suffix(f".{count}").touch()
-    if number == 3 or (number == 5 and count == 0):
-        os._exit(9)
-    return number
-
-
-def sleeps(_):
-    time.sleep(600)
+from lab.sweep.calls import dies, sleeps, square
 
 
 def test_all_values_come_back_with_their_places():
@@ -45,12 +26,12 @@ def test_a_process_that_dies_is_begun_again_and_takes_no_other_with_it(tmp_path)
 def test_closing_ends_what_still_runs():
     engine = LocalEngine(jobs=1)
     begin = time.monotonic()
-    import threading
-
-    thread = threading.Thread(target=lambda: list(engine.map(sleeps, [1])), daemon=True)
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(engine.map(sleeps, [1, 2])), daemon=True)
     thread.start()
     while not engine._slots or not engine._slots[0]._processes:
         time.sleep(0.05)
     engine.close()
     assert time.monotonic() - begin < 60
-    assert not engine._slots
+    thread.join(timeout=60)
+    assert not thread.is_alive() and found == []

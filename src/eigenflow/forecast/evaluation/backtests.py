@@ -1,7 +1,7 @@
 """Backtests, cross-validation in time, schedules and sizes: a law is refitted to what was known, scored on the rest."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure
 from eigenflow.core.errors import ArgumentError
+from eigenflow.core.parallel import map_calls
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split, SplitProtocol
 from eigenflow.forecast.evaluation.scores import score_forecast
@@ -177,6 +178,8 @@ def backtest(
             (`own_errors`); laws without one have the interval of an average study.
         progress: Called with a line before each split.
 
+    Splits are forecast on the engine that joblib is configured for (`joblib.parallel_config`), else one after another.
+
     Raises:
         ArgumentError: If no protocol leaves anything to fit.
     """
@@ -187,13 +190,22 @@ def backtest(
             f"`curves` has {len(curves)} curves with {curves.points} points in all: too few for any protocol. A rest "
             f"of a run needs 8 known points, a schedule left out 2 others, a size left out 3 others."
         )
-    cases: list[BacktestCase] = []
+
+    def told() -> Iterator[Split]:
+        for index, split in enumerate(splits):
+            if progress:
+                progress(f"{index + 1}/{len(splits)} {split.protocol}: {split.name}")
+            yield split
+
+    found = map_calls(partial(_split_with_problems, fitters=fitters, refitters=refitters or {}), told())
+    return Backtest(tuple(case for cases, _ in found for case in cases), tuple(p for _, own in found for p in own))
+
+
+def _split_with_problems(
+    split: Split, fitters: Mapping[str, Fitter], refitters: Mapping[str, Refitter]
+) -> tuple[list[BacktestCase], list[str]]:
     problems: list[str] = []
-    for index, split in enumerate(splits):
-        if progress:
-            progress(f"{index + 1}/{len(splits)} {split.protocol}: {split.name}")
-        cases += forecast_split(split, fitters, refitters or {}, problems)
-    return Backtest(tuple(cases), tuple(problems))
+    return forecast_split(split, fitters, refitters, problems), problems
 
 
 def forecast_split(

@@ -56,7 +56,7 @@ def sweep_dataset(sweep: Sweep, *, progress: Callable[[str], None] | None = None
 
     Returns:
         Variables over the swept keys (random draws along `run`, repeats along `repeat`), with unit and meaning in their
-        attributes; claims along `claim` besides, scores along `method` and `cut`. Zipped and drawn keys are coordinates
+        attributes; claims along `claim` besides, scores along `forecast` (its method) and `cut`. Zipped and drawn keys are coordinates
         along their dimension. What a run does not have is NaN, and `state` says how far it is.
     """
     rows = []
@@ -202,7 +202,7 @@ def _add_scores(data: xr.Dataset, names: list[str], shape: tuple[int, ...], plac
             at = (*place, methods.index(score["method"]), cuts.index(score["cut"]))
             for name, values in found.items():
                 values[at] = score[name]
-    data["method"], data["cut"] = methods, cuts
+    data["forecast"], data["cut"] = methods, cuts
     for name, values in found.items():
         words = "of ln(predicted / true) of the rest of the run, told from a cut"
-        data[f"forecast_{name}"] = ([*names, "method", "cut"], values, {"long_name": words, "units": "1"})
+        data[f"forecast_{name}"] = ([*names, "forecast", "cut"], values, {"long_name": words, "units": "1"})

@@ -43,7 +43,9 @@ class LocalEngine(AbstractEngine):
         for thread in threads:
             thread.start()
         for _ in values:
-            found = _next(ended)
+            found = self._next(ended)
+            if found is None:
+                return
             if isinstance(found, BaseException):
                 raise found
             yield found
@@ -78,7 +80,8 @@ class LocalEngine(AbstractEngine):
                     executor = None
                     found = Lost(f"its process died {attempt + 1} times; {_first_line(error)}")
                 except BaseException as error:
-                    ended.put(error)
+                    if not self._is_closed:
+                        ended.put(error)
                     return
                 if self._is_closed:
                     return
@@ -86,20 +89,20 @@ class LocalEngine(AbstractEngine):
         if executor is not None:
             executor.shutdown(wait=True)
 
+    def _next(self, ended: "queue.SimpleQueue[Any]") -> Any:
+        """What ends next; None once the engine is closed. Waits so that Ctrl-C is heard on every system."""
+        while not self._is_closed:
+            try:
+                return ended.get(timeout=0.5)
+            except queue.Empty:
+                continue
+        return None
+
     def close(self) -> None:
         self._is_closed = True
         for executor in self._slots:
             executor.shutdown(wait=True, kill_workers=True)
         self._slots.clear()
-
-
-def _next(ended: "queue.SimpleQueue[Any]") -> Any:
-    """Wait so that Ctrl-C is heard on every system."""
-    while True:
-        try:
-            return ended.get(timeout=0.5)
-        except queue.Empty:
-            continue
 
 
 def _first_line(error: BaseException) -> str:
