@@ -72,7 +72,7 @@ def test_a_node_that_dies_in_the_middle_loses_no_run_and_makes_none_twice(tmp_pa
     """Twelve runs on two nodes of one core; one node is killed while both have a run in hand."""
     made, other = cluster
     work = prepare(tmp_path, "sweep.grid.model.width=[8]", "sweep.repeats=12", "train.steps=400",
-                   "sweep.engine.name=ray", "sweep.engine.patience_s=20")  # fmt: skip
+                   "sweep.engine.name=ray")  # fmt: skip
     folder, killed = work.folder.path, threading.Event()
 
     def running():
@@ -93,7 +93,8 @@ def test_a_node_that_dies_in_the_middle_loses_no_run_and_makes_none_twice(tmp_pa
 
     thread = threading.Thread(target=kill)
     thread.start()
-    found = make_sweep(work)
+    with pytest.warns(UserWarning, match="taken over from process"):
+        found = make_sweep(work)
     thread.join()
     assert killed.is_set() and found.done == 12 and not found.failed
 

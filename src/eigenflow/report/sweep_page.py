@@ -59,7 +59,7 @@ def _render(effects: SweepEffects, failures: dict[str, str]) -> str:
         sections=[*sections, ("runs", "Runs")],
         answers=_answers(effects),
         cautions=[*effects.notes, *(f"{name} failed: {why}" for name, why in list(failures.items())[:20])],
-        picture=_picture(effects),
+        pictures=_pictures(effects),
         caption=_caption(effects),
         exponents=[_exponent_row(one) for one in effects.exponents],
         powers=[(REGIMES[one.quantity], one.key, one) for one in effects.powers],
@@ -82,12 +82,10 @@ def _answers(effects: SweepEffects) -> list[tuple[str, str]]:
             ("Best", f"{LOSSES[effects.loss]} {number(loss)}{spread} at {where_text(values) or 'the one setting'}")
         )
     told += _exponents_in_words(effects.exponents)
-    for one in effects.powers:
-        if one.quantity == "distance":
-            told.append(
-                (f"Lazy to rich over {one.key}", f"distance of the operator ∝ {one.key} to the power {_power(one)}")
-            )
-    told.append(("Verdicts that flip", _flips_in_words(effects.flips, "verdict" in effects.data)))
+    moved = [f"{one.key} to the power {_power(one)}" for one in effects.powers if one.quantity == "distance"]
+    if moved:
+        told.append(("Lazy to rich", f"distance of the operator ∝ {' and '.join(moved)}"))
+    told.append(("Flips", _flips_in_words(effects.flips, "verdict" in effects.data)))
     return told
 
 
@@ -114,7 +112,7 @@ def _flips_in_words(flips: tuple[FlippedClaim, ...], is_judged: bool) -> str:
     if not is_judged:
         return "no run was judged"
     if not flips:
-        return "none: no row is supported in one run and contradicted in another"
+        return "none: no row of the claims is supported in one run and contradicted in another"
     named = [f"{one.claim} (with {one.key})" if one.key else one.claim for one in flips]
     more = f" and {len(named) - 6} more" if len(named) > 6 else ""
     return ", ".join(named[:6]) + more
@@ -167,18 +165,27 @@ def _shown(value: Any) -> str:
     return number(float(value), 4) if isinstance(value, np.floating) else str(value)
 
 
-def _picture(effects: SweepEffects) -> str | None:
+def _pictures(effects: SweepEffects) -> list[tuple[str, str]]:
+    """A picture for each number, with its caption: side by side on a screen, one below the other on a phone."""
     drawn = _lines(effects)
     if drawn is None:
-        return None
+        return []
     key, tables = drawn
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    panels = figure.subplots(1, len(tables), squeeze=False)[0]
     names = {"loss": LOSSES[effects.loss], "distance": "distance ‖M − M₀‖ / ‖M₀‖"}
-    for ax, (quantity, lines) in zip(panels, tables.items(), strict=True):
-        marks = ((LAZY, "lazy below"), (RICH, "rich above")) if quantity == "distance" else ()
-        plot_over_key(lines, ax=ax, key=key, quantity=names[quantity], marks=marks)
-    return picture_data(figure)
+    found = []
+    for quantity, lines in tables.items():
+        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        marks = _marks(lines) if quantity == "distance" else ()
+        plot_over_key(lines, ax=figure.subplots(), key=key, quantity=names[quantity], marks=marks)
+        found.append((picture_data(figure), f"{names[quantity]} over {key}"))
+    return found
+
+
+def _marks(lines: list[SweepLine]) -> list[tuple[float, str]]:
+    """The ends of lazy and rich that lie near what is drawn."""
+    values = np.concatenate([line.values for line in lines])
+    low, high = values.min() / 1.5, values.max() * 1.5
+    return [(level, words) for level, words in ((LAZY, "lazy below"), (RICH, "rich above")) if low < level < high]
 
 
 def _lines(effects: SweepEffects) -> tuple[str, dict[str, list[SweepLine]]] | None:
@@ -219,7 +226,7 @@ def _lines_of(values: xr.DataArray, data: xr.Dataset, dim: str, along: np.ndarra
 
 def _caption(effects: SweepEffects) -> str:
     return (
-        f"Each point is a run, lines join means over repeats. Left: {LOSSES[effects.loss]} at the end. Right: how far "
-        f"the operator has gone from where it began; below {LAZY:g} training is lazy, above {RICH:g} rich. At most "
+        f"Each point is a run, lines join means over repeats. The distance says how far the operator has gone "
+        f"from where it began; below {LAZY:g} training is lazy, above {RICH:g} rich. At most "
         f"{MOST_LINES} settings of the other keys are drawn."
     )

@@ -56,8 +56,8 @@ def sweep_dataset(sweep: Sweep, *, progress: Callable[[str], None] | None = None
 
     Returns:
         Variables over the swept keys (random draws along `run`, repeats along `repeat`), with unit and meaning in their
-        attributes; claims along `claim` besides, scores along `forecast` (its method) and `cut`. Zipped and drawn keys are coordinates
-        along their dimension. What a run does not have is NaN, and `state` says how far it is.
+        attributes; claims along `claim` besides, scores along `forecast` (its method) and `cut`. Zipped and drawn keys
+        are coordinates along their dimension. What a run does not have is NaN, and `state` says how far it is.
     """
     rows = []
     for run in sweep.runs:

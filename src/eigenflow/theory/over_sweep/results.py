@@ -57,8 +57,8 @@ def open_results(place: Place) -> xr.Dataset:
     try:
         data = xr.open_zarr(target, consolidated=False)
         # Texts of a fixed length, which all of numpy and xarray takes.
-        texts = {name: values.astype(str) for name, values in data.variables.items() if values.dtype.kind == "T"}
-        return data.assign({name: (values.dims, values.values, values.attrs) for name, values in texts.items()})
+        texts = {name: values for name, values in data.variables.items() if values.dtype.kind == "T"}
+        return data.assign({name: (v.dims, v.values.astype(object).astype(str), v.attrs) for name, v in texts.items()})
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise RunFolderError(f"`{place}` holds no dataset of a sweep ({error}). `eigenflow sweep` writes it.") from None
 
