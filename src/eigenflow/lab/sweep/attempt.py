@@ -66,12 +66,23 @@ class Outcome:
 
 
 def make_run(task: RunTask) -> Outcome:
-    """Make a run, or go on with it, or find it done. Errors of the run are told, not raised."""
-    folder, begin, notes = SweepFolder(Path(task.sweep)), perf_counter(), []
+    """Make a run, or go on with it, or find it done. Errors are told, not raised; but for Ctrl-C."""
+    begin, notes = perf_counter(), []
+    try:
+        _attempt(task, notes)
+    except Exception as error:
+        return Outcome(task.name, False, _last_line(error), tuple(notes), perf_counter() - begin)
+    return Outcome(task.name, True, "", tuple(notes), perf_counter() - begin)
+
+
+def _attempt(task: RunTask, notes: list[str]) -> None:
+    """Under the lease, with a line in the run's log for beginning and end."""
+    folder = SweepFolder(Path(task.sweep))
     if not (folder.path / HEADER).is_file():
-        host = here()["host"]
-        why = f"`{folder.path}` is not there on {host}. Runs are made where every machine sees the sweep's folder."
-        return Outcome(task.name, False, why)
+        raise RunFolderError(
+            f"`{folder.path}` is not there on {here()['host']}. Runs are made where every machine sees the sweep's "
+            f"folder."
+        )
     with Lease(folder.lease(task.name), task.patience_s) as lease:
         if lease.taken_from:
             notes.append(f"taken over from process {lease.taken_from.get('process')} of {lease.taken_from.get('host')}")
@@ -79,17 +90,14 @@ def make_run(task: RunTask) -> Outcome:
         try:
             with _threads(task):
                 found = _make(task, folder, lease, notes)
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:
             line = _last_line(error)
-            folder.log(task.name, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=line)
-            if not isinstance(error, Exception):
-                raise
-            if not isinstance(error, LeaseLostError):
+            folder.log(task.name, "failed" if isinstance(error, Exception) else "interrupted", error=line)
+            if isinstance(error, Exception) and not isinstance(error, LeaseLostError):
                 _tell_failure(task, folder, error, line)
-            return Outcome(task.name, False, line, tuple(notes), perf_counter() - begin)
+            raise
         folder.failure(task.name).unlink(missing_ok=True)
         folder.log(task.name, "end", found=found)
-        return Outcome(task.name, True, "", tuple(notes), perf_counter() - begin)
 
 
 def _make(task: RunTask, folder: SweepFolder, lease: Lease, notes: list[str]) -> str:
