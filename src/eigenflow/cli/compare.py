@@ -11,6 +11,7 @@ from rich.table import Table
 from eigenflow.cli.console import COLOURS, METHODS, err, number, out, print_json
 from eigenflow.cli.sweep_report import is_sweep, print_sweep, read_effects, write_page
 from eigenflow.cli.writing import Force, check_outputs
+from eigenflow.core.errors import ArgumentError
 from eigenflow.core.writing import FORMAT
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ def compare(
     from eigenflow.store import open_run
 
     check_outputs({"--html": html}, inputs=runs, replace=force)
-    if len(runs) == 1 and is_sweep(runs[0]):
-        _compare_sweep(runs[0], html, force=force, as_json=as_json)
+    sweeps = [run for run in runs if is_sweep(run)]
+    if sweeps and len(runs) > 1:
+        raise ArgumentError(f"`RUN` must be one sweep by itself, or runs, but '{sweeps[0]}' is a sweep among others.")
+    if sweeps:
+        _compare_sweep(sweeps[0], html, force=force, as_json=as_json)
         return
     opened = [open_run(run) for run in runs]
     with err.status(f"Analysing {len(opened)} runs, a few seconds each ...") as status:
