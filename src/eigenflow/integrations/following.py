@@ -16,6 +16,7 @@ from torch import nn
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.core.grid import log_steps
 from eigenflow.integrations.numbers import measured_numbers
+from eigenflow.integrations.trackers import SafeTracker
 from eigenflow.store import open_run
 from eigenflow.store.lock import is_locked
 from eigenflow.tangent import Probe
@@ -23,8 +24,10 @@ from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory import Recorder
 from eigenflow.trajectory.optimizers import require_known
 
-__all__ = ["Follower", "Wishes", "tell"]
+__all__ = ["Follower", "Wishes", "tell", "write_the_report"]
 
+# Those of this process that are open: a loop that broke off in a notebook closes nothing.
+_OPEN: dict[Path, "Follower"] = {}
 # Updates that a run of unknown length is planned for; the schedule is logarithmic, so more cost little.
 UNKNOWN_LENGTH = 1_000_000
 
@@ -32,6 +35,20 @@ UNKNOWN_LENGTH = 1_000_000
 def tell(text: str) -> None:
     """Say something on the terminal of who trains."""
     print(f"eigenflow: {text}", file=sys.stderr, flush=True)
+
+
+def write_the_report(path: Path, tracker: SafeTracker, say: Callable[[str], None]) -> None:
+    """Analyse a run that has ended, write its report, and hand it to the tracker; a failure is said, not raised."""
+    from eigenflow.report import analyse, write_report
+
+    say(f"analysing {path}")
+    try:
+        written = write_report(analyse(open_run(path)))
+    except Exception as error:  # the training is done and must not fail now
+        say(f"no report was written ({type(error).__name__}: {error}). Later: eigenflow report {path}")
+        return
+    tracker.artifact(written)
+    say(f"report: {written}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,8 @@ class Follower:
         self.steps = wishes.steps(total_steps)
         self._trainable = self._which_train()
         self.path = _part_of(wishes.path, done_steps)
+        if (before := _OPEN.get(self.path.resolve())) is not None:
+            before.close("interrupted")
         resume_from = _resumable(self.path, done_steps, say)
         self._has_momentum = False
         self.recorder = self._recorder(resume_from)
@@ -154,21 +173,25 @@ class Follower:
         self.recorder.flush()
 
     def close(self, status: Any = "complete") -> None:
-        """End the record."""
+        """End the record. Safe to call twice."""
         self.recorder.close(status)
+        _OPEN.pop(self.path.resolve(), None)
 
     def _recorder(self, resume_from: int | None) -> Recorder:
-        return Recorder(
+        probe = self.make_probe()
+        recorder = Recorder(
             self.path,
-            self.make_probe(),
+            probe,
             self.steps,
-            modes=self.wishes.modes,
+            modes=None if self.wishes.modes is None else min(self.wishes.modes, probe.size),
             preconditioner=self._preconditioner(),
             max_overhead=self.wishes.max_overhead,
             resume_from=resume_from,
             config=self.wishes.config,
             **self.wishes.recorder,
         )
+        _OPEN[self.path.resolve()] = self
+        return recorder
 
     def _preconditioner(self) -> torch.optim.Optimizer | None:
         """The optimizer, if it has a P that is known and wanted."""
@@ -194,7 +217,7 @@ class Follower:
 
     def _begin_anew(self, step: int) -> None:
         """Other parameters train from now on: another operator, hence another record beside the first."""
-        self.recorder.close("complete")
+        self.close()
         self._trainable = self._which_train()
         self.path = _part(self.wishes.path, step)
         _set_aside(self.path, self.say)

@@ -1,0 +1,193 @@
+"""`SpectralCallback`: the spectrum of a run, recorded while Trainer trains it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import torch
+from torch import Tensor, nn
+
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.live import Alarm
+from eigenflow.integrations.following import Follower, Wishes, tell, write_the_report
+from eigenflow.integrations.huggingface.updates import AbstractUpdatesCallback, MadeUpdate
+from eigenflow.integrations.language import language_probe, read_batch
+from eigenflow.integrations.loss_watch import LossWatch
+from eigenflow.integrations.planned_rates import planned_rates
+from eigenflow.integrations.probe_batch import first_batch, smaller_batch
+from eigenflow.integrations.trackers import tracker_of
+from eigenflow.tangent import Probe
+from eigenflow.tangent.model.wrappers import unwrapped
+
+__all__ = ["SpectralCallback"]
+
+ProbeLike = Probe | Callable[[nn.Module], Probe] | Mapping[str, Any] | None
+
+
+class SpectralCallback(AbstractUpdatesCallback):
+    """Records the operator M = J J^T of a model while Trainer trains it, into a run folder, and forecasts the loss.
+
+    The operator is that of the optimizer, J P^(-1) J^T, where its P is known (AdamW, RMSprop), else the plain one. The
+    probe is a few samples of the training set, collated as Trainer does, with the model's own loss, in eval mode.
+
+    Numbers of every measurement, forecasts of the rest of the run and alarms go to the trainer's own trackers, under
+    `eigenflow/`.
+
+    A run that goes on from a checkpoint (`trainer.train(resume_from_checkpoint=True)`) goes on in the same folder. Of a
+    run that was cut off and begins anew, the old folder is kept under another name. If other parameters become
+    trainable on the way, the record goes on in a folder beside the first, `PATH-from-STEP`.
+
+    With several processes the first one measures, with the samples of the probe and without speaking to the others,
+    which wait for it at the next exchange of gradients.
+
+    Args:
+        path: The run folder.
+        probe: A batch as the collator gives it, with labels; a `Probe`; or a function that makes one of the model.
+            None: `samples` of the training set.
+        samples: How many samples of the training set.
+        max_rows: Rows of M that a probe of tokens may have; positions are left out, evenly, until it has no more.
+        modes: Largest modes to follow; None: all.
+        count: Measurements over the run, evenly in the logarithm of the step.
+        schedule: Steps to measure, instead of `count`.
+        max_overhead: Share of the time that measuring may take; None: every scheduled step is measured.
+        preconditioner: Whether the operator is that of the optimizer; None: where its P is known and no multiple of 1.
+        forecast: Whether the rest of the run is forecast, as by `LossForecastCallback`.
+        on_alarm: Called with every `Alarm` of the forecast.
+        report: Whether to analyse the run when it ends, and write `report.html` (seconds to minutes).
+        tracker: Where numbers go besides; see `eigenflow.integrations.trackers.tracker_of`.
+        dtype: Type in which the operator is evaluated.
+        say: Called with what is to be told to who trains; None: a line on stderr.
+        **recorder: More arguments of `Recorder`: method, tail, tolerance, couplings, on_error, ...
+
+    Raises:
+        ArgumentError: If the training set has no samples.
+        ModelError: If the model has no loss that a probe can have.
+        RunFolderError: If the folder holds a finished run and training begins at step 0.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        probe: ProbeLike = None,
+        *,
+        samples: int = 16,
+        max_rows: int = 65_536,
+        modes: int | None = 32,
+        count: int = 60,
+        schedule: Iterable[SupportsIndex] | None = None,
+        max_overhead: float | None = 0.05,
+        preconditioner: bool | None = None,
+        forecast: bool = True,
+        on_alarm: Callable[[Alarm], None] | None = None,
+        report: bool = False,
+        tracker: Any = None,
+        dtype: torch.dtype = torch.float64,
+        say: Callable[[str], None] | None = None,
+        **recorder: Any,
+    ):
+        super().__init__()
+        steps = None if schedule is None else list(schedule)
+        self.wishes = Wishes(Path(path), modes, count, steps, max_overhead, preconditioner, recorder)
+        self.probe, self.samples, self.max_rows, self.dtype = probe, samples, max_rows, dtype
+        self.forecast, self.on_alarm, self.report = forecast, on_alarm, report
+        self.tracker, self.say = tracker, say or tell
+        self.follower: Follower | None = None
+        self.watch: LossWatch | None = None
+
+    def begin(self, state: Any, *, model: Any, optimizer: Any, lr_scheduler: Any) -> None:
+        """As in the base."""
+        live = unwrapped(model)
+        total = state.max_steps if state.max_steps > 0 else None
+        self._trackers = tracker_of(
+            [lambda metrics, step: self.log(metrics), *([] if self.tracker is None else [self.tracker])]
+        )
+        self.follower = Follower(
+            self.wishes,
+            lambda: self._made_probe(live),
+            live,
+            getattr(optimizer, "optimizer", optimizer),
+            total_steps=total,
+            done_steps=state.global_step,
+            say=self.say,
+        )
+        if self.forecast:
+            self.watch = LossWatch(
+                self._trackers,
+                self.say,
+                on_alarm=self.on_alarm,
+                total_steps=total,
+                rates=planned_rates(lr_scheduler, total),
+                state=self.before(state).get("forecast"),
+                done_steps=state.global_step,
+            )
+
+    def update(self, made: MadeUpdate) -> None:
+        """As in the base."""
+        assert self.follower is not None
+        numbers = self.follower.update(
+            made.completed - 1,
+            loss=made.loss,
+            learning_rate=made.rates,
+            batch_size=made.samples or None,
+            was_skipped=made.was_skipped,
+        )
+        if numbers:
+            self._trackers.log(numbers, made.completed)
+        if self.watch is not None:
+            self.watch.update(made.completed, made.loss, None if made.was_skipped else made.rates[0])
+
+    def kept(self) -> dict[str, Any]:
+        """As in the base."""
+        assert self.follower is not None
+        self.follower.before_checkpoint()
+        return {} if self.watch is None else {"forecast": self.watch.state()}
+
+    def end(self) -> None:
+        """As in the base."""
+        assert self.follower is not None
+        if self.watch is not None:
+            self.watch.close()
+        self.follower.close()
+        path = self.follower.path
+        self.follower = self.watch = None
+        if self.report:
+            write_the_report(path, self._trackers, self.say)
+        else:
+            self.say(f"recorded; next: eigenflow report {path}")
+        self._trackers.close()
+
+    def failed(self, error: BaseException) -> None:
+        """As in the base."""
+        if self.watch is not None:
+            self.watch.close()
+        if self.follower is not None:
+            self.follower.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+
+    def _made_probe(self, model: nn.Module) -> Probe:
+        if isinstance(self.probe, Probe):
+            return self.probe
+        if self.probe is not None and not isinstance(self.probe, Mapping):
+            return self.probe(model)
+        batch = self.probe or self._smaller(model, self._first_batch())
+        smoothing = 0.0 if self.trainer is None else self.trainer.args.label_smoothing_factor
+        return language_probe(model, batch, dtype=self.dtype, label_smoothing=smoothing)
+
+    def _smaller(self, model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The batch with so few labels that its operator can be followed."""
+        name = next((key for key in batch if "label" in key), None)
+        if name is None:
+            return batch
+        one = {key: value[:1] if isinstance(value, Tensor) else value for key, value in batch.items()}
+        classes = read_batch(model, one, dtype=self.dtype).classes
+        batch, left_out = smaller_batch(batch, name, classes, self.max_rows)
+        if left_out is not None:
+            self.say(left_out)
+        return batch
+
+    def _first_batch(self) -> Mapping[str, Any]:
+        assert self.trainer is not None
+        dataset = self.trainer.train_dataset
+        if dataset is None:
+            raise ArgumentError("`train_dataset` of the trainer is None, so there is nothing to probe. Pass probe=.")
+        collate = self.trainer._get_collator_with_removed_columns(self.trainer.data_collator, description="probe")
+        return first_batch(dataset, collate, self.samples)
