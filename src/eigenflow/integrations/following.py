@@ -13,12 +13,13 @@ from typing import Any, SupportsIndex
 import torch
 from torch import nn
 
-from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import log_steps
+from eigenflow.integrations.averaged import AveragedStates
 from eigenflow.integrations.numbers import measured_numbers
+from eigenflow.integrations.run_paths import part_from, part_of, resumable_from, set_aside
 from eigenflow.integrations.trackers import SafeTracker
 from eigenflow.store import open_run
-from eigenflow.store.lock import is_locked
 from eigenflow.tangent import Probe
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory import Recorder
@@ -92,6 +93,8 @@ class Follower:
         optimizer: That trains it, without wrappers.
         total_steps: Updates in all, if known.
         done_steps: Updates that the model has seen.
+        averages: Makes the record of averaged weights in a folder, if there is to be one.
+        refresh: Called before the recorder looks at the network, if the model is in parts elsewhere.
         say: Tells the person who trains.
 
     Raises:
@@ -107,6 +110,8 @@ class Follower:
         *,
         total_steps: int | None,
         done_steps: int = 0,
+        averages: Callable[[Path], AveragedStates] | None = None,
+        refresh: Callable[[], None] | None = None,
         say: Callable[[str], None] = tell,
     ):
         self.wishes, self.make_probe, self.model, self.optimizer, self.say = (
@@ -116,14 +121,16 @@ class Follower:
             optimizer,
             say,
         )
+        self._make_averages, self._refresh = averages, refresh
         self.steps = wishes.steps(total_steps)
         self._trainable = self._which_train()
-        self.path = _part_of(wishes.path, done_steps)
+        self.path = part_of(wishes.path, done_steps)
         if (before := _OPEN.get(self.path.resolve())) is not None:
             before.close("interrupted")
-        resume_from = _resumable(self.path, done_steps, say)
+        resume_from = resumable_from(self.path, done_steps, say)
         self._has_momentum = False
         self.recorder = self._recorder(resume_from)
+        self._averaged = self._averages()
         say(f"recording into {self.path}{'' if resume_from is None else f' from step {resume_from} on'}; {self.cost()}")
 
     def cost(self) -> str:
@@ -157,6 +164,8 @@ class Follower:
         """
         if self._which_train() != self._trainable:
             self._begin_anew(step)
+        if self._refresh is not None and self.recorder.looks_at(step):
+            self._refresh()
         momentum = 0.0 if not self._has_momentum else float(self.optimizer.param_groups[0].get("momentum", 0.0))
         if was_skipped:
             extra["skipped"] = "the optimizer left this update out: gradients were not finite"
@@ -166,6 +175,9 @@ class Follower:
         )
         if not is_measured or self.recorder.latest is None:
             return {}
+        if self._averaged is not None:
+            with self.recorder.pace.beside():
+                self._averaged.record(step + 1, time=self.recorder.time)
         return measured_numbers(*self.recorder.latest, share=self.recorder.pace.share)
 
     def before_checkpoint(self) -> None:
@@ -175,6 +187,8 @@ class Follower:
     def close(self, status: Any = "complete") -> None:
         """End the record. Safe to call twice."""
         self.recorder.close(status)
+        if self._averaged is not None:
+            self._averaged.close(status)
         _OPEN.pop(self.path.resolve(), None)
 
     def _recorder(self, resume_from: int | None) -> Recorder:
@@ -192,6 +206,15 @@ class Follower:
         )
         _OPEN[self.path.resolve()] = self
         return recorder
+
+    def _averages(self) -> AveragedStates | None:
+        """The record of averaged weights, beside that of the run."""
+        if self._make_averages is None:
+            return None
+        path = self.path.with_name(f"{self.path.name}-ema")
+        if not self.recorder.next_step:
+            set_aside(path, self.say)
+        return self._make_averages(path)
 
     def _preconditioner(self) -> torch.optim.Optimizer | None:
         """The optimizer, if it has a P that is known and wanted."""
@@ -219,51 +242,8 @@ class Follower:
         """Other parameters train from now on: another operator, hence another record beside the first."""
         self.close()
         self._trainable = self._which_train()
-        self.path = _part(self.wishes.path, step)
-        _set_aside(self.path, self.say)
+        self.path = part_from(self.wishes.path, step)
+        set_aside(self.path, self.say)
         self.recorder = self._recorder(None)
+        self._averaged = self._averages()
         self.say(f"other parameters are trainable from step {step} on; the record goes on in {self.path}")
-
-
-def _part(path: Path, step: int) -> Path:
-    return path.with_name(f"{path.name}-from-{step}")
-
-
-def _part_of(path: Path, done_steps: int) -> Path:
-    """The folder that a run goes on in: the last one that was begun before."""
-    found = [(0, path)]
-    for folder in path.parent.glob(f"{path.name}-from-*"):
-        step = folder.name.removeprefix(f"{path.name}-from-")
-        if step.isdecimal() and int(step) < done_steps:
-            found.append((int(step), folder))
-    return max(found)[1]
-
-
-def _resumable(path: Path, done_steps: int, say: Callable[[str], None]) -> int | None:
-    """From which update to go on in a folder; None: anew.
-
-    Raises:
-        RunFolderError: If training begins anew in the folder of a finished run.
-    """
-    if not path.exists() or not any(path.iterdir()):
-        return None
-    if done_steps:
-        return done_steps
-    run = open_run(path)
-    if run.status in ("running", "failed", "interrupted") and not is_locked(path):
-        _set_aside(path, say)
-        return None
-    raise RunFolderError(
-        f"`path` {path} holds a run that is {run.status}, and training begins at step 0. Choose another folder, delete "
-        f"that one, or go on from a checkpoint."
-    )
-
-
-def _set_aside(path: Path, say: Callable[[str], None]) -> None:
-    """Rename what a run that was cut off left, so that nothing is lost."""
-    if not path.exists():
-        return
-    number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}-cut-off-{n}").exists())
-    kept = path.with_name(f"{path.name}-cut-off-{number}")
-    path.rename(kept)
-    say(f"training begins anew; what was recorded before is kept in {kept}")

@@ -27,7 +27,7 @@ from eigenflow.tangent.model.network import Network
 from eigenflow.tangent.model.samples import checked_inputs
 from eigenflow.tangent.model.wrappers import unwrapped
 
-__all__ = ["BatchProbe", "Logits", "language_probe", "read_batch"]
+__all__ = ["BatchProbe", "Logits", "evaluating", "language_probe", "probe_arguments", "read_batch"]
 
 # Relative distance of the probe's loss from the model's own: sums of the same terms in another order.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -125,30 +125,52 @@ def language_probe(
         ArgumentError: For a batch without labels, or with what the model does not take.
         ModelError: If the model's loss is not one of logits and labels.
     """
+    told = probe_arguments(model, batch, holdout=holdout, dtype=dtype, label_smoothing=label_smoothing, sketch=sketch)
+    with evaluating(model):
+        return Probe(model, **told, check_determinism=check_determinism, memory_budget=memory_budget)
+
+
+def probe_arguments(
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    *,
+    holdout: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float64,
+    label_smoothing: float = 0.0,
+    sketch: Callable[[AbstractLoss], AbstractLoss] | None = None,
+) -> dict[str, Any]:
+    """What `language_probe` makes its probe of, for other probes than `Probe`; make them inside `evaluating`.
+
+    Args:
+        model: As for `language_probe`, and so are the others.
+        batch: Likewise.
+        holdout: Likewise.
+        dtype: Likewise.
+        label_smoothing: Likewise.
+        sketch: Likewise.
+
+    Raises:
+        ArgumentError, ModelError: As `language_probe`.
+    """
     found = read_batch(model, batch, dtype=dtype)
     held = None if holdout is None else read_batch(model, holdout, dtype=dtype, name="holdout")
     if held is not None:
         found, held = _alike(found, held)
     found = _without_empty_positions(found, held)
-    if held is not None:
-        held = replace(held, targets=_kept(held.targets, found.output.positions))
+    positions = found.output.positions
     loss = found.loss
     if label_smoothing:
         if not isinstance(loss, CrossEntropyLoss):
             raise ArgumentError(f"`label_smoothing` is for class labels, but the loss is '{loss.name}'. Leave it out.")
         loss = replace(loss, label_smoothing=label_smoothing)
-    with _evaluating(unwrapped(model)):
-        return Probe(
-            model,
-            found.inputs,
-            _kept(found.targets, found.output.positions),
-            loss if sketch is None else sketch(loss),
-            None if held is None else (held.inputs, held.targets),
-            output=found.output,
-            dtype=dtype,
-            check_determinism=check_determinism,
-            memory_budget=memory_budget,
-        )
+    return {
+        "inputs": found.inputs,
+        "targets": _kept(found.targets, positions),
+        "loss": loss if sketch is None else sketch(loss),
+        "holdout": None if held is None else (held.inputs, _kept(held.targets, positions)),
+        "output": found.output,
+        "dtype": dtype,
+    }
 
 
 @undisturbed()
@@ -178,7 +200,7 @@ def read_batch(
     if len(labels) == 1 and "decoder_input_ids" not in inputs and hasattr(model, PREPARE):
         # Models with a decoder make its inputs from the labels.
         inputs["decoder_input_ids"] = getattr(model, PREPARE)(labels=next(iter(labels.values())))
-    with _evaluating(model):
+    with evaluating(model):
         runs = _Runs(model, dtype)
         own = runs.own(batch | _constants(model))
         returned = [runs.returned(inputs, state) for state in range(len(own))]
@@ -359,10 +381,10 @@ def _parameters(model: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode, and every module back in its own afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
+    before = [(module, module.training) for module in unwrapped(model).modules()]
+    unwrapped(model).eval()
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 __all__ = ["planned_rates"]
 
-# A schedule of more updates is asked at this many of them, and straight lines lie between.
+# A schedule without a formula is stepped through only as far.
 MOST_ASKED = 20_000
 
 
@@ -21,8 +21,8 @@ def planned_rates(scheduler: Any, total_steps: int | None) -> list[float] | None
         total_steps: Updates in all.
 
     Returns:
-        Rates, one for each update; None if they are not known beforehand: no scheduler, one that looks at the loss, or
-        one that cannot be copied.
+        Rates, one for each update; None if they are not known beforehand: no scheduler, one that looks at the loss, one
+        that cannot be copied, or one without a formula that was stepped before or has more than 20,000 steps.
     """
     inner = getattr(scheduler, "scheduler", scheduler)
     if total_steps is None or not isinstance(inner, LRScheduler) or isinstance(inner, ReduceLROnPlateau):
@@ -39,23 +39,22 @@ def _closed_form(scheduler: LambdaLR, total_steps: int) -> list[float]:
 
 
 def _stepped(scheduler: LRScheduler, total_steps: int) -> list[float] | None:
-    """Step a twin that moves an optimizer of nothing."""
-    if total_steps > MOST_ASKED:
+    """Step a twin that moves an optimizer of nothing; of one that was stepped before, the past is not known."""
+    parts = getattr(scheduler, "_schedulers", [scheduler])
+    if total_steps > MOST_ASKED or any(part.last_epoch > 0 for part in parts):
         return None
     twin, optimizer = _twin(scheduler)
     rates = [float(optimizer.param_groups[0]["lr"])]
-    done = scheduler.last_epoch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimizer made no step
-        for _ in range(total_steps - 1 - done):
+        for _ in range(total_steps - 1):
             twin.step()
             rates.append(float(optimizer.param_groups[0]["lr"]))
-    # Rates of updates that were made before are not asked for again.
-    return [rates[0]] * done + rates
+    return rates
 
 
 def _twin(scheduler: LRScheduler) -> tuple[LRScheduler, torch.optim.Optimizer]:
-    original = scheduler.optimizer
+    original = getattr(scheduler, "_schedulers", [scheduler])[0].optimizer
     groups = [
         {key: copy.copy(value) for key, value in group.items() if key != "params"} for group in original.param_groups
     ]

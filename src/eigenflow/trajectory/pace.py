@@ -92,6 +92,19 @@ class Pace:
             self.spent_s += self._clock() - began
 
     @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Around what is measured together with the last measurement, and counts as part of it."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            seconds = self._clock() - began
+            self.spent_s += seconds
+            if self._recent:
+                self._recent[-1] += seconds
+            self._choose()
+
+    @contextmanager
     def measuring(self) -> Iterator[None]:
         """Around a measurement."""
         began = self._clock()

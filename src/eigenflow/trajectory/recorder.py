@@ -240,6 +240,10 @@ class Recorder:
         troubles.tell(self.on_error)
         return is_measured or was_measured
 
+    def looks_at(self, step: int) -> bool:
+        """Whether `step(step, ...)` will look at the network, so that a model in parts has to be put together."""
+        return self._before is not None or self._is_due or self.pace.is_due(step, step + 1)
+
     def flush(self) -> None:
         """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
         self._folder.write(lambda writer: writer.flush())

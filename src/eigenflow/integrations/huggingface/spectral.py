@@ -9,19 +9,21 @@ from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.live import Alarm
+from eigenflow.integrations.averaged import Averaged, AveragedStates
+from eigenflow.integrations.distributed import sharded_probe
 from eigenflow.integrations.following import Follower, Wishes, tell, write_the_report
 from eigenflow.integrations.huggingface.updates import AbstractUpdatesCallback, MadeUpdate
-from eigenflow.integrations.language import language_probe, read_batch
+from eigenflow.integrations.language import evaluating, probe_arguments, read_batch
 from eigenflow.integrations.loss_watch import LossWatch
 from eigenflow.integrations.planned_rates import planned_rates
 from eigenflow.integrations.probe_batch import first_batch, smaller_batch
 from eigenflow.integrations.trackers import tracker_of
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, ShardedProbe
 from eigenflow.tangent.model.wrappers import unwrapped
 
 __all__ = ["SpectralCallback"]
 
-ProbeLike = Probe | Callable[[nn.Module], Probe] | Mapping[str, Any] | None
+ProbeLike = Probe | ShardedProbe | Callable[[nn.Module], Probe | ShardedProbe] | Mapping[str, Any] | None
 
 
 class SpectralCallback(AbstractUpdatesCallback):
@@ -37,8 +39,9 @@ class SpectralCallback(AbstractUpdatesCallback):
     run that was cut off and begins anew, the old folder is kept under another name. If other parameters become
     trainable on the way, the record goes on in a folder beside the first, `PATH-from-STEP`.
 
-    With several processes the first one measures, with the samples of the probe and without speaking to the others,
-    which wait for it at the next exchange of gradients.
+    With several processes the first one measures, without speaking to the others, which wait for it at the next
+    exchange of gradients; so a measurement must not take longer than the timeout of the process group. With `sharded`
+    all of them measure together, each a part of the probe's samples.
 
     Args:
         path: The run folder.
@@ -55,6 +58,9 @@ class SpectralCallback(AbstractUpdatesCallback):
         on_alarm: Called with every `Alarm` of the forecast.
         report: Whether to analyse the run when it ends, and write `report.html` (seconds to minutes).
         tracker: Where numbers go besides; see `eigenflow.integrations.trackers.tracker_of`.
+        ema: Averaged weights, to be recorded at the same steps in `PATH-ema`: a module, as of torch.optim.swa_utils, or
+            a function that gives tensors by the model's names.
+        sharded: Whether all processes measure together.
         dtype: Type in which the operator is evaluated.
         say: Called with what is to be told to who trains; None: a line on stderr.
         **recorder: More arguments of `Recorder`: method, tail, tolerance, couplings, on_error, ...
@@ -81,26 +87,30 @@ class SpectralCallback(AbstractUpdatesCallback):
         on_alarm: Callable[[Alarm], None] | None = None,
         report: bool = False,
         tracker: Any = None,
+        ema: Averaged | None = None,
+        sharded: bool = False,
         dtype: torch.dtype = torch.float64,
         say: Callable[[str], None] | None = None,
         **recorder: Any,
     ):
-        super().__init__()
+        super().__init__(everywhere=sharded)
         steps = None if schedule is None else list(schedule)
         self.wishes = Wishes(Path(path), modes, count, steps, max_overhead, preconditioner, recorder)
         self.probe, self.samples, self.max_rows, self.dtype = probe, samples, max_rows, dtype
         self.forecast, self.on_alarm, self.report = forecast, on_alarm, report
-        self.tracker, self.say = tracker, say or tell
+        self.tracker, self.ema, self.say = tracker, ema, say or tell
         self.follower: Follower | None = None
         self.watch: LossWatch | None = None
 
     def begin(self, state: Any, *, model: Any, optimizer: Any, lr_scheduler: Any) -> None:
         """As in the base."""
+        if not self.is_first:
+            self.say = _nothing
         live = unwrapped(model)
         total = state.max_steps if state.max_steps > 0 else None
-        self._trackers = tracker_of(
-            [lambda metrics, step: self.log(metrics), *([] if self.tracker is None else [self.tracker])]
-        )
+        targets = [lambda metrics, step: self.log(metrics), *([] if self.tracker is None else [self.tracker])]
+        self._trackers = tracker_of(targets if self.is_first else None)
+        ema = self.ema
         self.follower = Follower(
             self.wishes,
             lambda: self._made_probe(live),
@@ -108,9 +118,10 @@ class SpectralCallback(AbstractUpdatesCallback):
             getattr(optimizer, "optimizer", optimizer),
             total_steps=total,
             done_steps=state.global_step,
+            averages=None if ema is None else lambda path: self._averages(path, ema, live),
             say=self.say,
         )
-        if self.forecast:
+        if self.forecast and self.is_first:
             self.watch = LossWatch(
                 self._trackers,
                 self.say,
@@ -150,7 +161,7 @@ class SpectralCallback(AbstractUpdatesCallback):
         self.follower.close()
         path = self.follower.path
         self.follower = self.watch = None
-        if self.report:
+        if self.report and self.is_first:
             write_the_report(path, self._trackers, self.say)
         else:
             self.say(f"recorded; next: eigenflow report {path}")
@@ -163,14 +174,27 @@ class SpectralCallback(AbstractUpdatesCallback):
         if self.follower is not None:
             self.follower.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
 
-    def _made_probe(self, model: nn.Module) -> Probe:
-        if isinstance(self.probe, Probe):
+    def _averages(self, path: Path, ema: Averaged, model: nn.Module) -> AveragedStates:
+        def made(twin: nn.Module) -> Probe:
+            probe = self._made_probe(twin)
+            if self.probe is probe or not isinstance(probe, Probe):
+                raise ArgumentError(
+                    "`ema` needs a probe of its own. Pass `probe` as a batch or a function, not sharded."
+                )
+            return probe
+
+        return AveragedStates(path, ema, model, made, modes=self.wishes.modes)
+
+    def _made_probe(self, model: nn.Module) -> Probe | ShardedProbe:
+        if isinstance(self.probe, Probe | ShardedProbe):
             return self.probe
         if self.probe is not None and not isinstance(self.probe, Mapping):
             return self.probe(model)
         batch = self.probe or self._smaller(model, self._first_batch())
         smoothing = 0.0 if self.trainer is None else self.trainer.args.label_smoothing_factor
-        return language_probe(model, batch, dtype=self.dtype, label_smoothing=smoothing)
+        told = probe_arguments(model, batch, dtype=self.dtype, label_smoothing=smoothing)
+        with evaluating(model):
+            return sharded_probe(model, **told) if self.everywhere else Probe(model, **told)
 
     def _smaller(self, model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """The batch with so few labels that its operator can be followed."""
@@ -191,3 +215,7 @@ class SpectralCallback(AbstractUpdatesCallback):
             raise ArgumentError("`train_dataset` of the trainer is None, so there is nothing to probe. Pass probe=.")
         collate = self.trainer._get_collator_with_removed_columns(self.trainer.data_collator, description="probe")
         return first_batch(dataset, collate, self.samples)
+
+
+def _nothing(text: str) -> None:
+    """Only the first process speaks."""

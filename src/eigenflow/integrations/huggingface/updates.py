@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
@@ -34,7 +35,7 @@ class MadeUpdate:
 
     Attributes:
         completed: Updates completed, this one included.
-        loss: Of the network before it, as Trainer weighs its micro-batches; on this process.
+        loss: Of the network before it, as Trainer weighs its micro-batches; of this process, or the mean over all.
         rates: Of every parameter group, as the update used them.
         samples: Of its batches, on all processes.
         was_skipped: Whether a loss scaler left it out.
@@ -48,9 +49,14 @@ class MadeUpdate:
 
 
 class AbstractUpdatesCallback(TrainerCallback):
-    """Follows a Trainer update by update, on the first process."""
+    """Follows a Trainer update by update.
 
-    def __init__(self) -> None:
+    Args:
+        everywhere: On all processes, which then exchange their losses; else on the first one alone.
+    """
+
+    def __init__(self, *, everywhere: bool = False) -> None:
+        self.everywhere = everywhere
         self.trainer: Trainer | None = None
         self.is_following = False
         self._losses: list[Tensor] = []
@@ -79,9 +85,10 @@ class AbstractUpdatesCallback(TrainerCallback):
         """Training ends with an error, of which Trainer tells no callback."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin, on the first process."""
+        """Begin."""
         self.trainer = _trainer_above(sys._getframe())
-        self.is_following = bool(state.is_world_process_zero)
+        self.is_first = bool(state.is_world_process_zero)
+        self.is_following = self.is_first or self.everywhere
         if not self.is_following:
             return
         self._watch_losses(self.trainer)
@@ -103,7 +110,7 @@ class AbstractUpdatesCallback(TrainerCallback):
             return
         losses, self._losses = self._losses, []
         samples, self._samples = self._samples, 0
-        loss = float(torch.stack([part.double() for part in losses]).sum()) if losses else float("nan")
+        loss = float(self._mean(torch.stack([part.double() for part in losses]).sum())) if losses else float("nan")
         self.update(MadeUpdate(state.global_step, loss, self._rates, samples * args.world_size, self._was_skipped))
         if control.should_save:
             self._keep(state)
@@ -140,6 +147,13 @@ class AbstractUpdatesCallback(TrainerCallback):
         if self.is_following:
             kept = state.stateful_callbacks.setdefault(KEPT, {"args": {}, "attributes": {}})
             kept["attributes"][type(self).__name__] = self.kept()
+
+    def _mean(self, loss: Tensor) -> Tensor:
+        """Over all processes, as Trainer logs it; this one's alone if the others do not take part."""
+        if self.everywhere and dist.is_initialized():
+            dist.all_reduce(loss)
+            loss = loss / dist.get_world_size()
+        return loss
 
     def _watch_losses(self, trainer: Trainer) -> None:
         """Keep what `training_step` returns, whoever overrides it."""
