@@ -24,6 +24,8 @@ LARGE = 10**7
 def matrix_product(left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner columns"]) -> Tensor:
     """left @ right, without derivatives, on as many threads as PyTorch uses."""
     is_float32_here = left.dtype == right.dtype == torch.float32 and left.device.type == "cpu"
+    # Whoever counts operations has to see them.
+    is_float32_here = is_float32_here and torch._C._len_torch_dispatch_stack() == 0
     if not is_float32_here or 2 * left.numel() * right.shape[1] < LARGE or (openblas := _better_openblas()) is None:
         return left @ right
     with openblas.limit(limits=torch.get_num_threads()):

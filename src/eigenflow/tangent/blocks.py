@@ -346,13 +346,16 @@ class TiedBlock(AbstractBlock):
         return torch.stack(total)
 
 
-def make_block(factors: Sequence[Factors], dots: Sequence[Factors] | None, length: int) -> AbstractBlock:
+def make_block(
+    factors: Sequence[Factors], dots: Sequence[Factors] | None, length: int, samples: int | None = None
+) -> AbstractBlock:
     """Choose the form in which products are cheapest.
 
     Args:
         factors: Of one group of parameters: one, or a token and a linear factor of one table.
         dots: Their derivatives, or None.
         length: Rows of the parameter (tokens of an embedding).
+        samples: Choose as for so many; None: as many as there are.
     """
     if len(factors) > 1:
         kinds = [f.is_token for f in factors]
@@ -364,7 +367,8 @@ def make_block(factors: Sequence[Factors], dots: Sequence[Factors] | None, lengt
         return RowBlock(first.signals.sum(2), None if dot is None else dot.signals.sum(2))
     if first.is_token:
         return TokenBlock(first, dot, length)
-    samples, width, positions, outs = first.signals.shape
+    here, width, positions, outs = first.signals.shape
+    samples = here if samples is None else samples
     ins = first.inputs.shape[-1]
     outer_cost, row_cost = positions * (width * outs + outs * ins), ROW_COST * width * outs * ins
     row_bytes = samples * width * outs * ins * first.signals.element_size() * (1 if dot is None else 2)

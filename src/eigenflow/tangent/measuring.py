@@ -30,6 +30,7 @@ __all__ = [
     "attempt_products",
     "audit_products",
     "audited_jacobian",
+    "measure_dense",
     "next_way",
     "snapshot",
 ]
@@ -67,13 +68,14 @@ def attempt_dense(
     matrix, rate = (point.dense(), None) if direction is None else point.dense_and_rate(direction)
     rows = audit_rows(point).to(matrix)
     found = audit(point, rows @ matrix, None if rate is None else rows[:2] @ rate, direction)
-    return found, lambda: _measure_dense(point, matrix, rate, modes, found, method())
+    return found, lambda: measure_dense(point, matrix, rate, modes, found, method())
 
 
 @torch.no_grad()
-def _measure_dense(
+def measure_dense(
     point: TangentPoint, matrix: Tensor, rate: Tensor | None, modes: int | None, found: Audit, method: str
 ) -> Snapshot:
+    """The modes of M and how they move along Mdot, from both as matrices."""
     kept = len(matrix) if modes is None else modes
     pairs = certify_dense(dense_eigenpairs(matrix, min(kept + 1, len(matrix))), len(matrix), kept)
     drift, trace_rate = None, None

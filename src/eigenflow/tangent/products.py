@@ -41,6 +41,7 @@ class CachedJacobian:
         direction: dtheta/dt along which Jdot is taken, or None for products with M alone.
         product_dtype: Type of the products' arithmetic; None: the probe's own.
         use_rules: Whether to use layer rules, which suppose that no output depends on another sample's input.
+        like_samples: Make products in the way that is cheapest for so many samples; None: for those of the point.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class CachedJacobian:
         direction: Parameters | None = None,
         product_dtype: torch.dtype | None = None,
         use_rules: bool = True,
+        like_samples: int | None = None,
     ):
         self.point, self.direction = point, direction
         self.dtype = point.network.dtype if product_dtype is None else product_dtype
@@ -60,7 +62,7 @@ class CachedJacobian:
         collected, others = point.factors(along, self.dtype) if use_rules else ([], tuple(point.parameters))
         self.names: list[tuple[str, ...]] = []
         for factors, dots, length, names in collected:
-            self.blocks.append(make_block(factors, dots, length))
+            self.blocks.append(make_block(factors, dots, length, like_samples))
             self.names.append(names)
         self.others = _Autograd(point, others) if others else None
 
