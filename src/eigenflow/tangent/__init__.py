@@ -16,6 +16,8 @@ from eigenflow.tangent.loss.general import GeneralLoss as GeneralLoss
 from eigenflow.tangent.loss.names import make_loss as make_loss
 from eigenflow.tangent.loss.sketch import SketchedLoss as SketchedLoss
 from eigenflow.tangent.loss.sketch import sketched as sketched
+from eigenflow.tangent.measurement_cost import MeasurementCost as MeasurementCost
+from eigenflow.tangent.measurement_cost import measurement_cost as measurement_cost
 from eigenflow.tangent.motion import KernelChange as KernelChange
 from eigenflow.tangent.motion import KernelMotion as KernelMotion
 from eigenflow.tangent.motion import kernel_change as kernel_change
