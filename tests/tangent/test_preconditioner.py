@@ -6,6 +6,7 @@ from torch import nn
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
+from eigenflow.tangent.preconditioner import inverse_preconditioner
 from networks import build
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
@@ -136,3 +137,16 @@ class TestRejects:
     def test_missing_parameter(self):
         with pytest.raises(ArgumentError, match=r"'0.weight' with shape \(5, 3\) is missing"):
             ef.Probe(tanh_net(), *samples()).at(preconditioner={})
+
+
+def test_an_optimizer_may_hold_frozen_parameters():
+    """As AdamW(model.parameters()) of a model that is trained in part: they have no state, and need none."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).double()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.ones(2, 3).double()).square().sum().backward()
+    optimizer.step()
+    inverse = inverse_preconditioner(optimizer, model)
+    assert set(inverse) == {"1.weight", "1.bias"}
+    expected = 1.0 / (model[1].bias.grad.abs() + 1e-8)  # the first step of Adam divides by the gradient's size
+    torch.testing.assert_close(inverse["1.bias"], expected)

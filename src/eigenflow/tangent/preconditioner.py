@@ -46,7 +46,8 @@ def inverse_preconditioner(optimizer: torch.optim.Optimizer, model: nn.Module) -
     found: dict[int, Tensor] = {}
     for group in optimizer.param_groups:
         share = 1.0 if base == 0 else _rate(group) / base
-        for parameter in group["params"]:
+        # What is frozen is often held by the optimizer too, and has no state.
+        for parameter in (one for one in group["params"] if one.requires_grad):
             found[id(parameter)] = share * rule(parameter, optimizer.state.get(parameter, {}), group)
     inverse = {}
     for raw, parameter in model.named_parameters():

@@ -89,12 +89,12 @@ class ProcessGroup(AbstractProcesses):
     def sum(self, part: Tensor) -> Tensor:
         """The sum of a tensor over the processes, in place where it is contiguous."""
         part = part.contiguous()
-        self._together(f"all_reduce of {part.numel():,} numbers", lambda: dist.all_reduce(part, group=self.group))
+        self.together(f"all_reduce of {part.numel():,} numbers", lambda: dist.all_reduce(part, group=self.group))
         return part
 
     def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
         """One process's contiguous tensor, in place of those of the others."""
-        self._together(
+        self.together(
             f"broadcast of {tensor.numel():,} numbers",
             lambda: dist.broadcast(tensor, src=self._global(source), group=self.group),
         )
@@ -103,18 +103,26 @@ class ProcessGroup(AbstractProcesses):
     def gathered(self, value: Any) -> list[Any]:
         """The value of every process, in the order of ranks. By pickle, between processes of one program."""
         found: list[Any] = [None] * self.count
-        self._together("exchange of outcomes", lambda: dist.all_gather_object(found, value, group=self.group))
+        self.together("exchange of outcomes", lambda: dist.all_gather_object(found, value, group=self.group))
         return found
 
     def wait(self) -> None:
         """Until all processes have come here."""
-        self._together("barrier", lambda: dist.barrier(group=self.group))
+        self.together("barrier", lambda: dist.barrier(group=self.group))
 
     def _global(self, rank: int) -> int:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
 
-    def _together(self, what: str, call: Callable[[], Any]) -> None:
-        """A collective call; one that fails is the last."""
+    def together(self, what: str, call: Callable[[], Any]) -> None:
+        """Make a collective call; one that fails is the last.
+
+        Args:
+            what: What it is, for the message.
+            call: Makes it.
+
+        Raises:
+            ProcessLostError: If another process has ended or hangs, now or before.
+        """
         if self.lost is not None:
             raise ProcessLostError(str(self.lost))
         began = time.monotonic()
@@ -167,7 +175,7 @@ class ProcessGroup(AbstractProcesses):
         """As in `AbstractProcesses`."""
         result, failure = _outcome(work) if self.is_first else (None, None)
         told: list[Any] = [(result, None if failure is None else _words(failure))]
-        self._together(
+        self.together(
             "broadcast of an outcome",
             lambda: dist.broadcast_object_list(told, src=self._global(0), group=self.group),
         )

@@ -57,7 +57,7 @@ def refuse_unknown_tensors(tensors: Mapping[str, Tensor]) -> None:
             raise ModelError(
                 f"`model` has parameter '{name}' spread over processes ({kind}), and its derivatives would be wrong in "
                 f"silence (pytorch#182641). Load parameter.full_tensor() of each into a plain twin of the model, and "
-                f"make the probe of that."
+                f"make the probe of that: eigenflow.integrations.unsharded.unsharded_twin(model).module does it."
             )
         if torch.nn.parameter.is_lazy(tensor):
             raise ModelError(
