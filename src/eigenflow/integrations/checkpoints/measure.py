@@ -112,9 +112,10 @@ def _measured(work: Work, out: Path, jobs: int, progress: Progress | None) -> Ch
             outcomes.append((one, outcome))
             _write(recorder, work, one, outcome)
             if progress is not None:
-                done, spent = len(outcomes), perf_counter() - begin
+                done, rest = len(outcomes), len(todo) - len(outcomes)
                 measured = sum(o.measurement is not None for _, o in outcomes)
-                progress(done, len(todo), measured, spent / done * (len(todo) - done))
+                each_s = sum(o.wall_s for _, o in outcomes) / done
+                progress(done, len(todo), measured, each_s * rest / min(jobs, max(1, rest)))
         for path, step, reason in work.listing.left_out:
             if step is not None and step not in recorder.steps:
                 recorder.skip(step, f"{path.name}: {reason}")

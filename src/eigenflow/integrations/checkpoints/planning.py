@@ -120,7 +120,7 @@ def prepare(
     bench = Bench(made)
     size = bench.probe.size
     config = {
-        "name": f"checkpoints of {folder.name if folder.name else 'a run'}",
+        "name": f"checkpoints of {_first_folder(checkpoints).name or 'a run'}",
         "model": {"name": model if isinstance(model, str) else type(bench.model).__name__},
         "probe": bench.told,
         "entry": recipe["entry"],

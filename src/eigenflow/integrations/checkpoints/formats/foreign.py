@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
 
-__all__ = ["refuse_foreign"]
+__all__ = ["is_whole_zip", "refuse_foreign"]
 
 # The first bytes, and what to say.
 SIGNS: tuple[tuple[bytes, str], ...] = (
@@ -53,4 +53,7 @@ def refuse_foreign(path: Path) -> None:
 
 def is_whole_zip(path: Path) -> bool:
     """Whether a file that begins as a zip archive has its directory, which is written last."""
-    return zipfile.is_zipfile(path)
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # raised for some directories that are damaged
+        return False

@@ -3,7 +3,6 @@
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigenflow.integrations.checkpoints.formats.foreign import refuse_foreign
+from eigenflow.integrations.checkpoints.formats.foreign import is_whole_zip, refuse_foreign
 from eigenflow.integrations.checkpoints.formats.weights import AbstractWeights, Entry, UnreadableError
 
 __all__ = ["TorchWeights", "joined", "rate_in_file", "read_torch"]
@@ -85,7 +84,7 @@ def _loaded(path: Path) -> Any:
             # Of other files than those of torch.save, which are refused in words below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             warnings.filterwarnings("ignore", message=".*looks like a TorchScript archive", category=UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_whole_zip(path))
     except pickle.UnpicklingError as error:
         raise UnreadableError(_refusal(path, str(error))) from None
     except Exception as error:  # what a corrupt pickle ends in depends on where it is corrupt
@@ -96,7 +95,7 @@ def _loaded(path: Path) -> Any:
                 "torch.save(torch.jit.load(file).state_dict(), new_file)"
             ) from None
         with path.open("rb") as file:
-            is_cut = file.read(2) == b"PK" and not zipfile.is_zipfile(path)
+            is_cut = file.read(2) == b"PK" and not is_whole_zip(path)
         words = "it is truncated: the list of its parts, which is written last, is missing" if is_cut else ""
         raise UnreadableError(words or f"it is truncated, corrupt or no file of PyTorch ({text})") from None
 
