@@ -322,6 +322,7 @@ def _not_finite(steps: np.ndarray, losses: np.ndarray, at: int, rng: np.random.G
     return np.where(np.arange(len(losses)) >= at, np.nan, losses)
 
 
+# "spike, nothing stays" is healthy: an alarm there is a false one.
 TROUBLES: dict[str, Trouble] = {
     "not finite": _not_finite,
     "blow up within 5 %": _blow_up(0.05),
@@ -332,6 +333,7 @@ TROUBLES: dict[str, Trouble] = {
     "down 3 %": _shift(-0.03),
     "down 10 %": _shift(-0.1),
     "spike, 3 % stays": _spike(0.5, 0.03),
+    "spike, nothing stays": _spike(0.5, 0.0),
     "plateau": _plateau,
     "noise x 2": _noise(2.0),
     "noise x 4": _noise(4.0),

@@ -4,9 +4,10 @@ Every healthy run is fed step by step to `LiveForecast`; then again with each tr
 30 and 80 % of it, up to its first alarm behind that place. Rates of false alarms are told of whole runs, apart for the
 sets that factors and thresholds were chosen on and for those that were held out (`_live_runs.HELD_OUT`).
 
-Run:  python benchmarks/live_alarms.py [--data shared/data] [--sets NAME ...] [--troubled 6] [--cache FOLDER]
+Run:  python benchmarks/live_alarms.py [--data shared/data] [--sets NAME ...] [--runs 12] [--troubled 3] [--keep FOLDER]
 
-`--cache` keeps forecasts by what they were made from, so that another threshold is judged in minutes.
+`--keep` keeps forecasts by what they were made from, and the rows of finished runs: a long job can be done in parts,
+and another threshold is judged in minutes (remove `rows-*.json` first). About 20 CPU-minutes.
 """
 
 import argparse
@@ -16,11 +17,11 @@ import pickle
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.stats import beta
 
 from _live_runs import HELD_OUT, SETS, TROUBLES, LiveRun, runs_of
@@ -61,8 +62,7 @@ class Cached:
 
 def watched(run: LiveRun, engine: Cached, losses: np.ndarray, until: int | None = None) -> LiveForecast:
     """Feed a run; up to the first alarm at or behind a step, if one is given."""
-    live = LiveForecast(run.total, max_share=None, background=False)
-    live._engine = engine
+    live = LiveForecast(run.total, max_share=None, engine=engine)
     for step, loss, rate in zip(run.steps.tolist(), losses.tolist(), run.rates.tolist(), strict=True):
         news = live.add(step, loss, rate)
         if until is not None and news is not None and any(one.raised_at >= until for one in news.new_alarms):
@@ -157,53 +157,68 @@ def summary(rows: Sequence[Mapping[str, Any]], troubled: Sequence[Mapping[str, A
     return told
 
 
+def rows_of(task: tuple[LiveRun, bool, int], kept: Path | None) -> dict[str, Any]:
+    """Of one run, computed or kept."""
+    run, is_troubled, seed = task
+    name = hashlib.sha1(f"{run.group} {run.name} {is_troubled}".encode()).hexdigest()
+    path = None if kept is None else kept / f"rows-{name}.json"
+    if path is not None and path.exists():
+        return json.loads(path.read_text())
+    found = of_run(run, is_troubled, kept, seed)
+    if path is not None:
+        path.write_text(json.dumps(found))
+    return found
+
+
+def tasks_of(names: Sequence[str], data: Path, most: int, troubled: int) -> list[tuple[LiveRun, bool, int]]:
+    """Runs of all sets, one of each in turn, so that a part of them is of all sets."""
+    columns = []
+    for name in names:
+        runs = thinned(runs_of(name, data), most)
+        chosen = {run.name for run in thinned(runs, troubled)}
+        columns.append([(run, run.name in chosen, k) for k, run in enumerate(runs)])
+    return [one for row in zip_longest(*columns) for one in row if one is not None]
+
+
+def tell(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> None:
+    """Print what is worth a look."""
+    for row in rows:
+        if row["alarms"]:
+            print(f"{row['set']} {row['run']}: {row['alarms'][:2]}")
+    for name in rows[0]["nearest"]:
+        nearest = np.quantile([row["nearest"][name] for row in rows], [0.5, 0.9, 0.98, 1.0]).round(2)
+        print(f"largest {name}, as a share of its threshold: median, 90 %, 98 %, all {nearest}")
+    for row in told:
+        if row["runs"]:
+            share, delay = np.round(row["share"], 2), row.get("delay_of_run")
+            print(f"{row['what']} | {row['scope']} | {row['hits']} of {row['runs']} {share} {delay} {row.get('kinds')}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("shared/data"))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--troubled", type=int, default=6, help="runs of each set that troubles are put into")
-    parser.add_argument("--runs", type=int, default=48, help="healthy runs of each set at most")
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", default="live_alarms")
+    parser.add_argument("--runs", type=int, default=12, help="healthy runs of each set at most")
+    parser.add_argument("--troubled", type=int, default=3, help="runs of each set that troubles are put into")
+    parser.add_argument("--keep", type=Path, help="folder in which forecasts and rows are kept, and taken from")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
     args = parser.parse_args()
-    if args.cache is not None:
-        args.cache.mkdir(parents=True, exist_ok=True)
-    rows, troubled, cpu_s = [], [], 0.0
-    for name in args.sets:
-        runs = thinned(runs_of(name, args.data), args.runs)
-        chosen = {run.name for run in thinned(runs, args.troubled)}
-        found = Parallel(n_jobs=args.jobs)(
-            delayed(of_run)(run, run.name in chosen, args.cache, k) for k, run in enumerate(runs)
-        )
-        rows += [one["healthy"] for one in found]
-        troubled += [row for one in found for row in one["troubled"]]
-        cpu_s += sum(one["cpu_s"] for one in found)
-        wrong = [one["healthy"] for one in found if one["healthy"]["alarms"]]
-        print(f"{name}: {len(wrong)} of {len(runs)} healthy runs with an alarm; {cpu_s:.0f} CPU-s", file=sys.stderr)
-        for row in wrong[:6]:
-            print(f"   {row['run']}: {row['alarms'][:3]}", file=sys.stderr)
-        peaks = {
-            key: np.quantile([one["healthy"]["nearest"][key] for one in found], [0.5, 0.9, 1.0]).round(2).tolist()
-            for key in found[0]["healthy"]["nearest"]
-        }
-        print(f"   nearest {peaks}", file=sys.stderr)
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    begun, found = time.monotonic(), []
+    tasks = tasks_of(args.sets, args.data, args.runs, args.troubled)
+    for task in tasks:
+        if time.monotonic() - begun > args.seconds:
+            break
+        found.append(rows_of(task, args.keep))
+    print(f"{len(found)} of {len(tasks)} runs", file=sys.stderr)
+    rows = [one["healthy"] for one in found]
+    troubled = [row for one in found for row in one["troubled"]]
     told = summary(rows, troubled)
-    for row in told:
-        if row["runs"]:
-            print(
-                row["what"],
-                "|",
-                row["scope"],
-                "|",
-                row["hits"],
-                "of",
-                row["runs"],
-                np.round(row["share"], 2),
-                row.get("delay_of_run"),
-                row.get("kinds"),
-            )
-    write(args.out, told, "scipy", healthy=rows, troubled=troubled, cpu_s=cpu_s)
+    tell(rows, told)
+    if len(found) == len(tasks):
+        cpu_s = sum(one["cpu_s"] for one in found)
+        write("live_alarms", told, "scipy", healthy=rows, troubled=troubled, cpu_s=cpu_s)
 
 
 if __name__ == "__main__":

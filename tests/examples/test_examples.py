@@ -1,5 +1,6 @@
 """The examples run, and say what they promise."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -86,3 +87,13 @@ def test_runs_of_the_study_are_experiments_that_differ():
     assert {(c.task.name, c.model.name) for c in configs.values()} >= {
         ("digits", "mlp"), ("digits", "cnn"), ("patches", "mlp"), ("patches", "cnn"), ("source", "gpt")
     }  # fmt: skip
+
+
+def test_forecast_while_training_finds_the_bad_shard(tmp_path, capsys):
+    """Wrong labels from step 2,800 on: one alarm of the data within a fiftieth of the run, and none before."""
+    live = runpy.run_path(str(EXAMPLES / "forecast_while_training.py"))["main"](str(tmp_path))
+    first = live.now.alarms[0]
+    assert first.kind == "data trouble" and 2800 <= first.raised_at < 2880 and abs(first.since - 2800) < 40
+    assert "data trouble: the loss went up" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {"step", "eigenflow/forecast/value", "eigenflow/loss/expected"} <= set(rows[-1])

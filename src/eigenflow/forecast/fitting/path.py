@@ -69,7 +69,8 @@ def _sudden(path: RatePath) -> Float[np.ndarray, " change"]:
     lengths = np.diff(path.positions)
     slopes = (before[1:] - after[:-1]) / lengths
     reach = np.minimum(np.append(lengths, np.inf), np.insert(lengths, 0, np.inf))
-    bends = np.abs(np.diff(np.concatenate([[0.0], slopes, [0.0]]))) * reach
+    with np.errstate(invalid="ignore"):  # a path of one piece has no length on either side
+        bends = np.abs(np.diff(np.concatenate([[0.0], slopes, [0.0]]))) * reach
     strength = np.maximum(np.abs(after - before), np.where(np.isfinite(bends), bends, 0.0))
     strongest = np.argsort(strength)[::-1][: MOST_AFTER // 6]
     return path.positions[strongest[strength[strongest] > SUDDEN * COARSE]]

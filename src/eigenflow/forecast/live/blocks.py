@@ -24,7 +24,7 @@ class BlockTable:
         first: First step of each.
         last: Last step.
         counts: Losses in it.
-        means: Mean ln(loss); single losses far above the level are cut (`Blocks.ceiling`).
+        means: Mean ln(loss); single losses far above the level are cut (`PointWatch.ceiling`).
         roughness: Mean root of the distance between ln(loss) and the one before it.
         rates: Learning rate at its last step, NaN where none was given.
     """
@@ -55,14 +55,12 @@ class Blocks:
 
     Attributes:
         size: Losses in a block.
-        ceiling: ln(loss) above which a single loss is cut.
         seen: Losses so far.
     """
 
     def __init__(self) -> None:
         self.size = 1
         self.seen = 0
-        self.ceiling = float("inf")
         self._rows = np.zeros((6, MOST_BLOCKS + 1))
         self._count = 0
         self._open: list[float] = []  # first step, last step, count, sum, sum of roots, rate
@@ -72,12 +70,12 @@ class Blocks:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, step: int, value: float, rate: float) -> bool:
-        """Add ln(loss) of a step; says whether a block was closed."""
+    def add(self, step: int, value: float, rate: float, ceiling: float = float("inf")) -> bool:
+        """Add ln(loss) of a step, cut at a ceiling; says whether a block was closed."""
         root = 0.0 if self._before is None else sqrt(abs(value - self._before))
         self._before = value
         self.seen += 1
-        value = min(value, self.ceiling)
+        value = min(value, ceiling)
         if self._open:
             part = self._open
             part[1] = step
@@ -127,7 +125,6 @@ class Blocks:
         return {
             "size": self.size,
             "seen": self.seen,
-            "ceiling": None if self.ceiling == float("inf") else self.ceiling,
             "open": [_plain(value) for value in self._open],
             "before": self._before,
             "rows": [[_plain(value) for value in row] for row in self._rows[:, : self._count].tolist()],
@@ -138,7 +135,6 @@ class Blocks:
         """Make it again."""
         made = cls()
         made.size, made.seen = int(state["size"]), int(state["seen"])
-        made.ceiling = float("inf") if state["ceiling"] is None else float(state["ceiling"])
         made._open = [_back(value) for value in state["open"]]
         made._before = state["before"]
         made._count = len(state["rows"][0])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eigenflow.forecast.live.alarms import KINDS, Alarm
-from eigenflow.forecast.live.pointwise import Spike
+from eigenflow.forecast.live.pointwise import PointWatch, Spike
 from eigenflow.forecast.live.statistics import Distance, Residuals
 
 __all__ = ["Finding", "down_alarm", "noise_alarm", "not_finite_alarm", "repetition_alarm", "up_alarm"]
@@ -14,8 +14,8 @@ __all__ = ["Finding", "down_alarm", "noise_alarm", "not_finite_alarm", "repetiti
 DIVERGED = 1.3
 # A rise goes on if the second half after the change lies higher than the first by this share of the whole.
 GOES_ON = 0.35
-# A spike is behind a rise if it was so many times as high.
-SPIKE_HIGHER = 2.0
+# A spike is behind a rise if it was so many times as high, and had so many losses: one may be of the noise.
+SPIKE_HIGHER, OF_SPIKE, NOISE, NOW = 2.0, 3, 4.0, 9
 # Steps of equal distance, up to this share, are of epochs.
 EQUAL = 0.1
 
@@ -51,7 +51,7 @@ class Finding:
         }
 
 
-def up_alarm(found: Finding, step: int, spikes: list[Spike]) -> Alarm:
+def up_alarm(found: Finding, step: int, points: PointWatch) -> Alarm:
     """The loss is higher than it should be: divergence, a spike that stays, a step, or a plateau."""
     at = found.at
     begin = _change(at, found.distance)
@@ -61,21 +61,28 @@ def up_alarm(found: Finding, step: int, spikes: list[Spike]) -> Alarm:
     moved = float(after[-max(len(after) // 2, 1) :].mean()) - level
     goes_on = _goes_on(at, begin)
     change = abs(found.distance.change)
-    spike = next((one for one in reversed(spikes) if one.last >= since - (step - since)), None)
+    spike = _spike_near(points, since, max(step - since, 2 * at.size))
+    now = float(np.median(list(points.values)[-NOW:]))
     percent = _percent(change)
+    since = since if spike is None else min(since, spike.since)
     more = found.evidence() | {"level_before": float(np.exp(level)), "level_now": float(np.exp(level + moved))}
-    if moved > np.log(DIVERGED) or (goes_on and moved > 0.0 and found.name != "fall"):
+    rises = moved > 0.5 * change
+    if moved > np.log(DIVERGED) or (goes_on and rises and found.name != "fall"):
         told = f"the loss rises since step {since:,}, from {np.exp(level):.4g} to {np.exp(level + moved):.4g}"
         return _alarm("divergence", "rise", told, since, step, more)
-    if spike is not None and spike.peak > SPIKE_HIGHER * change and found.name != "fall":
+    if (
+        spike is not None
+        and spike.peak - NOISE * points.sd > SPIKE_HIGHER * (now - spike.level)
+        and found.name != "fall"
+    ):
         told = f"the loss has not come back from the spike at step {spike.since:,}: it stays {percent} higher"
         return _alarm("spike", "", told, spike.since, step, more | {"peak_of_log_loss": spike.peak})
-    if found.name == "fall" or (goes_on and moved <= 0.0):
+    if found.name == "fall" or (goes_on and not rises):
         told = f"the loss has fallen by {percent} less than forecast since step {since:,}"
         return _alarm("plateau", "", told, since, step, more)
     if found.name == "band":
         told = f"the loss stays above the band of its forecast since step {since:,}, by {percent} of the loss"
-        return _alarm("plateau" if moved <= 0.0 else "divergence", "above", told, since, step, more)
+        return _alarm("divergence" if rises else "plateau", "above", told, since, step, more)
     told = f"the loss went up by {percent} at about step {since:,}, and has stayed there"
     return _alarm("data trouble", "step up", told, since, step, more)
 
@@ -111,6 +118,12 @@ def repetition_alarm(step: int, since: int, lag: int, z: float, correlation: flo
     return _alarm("data trouble", "repeated", told, since, step, evidence)
 
 
+def same_alarm(step: int, count: int) -> Alarm:
+    """The loss does not change at all."""
+    told = f"the last {count} losses are equal to the last digit: the loss, the batch or the weights stand still"
+    return _alarm("data trouble", "equal", told, step, step, {"losses": float(count)})
+
+
 def not_finite_alarm(step: int, since: int, count: int) -> Alarm:
     """Losses are no numbers."""
     told = f"the loss is not a finite positive number, {count} times since step {since:,}"
@@ -119,6 +132,14 @@ def not_finite_alarm(step: int, since: int, count: int) -> Alarm:
 
 def _alarm(kind: str, pattern: str, told: str, since: int, step: int, evidence: dict[str, float]) -> Alarm:
     return Alarm(kind, pattern, told, since, step, evidence, KINDS[kind])
+
+
+def _spike_near(points: PointWatch, since: int, near: int) -> Spike | None:
+    """The spike that a rise began with: one that is not over, else one near its first step."""
+    if points.open_spike is not None and points.open_spike.count >= OF_SPIKE:
+        return points.open_spike
+    late = (one for one in reversed(points.spikes) if one.count >= OF_SPIKE and abs(one.since - since) <= near)
+    return next(late, None)
 
 
 def _change(at: Residuals, distance: Distance) -> int:

@@ -57,6 +57,7 @@ class LiveForecast:
         background: Whether another process computes; else `add` takes those seconds at each moment.
         law: The law that is fitted.
         seed: Draws its starting points.
+        engine: Who computes, in place of what `background` says: an object with `ask`, `poll` and `close`.
 
     Examples:
         >>> live = LiveForecast(2000, max_share=None, background=False)
@@ -78,6 +79,7 @@ class LiveForecast:
         background: bool = True,
         law: str = "transport",
         seed: int = 0,
+        engine: Engine | None = None,
     ) -> None:
         if total_steps is not None:
             check_whole("total_steps", total_steps, 2)
@@ -90,7 +92,7 @@ class LiveForecast:
         self._law, self._seed = law, check_whole("seed", seed, what="number")
         self._moments = Moments(checked_moments(moments))
         self._budget = Budget(max_share)
-        self._engine: Engine = Background() if background else Inline()
+        self._engine: Engine = engine or (Background() if background else Inline())
         self._blocks, self._rates, self._watch = Blocks(), SeenRates(), Watch()
         self._forecasts: list[RestForecast] = []
         self._events: list[str] = []
@@ -136,7 +138,7 @@ class LiveForecast:
         if 0.0 < value < inf:
             value = log(value)
             self._watch.points.good(step, value)
-            self._blocks.add(step, value, rate)
+            self._blocks.add(step, value, rate, self._watch.points.ceiling)
         else:
             alarms = self._bad(step, value)
         is_new = self._pending is not None and step >= self._counts_from and self._take(0.0)
@@ -298,7 +300,12 @@ class LiveForecast:
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Any], *, schedule: ScheduleLike | None = None, background: bool | None = None
+        cls,
+        state: Mapping[str, Any],
+        *,
+        schedule: ScheduleLike | None = None,
+        background: bool | None = None,
+        engine: Engine | None = None,
     ) -> "LiveForecast":
         """Go on from a state.
 
@@ -306,6 +313,7 @@ class LiveForecast:
             state: As from `state`.
             schedule: Again, if it was given as more than 4,096 different rates; those are not in the state.
             background: As in the class; None: as it was.
+            engine: As in the class.
 
         Raises:
             ArgumentError: If it is no state of this version, or the schedule is missing or another one.
@@ -315,7 +323,7 @@ class LiveForecast:
                 f"`state` must be what `LiveForecast.state()` gave, of format {FORMAT}, but is {str(state)[:60]}. "
                 f"Make a new `LiveForecast` instead."
             )
-        made = cls(background=state["background"] if background is None else background)
+        made = cls(background=state["background"] if background is None else background, engine=engine)
         made._total, made._law, made._seed = state["total"], state["law"], state["seed"]
         made._schedule = _schedule_again(state["schedule"], schedule, state["total"])
         made._moments = Moments.from_state(state["moments"])

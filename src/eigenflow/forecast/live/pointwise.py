@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from eigenflow.core.display import FieldsPrinted
@@ -17,6 +18,9 @@ CALM, NEAR = 3, 4.0
 EXCESS, MOST_EXCESS, ENOUGH_EXCESS = 3.0, 8.0, 30.0
 # Newest losses that are kept one by one, to look for batches that come again.
 KEPT = 1024
+# A spike may take this share of the steps so far to recover, before anything is said of it; if it does not fall, which
+# is seen in the last losses, only the smaller share.
+PATIENCE, NOT_FALLING, FALLEN, NOW = 0.05, 0.01, 0.7, 9
 MOST_SPIKES, MOST_NOT_FINITE = 50, 50
 
 
@@ -29,6 +33,7 @@ class Spike(FieldsPrinted):
         last: Last step far above.
         peak: Highest ln(loss), above the level before it.
         level: ln(loss) before it.
+        count: Losses far above.
         recovered_at: First step back near the level, None if it is not.
     """
 
@@ -36,6 +41,7 @@ class Spike(FieldsPrinted):
     last: int
     peak: float
     level: float
+    count: int = 1
     recovered_at: int | None = None
 
     def __repr__(self) -> str:
@@ -57,6 +63,7 @@ class PointWatch:
         same_longest: The longest such run before it.
         values: The newest ln(loss).
         wants_look: Whether something looks odd enough for a test now.
+        ceiling: ln(loss) above which a loss is cut before it enters a mean; just above the level during a spike.
     """
 
     def __init__(self) -> None:
@@ -75,6 +82,7 @@ class PointWatch:
         self._excess = 0.0
         self._calm = 0
         self._is_open = False
+        self.ceiling = float("inf")
 
     def bad(self, step: int) -> None:
         """Note a loss that is not finite or not positive."""
@@ -110,23 +118,39 @@ class PointWatch:
             del self.spikes[:-MOST_SPIKES]
             self.spike_count += 1
             self._is_open, self._calm = True, 0
+            self.ceiling = (self.level or 0.0) + self.sd
             return
         spike = self.spikes[-1]
         if sigmas > NEAR:
             spike.last, spike.peak, self._calm = step, max(spike.peak, above), 0
+            spike.count += 1
             return
         self._calm += 1
         if self._calm >= CALM:
-            spike.recovered_at, self._is_open = step, False
+            spike.recovered_at = step
+            self.end_spike()
 
     def set_level(self, level: float, sd: float) -> None:
         """Say about which level single losses scatter, and how far; an open spike keeps its own level."""
         if not self._is_open:
             self.level, self.sd = level, max(sd, 1e-9)
+            self.ceiling = self.level + max(SIGMAS * self.sd, LEAST)
 
     def end_spike(self) -> None:
         """Take the new level for the usual one, after a spike that did not recover."""
-        self._is_open = False
+        self._is_open, self.ceiling = False, float("inf")
+
+    def waits(self, step: int) -> bool:
+        """Whether a spike is under way that may yet recover; if it may not, its losses count from now on."""
+        spike = self.open_spike
+        if spike is None:
+            return False
+        late = step - spike.since
+        now = median(list(self.values)[-NOW:]) - spike.level
+        if late < NOT_FALLING * step or (late < PATIENCE * step and now < FALLEN * (spike.peak - NEAR * self.sd)):
+            return True
+        self.ceiling = float("inf")
+        return False
 
     @property
     def open_spike(self) -> Spike | None:
@@ -136,6 +160,7 @@ class PointWatch:
     def state(self) -> dict[str, Any]:
         """As plain values."""
         form = {name: value for name, value in self.__dict__.items() if name not in ("spikes", "values", "not_finite")}
+        form["ceiling"] = None if self.ceiling == float("inf") else self.ceiling
         spikes = [dict(one.__dict__) for one in self.spikes]
         return form | {"spikes": spikes, "values": list(self.values), "not_finite": list(self.not_finite)}
 
@@ -146,6 +171,7 @@ class PointWatch:
         for name, value in state.items():
             if name not in ("spikes", "values"):
                 setattr(made, name, value)
+        made.ceiling = float("inf") if state["ceiling"] is None else float(state["ceiling"])
         made.not_finite = list(state["not_finite"])
         made.spikes = [Spike(**one) for one in state["spikes"]]
         made.values = deque(state["values"], maxlen=KEPT)

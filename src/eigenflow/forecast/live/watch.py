@@ -1,6 +1,6 @@
 """The watch over a run: tests at bounded cost, thresholds, and which alarms are raised when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from eigenflow.forecast.live.classify import (
     noise_alarm,
     not_finite_alarm,
     repetition_alarm,
+    same_alarm,
     up_alarm,
 )
 from eigenflow.forecast.live.pointwise import KEPT, PointWatch
 from eigenflow.forecast.live.statistics import (
     NINETY,
+    NORMAL,
     Distance,
     Residuals,
     band_departure,
@@ -32,7 +34,9 @@ from eigenflow.forecast.live.statistics import (
 __all__ = ["THRESHOLDS", "Watch"]
 
 # Standard deviations of a healthy run beyond which an alarm is raised (docs/validation/live_alarms.md).
-THRESHOLDS = {"shift": 6.0, "noise": 6.0, "band": 4.0, "fall": 2.6, "level": 6.0, "repetition": 9.0}
+THRESHOLDS = {"shift": 5.5, "noise": 5.0, "band": 4.0, "fall": 2.6, "level": 6.0, "repetition": 9.0}
+# A step that is seen to this share of its threshold explains a departure that is seen to the whole of its own.
+CAUSE = 0.6
 # No change of level below this, in ln(loss), and none of the noise below this factor, is worth an alarm.
 LEAST_SHIFT, LEAST_NOISE = 0.005, float(np.log(1.5))
 LEAST_CORRELATION = 0.2
@@ -41,15 +45,19 @@ DIVERGED, DIVERGED_AT_HIGHER_RATE, ROSE = float(np.log(1.5)), float(np.log(3.0))
 # Losses in a row that are no numbers.
 NOT_FINITE = 3
 # Tests an e-fold of losses; a wish for a look is granted after a share of that.
-TESTS, WISHES = 100, 4
+TESTS, WISHES = 60, 6
 # New losses between two looks for repetition.
 REPEATED_EVERY = 256
 # Blocks about whose level single losses are watched.
 LEVEL_OF = 8
-# Of one group no other alarm until so much later.
+# Of one group no other alarm until so much later, and on a forecast that knows of the first.
 QUIET = 1.1
 MOST_ALARMS = 100
 SMALLEST_RATE = 1e-4
+# ln(loss) is rounded in a double.
+EXACT = 1e-9
+# Equal losses in a row, and so many times as many as ever before: a rounded log repeats itself too.
+SAME, SAME_TIMES = 30, 5
 
 
 class Watch:
@@ -67,7 +75,7 @@ class Watch:
         self.nearest: dict[str, float] = dict.fromkeys(THRESHOLDS, 0.0)
         self._next_look = 16
         self._next_repetition = REPEATED_EVERY
-        self._quiet_until: dict[str, float] = {}
+        self._raised_at: dict[str, int] = {}
 
     def is_due(self, seen: int) -> bool:
         """Whether to test after so many losses."""
@@ -82,7 +90,7 @@ class Watch:
         if points.not_finite_run < NOT_FINITE:
             return []
         since = points.not_finite[-min(points.not_finite_run, len(points.not_finite))]
-        return self._raised("not finite", step, lambda: not_finite_alarm(step, since, points.not_finite_run))
+        return self._raised("not finite", step, step, lambda: not_finite_alarm(step, since, points.not_finite_run))
 
     def look(self, step: int, blocks: Blocks, forecasts: Sequence[RestForecast]) -> list[Alarm]:
         """Test what has come."""
@@ -98,15 +106,14 @@ class Watch:
             found += self._levels(step, every)
             found += self._noise(step, every[-1])
         found += self._repetition(step, blocks)
-        self._set_level(table, blocks)
+        found += self._same(step)
+        self._set_level(table)
         return found
 
-    def _set_level(self, table: BlockTable, blocks: Blocks) -> None:
+    def _set_level(self, table: BlockTable) -> None:
         last = table.means[-LEVEL_OF:]
         sd = float((np.median(table.roughness[-4 * LEVEL_OF :]) / ROOT_OF_NORMAL) ** 2)
         self.points.set_level(float(np.median(last)), sd)
-        level, spread = self.points.level, self.points.sd
-        blocks.ceiling = float("inf") if level is None else level + max(8.0 * spread, 0.05)
 
     def _gross(self, step: int, table: BlockTable, size: int) -> list[Alarm]:
         """A rise far above the lowest level; needs no forecast."""
@@ -115,11 +122,12 @@ class Watch:
             return []
         levels = np.median(np.lib.stride_tricks.sliding_window_view(table.means, width), axis=1)
         at = int(levels.argmin())
-        spread = 1.4826 * float(np.median(np.abs(np.diff(levels[: -2 * width] if len(levels) > 4 * width else levels))))
+        moves = levels[width:] - levels[:-width]
+        spread = NORMAL * float(np.median(np.abs(moves - np.median(moves))))
         rise = float(levels[-1] - levels[at])
         rates = table.rates[at:]
         rose = bool(np.isfinite(rates).all() and rates.max() > ROSE * rates[0])
-        z = rise / max(spread, 1e-9)
+        z = rise / max(spread, EXACT)
         share = min(z / THRESHOLDS["level"], rise / (DIVERGED_AT_HIGHER_RATE if rose else DIVERGED))
         self._note("level", share)
         if share < 1.0:
@@ -129,12 +137,12 @@ class Watch:
         beside = Residuals(table.middles, size, table.means, flat, zeros, zeros, zeros, 0)
         distance = Distance(z, rise, width, len(table) - width)
         finding = Finding("level", distance, THRESHOLDS["level"], beside)
-        return self._raised("divergence", step, lambda: up_alarm(finding, step, self.points.spikes))
+        return self._raised("divergence", step, step // 2, lambda: up_alarm(finding, step, self.points))
 
     def _levels(self, step: int, every: Sequence[Residuals]) -> list[Alarm]:
         # The noise is that of the newest forecast: it is the same beside older ones.
         newest = every[-1]
-        contrasts = contrasts_of(newest.apart, newest.lengths())
+        contrasts = contrasts_of(newest.apart, newest.lengths(), self._changes(newest, of_noise=False))
         findings = [Finding("shift", level_shift(newest, contrasts), THRESHOLDS["shift"], newest)]
         for at in every:
             findings.append(Finding("band", band_departure(at, contrasts), THRESHOLDS["band"], at))
@@ -143,26 +151,36 @@ class Watch:
         for one in findings:
             self._note(one.name, one.excess)
         over = [one for one in findings if one.excess >= 1.0]
-        found: list[Alarm] = []
+        waits = self.points.waits(step)
         # A step is told before a departure, which it causes.
-        order = {"shift": 0, "fall": 1, "band": 2}
-        for one in sorted(over, key=lambda one: (order[one.name], -one.excess)):
+        causes = [one for one in findings if one.name == "shift" and over and one.excess >= CAUSE]
+        found: list[Alarm] = []
+        order = {"shift": 0, "band": 1, "fall": 2}
+        for one in sorted([*causes, *over], key=lambda one: (order[one.name], -one.excess)):
+            if one.distance.z > 0 and waits:
+                continue  # most spikes recover
             if one.distance.z > 0:
-                found += self._raised("up", step, lambda one=one: up_alarm(one, step, self.points.spikes))
+                found += self._raised("up", step, one.at.made_at, lambda one=one: up_alarm(one, step, self.points))
             else:
-                found += self._raised("down", step, lambda one=one: down_alarm(one, step, self.alarms))
+                found += self._raised("down", step, one.at.made_at, lambda one=one: down_alarm(one, step, self.alarms))
         if found:
             self.points.end_spike()
         return found
 
+    def _changes(self, at: Residuals, *, of_noise: bool) -> list[tuple[int, int]]:
+        """First and last blocks of earlier alarms, of the noise or of the level."""
+        told = [alarm for alarm in self.alarms if (alarm.pattern == "noise") == of_noise]
+        ends = np.searchsorted(at.steps, np.array([(one.since, one.raised_at) for one in told]).reshape(-1, 2))
+        return [(int(first), int(last)) for first, last in ends]
+
     def _noise(self, step: int, at: Residuals) -> list[Alarm]:
-        finding = Finding("noise", noise_change(at), THRESHOLDS["noise"], at)
+        finding = Finding("noise", noise_change(at, self._changes(at, of_noise=True)), THRESHOLDS["noise"], at)
         if abs(finding.distance.change) < LEAST_NOISE:
             return []
         self._note("noise", finding.excess)
         if finding.excess < 1.0:
             return []
-        return self._raised("noise", step, lambda: noise_alarm(finding, step))
+        return self._raised("noise", step, at.made_at, lambda: noise_alarm(finding, step))
 
     def _repetition(self, step: int, blocks: Blocks) -> list[Alarm]:
         if blocks.seen < self._next_repetition:
@@ -175,17 +193,26 @@ class Watch:
         if z < THRESHOLDS["repetition"]:
             return []
         since = max(step - KEPT, 1)
-        return self._raised("repeated", step, lambda: repetition_alarm(step, since, lag, z, correlation))
+        return self._raised("repeated", step, step // 2, lambda: repetition_alarm(step, since, lag, z, correlation))
+
+    def _same(self, step: int) -> list[Alarm]:
+        count = self.points.same_run
+        if count < max(SAME, SAME_TIMES * self.points.same_longest):
+            return []
+        return self._raised("equal", step, step // 2, lambda: same_alarm(step, count))
 
     def _note(self, name: str, share: float) -> None:
         self.nearest[name] = max(self.nearest[name], share)
 
-    def _raised(self, group: str, step: int, make: Any) -> list[Alarm]:
-        if step < self._quiet_until.get(group, 0.0) or len(self.alarms) >= MOST_ALARMS:
+    def _raised(self, group: str, step: int, made_at: int, make: Callable[[], Alarm]) -> list[Alarm]:
+        last = self._raised_at.get(group)
+        if last is not None and (step < max(QUIET * last, last + 10) or made_at < last):
             return []
-        alarm: Alarm = make()
-        self._quiet_until[group] = max(QUIET * step, step + 10.0)
-        self.alarms.append(alarm)
+        alarm = make()
+        if last is not None and alarm.since <= last:
+            return []  # of what was told
+        self._raised_at[group] = step
+        self.alarms = [*self.alarms, alarm][-MOST_ALARMS:]
         return [alarm]
 
     def state(self) -> dict[str, Any]:
@@ -196,7 +223,7 @@ class Watch:
             "nearest": dict(self.nearest),
             "next_look": self._next_look,
             "next_repetition": self._next_repetition,
-            "quiet_until": dict(self._quiet_until),
+            "raised_at": dict(self._raised_at),
         }
 
     @classmethod
@@ -207,7 +234,7 @@ class Watch:
         made.alarms = [Alarm.from_dict(form) for form in state["alarms"]]
         made.nearest = dict(state["nearest"])
         made._next_look, made._next_repetition = state["next_look"], state["next_repetition"]
-        made._quiet_until = dict(state["quiet_until"])
+        made._raised_at = dict(state["raised_at"])
         return made
 
 
