@@ -4,6 +4,7 @@ Processes are started by hand with the environment of torchrun, so that the one 
 torchrun itself the launcher ends it.
 """
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, ShapeError
@@ -29,6 +31,7 @@ TIMEOUT_S = 4.0
 WORKER = """
 import os, signal, sys, time
 import torch
+from safetensors.torch import save_file
 torch.set_num_threads(1)
 sys.path[:0] = [sys.argv[1]]
 import test_distributed as cases
@@ -242,3 +245,54 @@ def test_no_torchrun_and_wrong_arguments(torchrun_of_one, monkeypatch):
     monkeypatch.delenv("MASTER_PORT")
     with pytest.raises(ArgumentError, match=r"MASTER_PORT is not set.*torchrun --nproc-per-node 2"), process_group():
         pass
+
+
+BUILD = """
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+"""
+
+
+def test_the_command_under_torchrun_writes_the_record_of_one_process(tmp_path):
+    """Checkpoints, one of them broken; the samples of the probe, and of its test set, on two processes."""
+    (tmp_path / "own_training.py").write_text(BUILD)
+    (tmp_path / "out").mkdir()
+    for step in (0, 5):
+        torch.manual_seed(step)
+        net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
+        torch.save(net.state_dict(), tmp_path / f"out/step_{step}.pt")
+    (tmp_path / "out/step_7.pt").write_bytes(b"")
+    torch.manual_seed(9)
+    names = {"inputs": torch.randn(5, 4), "targets": torch.randint(0, 3, (5,))}
+    held = {"holdout_inputs": torch.randn(3, 4), "holdout_targets": torch.randint(0, 3, (3,))}
+    save_file({**names, **held}, tmp_path / "probe.safetensors")
+    words = ["-m", "eigenflow", "measure", "--checkpoints", "out", "--model", "own_training.py:build", "--probe"]
+    words += ["probe.safetensors", "--modes", "15", "--method", "tracked", "--json", "--out"]
+    search = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": search, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    told = []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for before, name in (([], "one"), (torchrun, "two")):
+        done = subprocess.run(
+            [sys.executable, *before, *words, name],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        told.append(json.loads(done.stdout))  # one process speaks
+        assert done.stderr.count("GFLOP") == 1
+    assert told[0]["steps"] == told[1]["steps"] == [0, 5] and len(told[1]["left_out"]) == 1
+    one, two = (ef.open_run(tmp_path / name).measurements for name in ("one", "two"))
+    assert set(one.data_vars) == set(two.data_vars)
+    for name in ("eigenvalue", "energy", "probe_loss", "holdout_loss", "holdout_rate", "trace"):
+        scale = np.abs(one[name].values).max()
+        np.testing.assert_allclose(two[name].values, one[name].values, rtol=0, atol=1e-10 * scale, err_msg=name)

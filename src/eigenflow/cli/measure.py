@@ -78,16 +78,22 @@ def measure(
             "--out", help="Run folder; one that was cut off is gone on with. Default: runs/NAME.", metavar="RUN"
         ),
     ] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", help="Under torchrun: seconds to wait for the other processes.", metavar="S")
+    ] = 600.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List checkpoints, steps and cost, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured (or the list) as JSON.")] = False,
 ) -> None:
     """Measure every checkpoint that a run has left: spectra, energies, how they move, and the test side.
 
     Example: `eigenflow measure --checkpoints out/ --model train:build --probe batch.safetensors --out runs/a`
+
+    Many processes, each with a part of the probe: `torchrun --nproc-per-node 2 -m eigenflow measure ...`
     """
     import torch
 
     from eigenflow.integrations.checkpoints import measure_checkpoints, plan_checkpoints
+    from eigenflow.integrations.distributed import processes
 
     paths = [*(checkpoints or []), *(more or [])]
     if not paths or probe is None:
@@ -108,13 +114,15 @@ def measure(
     folder = out_folder or Path("runs") / (Path(paths[0]).resolve().name.strip("*?[]") or "checkpoints")
     told = _Told()
     try:
-        record = measure_checkpoints(
-            paths, model, probe, folder, **settings, jobs=jobs, announce=_state_cost, progress=told.show
-        )
+        with processes(timeout_s) as (spread, is_first):
+            speaking = {"announce": _state_cost, "progress": told.show} if is_first else {}
+            record = measure_checkpoints(paths, model, probe, folder, **settings, jobs=jobs, spread=spread, **speaking)
     except KeyboardInterrupt:
         again = shlex.join(["eigenflow", *sys.argv[1:]])
         err.print(f"Interrupted. What was measured stays; go on with: {again}", markup=False, soft_wrap=True)
         raise
+    if not is_first:
+        return
     if as_json:
         print_json({"format": FORMAT} | record.to_dict())
     else:

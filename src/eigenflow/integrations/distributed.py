@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eigenflow.tangent.loss.names import LossLike
     from eigenflow.tangent.processes import ProcessGroup
 
-__all__ = ["is_under_torchrun", "my_part", "part_of", "process_group", "sharded_probe"]
+__all__ = ["is_under_torchrun", "my_part", "part_of", "process_group", "processes", "sharded_probe"]
 
 # What torchrun sets for every process that it starts.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -79,6 +79,16 @@ def process_group(*, backend: str | None = None, timeout_s: float = TIMEOUT_S) -
             group.wait()  # a process that leaves first closes connections that others still use
         finally:
             dist.destroy_process_group()
+
+
+@contextmanager
+def processes(timeout_s: float = TIMEOUT_S) -> Iterator[tuple[bool, bool]]:
+    """For commands: whether torchrun has started several processes, as a group then, and whether this one speaks."""
+    if not is_under_torchrun():
+        yield False, True
+        return
+    with process_group(timeout_s=timeout_s) as group:
+        yield True, group.is_first
 
 
 def part_of(count: int, rank: int, processes: int) -> slice:

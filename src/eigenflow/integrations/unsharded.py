@@ -163,7 +163,7 @@ def _whole(tensor: "Tensor", processes: "ProcessGroup") -> "Tensor":
     spread = tensor
 
     def gather() -> None:
-        whole = spread.full_tensor()
+        whole: Any = spread.full_tensor()
         found.append(whole.wait() if hasattr(whole, "wait") else whole)
 
     processes.together(f"full_tensor of {tensor.numel():,} numbers", gather)

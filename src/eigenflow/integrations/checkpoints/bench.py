@@ -12,7 +12,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import ArgumentError, ProcessLostError
 from eigenflow.integrations.checkpoints.factories import function_named, model_from
 from eigenflow.integrations.checkpoints.folder import Found
 from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
@@ -48,6 +48,7 @@ class Recipe:
         entry: Which part of every checkpoint to take.
         dtype: Of the probe.
         memory_budget: Of the probe.
+        spread: Whether the probe's samples are shared out over the processes of the group.
         key: Tells one recipe from another in a process that keeps its bench.
     """
 
@@ -60,6 +61,7 @@ class Recipe:
     entry: str | None
     dtype: torch.dtype
     memory_budget: int | None
+    spread: bool = False
     key: str = field(default_factory=lambda: uuid4().hex)
 
 
@@ -108,6 +110,7 @@ class Bench:
             output=recipe.output,
             dtype=recipe.dtype,
             memory_budget=recipe.memory_budget,
+            spread=recipe.spread,
         )
         self.told = source.told
         if isinstance(source.values, Probe):
@@ -141,8 +144,10 @@ class Bench:
         """Load and measure one checkpoint; what cannot be is told."""
         begin = perf_counter()
         try:
-            notes = self.load(found)
+            notes = self.probe.processes.each(lambda: self.load(found))
             measurement = measure_state(self.probe, **settings)
+        except ProcessLostError:  # nothing can be measured without it
+            raise
         except Exception as error:  # one bad checkpoint does not end the work on all others
             reason = str(error) if isinstance(error, UnreadableError) else words_of(error)
             return Outcome(None, reason, (), perf_counter() - begin, self.base)

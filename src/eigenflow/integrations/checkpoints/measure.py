@@ -45,6 +45,7 @@ def measure_checkpoints(
     dtype: torch.dtype = torch.float64,
     memory_budget: int | None = None,
     jobs: int = 1,
+    spread: bool = False,
     announce: Callable[[CheckpointPlan], None] | None = None,
     progress: Progress | None = None,
 ) -> CheckpointRecord:
@@ -74,6 +75,8 @@ def measure_checkpoints(
         dtype: Type in which everything is evaluated.
         memory_budget: Bytes that a measurement may hold.
         jobs: Processes; each holds a model and a probe, and computes on one thread.
+        spread: Whether the samples of the probe are shared out over the processes of a group, which all call this
+            together (`integrations.distributed.process_group`); the first one writes.
         announce: Called with what will be done and its cost, before it is done.
         progress: Called with (done, in all, measured, seconds left) after every checkpoint.
 
@@ -83,13 +86,17 @@ def measure_checkpoints(
         ModelError: If the model cannot be measured as it is.
         RunFolderError: If `out` holds the record of other checkpoints.
         EigenflowError: If the system ends a process.
+        ProcessLostError: With `spread`, if another process of the group ends or hangs.
     """
     check_whole("jobs", jobs, 1, 4096, "number of processes")
     if isinstance(probe, Probe) and jobs > 1:
         raise ArgumentError(
             "`probe` is a Probe, which stays in its process. Pass `jobs=1`, or a function that makes it."
         )
+    if spread and jobs > 1:
+        raise ArgumentError("`jobs` must be 1 under torchrun, whose processes share every measurement. Leave it out.")
     recipe = {"loss": loss, "output": output, "entry": entry, "dtype": dtype, "memory_budget": memory_budget}
+    recipe["spread"] = spread
     settings: dict[str, Any] = {"modes": modes, "method": method, "tolerance": tolerance}
     with _left_as_it_was(probe):
         work = prepare(checkpoints, model, probe, recipe, **settings, updates_per_epoch=updates_per_epoch)

@@ -13,7 +13,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.integrations.checkpoints.bench import Bench, Recipe
 from eigenflow.integrations.checkpoints.listing import Listing, list_checkpoints
 from eigenflow.integrations.checkpoints.result import CheckpointCost, CheckpointPlan
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, ShardedProbe
 from eigenflow.tangent.cost import product_flops
 from eigenflow.trajectory.methods import make_method
 
@@ -147,10 +147,11 @@ def _why_none(listing: Listing) -> str:
 def plan_of(work: Work) -> CheckpointPlan:
     """What will be done, and what it costs."""
     probe, count = work.bench.probe, len(work.listing.checkpoints)
-    dense = probe.cost(drift=False)
+    here = probe.local if isinstance(probe, ShardedProbe) else probe
+    dense = here.cost(drift=False)
     parameters = probe.network.parameters()
     is_dense = make_method(work.method, probe, work.modes).name == "dense"
-    products = PRODUCTS_A_MODE * work.modes * product_flops(probe.structure, parameters, probe.samples)
+    products = PRODUCTS_A_MODE * work.modes * product_flops(here.structure, parameters, probe.samples)
     cost = CheckpointCost(
         checkpoints=count,
         flops=count * (dense.flops if is_dense else products),

@@ -17,8 +17,9 @@ from eigenflow.core.errors import ArgumentError, FileError
 from eigenflow.integrations.checkpoints.factories import called, function_named
 from eigenflow.integrations.checkpoints.formats.torch_files import read_torch
 from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
-from eigenflow.integrations.language import language_probe
-from eigenflow.tangent import Probe
+from eigenflow.integrations.distributed import sharded_probe
+from eigenflow.integrations.language import evaluating, language_probe, probe_arguments
+from eigenflow.tangent import Probe, ShardedProbe
 
 __all__ = ["ProbeSource", "make_probe", "read_probe"]
 
@@ -102,7 +103,8 @@ def make_probe(
     output: Any = None,
     dtype: torch.dtype = torch.float64,
     memory_budget: int | None = None,
-) -> tuple[Probe, tuple[str, ...]]:
+    spread: bool = False,
+) -> tuple[Probe | ShardedProbe, tuple[str, ...]]:
     """Make the probe of a model; returns it with notes on what was taken.
 
     The model is put into eval mode, and into a type in which neither it nor the samples lose a digit.
@@ -115,6 +117,7 @@ def make_probe(
         output: As for `Probe`.
         dtype: As for `Probe`.
         memory_budget: As for `Probe`.
+        spread: Whether its samples are shared out over the processes of the group.
 
     Raises:
         ArgumentError, ModelError: As `Probe`; or if the source holds something else.
@@ -122,6 +125,11 @@ def make_probe(
     model.eval()
     values, options = source.values, {"dtype": dtype, "memory_budget": memory_budget}
     if isinstance(values, Probe):
+        if spread:
+            raise ArgumentError(
+                f"`probe` ({source.told}) is a Probe, whose samples are in one process. On several processes, give its "
+                f"inputs and targets."
+            )
         return values, ()
     if isinstance(values, tuple | list) and len(values) in (2, 4):
         names = ("inputs", "targets", "holdout_inputs", "holdout_targets")
@@ -138,8 +146,7 @@ def make_probe(
         inputs, targets = _pair(values, source.told)
         holdout = _pair(held, source.told) if held else None
     elif any("label" in name or name == "start_positions" for name in values) and loss is None:
-        probe = language_probe(model, values, holdout=held or None, **options)
-        return probe, ("loss: the model's own",)
+        return _language_probe(model, values, held or None, options, spread=spread), ("loss: the model's own",)
     elif "labels" in values:
         inputs, targets = _batch(values)
         holdout = _batch(held) if held else None
@@ -147,7 +154,23 @@ def make_probe(
         raise ArgumentError(f"`probe` ({source.told}) holds {_listed(values)}. {ALLOWED}.")
     chosen = loss if loss is not None else _usual_loss(targets)
     notes = () if loss is not None else (f"loss: {chosen}, as targets are {targets.dtype}",)
-    return Probe(model, inputs, targets, chosen, holdout, output=output, **options), notes
+    make = sharded_probe if spread else Probe
+    return make(model, inputs, targets, chosen, holdout, output=output, **options), notes
+
+
+def _language_probe(
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    holdout: Mapping[str, Any] | None,
+    options: dict[str, Any],
+    *,
+    spread: bool,
+) -> Probe | ShardedProbe:
+    if not spread:
+        return language_probe(model, batch, holdout=holdout, **options)
+    told = probe_arguments(model, batch, holdout=holdout, dtype=options["dtype"])
+    with evaluating(model):
+        return sharded_probe(model, **told, memory_budget=options["memory_budget"])
 
 
 def _pair(values: Mapping[str, Any], told: str) -> tuple[Any, Tensor]:
