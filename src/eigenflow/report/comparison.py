@@ -36,7 +36,7 @@ class ComparedRun:
         loss: First and last measured probe loss.
         time: Time of the last measurement.
         relaxations: The same in relaxation times of the fastest untouched mode, lambda_1(0) t: what runs with operators
-            of different size have in common.
+            of different size have in common. None where times are not sums of learning rates.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ComparedRun:
     common_distance: float | None
     loss: tuple[float, float]
     time: float
-    relaxations: float
+    relaxations: float | None
 
     def claim(self, name: str) -> Claim | None:
         """A row of the claims table, or None if this run has none of that name."""
@@ -176,8 +176,9 @@ def compare(runs: Sequence[Run], *, progress: Progress | None = None) -> Compari
         if progress is not None:
             progress(name)
         found.append(_compared(name, analyse(run)))
-    end = min(one.relaxations for one in found)
-    found = [_with_common_distance(one, end) for one in found]
+    ends = [one.relaxations for one in found if one.relaxations is not None]
+    if len(ends) == len(found):
+        found = [_with_common_distance(one, min(ends)) for one in found]
     return Comparison(found, _differences(runs), _cautions(runs, found))
 
 
@@ -185,16 +186,16 @@ def _compared(name: str, analysis: Analysis) -> ComparedRun:
     data = analysis.run.measurements
     try:
         is_own = analysis.run.header.get("preconditioner") is None
-        place = analysis.evidence.place if is_own else lazy_rich(data, analysis.evidence.budget, plain=True)
+        place = analysis.evidence.place if is_own else lazy_rich(data, analysis.shells, plain=True)
     except ArgumentError:
         place = None
     loss, time = data["probe_loss"].values, float(data["time"][-1])
-    relaxations = time * float(data["eigenvalue"][0].max())
+    relaxations = None if analysis.run.clock == "updates" else time * float(data["eigenvalue"][0].max())
     return ComparedRun(name, analysis, place, None, (float(loss[0]), float(loss[-1])), time, relaxations)
 
 
 def _with_common_distance(run: ComparedRun, relaxations: float) -> ComparedRun:
-    if run.place is None:
+    if run.place is None or run.relaxations is None:
         return run
     time = run.time * relaxations / run.relaxations if run.relaxations > 0 else run.time
     return replace(run, common_distance=float(np.interp(time, run.place.times, run.place.distance)))
@@ -249,8 +250,14 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
             f"The optimizers differ ({', '.join(sorted(optimizers))}): time is the sum of learning rates of each, so "
             f"times, rates and effective times are not comparable."
         )
-    ends = [one.relaxations for one in found]
-    if max(ends) > 1.01 * min(ends):
+    ends = [one.relaxations for one in found if one.relaxations is not None]
+    if len(ends) < len(found):
+        told.append(
+            f"Records of states that count updates, because the sums of learning rates are not known: "
+            f"{', '.join(one.name for one in found if one.relaxations is None)}. Their times are not those of the "
+            f"others, and distances are not compared at a common time."
+        )
+    elif max(ends) > 1.01 * min(ends):
         told.append(
             f"The runs end after different numbers of relaxation times of their fastest untouched mode, "
             f"lambda_1(0) t = {min(ends):.4g} to {max(ends):.4g}: the distance of the operator is also given at "
@@ -296,6 +303,6 @@ def _place(place: LazyRich, common_distance: float | None) -> dict[str, Any]:
         "growth": float(place.growth[-1]),
         "alignment": None if place.alignment is None else float(place.alignment[-1]),
         "target_alignment": None if place.target_alignment is None else float(place.target_alignment[-1]),
-        "flux_share": float(place.flux_share[-1]),
+        "flux_share": None if place.flux_share is None else float(place.flux_share[-1]),
         "drift_share": place.drift_share,
     }

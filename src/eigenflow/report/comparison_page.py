@@ -47,13 +47,17 @@ def write_comparison(comparison: Comparison, path: Path, *, replace: bool = True
 
 
 def _plane(comparison: Comparison) -> Picture:
-    places = {run.name: run.place for run in comparison.runs if run.place is not None}
+    found = {run.name: run.place for run in comparison.runs if run.place is not None}
+    places = {name: place for name, place in found.items() if place.flux_share is not None}
     missing = [run.name for run in comparison.runs if run.place is None]
     left_out = (
         f" Left out, because they do not say how far their operator went: {', '.join(missing)}." if missing else ""
     )
+    if len(places) < len(found):
+        states = ", ".join(name for name in found if name not in places)
+        left_out += f" Left out, as records of states, which do not tell how much energy changes its shell: {states}."
     if not places:
-        return Picture("plane", None, "No run says how far its operator went." + left_out)
+        return Picture("plane", None, "No run says how far its operator went and what changed its shell." + left_out)
     return Picture(
         "plane",
         plane_figure(places),

@@ -1,13 +1,13 @@
 """The report's pictures with their captions; where a run does not allow one, the reason instead."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
 from eigenflow.core.errors import EigenflowError
-from eigenflow.report import theory_sections
+from eigenflow.report import state_sections, theory_sections
 from eigenflow.report.figures.drift import strength_figure, velocity_figure
 from eigenflow.report.figures.run import eigenvalue_figure, forecast_figure, loss_figure
 from eigenflow.report.figures.shells import energy_figure, flux_figure, populated, terms_figure, transfer_figure
@@ -35,6 +35,8 @@ class Picture:
 
 def pictures(analysis: Analysis) -> dict[str, Picture]:
     """All pictures of a report, by key."""
+    if analysis.budget is None:
+        return state_pictures(analysis)
     makers: dict[str, Callable[[Analysis], tuple[go.Figure | None, str]]] = {
         "loss": _loss,
         "forecast": _forecast,
@@ -47,12 +49,32 @@ def pictures(analysis: Analysis) -> dict[str, Picture]:
         "transfer": _transfer,
     }
     found = {key: Picture(key, *make(analysis)) for key, make in makers.items()}
-    for key, of_theory in theory_sections.MAKERS.items():
+    return found | _of_theory(analysis, theory_sections.MAKERS)
+
+
+def state_pictures(analysis: Analysis) -> dict[str, Picture]:
+    """Those of a record of states, without those that need updates, or a clock where there is none."""
+    makers = state_sections.MAKERS | ({"strength": _strength} if analysis.closure is not None else {})
+    found = {key: Picture(key, *make(analysis)) for key, make in makers.items()}
+    if analysis.run.clock == "updates":
+        return found
+    wanted = {key: make for key, make in theory_sections.MAKERS.items() if key in state_sections.OF_THEORY}
+    return found | {key: one for key, one in _of_theory(analysis, wanted).items() if one.figure is not None}
+
+
+def _of_theory(analysis: Analysis, makers: Mapping[str, theory_sections.Maker]) -> dict[str, Picture]:
+    found = {}
+    for key, make in makers.items():
         try:
-            found[key] = Picture(key, *of_theory(analysis.evidence))
+            found[key] = Picture(key, *make(analysis.evidence))
         except EigenflowError as error:
             found[key] = Picture(key, None, str(error))
     return found
+
+
+def _budget(analysis: Analysis) -> ShellBudget:
+    assert analysis.budget is not None
+    return analysis.budget
 
 
 def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:
@@ -98,7 +120,7 @@ def _eigenvalues(analysis: Analysis) -> tuple[go.Figure | None, str]:
 
 
 def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
-    budget = analysis.budget
+    budget = _budget(analysis)
     shells = populated(budget)
     if shells.start == shells.stop or not (budget.energy_after.values[:, shells] > 0).any():
         return None, "No bounded shell holds energy."
@@ -115,7 +137,7 @@ def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
 
 
 def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
-    budget = analysis.budget
+    budget = _budget(analysis)
     shells = populated(budget)
     if shells.start == shells.stop:
         return None, "No bounded shell holds an eigenvalue, so there is no edge to flow through."
@@ -130,7 +152,7 @@ def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
 
 
 def _terms(analysis: Analysis) -> tuple[go.Figure | None, str]:
-    budget = analysis.budget
+    budget = _budget(analysis)
     return terms_figure(budget), (
         "Each term is the sum of absolute values over shells: dissipation by the gradient-descent step, transfer "
         "between shells, the optimizer beyond gradient descent, and the nonlinear remainder"
@@ -144,7 +166,7 @@ def _velocity(analysis: Analysis) -> tuple[go.Figure | None, str]:
     if law is None:
         return None, _no_law(analysis)
     positions = np.unique(np.linspace(0, len(law.times) - 1, 6).round().astype(int)[1:-1]).tolist()
-    return velocity_figure(analysis.budget, law, positions), (
+    return velocity_figure(_budget(analysis), law, positions), (
         f"Points are shells of at least 3 eigenvalues (larger points hold more); above zero eigenvalues grow. The "
         f"line is the one law of all times, b = {law.b:.3g}, whose strength alone is free at each time; its band is "
         f"the 90 % interval of the strength. {law.points} shell velocities at {len(law.times)} times are behind it. "
@@ -164,7 +186,7 @@ def _strength(analysis: Analysis) -> tuple[go.Figure | None, str]:
 
 
 def _transfer(analysis: Analysis) -> tuple[go.Figure | None, str]:
-    budget = analysis.budget
+    budget = _budget(analysis)
     shells = populated(budget)
     if shells.stop - shells.start < 2:
         return None, "Fewer than two bounded shells hold eigenvalues, so nothing can pass between them."
@@ -221,7 +243,7 @@ def _has_later_times(analysis: Analysis) -> bool:
 
 
 def _modes(analysis: Analysis) -> int:
-    return int(analysis.budget.mode_count.sum("shell").max())
+    return int(_budget(analysis).mode_count.sum("shell").max())
 
 
 def _no_law(analysis: Analysis) -> str:

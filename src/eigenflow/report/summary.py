@@ -6,10 +6,11 @@ from typing import Any
 
 import eigenflow
 from eigenflow.closure import Closure
-from eigenflow.core.errors import ArgumentError
+from eigenflow.core.errors import EigenflowError, RunFolderError
 from eigenflow.core.writing import FORMAT
-from eigenflow.shells import ShellBudget
+from eigenflow.shells import ShellBudget, ShellEnergies
 from eigenflow.store import Run
+from eigenflow.store.schema import STATES
 from eigenflow.theory.budget_terms import BudgetTerms
 from eigenflow.theory.claims import Claims, Evidence, judge_all
 from eigenflow.theory.forecasts.rest_of_run import RestForecast, forecast_rest
@@ -25,7 +26,8 @@ class Analysis:
     Attributes:
         run: The run.
         evidence: What the claims were judged by; holds what they had computed.
-        budget: Its shells, 4 a decade.
+        shells: Its shells, 4 a decade.
+        budget: The same with what updates did to them; None for a record of states.
         closure: The drift law, or None where the run does not allow a fit.
         claims: Verdicts on the theory's claims.
         forecasts: Three forecasts from each cut, with scores.
@@ -36,7 +38,8 @@ class Analysis:
 
     run: Run
     evidence: Evidence
-    budget: ShellBudget
+    shells: ShellBudget | ShellEnergies
+    budget: ShellBudget | None
     closure: Closure | None
     claims: Claims
     forecasts: list[RestForecast]
@@ -54,6 +57,8 @@ class Analysis:
             "measurements": len(self.run.measured_steps),
             "first_step": self.run.first_step,
             "gaps": [gap.to_dict() for gap in self.run.gaps],
+            "kind": self.run.kind,
+            "clock": self.run.clock,
             "why_no_updates": self.run.why_no_updates,
             "claims": [claim.to_dict() for claim in self.claims],
             "forecast": {
@@ -63,7 +68,7 @@ class Analysis:
             },
             "closure": None if self.closure is None else _closure(self.closure),
             "learning_times": None if self.learned is None else self.learned.to_dict(),
-            "budget": _budget(self.evidence.terms),
+            "budget": None if self.budget is None else _budget(self.evidence.terms),
             "problems": self.problems,
             "timings": {**timings, "analyse_s": self.wall_s},
         }
@@ -76,30 +81,38 @@ def analyse(run: Run) -> Analysis:
         run: As from `open_run`; it may still be running.
 
     Returns:
-        Budget, drift law, claims, and scored forecasts. What a short run does not allow is listed in
-        `problems`, not raised.
+        Budget, drift law, claims, and scored forecasts. What a short run, or a record of states, does not allow is
+        listed in `problems`, not raised.
 
     Raises:
         RunFolderError: If the run holds no measurement at all.
     """
     start = perf_counter()
     evidence = Evidence(run)
-    budget = evidence.budget
+    shells = evidence.shells
+    budget = shells if isinstance(shells, ShellBudget) else None
     problems: list[str] = []
     try:
         closure = evidence.closure
-    except ArgumentError as error:
+    except EigenflowError as error:
         closure = None
         problems.append(f"drift law: {error}")
-    forecasts, missing = forecast_rest(run)
-    problems += [f"forecast from {line}" for line in missing]
+    if run.kind == STATES:
+        forecasts = []
+        problems.append(f"budget, transfer and forecasts: {run.why_no_updates}")
+    else:
+        forecasts, missing = forecast_rest(run)
+        problems += [f"forecast from {line}" for line in missing]
+    learned = None
     try:
+        if run.clock == "updates":
+            raise RunFolderError(str(run.why_no_clock))
         learned = learning_times(run)
-    except ArgumentError as error:
-        learned = None
+    except EigenflowError as error:
         problems.append(f"learning times: {error}")
     rows = judge_all(evidence)
-    return Analysis(run, evidence, budget, closure, rows, forecasts, learned, problems, perf_counter() - start)
+    told = (shells, budget, closure, rows, forecasts, learned, problems)
+    return Analysis(run, evidence, *told, perf_counter() - start)
 
 
 def _score(forecast: RestForecast) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from eigenflow.report.figures.lazy_rich import limits_figure
 from eigenflow.report.figures.self_similarity import collapse_figure, frontier_figure
 from eigenflow.theory.claims import Evidence
 
-__all__ = ["MAKERS"]
+__all__ = ["MAKERS", "Maker"]
 
 Made = tuple[go.Figure | None, str]
+Maker = Callable[[Evidence], Made]
 
 
 def _forward(evidence: Evidence) -> Made:
@@ -98,7 +99,7 @@ def _limits(evidence: Evidence) -> Made:
     )
 
 
-MAKERS: dict[str, Callable[[Evidence], Made]] = {
+MAKERS: dict[str, Maker] = {
     "forward": _forward,
     "source": _source,
     "locality": _locality,

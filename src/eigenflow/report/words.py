@@ -11,6 +11,7 @@ from eigenflow.report.numbers import interval_text as interval_text
 from eigenflow.report.numbers import number as number
 from eigenflow.report.summary import Analysis
 from eigenflow.store import Gap, Run
+from eigenflow.store.schema import STATES
 
 __all__ = [
     "band_text",
@@ -56,6 +57,8 @@ def statement(run: Run) -> str:
     header = run.header
     config, probe = _part(header, "config"), _part(header, "probe")
     parts = [f"The run has the status “{run.status}”.", *_gaps(run)]
+    if run.kind == STATES:
+        parts.insert(0, _states(run))
     told = [_told(config, "task"), _told(config, "model"), _told(config, "train")]
     if any(told):
         names = ("Task", "Model", "Training")
@@ -85,9 +88,15 @@ def _gaps(run: Run) -> list[str]:
         told = "; ".join(f"{_place(gap)}: {gap.reason}" for gap in run.gaps[:LISTED])
         more = f"; and {len(run.gaps) - LISTED} more" if len(run.gaps) > LISTED else ""
         parts.append(f"The record has {len(run.gaps)} {'gap' if len(run.gaps) == 1 else 'gaps'} ({told}{more}).")
-    if run.why_no_updates is not None:
+    if run.why_no_updates is not None and run.kind != STATES:
         parts.append(f"Not single updates: {run.why_no_updates}.")
     return parts
+
+
+def _states(run: Run) -> str:
+    """That this is a record of states, and what it lacks."""
+    clock = "" if run.clock == "learning rates" else f" Also, {run.why_no_clock}."
+    return f"Mind that {run.why_no_updates}. What needs updates is left out here, and its claims are undecided.{clock}"
 
 
 def _place(gap: Gap) -> str:
@@ -117,6 +126,12 @@ def short_energy_words(run: Run) -> str:
 def _progress(run: Run) -> str:
     count, steps = len(run.measured_steps), len(run.losses)
     data = run.measurements
+    if run.kind == STATES:
+        times = "completed updates" if run.clock == "updates" else "sum of learning rates"
+        return (
+            f"States: {count}, from step {run.measured_steps[0]} to {run.measured_steps[-1]}, time "
+            f"{number(float(data['time'].values[-1]), 4)} ({times})."
+        )
     end = float(data["time"].values[-1] + data["step_size"].values[-1])
     return (
         f"Logged steps: {steps}; measured updates: {count}, the last at step {run.measured_steps[-1]}, up to time "

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from eigenflow.core.checks import check_kind
-from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, figure, span
+from eigenflow.core.display import AbstractPrinted, Card, figure, span
 from eigenflow.core.errors import RunFolderError
-from eigenflow.core.grid import coarsen_edges
+from eigenflow.shells.energies import ShellMerge, ShellTail, check_order, ratio, require_measured
 from eigenflow.store import Run
+from eigenflow.store.schema import STATES
+from eigenflow.store.spans import NO_UPDATES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ShellBudget", "ShellTail", "shell_budget"]
+__all__ = ["ShellBudget", "shell_budget"]
 
 CURVATURE = "curvature"  # runs of schema versions 1 and 2 lack it: their losses are squared, so it is zero
 # Runs of schema versions before 4 lack them: what moving buffers did is part of their remainder and transfer.
@@ -50,30 +52,6 @@ _SUMMED = (
     "rate_sum",
     "energy_rate",
 )
-
-
-@dataclass(frozen=True, repr=False)
-class ShellTail(FieldsPrinted):
-    """How the energy and the eigenvalues below the cut of a tracked run spread over shells, before each update.
-
-    All have dimensions `step` and `shell`, on the shells of the budget; nothing lies above the cut. The estimates add
-    up to what shell 0 of the budget holds. Energy bounds are deterministic; counts have 90 % intervals.
-
-    Attributes:
-        energy: Estimate, the middle of the bounds of the energy below each edge.
-        energy_lower: Lower bound.
-        energy_upper: Upper bound.
-        count: Estimated number of eigenvalues.
-        count_lower: Lower end of its interval.
-        count_upper: Upper end.
-    """
-
-    energy: xr.DataArray
-    energy_lower: xr.DataArray
-    energy_upper: xr.DataArray
-    count: xr.DataArray
-    count_lower: xr.DataArray
-    count_upper: xr.DataArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,14 +187,15 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         The budget of every measured update.
 
     Raises:
-        RunFolderError: If the run holds no measurement, or measurements that do not increase in time.
+        RunFolderError: If the run holds no measurement, or measurements that do not increase in time; or if it is a
+            record of states, which has no updates to make a budget of.
         ArgumentError: If `shells_per_decade` does not divide 16.
     """
     check_kind("run", run, Run, "a run, as from `open_run(path)`")
-    if not run.measured_steps:
+    require_measured(run)
+    if run.kind == STATES:
         raise RunFolderError(
-            f"Run `{run.path}` holds no measurement, so it has no shells. Was it cut off before the first one? "
-            f"Resume it, or record a new run."
+            f"Run `{run.path}` has no budget of updates: {NO_UPDATES}. `shell_energies` reads its shells."
         )
     data = run.measurements
     if "optimizer" in data and CURVATURE not in data:
@@ -229,17 +208,11 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
             f"Run `{run.path}` does not hold {', '.join(missing)}, so it was not written by this version's Recorder. "
             f"Record it again, or read it with the version named in its run.json."
         )
-    _check_order(run, data)
-    stored = data["edge"].values
-    kept = coarsen_edges(stored, shells_per_decade)
-    count = len(kept) + 1
-    group = np.tile(_groups(len(stored), kept), (len(data["step"]), 1))
-    cut = _coarse_cut(data, stored[kept])
-    if cut is not None:
-        # A coarse shell that the cut divides is not complete, so it goes to shell 0 with the rest.
-        group[np.append(0.0, stored[kept])[group] < cut.values[:, None]] = 0
-    sums = {name: _merge(data[name], group, count) for name in _SUMMED}
-    transfer_matrix = _merge(_merge(data["transfer_matrix"], group, count), group, count, "shell_from")
+    check_order(run, data, may_rest=False)
+    merge = ShellMerge.of(data, shells_per_decade)
+    stored, kept, cut = merge.stored, merge.kept, merge.cut
+    sums = {name: merge(data[name]) for name in _SUMMED}
+    transfer_matrix = merge(merge(data["transfer_matrix"]), "shell_from")
     step_size = data["step_size"]
     below = sums["transfer"].cumsum("shell").isel(shell=slice(None, -1)).rename(shell="edge")
     if cut is not None:
@@ -260,89 +233,11 @@ def shell_budget(run: Run, *, shells_per_decade: int = 4) -> ShellBudget:
         flux=(below / step_size).transpose("step", "edge"),
         transfer_matrix=transfer_matrix,
         mode_count=sums["mode_count"],
-        mean_eigenvalue=_ratio(sums["eigenvalue_sum"], sums["mode_count"]),
-        mean_rate=_ratio(sums["rate_sum"], sums["mode_count"]),
-        energy_rate=_ratio(sums["energy_rate"], sums["energy"]),
+        mean_eigenvalue=ratio(sums["eigenvalue_sum"], sums["mode_count"]),
+        mean_rate=ratio(sums["rate_sum"], sums["mode_count"]),
+        energy_rate=ratio(sums["energy_rate"], sums["energy"]),
         transfer_drift=sums["transfer_drift"],
         transfer_rotation=sums["transfer_rotation"],
         cut=cut,
-        tail=None if cut is None else _tail(data, stored[kept], kept, cut),
+        tail=merge.tail(data),
     )
-
-
-def _check_order(run: Run, data: xr.Dataset) -> None:
-    """Refuse measurements that do not follow each other."""
-    times, steps = data["time"].values, data["step"].values
-    is_next = (np.diff(times) > 0) & (np.diff(steps) > 0)
-    if not is_next.all():
-        where = int(np.argmin(is_next))
-        raise RunFolderError(
-            f"Measurements of run `{run.path}` must increase in step and time, but step {steps[where + 1]} at time "
-            f"{times[where + 1]:g} follows step {steps[where]} at time {times[where]:g}. Two runs were mixed, or the "
-            f"folder was edited: record the run again."
-        )
-
-
-def _groups(num_edges: int, kept: Int[np.ndarray, " kept"]) -> Int[np.ndarray, " shells"]:
-    """The merged shell of each stored one: stored shell j > 0 begins at edge j - 1."""
-    return np.searchsorted(kept, np.arange(num_edges + 1) - 1, side="right")
-
-
-def _merge(values: xr.DataArray, group: Int[np.ndarray, "step shells"], count: int, dim: str = "shell") -> xr.DataArray:
-    axis = values.get_axis_num(dim)
-    moved = np.moveaxis(values.transpose("step", ...).values, axis, 1)
-    merged = np.zeros((len(moved), count, *moved.shape[2:]))
-    steps = np.arange(len(moved))[:, None]
-    np.add.at(merged, (steps, group), moved)
-    coords = {name: c for name, c in values.coords.items() if dim not in c.dims}
-    return xr.DataArray(
-        np.moveaxis(merged, 1, axis), dims=values.dims, coords=coords, name=values.name, attrs=values.attrs
-    )
-
-
-def _coarse_cut(data: xr.Dataset, edges: Float[np.ndarray, " edges"]) -> xr.DataArray | None:
-    """The lowest kept edge from the stored cut upwards; None for runs that measured all modes."""
-    if "cut" not in data:
-        return None
-    above = np.searchsorted(edges, data["cut"].values * (1 - 1e-12)).clip(max=len(edges) - 1)
-    return data["cut"].copy(data=edges[above])
-
-
-def _tail(
-    data: xr.Dataset, edges: Float[np.ndarray, " edges"], kept: Int[np.ndarray, " kept"], cut: xr.DataArray
-) -> ShellTail:
-    """Bounds below each kept edge, differenced. Above the stored cut all is there, so up to the kept one it stays."""
-    found: dict[str, xr.DataArray] = {}
-    for quantity in ("energy", "count"):
-        ends = {}
-        for kind in ("", "_lower", "_upper"):
-            below = data[f"tail_{quantity}_below{kind}"].isel(edge=kept).values
-            resolved = _resolved_below(data, quantity, edges, cut)
-            ends[kind] = np.concatenate(
-                [np.zeros((len(below), 1)), below + resolved, (below + resolved)[:, -1:]], axis=1
-            )
-        shells = {
-            "": np.diff(ends[""]),
-            "_lower": np.maximum(0.0, ends["_lower"][:, 1:] - ends["_upper"][:, :-1]),
-            "_upper": np.maximum(0.0, ends["_upper"][:, 1:] - ends["_lower"][:, :-1]),
-        }
-        attrs = data[f"tail_{quantity}_below"].attrs
-        for kind, values in shells.items():
-            array = xr.DataArray(values, dims=("step", "shell"), coords={"step": data["step"]}, attrs=attrs)
-            found[quantity + kind] = array
-    return ShellTail(**found)
-
-
-def _resolved_below(
-    data: xr.Dataset, quantity: str, edges: Float[np.ndarray, " edges"], cut: xr.DataArray
-) -> Float[np.ndarray, "step edges"]:
-    """What stored shells between the stored and the kept cut hold, below each kept edge: it went to shell 0 too."""
-    values = data["energy" if quantity == "energy" else "mode_count"].values
-    upper = np.append(data["edge"].values, np.inf)  # of each stored shell
-    is_moved = (upper[None] <= cut.values[:, None] * (1 + 1e-12)) & (np.arange(len(upper)) > 0)
-    moved = np.where(is_moved, values, 0.0)
-    return moved @ (upper[:, None] <= edges[None] * (1 + 1e-12))
-
-
-def _ratio(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
-    return xr.where(whole > 0, part / xr.where(whole > 0, whole, 1.0), 0.0)

@@ -38,7 +38,7 @@ from eigenflow.store.schema import (
     kind_of,
     require_foreign,
 )
-from eigenflow.store.spans import NO_UPDATES, Spans, has_unsaid_updates, spans, why_no_updates
+from eigenflow.store.spans import NO_CLOCK, NO_UPDATES, Spans, has_unsaid_updates, spans, why_no_updates
 from eigenflow.store.verifying import read_checked
 
 if TYPE_CHECKING:
@@ -154,15 +154,15 @@ class Run:
             return "interrupted"
         return self._manifest.status
 
-    @property
+    @cached_property
     def kind(self) -> RunKind:
         """What it is a record of: "updates", each with the state before and after it, or "states" alone."""
-        return kind_of(self._manifest.header)
+        return kind_of(self.header)
 
-    @property
+    @cached_property
     def clock(self) -> Clock:
         """What times count: "learning rates" that add up, or "updates" where the rates are not known."""
-        return clock_of(self._manifest.header)
+        return clock_of(self.header)
 
     @property
     def first_step(self) -> int:
@@ -186,6 +186,13 @@ class Run:
     def has_unsaid_updates(self) -> bool:
         """Whether states far apart seem to have been recorded as neighbours, so that times are wrong too."""
         return self.kind != STATES and has_unsaid_updates(self._spans)
+
+    @property
+    def why_no_clock(self) -> str | None:
+        """Why times are not sums of learning rates, in words; None if they are, as far as is known."""
+        if self.clock == "updates":
+            return NO_CLOCK
+        return f"{self.why_no_updates}; so times are not known" if self.has_unsaid_updates else None
 
     @cached_property
     def _spans(self) -> Spans:

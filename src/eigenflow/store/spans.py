@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-__all__ = ["NO_UPDATES", "Spans", "has_unsaid_updates", "spans", "why_no_updates"]
+__all__ = ["NO_CLOCK", "NO_UPDATES", "Spans", "has_unsaid_updates", "spans", "why_no_updates"]
 
 # Fewer changes that are longer than updates are taken for chance.
 FEWEST = 2
@@ -16,6 +16,11 @@ SHARE = 0.5
 NO_UPDATES = (
     "this is a record of states: it has spectra, but not the updates between them. Record the training itself with a "
     "Recorder, or a callback of eigenflow.integrations, which measure the network before and after an update"
+)
+# Of one that counts updates.
+NO_CLOCK = (
+    "this record of states counts updates: the sums of learning rates at its states are not known, and eigenvalues are "
+    "rates in 1 / time. Give them with every state: record(step, time=...)"
 )
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.rounding import above_rounding
 from eigenflow.core.scores import CurveScore, score_curve
-from eigenflow.shells import ShellBudget
+from eigenflow.shells import ShellBudget, ShellEnergies
 from eigenflow.theory.effective_time.clocks import Clocks, operator_clocks, power_integral
 
 __all__ = ["LAZY", "RICH", "LazyRich", "LossPredictions", "Regime", "lazy_rich", "predict_from_start"]
@@ -50,9 +50,9 @@ class LazyRich:
         target_alignment: y'My / (||M|| |y|^2); None if it was not recorded.
         flux_share: Of the energy that left its shell up to each time, the share that went to another shell instead of
             being learned: half of sum |transfer| over itself and the dissipation, both integrated over time from what
-            the measured updates carried: few modes and short updates make it rough.
+            the measured updates carried: few modes and short updates make it rough. None for a record of states.
         drift_share: Share of eigenvalues that cross edges in the transfer, sums of absolute values over all measured
-            updates; the rest is rotation. Label-dependent.
+            updates; the rest is rotation. Label-dependent. None for a record of states.
         is_plain: Whether distance, growth and alignments are those of J J^T, in a record of J P^(-1) J^T; the shares
             are always of the operator that was recorded.
     """
@@ -63,8 +63,8 @@ class LazyRich:
     growth: Float[np.ndarray, " time"]
     alignment: Float[np.ndarray, " time"] | None
     target_alignment: Float[np.ndarray, " time"] | None
-    flux_share: Float[np.ndarray, " time"]
-    drift_share: float
+    flux_share: Float[np.ndarray, " time"] | None
+    drift_share: float | None
     is_plain: bool = False
 
     @property
@@ -80,12 +80,12 @@ class LazyRich:
         return Regime.LAZY if self.coordinate < LAZY and not self.is_lower_bound else Regime.BETWEEN
 
 
-def lazy_rich(data: xr.Dataset, budget: ShellBudget, *, plain: bool = False) -> LazyRich:
+def lazy_rich(data: xr.Dataset, budget: ShellBudget | ShellEnergies, *, plain: bool = False) -> LazyRich:
     """Read the lazy-rich coordinate of a run.
 
     Args:
         data: `run.measurements`.
-        budget: Its shells; the flux share depends on their width.
+        budget: Its shells, from `shell_budget`, or `shell_energies` for states; the flux share depends on their width.
         plain: Of a record of J P^(-1) J^T: take the coordinate of J J^T, which says what the network learned, instead
             of that of the recorded operator, most of whose distance is the optimizer's own P.
 
@@ -96,7 +96,7 @@ def lazy_rich(data: xr.Dataset, budget: ShellBudget, *, plain: bool = False) -> 
     return _of_plain(data, budget) if plain else _of_recorded(data, budget)
 
 
-def _of_plain(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
+def _of_plain(data: xr.Dataset, budget: ShellBudget | ShellEnergies) -> LazyRich:
     if "plain_distance" not in data:
         raise ArgumentError(
             "`data` is a record of J P^(-1) J^T without the distance of the plain operator J J^T (`plain_distance`): "
@@ -111,7 +111,7 @@ def _of_plain(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
     return LazyRich(data["time"].values, distance, False, norms / norms[0], alignment, aims, *shares, is_plain=True)
 
 
-def _of_recorded(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
+def _of_recorded(data: xr.Dataset, budget: ShellBudget | ShellEnergies) -> LazyRich:
     eigenvalues = data["eigenvalue"].values
     norms = data["operator_norm"].values if "operator_norm" in data else np.linalg.norm(eigenvalues, axis=1)
     is_bound = not _is_since_first(data)
@@ -135,8 +135,10 @@ def _of_recorded(data: xr.Dataset, budget: ShellBudget) -> LazyRich:
     )
 
 
-def _shares(budget: ShellBudget) -> tuple[Float[np.ndarray, " time"], float]:
-    """Flux share and drift share."""
+def _shares(budget: ShellBudget | ShellEnergies) -> tuple[Float[np.ndarray, " time"] | None, float | None]:
+    """Flux share and drift share; of states alone neither is known."""
+    if isinstance(budget, ShellEnergies):
+        return None, None
     exchanged = 0.5 * np.abs(np.nan_to_num(budget.transfer.values)).sum(1)
     learned = np.abs(budget.dissipation.values).sum(1)
     carried, lost = (_integral(budget, values) for values in (exchanged, learned))

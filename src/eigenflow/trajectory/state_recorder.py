@@ -13,7 +13,7 @@ from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, FileError, RunFolderError
 from eigenflow.core.grid import shell_edges
 from eigenflow.store import Gap, RecordGapWarning, RunWriter, Status, Variable, open_run
-from eigenflow.store.schema import Clock
+from eigenflow.store.schema import HEADER, Clock
 from eigenflow.tangent import Probe
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.header import cut_rows
@@ -62,8 +62,8 @@ class StateRecorder:
         product_dtype: Type of the products of "tracked"; None takes the probe's.
         couplings: How many of the largest modes to store with all of their overlaps; None: 64, or all if there are
             fewer.
-        resume: Go on with what the folder holds: states that are there are not measured again. A folder that does not
-            exist yet, or is empty, is begun.
+        resume: Go on with what the folder holds: states that are there are not measured again. A folder without a run,
+            which does not exist yet or is empty, is begun.
         config: Anything that belongs to the run (JSON types).
 
     Raises:
@@ -291,7 +291,7 @@ class StateRecorder:
                 )
 
     def _open(self, path: Path, header: dict[str, Any], resume: bool) -> Continued:
-        if resume and path.is_dir() and any(path.iterdir()):
+        if resume and (path / HEADER).exists():
             run = open_run(path)
             require_same_settings(run, header)
             start = run.header["measured_steps"][-1] + 1 if run.header["measured_steps"] else 0

@@ -27,8 +27,9 @@ def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
     drawn, shares = [np.array([LAZY, RICH])], []
     for number, (run, place) in enumerate(places.items()):
         name = plotly_text(run)
-        is_drawn = (place.distance > LEAST_DISTANCE) & (place.flux_share > 0)
-        x, y = place.distance[is_drawn], place.flux_share[is_drawn]
+        share = np.zeros_like(place.distance) if place.flux_share is None else place.flux_share
+        is_drawn = (place.distance > LEAST_DISTANCE) & (share > 0)
+        x, y = place.distance[is_drawn], share[is_drawn]
         drawn.append(x)
         shares.append(y)
         color, symbol = COLOURS[number % len(COLOURS)], SYMBOLS[number // len(COLOURS) % len(SYMBOLS)]

@@ -34,16 +34,19 @@ QUANTITIES = {"loss": "probe loss", "energy": "½ ‖e‖² of the symmetrised o
 TRUTH = "#c3cad2"
 LOGGED_POINTS = 800
 RANKS = 24
+# Up to so many measurements they are marked, or a single one would not be seen.
+FEW_POINTS = 16
 BAR_TICKS = 5
 
 
-def loss_figure(run: Run) -> go.Figure:
+def loss_figure(run: Run, *, axis: str = TIME) -> go.Figure:
     """Draw the logged loss, and the measured losses of probe and holdout set, over time.
 
     For a loss that is not squared, half the energy of the symmetrised operator stands beside them.
 
     Args:
         run: With at least one measurement after time 0, which a logarithmic axis cannot show.
+        axis: Title of the time axis.
     """
     figure = new_figure("Loss over time")
     data = run.measurements
@@ -64,7 +67,7 @@ def loss_figure(run: Run) -> go.Figure:
         holdout = data["holdout_loss"].values
         _line(figure, "holdout loss", data["time"].values, holdout, steps, color=WARM, symbol="diamond")
         drawn.append(holdout)
-    figure.update_xaxes(title_text=TIME, **log_axis(*times))
+    figure.update_xaxes(title_text=axis, **log_axis(*times))
     figure.update_yaxes(title_text="loss" if run.has_squared_loss else "loss, half energy", **log_axis(*drawn))
     figure.update_layout(legend={"x": 0.01, "y": 0.02, "yanchor": "bottom"})
     return figure
@@ -225,11 +228,13 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
     )
 
 
-def eigenvalue_figure(run: Run) -> go.Figure:
+def eigenvalue_figure(run: Run, *, axis: str = TIME, is_clock: bool = True) -> go.Figure:
     """Draw eigenvalues of log-spaced ranks over time, with the frontier 1 / (2 t) and the stability limit 2 / eta.
 
     Args:
         run: With at least one stored mode and a measurement after time 0.
+        axis: Title of the time axis.
+        is_clock: Whether times are in the unit of 1 / eigenvalue, so that there is a frontier.
     """
     data = run.measurements
     eigenvalues, times = positive(data["eigenvalue"].values), positive(data["time"].values)
@@ -242,17 +247,19 @@ def eigenvalue_figure(run: Run) -> go.Figure:
             x=times,
             y=eigenvalues[:, rank - 1],
             name=f"rank {rank}",
-            mode="lines",
+            mode="lines" if len(times) > FEW_POINTS else "lines+markers",
             showlegend=False,
             line={"color": color, "width": 1.5},
+            marker={"size": 5},
             hovertemplate=f"rank {rank}<br>t = %{{x:.4g}}, λ = %{{y:.4g}}<extra></extra>",
         )
     _rank_bar(figure, count)
-    frontier = 1 / (2 * times)
-    style = {"mode": "lines", "hoverinfo": "skip"}
-    figure.add_scatter(x=times, y=frontier, name="1 / (2t)", line={"color": INK, "dash": "dash", "width": 2}, **style)
-    limits = _stability_line(figure, run)
-    figure.update_xaxes(title_text=TIME, **log_axis(times))
+    limits = np.array([])
+    if is_clock:
+        style = {"mode": "lines", "hoverinfo": "skip", "line": {"color": INK, "dash": "dash", "width": 2}}
+        figure.add_scatter(x=times, y=1 / (2 * times), name="1 / (2t)", **style)
+        limits = _stability_line(figure, run)
+    figure.update_xaxes(title_text=axis, **log_axis(times))
     figure.update_yaxes(title_text=RATE, **log_axis(eigenvalues[:, ranks - 1], limits))
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     return figure

@@ -18,7 +18,7 @@ from eigenflow.report.figures.canvas import (
     signed_colours,
     signed_log,
 )
-from eigenflow.shells import ShellBudget
+from eigenflow.shells import ShellBudget, ShellEnergies
 
 __all__ = ["TERMS", "energy_figure", "flux_figure", "populated", "terms_figure", "transfer_figure"]
 
@@ -35,7 +35,7 @@ OPTIONAL = ("curvature", "buffers")
 ENERGY_DECADES = 10  # below the largest energy; smaller ones share the darkest colour
 
 
-def populated(budget: ShellBudget) -> slice:
+def populated(budget: ShellBudget | ShellEnergies) -> slice:
     """The bounded shells from the lowest to the highest that ever holds an eigenvalue or energy."""
     inner = slice(1, -1)
     is_used = (budget.mode_count.values > 0)[:, inner].any(0) | (budget.energy.values > 0)[:, inner].any(0)
@@ -48,20 +48,25 @@ def _ends(budget: ShellBudget) -> Float[np.ndarray, " step"]:
     return (budget.time + budget.step_size).values
 
 
-def _bounds(budget: ShellBudget, shells: slice) -> Float[np.ndarray, " bounds"]:
+def _bounds(budget: ShellBudget | ShellEnergies, shells: slice) -> Float[np.ndarray, " bounds"]:
     """Edges of the shells of a slice: shell j lies between edges j - 1 and j."""
     return budget.edges[shells.start - 1 : shells.stop]
 
 
-def energy_figure(budget: ShellBudget) -> go.Figure:
-    """Draw the energy of every shell after each measured update.
+def energy_figure(budget: ShellBudget | ShellEnergies, *, time: str = TIME, is_clock: bool = True) -> go.Figure:
+    """Draw the energy of every shell after each measured update, or at each state after time 0.
 
     Args:
         budget: With at least one populated shell and positive energy.
+        time: Title of the axis.
+        is_clock: Whether times are in the unit of 1 / eigenvalue, so that there is a frontier.
     """
     shells = populated(budget)
-    energy = positive(budget.energy_after.values[:, shells])
-    times = _ends(budget)
+    if isinstance(budget, ShellBudget):
+        energy, times = positive(budget.energy_after.values[:, shells]), _ends(budget)
+    else:
+        is_later = budget.time.values > 0
+        energy, times = positive(budget.energy.values[is_later][:, shells]), budget.time.values[is_later]
     figure = new_figure("Energy of the shells over time", height=470)
     top = float(np.ceil(np.log10(np.nanmax(energy))))
     bottom = float(max(np.floor(np.log10(np.nanmin(energy))), top - ENERGY_DECADES))
@@ -84,8 +89,9 @@ def energy_figure(budget: ShellBudget) -> go.Figure:
             "outlinewidth": 0,
         },
     )
-    _frontier(figure, times)
-    figure.update_xaxes(title_text=TIME, showgrid=False, **log_axis(cell_bounds(times), pad=0.0))
+    if is_clock:
+        _frontier(figure, times)
+    figure.update_xaxes(title_text=time, showgrid=False, **log_axis(cell_bounds(times), pad=0.0))
     figure.update_yaxes(title_text=RATE, showgrid=False, **log_axis(_bounds(budget, shells), pad=0.0))
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     return figure

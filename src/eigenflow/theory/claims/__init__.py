@@ -63,7 +63,7 @@ def claims(run: Run, *, seed: int = 0) -> Claims:
 
 def judge_all(evidence: Evidence) -> Claims:
     """The rows of `claims`, for a caller that goes on using the evidence."""
-    _ = evidence.budget  # a run without shells is refused, not undecided
+    _ = evidence.shells  # a run without shells is refused, not undecided
     return Claims(row for test in CLAIMS.values() for row in test.judge(evidence))
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "CLOCK",
     "DESCENT",
     "NO_BAND",
+    "RECORD",
     "UPDATES",
     "Assertion",
     "Band",
@@ -39,6 +40,9 @@ NO_BAND: Band = (None, None)
 # What would change a row that a run does not allow.
 ALLOWING = "a run that allows the estimate"
 SINGLE_UPDATES = "a record of every update of the run, or one that says how many lie between its states"
+RECORDING = "a record of the training itself, by a Recorder or a callback of eigenflow.integrations"
+RATES = "the sum of learning rates at every state: record(step, time=...)"
+CLOSER = "states closer together"
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,11 @@ class Need:
     change: str | None = None
 
 
-# Measured changes are those of single updates; times are known; updates are gradient descent at the logged rates.
+# Measured changes are those of single updates; updates were measured at all; times are known; updates are gradient
+# descent at the logged rates.
 UPDATES = Need(lambda evidence: evidence.why_no_updates, SINGLE_UPDATES)
-CLOCK = Need(lambda evidence: None if evidence.has_clock else evidence.why_no_updates, SINGLE_UPDATES)
+RECORD = Need(lambda evidence: evidence.why_no_updates if evidence.is_of_states else None, RECORDING)
+CLOCK = Need(lambda evidence: evidence.why_no_clock, SINGLE_UPDATES)
 DESCENT = Need(why_not_descent)
 
 
@@ -73,6 +79,7 @@ class Assertion:
         needs: Without these the row is undecided.
         change: What would change that, where the need does not say.
         decides: Whether the verdict on the claim as a whole depends on it.
+        integrates: Whether the estimate goes over the time between measurements, so that their spacing enters.
     """
 
     key: str
@@ -82,6 +89,7 @@ class Assertion:
     needs: Sequence[Need] = ()
     change: str = ALLOWING
     decides: bool = True
+    integrates: bool = True
 
     def judge(self, evidence: Evidence, rng: np.random.Generator) -> Claim | None:
         """The row; undecided with the reason where the run does not allow the estimate."""
@@ -93,7 +101,40 @@ class Assertion:
             row = self.test(self, evidence, rng)
         except EigenflowError as error:
             return self.undecided(str(error))
+        if row is not None and evidence.is_of_states and self.integrates:
+            row = self._held_to_spacing(row, evidence)
         return None if row is None else _held_to_controls(row, evidence)
+
+    def _held_to_spacing(self, row: Claim, evidence: Evidence) -> Claim:
+        """A row of states, with an interval that knows how far they are apart: by what leaving out every second does.
+
+        An estimate that so few states do not allow, or that only they decide, is undecided.
+        """
+        if row.verdict is Verdict.UNDECIDED or row.estimate is None or row.interval is None:
+            return row
+        moved = 0.0
+        for thin in evidence.thinned:
+            try:
+                other = self.test(self, thin, thin.rng())
+            except EigenflowError as error:
+                return self._too_far(row, f"with every second one left out there is no estimate: {error}")
+            if other is None or other.estimate is None:
+                why = "" if other is None else f": {other.reason}"
+                return self._too_far(row, f"with every second one left out there is no estimate{why}")
+            if row.verdict is not other.verdict is not Verdict.UNDECIDED:
+                return self._too_far(row, f"with every second one left out it would be {other.verdict}")
+            moved = max(moved, abs(other.estimate - row.estimate))
+        low, high = row.interval
+        wider = (low - moved, high + moved)
+        told = f"{row.reason}; leaving out every second state moves it by {moved:.2g}, which the interval holds"
+        if judge(row.interval, self.band) is row.verdict and judge(wider, self.band) is not row.verdict:
+            return replace(self._too_far(row, f"leaving out every second one moves it by {moved:.2g}"), interval=wider)
+        return replace(row, interval=wider, reason=told)
+
+    def _too_far(self, row: Claim, why: str) -> Claim:
+        """A row that is undecided because of the spacing of the states."""
+        reason = f"the states are too far apart to tell: {why}. By itself it would be {row.verdict}: {row.reason}"
+        return replace(row, verdict=Verdict.UNDECIDED, reason=reason, would_change=CLOSER)
 
     def row(
         self,
@@ -156,9 +197,10 @@ def asserts(
     needs: Sequence[Need] = (),
     change: str = ALLOWING,
     decides: bool = True,
+    integrates: bool = True,
 ) -> Callable[[Callable[[Assertion, Evidence, np.random.Generator], Claim | None]], Assertion]:
     """Make an assertion of the function below, which estimates it; see `Assertion`."""
-    return lambda test: Assertion(key, statement, band, test, needs, change, decides)
+    return lambda test: Assertion(key, statement, band, test, needs, change, decides, integrates)
 
 
 @dataclass(frozen=True)
@@ -187,8 +229,8 @@ class ClaimTest:
 
     def judge(self, evidence: Evidence) -> list[Claim]:
         """The claim as a whole, and its assertions; one row with the reason where the run does not allow it."""
-        if self.needs_clock and not evidence.has_clock:
-            return [self._undecided(f"{evidence.why_no_updates}; so times are not known", SINGLE_UPDATES)]
+        if self.needs_clock and (why := evidence.why_no_clock) is not None:
+            return [self._undecided(why, RATES if evidence.is_of_states else SINGLE_UPDATES)]
         for need in self.needs:
             why = need.why_not(evidence)
             if why is not None:

@@ -66,6 +66,7 @@ def flow(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim
     # Heavy-tailed as the word is used: below an exponent of 3 the variance of the spectrum has no limit.
     band=(None, 3.0),
     decides=False,
+    integrates=False,
 )
 def heavy_tail(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The exponent over training; its interval holds the scatter of times and of resampled modes."""
@@ -92,6 +93,7 @@ def heavy_tail(this: Assertion, evidence: Evidence, rng: np.random.Generator) ->
     "the eigenbasis of M drifts: a good part of M acts outside of the basis that it began with",
     band=(0.1, None),  # a tenth of the operator's square acts outside of the basis that it began with
     decides=False,
+    integrates=False,
 )
 def basis(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The part of M outside of its first eigenbasis at the last measurement, between the bounds of what is stored."""
@@ -120,6 +122,7 @@ def basis(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Clai
     # The energy below lambda goes as lambda^sigma; beyond 2 a network would learn its target as a smooth one.
     band=(0.0, 2.0),
     decides=False,
+    integrates=False,
 )
 def rough(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The source exponent of the first error, against energies that fall faster than any power."""

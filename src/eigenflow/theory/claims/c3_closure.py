@@ -11,7 +11,7 @@ import numpy as np
 from eigenflow.closure import ClosureResidual, residual_order
 from eigenflow.closure.forward import ForwardCut
 from eigenflow.core.resampling import correlated_interval
-from eigenflow.theory.claims.assertions import CLOCK, UPDATES, Assertion, asserts, median_interval
+from eigenflow.theory.claims.assertions import CLOCK, RECORD, UPDATES, Assertion, asserts, median_interval
 from eigenflow.theory.claims.evidence import WIDTHS, Evidence
 from eigenflow.theory.verdicts import Claim
 
@@ -101,7 +101,7 @@ def _limit(share: dict[int, float]) -> float:
     "C3.closure",
     "the drift gives most of the energy that passes from shell to shell",
     band=(None, 0.5),  # more than half of the flux is the law's, as far as so many modes can show; v = 0 leaves all
-    needs=[CLOCK],
+    needs=[RECORD, CLOCK],
 )
 def closes_by_drift(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The part of the flux that the drift leaves, beyond what chance leaves of an exact drift."""
@@ -133,7 +133,7 @@ def _left(found: dict[int, ClosureResidual], evidence: Evidence) -> str:
     "C3.forward",
     "fitted before a cut, the equation forecasts better than lazy and power law",
     band=(0.0, None),  # better than both forecasts that need no equation, on the mean over the cuts
-    needs=[CLOCK],
+    needs=[RECORD, CLOCK],
     decides=False,
 )
 def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
@@ -163,7 +163,7 @@ def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> 
     "C3.state",
     "with a strength that the state sets, the equation forecasts better than lazy and power law",
     band=(0.0, None),
-    needs=[CLOCK],
+    needs=[RECORD, CLOCK],
     decides=False,  # c(t) as the state's is this project's, not the paper's
 )
 def state_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:

@@ -7,7 +7,7 @@ import numpy as np
 
 from eigenflow.core.resampling import block_interval
 from eigenflow.shells import ShellBudget
-from eigenflow.theory.claims.assertions import UPDATES, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.assertions import RECORD, UPDATES, Assertion, ClaimTest, asserts
 from eigenflow.theory.claims.c3_closure import closes_by_drift, forecasts, jumps, single_valued, state_forecasts
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.verdicts import Claim
@@ -22,6 +22,7 @@ FEWEST = 3
     "C3.closes",
     "every shell's energy changes by dissipation, optimizer, loss curvature, transfer, remainder and buffers only",
     band=(None, 1e-12),
+    needs=[RECORD],
 )
 def closes(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The largest change of a shell that no term explains."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.core.resampling import correlated_interval
-from eigenflow.theory.claims.assertions import DESCENT, Assertion, ClaimTest, asserts
+from eigenflow.theory.claims.assertions import DESCENT, RECORD, Assertion, ClaimTest, asserts
 from eigenflow.theory.claims.c3_closure import advantage
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
@@ -134,6 +134,7 @@ def strength(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> C
     "forecasts by the law are as good as by the last measured velocities",
     # Persistence is the same equation without the law; the law should cost less than a tenth in error.
     band=(-0.1, None),
+    needs=[RECORD],
     decides=False,
 )
 def forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
@@ -176,7 +177,7 @@ def _law(evidence: Evidence) -> str:
         f"b = {law.b:.2f} [{low:.2f}, {high:.2f}] from {law.points} shell velocities ({evidence.velocities.kind}) at "
         f"{len(law.times)} times, with c {'negative (growth)' if law.gamma < 0 else 'positive'}; a scale-free drift "
         f"has c ~ t^(b-2), that is b + p - 2 = 0: it is {law.self_similar_gap:.2f} [{gap[0]:.2f}, {gap[1]:.2f}]"
-        + ("" if evidence.budget.cut is None else "; only shells above the cut are used")
+        + ("" if evidence.shells.cut is None else "; only shells above the cut are used")
     )
 
 

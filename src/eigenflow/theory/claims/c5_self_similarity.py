@@ -6,7 +6,7 @@ import numpy as np
 
 from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.core.resampling import correlated_interval
-from eigenflow.theory.claims.assertions import DESCENT, UPDATES, Assertion, ClaimTest, asserts, median_interval
+from eigenflow.theory.claims.assertions import DESCENT, RECORD, UPDATES, Assertion, ClaimTest, asserts, median_interval
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.coupling.locality import Locality
 from eigenflow.theory.coupling.log_shift import EXPONENTS
@@ -133,11 +133,15 @@ def turns_slowly(this: Assertion, evidence: Evidence, rng: np.random.Generator) 
     "between measurements few directions of a shell leave for distant shells",
     # The same tenth as in C5.kato, as what remains between measurements.
     band=(None, 0.1),
+    integrates=False,  # both ways to read an interval are in its own
 )
 def stays_near(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The share of directions that left for shells which are not neighbours, an e-fold of time."""
     found = evidence.turning
-    steady, loose = (_late(evidence, found.times, rates) for rates in (found.steady_rate, found.rate))
+    # Over more than an e-fold of time, states do not say what turns in one.
+    used = found.growth <= 1.0 if evidence.is_of_states else np.ones(len(found.growth), dtype=bool)
+    times = found.times[used]
+    steady, loose = (_late(evidence, times, rates[used]) for rates in (found.steady_rate, found.rate))
     if len(steady) < FEW:
         few = f"{len(steady)} intervals between measurements, and {FEW} are needed"
         return this.undecided(few, "a run with more measurements")
@@ -239,7 +243,7 @@ def _exponent(frontier: Frontier) -> str:
 )
 def one_curve(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """How far scaled attenuations miss their common curve."""
-    energy = evidence.budget.energy.values
+    energy = evidence.shells.energy.values
     held = float(np.median(energy[:, 1:-1].sum(1) / _positive(energy.sum(1))))
     if held < UNRESOLVED:
         told = f"the resolved shells hold {held:.0%} of the energy (median); measure all modes, or track more of them"
@@ -308,6 +312,7 @@ def dissipation_power(this: Assertion, evidence: Evidence, rng: np.random.Genera
     "batches add energy to the modes as the exact second moment of SGD says",
     # Exact for independent batches; those of one epoch are not, and a few dozen updates scatter by a tenth.
     band=(0.75, 1.25),
+    needs=[RECORD],
     decides=False,  # that noise weakens coupling takes runs of several batch sizes, see `batch_sweep`
 )
 def batch_energy(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim | None:

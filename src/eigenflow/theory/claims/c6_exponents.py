@@ -63,6 +63,7 @@ def _over_windows(this: Assertion, pairs: list[Pair], more: str) -> Claim:
     "what is to be learned has one source exponent over all modes that the run sweeps",
     # As much as 600 modes can tell from none. Two decades on, the exponent of the loss is off by twice that.
     band=(-0.25, 0.25),
+    integrates=False,
 )
 def of_source(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim:
     """The change of the source exponent over a decade of eigenvalues."""

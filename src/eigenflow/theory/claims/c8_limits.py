@@ -9,7 +9,7 @@ from eigenflow.closure import ForwardTest
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.core.resampling import correlated_interval
 from eigenflow.core.rounding import above_rounding
-from eigenflow.theory.claims.assertions import DESCENT, NO_BAND, Assertion, ClaimTest, asserts, median_interval
+from eigenflow.theory.claims.assertions import DESCENT, NO_BAND, RECORD, Assertion, ClaimTest, asserts, median_interval
 from eigenflow.theory.claims.evidence import Evidence
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, LossPredictions, Regime
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
@@ -100,7 +100,12 @@ def _told(place: LazyRich) -> str:
         f"the operator went {'at least ' if place.is_lower_bound else ''}{place.coordinate:.3g} of its norm (growth "
         f"{place.growth[-1]:.3g}"
         + ("" if place.alignment is None else f", alignment {place.alignment[-1]:.3g}")
-        + f"), {place.flux_share[-1]:.2g} of the energy that left its shell went to another one"
+        + ")"
+        + (
+            ""
+            if place.flux_share is None
+            else f", {place.flux_share[-1]:.2g} of the energy that left its shell went to another one"
+        )
     )
 
 
@@ -159,6 +164,7 @@ def _frozen(this: Assertion, evidence: Evidence, regime: Regime) -> Claim | None
     "C8.still",
     "where the operator stays, both limits forecast the rest of the run",
     band=(None, 0.1),
+    needs=[RECORD],
     decides=False,
 )
 def both_forecast(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim | None:
@@ -178,6 +184,7 @@ def both_forecast(this: Assertion, evidence: Evidence, rng: np.random.Generator)
     "C8.moving",
     "where the operator moves, transport forecasts the rest of the run better than the lazy limit",
     band=(0.0, None),
+    needs=[RECORD],
     decides=False,
 )
 def transport_forecasts(this: Assertion, evidence: Evidence, rng: np.random.Generator) -> Claim | None:

@@ -1,7 +1,7 @@
 """What the claims are judged by, and what the report draws: a run, its shells, and every estimate, each made once."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,13 +22,23 @@ from eigenflow.closure import (
     fit_drift_law,
     forward_test,
     nonlocal_source,
+    rank_velocities,
     run_velocities,
     velocity_dispersion,
 )
 from eigenflow.closure.of_run import has_minibatches, needs_ranks
 from eigenflow.core.errors import ArgumentError
-from eigenflow.shells import IntegratedBalance, ShellBudget, integrated_balance, shell_budget
+from eigenflow.shells import (
+    IntegratedBalance,
+    ShellBudget,
+    ShellEnergies,
+    integrated_balance,
+    shell_budget,
+    shell_energies,
+)
 from eigenflow.store import Run
+from eigenflow.store.reading import select_dims
+from eigenflow.store.schema import STATES
 from eigenflow.theory.budget_terms import BudgetTerms, budget_terms
 from eigenflow.theory.coupling.batch_noise import BatchNoise, batch_noise
 from eigenflow.theory.coupling.kato import KatoRatio, kato_ratio
@@ -83,11 +93,13 @@ class Evidence:
         seed: Of every bootstrap.
         knows_rates: Whether rows that seldom support true controls of the run's size are undecided; False to measure
             those very rates.
+        kept: Of a record of states, the measurements that are used; None for all between which time passes.
     """
 
     run: Run
     seed: int = 0
     knows_rates: bool = True
+    kept: tuple[int, ...] | None = None
 
     def rng(self) -> np.random.Generator:
         """A fresh generator, so that no claim depends on which others were tested before it."""
@@ -97,8 +109,31 @@ class Evidence:
 
     @cached_property
     def data(self) -> xr.Dataset:
-        """All measurements, in memory."""
-        return self.run.measurements
+        """The measurements, in memory: all of a record of updates; of states, those that are used."""
+        data = self.run.measurements
+        if not self.is_of_states or not self.run.measured_steps:
+            return data
+        times = data["time"].values
+        moved = np.flatnonzero(np.append(True, times[1:] > np.maximum.accumulate(times)[:-1]))
+        kept = moved if self.kept is None else np.asarray(self.kept)
+        return data if len(kept) == len(times) else data.isel(step=kept)
+
+    @property
+    def is_of_states(self) -> bool:
+        """Whether the run is a record of states without updates."""
+        return self.run.kind == STATES
+
+    @cached_property
+    def thinned(self) -> tuple["Evidence", ...]:
+        """Of a record of states: the same with every second one left out, in both ways that keep the first and last.
+
+        What an estimate loses by that tells what the spacing of the states does to it.
+        """
+        steps = self.run.measurements["step"].values
+        places = np.flatnonzero(np.isin(steps, self.data["step"].values))
+        last = len(places) - 1
+        ways = [np.unique([0, last, *range(first, last, 2)]) for first in (2, 1)]
+        return tuple(replace(self, kept=tuple(places[way].tolist())) for way in ways)
 
     @cached_property
     def has_minibatches(self) -> bool:
@@ -112,8 +147,13 @@ class Evidence:
 
     @cached_property
     def has_clock(self) -> bool:
-        """Whether times are known: not if states far apart were recorded as neighbours."""
-        return not self.run.has_unsaid_updates
+        """Whether times are known: not if states far apart were recorded as neighbours, or learning rates were not."""
+        return self.why_no_clock is None
+
+    @cached_property
+    def why_no_clock(self) -> str | None:
+        """Why times are not known, in words."""
+        return self.run.why_no_clock
 
     @property
     def _needs_ranks(self) -> bool:
@@ -123,8 +163,13 @@ class Evidence:
 
     @Estimate
     def budget(self) -> ShellBudget:
-        """The shells, 4 a decade."""
+        """The shells with all that updates did to them, 4 a decade; EigenflowError for a record of states."""
         return shell_budget(self.run)
+
+    @Estimate
+    def shells(self) -> ShellBudget | ShellEnergies:
+        """The shells, 4 a decade: the budget, or of states what there is without one."""
+        return shell_energies(self.run).at(self.data["step"].values) if self.is_of_states else self.budget
 
     @Estimate
     def terms(self) -> BudgetTerms:
@@ -139,7 +184,9 @@ class Evidence:
     @Estimate
     def velocities(self) -> Velocities:
         """Of eigenvalues along measured updates; of ranks between measurements where those are minibatches' or none."""
-        return run_velocities(self.run, self.budget)
+        if self.is_of_states and self.has_clock:
+            return rank_velocities(select_dims(self.data, {"mode"}), self.shells.edges)
+        return run_velocities(self.run, self.shells)
 
     @Estimate
     def closure(self) -> Closure:
@@ -284,7 +331,7 @@ class Evidence:
     @cached_property
     def resolved_from(self) -> float:
         """Time from which the frontier lies inside the spectrum: the largest shell's eigenvalue times t reaches 1."""
-        budget = self.budget
+        budget = self.shells
         largest = np.where(budget.energy.values > 0, budget.mean_eigenvalue.values, 0.0).max(1)
         late = np.flatnonzero(largest * budget.time.values >= 1.0)
         return float(budget.time.values[late[0]]) if len(late) else np.inf
@@ -311,7 +358,7 @@ class Evidence:
     def collapse(self) -> Collapse:
         """Spectra of all times at which the frontier is resolved, on one curve."""
         ends = {"start": self.resolved_from, "end": self.resolved_until}
-        return shell_collapse(self.budget, data=self._whole_modes, **ends, seed=self.seed)
+        return shell_collapse(self.shells, data=self._whole_modes, **ends, seed=self.seed)
 
     @Estimate
     def amplitude(self) -> AmplitudeGrowth:
@@ -404,4 +451,4 @@ class Evidence:
     @Estimate
     def place(self) -> LazyRich:
         """Where the run lies between lazy and rich; ArgumentError where it does not say."""
-        return lazy_rich(self.data, self.budget)
+        return lazy_rich(self.data, self.shells)

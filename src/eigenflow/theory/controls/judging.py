@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Literal
 
 from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.controls.catalogue import CONTROLS
@@ -44,8 +45,11 @@ class ControlVerdict:
         return self.verdict == ("contradicted" if self.is_true else "supported")
 
 
+Kept = Literal["updates", "states", "even states"]
+
+
 def judge_control(
-    name: str, modes: int, times: int, seed: int, claims: Sequence[str] = tuple(CLAIMS)
+    name: str, modes: int, times: int, seed: int, claims: Sequence[str] = tuple(CLAIMS), kept: Kept = "updates"
 ) -> list[ControlVerdict]:
     """Judge one control by every row of which the truth about it is known.
 
@@ -55,12 +59,14 @@ def judge_control(
         times: Measured times.
         seed: Of the draw.
         claims: "C1" ..., those that are judged.
+        kept: What of it is recorded: measured updates, their states alone, or states evenly spread over time.
 
     Returns:
         Verdicts; a claim that is undecided as a whole leaves all of its rows undecided.
     """
     control = next(one for one in CONTROLS if one.name == name)
-    evidence = Evidence(control.run(modes, times, seed), knows_rates=False)
+    run = control.run(modes, times, seed, is_even=kept == "even states")
+    evidence = Evidence(run if kept == "updates" else run.as_states(), knows_rates=False)
     rows = {row.claim: row for claim in claims for row in CLAIMS[claim].judge(evidence)}
     found = []
     known = sorted(key for key in control.holds | control.fails if key.split(".")[0] in claims)

@@ -25,6 +25,28 @@ __all__ = ["ControlRun", "Instant", "System", "Update", "measure", "resting_mode
 LEADING = 64  # modes with couplings, as the recorder stores by default
 LEAST = 1e-150  # of a coefficient: its square is still a normal number
 TINY = float(np.finfo(np.float64).tiny)
+# What a record of states has of it.
+OF_STATES = (
+    "time",
+    "probe_loss",
+    "total_energy",
+    "trace",
+    "operator_norm",
+    "operator_error",
+    "initial_distance",
+    "initial_alignment",
+    "energy",
+    "mode_count",
+    "eigenvalue_sum",
+    "eigenvalue",
+    "coefficient",
+    "initial_coefficient",
+    "initial_rayleigh",
+    "sample_energy",
+    "shell_overlap",
+    "shell_overlap_initial",
+    "frame_overlap",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +129,21 @@ class ControlRun(Run):
         data: As from `measure`.
         name: In place of the folder's.
         batch_size: Samples that every update saw; all of them by default.
+        is_of_states: Whether it holds what a record of states does, and not more.
     """
 
-    def __init__(self, data: xr.Dataset, name: str, *, batch_size: int | None = None) -> None:
-        self._data, self._path = data, Path(name)
+    def __init__(
+        self, data: xr.Dataset, name: str, *, batch_size: int | None = None, is_of_states: bool = False
+    ) -> None:
+        self._data, self._path, self._is_of_states = data, Path(name), is_of_states
         self._batch_size = data.sizes["mode"] if batch_size is None else batch_size
+
+    def as_states(self) -> "ControlRun":
+        """The same system as a record of its states, without the updates."""
+        times = self._data["time"].values
+        before = xr.DataArray(np.append(times[:1], times[:-1]), dims="step")
+        data = self._data[list(OF_STATES)].assign(frame_time=before, initial_time=xr.full_like(before, times[0]))
+        return ControlRun(data.assign_coords(edge=self._data["edge"]), self._path.name, is_of_states=True)
 
     def __repr__(self) -> str:
         return f"ControlRun {self._path.name}: {self._data.sizes['mode']} modes at {self._data.sizes['step']} times"
@@ -120,6 +152,7 @@ class ControlRun(Run):
     def header(self) -> dict[str, Any]:
         """Of plain gradient descent on a squared loss; a sample has one output."""
         return {
+            **({"kind": "states", "clock": "learning rates"} if self._is_of_states else {}),
             "config": {"train": {"optimizer": "sgd"}},
             "probe": {"samples": self._data.sizes["mode"], "outputs": 1, "is_quadratic": True},
         }
@@ -139,6 +172,8 @@ class ControlRun(Run):
         """The loss at the measured steps."""
         data = self._data
         rows = {"step": data["step"].values, "time": data["time"].values, "loss": data["probe_loss"].values}
+        if self._is_of_states:
+            return pd.DataFrame(rows)
         constants = {"learning_rate": float(data["step_size"][0]), "momentum": 0.0, "batch_size": self._batch_size}
         return pd.DataFrame({**rows, **constants})
 

@@ -97,13 +97,14 @@ class Control:
     largest: float = 1.0
     record: Callable[[int, int, int], ControlRun] | None = None
 
-    def run(self, modes: int, times: int, seed: int) -> ControlRun:
+    def run(self, modes: int, times: int, seed: int, *, is_even: bool = False) -> ControlRun:
         """The control as a run.
 
         Args:
             modes: Its modes.
             times: Measured updates, evenly spread over log time.
             seed: Of exponents, drift and coefficients.
+            is_even: Spread them evenly over time instead, as kept checkpoints are; not where `record` makes the run.
 
         Returns:
             A run in memory.
@@ -113,7 +114,9 @@ class Control:
         rng = np.random.default_rng([seed, modes, times])
         spectrum = draw_spectrum(modes, rng)
         length = STEP / self.largest
-        starts = log_steps(int(END / length), count=times) * length
+        total = int(END / length)
+        steps = np.linspace(0, total - 1, times).round() if is_even else log_steps(total, count=times)
+        starts = steps * length
         system = self.make(spectrum, rng, np.concatenate([starts, starts + length]))
         return ControlRun(measure(system, starts, length), self.name)
 

@@ -24,7 +24,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.core.grid import coarsen_edges, shell_index
 from eigenflow.core.resampling import block_indices, correlated_interval, percentile_interval
 from eigenflow.core.rounding import above_rounding, whole_parts
-from eigenflow.shells import ShellBudget
+from eigenflow.shells import ShellBudget, ShellEnergies
 from eigenflow.theory.modes.initial_basis import why_initial_basis_is_unknown
 from eigenflow.theory.self_similarity.power_in_time import MIN_TIMES
 
@@ -85,12 +85,17 @@ class Collapse:
 
 
 def shell_collapse(
-    budget: ShellBudget, *, data: xr.Dataset | None = None, start: float = 0.0, end: float = np.inf, seed: int = 0
+    budget: ShellBudget | ShellEnergies,
+    *,
+    data: xr.Dataset | None = None,
+    start: float = 0.0,
+    end: float = np.inf,
+    seed: int = 0,
 ) -> Collapse:
     """Collapse the energies of a run's bounded shells between two times.
 
     Args:
-        budget: As from `shell_budget`.
+        budget: As from `shell_budget`, or `shell_energies`.
         data: `run.measurements`, whose modes say what chance leaves; without them the floor is 0.
         start: First time.
         end: Last time.
