@@ -35,8 +35,8 @@ def test_resumed_record_equals_an_uninterrupted_one(tmp_path, stop, options):
     assert run.status == "complete" and run.gaps == ()
 
 
-# Writes of a state: the clock (of the first), a commit before each of its files (two, or one), each file, and the commit
-# of the measurement. 1 is the folder itself, 7 and 10 are commits of measurements, 13 that of a later one.
+# Writes of a state: the clock (of the first), a commit before each of its files (two, or one), each file, and the last
+# commit. 1 is the folder itself, 7 and 10 are commits of measurements, 13 that of a later one.
 @pytest.mark.parametrize("number", [1, 7, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8, 9, 10, 11, 13))])
 @pytest.mark.filterwarnings("ignore:.*not written to its end:eigenflow.store.RunFolderWarning")
 def test_killed_in_the_middle_of_a_write_and_resumed(tmp_path, number):

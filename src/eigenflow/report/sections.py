@@ -56,7 +56,7 @@ def state_pictures(analysis: Analysis) -> dict[str, Picture]:
     """Those of a record of states, without those that need updates, or a clock where there is none."""
     makers = state_sections.MAKERS | ({"strength": _strength} if analysis.closure is not None else {})
     found = {key: Picture(key, *make(analysis)) for key, make in makers.items()}
-    if analysis.run.clock == "updates":
+    if analysis.run.clock == "updates" or len(analysis.evidence.data["step"]) < state_sections.FEWEST:
         return found
     wanted = {key: make for key, make in theory_sections.MAKERS.items() if key in state_sections.OF_THEORY}
     return found | {key: one for key, one in _of_theory(analysis, wanted).items() if one.figure is not None}

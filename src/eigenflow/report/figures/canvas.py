@@ -1,5 +1,6 @@
 """The common look of the report's figures: palette, axes, and scales for values over many decades."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "RATE",
     "TIME",
     "WARM",
+    "TimeAxis",
     "cell_bounds",
     "log_axis",
     "new_figure",
@@ -84,6 +86,41 @@ def log_axis(*values: np.ndarray, pad: float = 0.03, most_ticks: int = 8) -> dic
         powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
         settings["tickvals"] = (np.array([1, 2, 5]) * powers[:, None]).ravel().tolist()
     return settings
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The horizontal axis of a picture over time.
+
+    Attributes:
+        title: What it counts.
+        is_linear: Whether it is linear, and shows time 0, as for states that are evenly spaced.
+        is_clock: Whether it is in the unit of 1 / eigenvalue, so that there is a frontier.
+    """
+
+    title: str = TIME
+    is_linear: bool = False
+    is_clock: bool = True
+
+    def places(self, times: np.ndarray) -> Float[np.ndarray, "..."]:
+        """Times where they are drawn; NaN for those without a place."""
+        return np.asarray(times, dtype=np.float64) if self.is_linear else positive(times)
+
+    def settings(self, *times: np.ndarray, pad: float = 0.03) -> dict[str, Any]:
+        """Of an axis that just holds them."""
+        if not self.is_linear:
+            return {"title_text": self.title, **log_axis(*times, pad=pad)}
+        drawn = np.concatenate([np.ravel(array) for array in times])
+        room = pad * (float(drawn.max()) - float(drawn.min())) or (0.5 if pad else 0.0)
+        return {"title_text": self.title, "range": [float(drawn.min()) - room, float(drawn.max()) + room]}
+
+    def bounds(self, times: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " bounds"]:
+        """Bounds of a heat map's cells around increasing times."""
+        if not self.is_linear:
+            return cell_bounds(times)
+        between = 0.5 * (times[1:] + times[:-1])
+        ends = (times[0] - 0.5, times[-1] + 0.5) if len(times) < 2 else (times[0], times[-1])
+        return np.concatenate([[ends[0]], between, [ends[1]]])
 
 
 def positive(values: np.ndarray) -> Float[np.ndarray, "..."]:

@@ -12,6 +12,7 @@ from eigenflow.report.figures.canvas import (
     RATE,
     TIME,
     WARM,
+    TimeAxis,
     log_axis,
     new_figure,
     positive,
@@ -39,45 +40,47 @@ FEW_POINTS = 16
 BAR_TICKS = 5
 
 
-def loss_figure(run: Run, *, axis: str = TIME) -> go.Figure:
+def loss_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
     """Draw the logged loss, and the measured losses of probe and holdout set, over time.
 
     For a loss that is not squared, half the energy of the symmetrised operator stands beside them.
 
     Args:
         run: With at least one measurement after time 0, which a logarithmic axis cannot show.
-        axis: Title of the time axis.
+        axis: Of time; logarithmic by default.
     """
+    axis = axis or TimeAxis()
     figure = new_figure("Loss over time")
     data = run.measurements
     drawn = [data["probe_loss"].values]
     times = [data["time"].values]
     if {"time", "loss"} <= set(run.losses.columns):
-        step, time, loss = _logged(run, "step", "time", "loss")
-        _line(figure, "trained loss, logged", time, loss, step, color="#8fb8d6", mode="lines")
+        step, time, loss = _logged(run, "step", "time", "loss", has_zero=axis.is_linear)
+        _line(figure, "trained loss, logged", axis.places(time), loss, step, color="#8fb8d6", mode="lines")
         drawn.append(loss)
         times.append(time)
     steps = data["step"].values
-    _line(figure, "probe loss", data["time"].values, data["probe_loss"].values, steps, color=ACCENT)
+    places = axis.places(data["time"].values)
+    _line(figure, "probe loss", places, data["probe_loss"].values, steps, color=ACCENT)
     if not run.has_squared_loss:
         energy = 0.5 * data["total_energy"].values
-        _line(figure, QUANTITIES["energy"], data["time"].values, energy, steps, color="#009E73", symbol="square")
+        _line(figure, QUANTITIES["energy"], places, energy, steps, color="#009E73", symbol="square")
         drawn.append(energy)
     if "holdout_loss" in data:
         holdout = data["holdout_loss"].values
-        _line(figure, "holdout loss", data["time"].values, holdout, steps, color=WARM, symbol="diamond")
+        _line(figure, "holdout loss", places, holdout, steps, color=WARM, symbol="diamond")
         drawn.append(holdout)
-    figure.update_xaxes(title_text=axis, **log_axis(*times))
+    figure.update_xaxes(**axis.settings(*times))
     figure.update_yaxes(title_text="loss" if run.has_squared_loss else "loss, half energy", **log_axis(*drawn))
     figure.update_layout(legend={"x": 0.01, "y": 0.02, "yanchor": "bottom"})
     return figure
 
 
-def _logged(run: Run, *columns: str) -> list[Float[np.ndarray, " rows"]]:
-    """Columns of the loss log where all are known and time is positive, thinned."""
+def _logged(run: Run, *columns: str, has_zero: bool = False) -> list[Float[np.ndarray, " rows"]]:
+    """Columns of the loss log where all are known and time is positive, or 0 too, thinned."""
     values = run.losses[list(columns)].to_numpy(dtype=np.float64)
     times = values[:, columns.index("time")]
-    values = values[np.isfinite(values).all(1) & (times > 0)]
+    values = values[np.isfinite(values).all(1) & ((times >= 0) if has_zero else (times > 0))]
     return list(values[thinned(values, LOGGED_POINTS)].T)
 
 
@@ -93,7 +96,7 @@ def _line(
     symbol: str = "circle",
 ) -> None:
     figure.add_scatter(
-        x=positive(times),
+        x=times,
         y=positive(values),
         customdata=np.asarray(steps),
         name=name,
@@ -228,16 +231,15 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
     )
 
 
-def eigenvalue_figure(run: Run, *, axis: str = TIME, is_clock: bool = True) -> go.Figure:
+def eigenvalue_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
     """Draw eigenvalues of log-spaced ranks over time, with the frontier 1 / (2 t) and the stability limit 2 / eta.
 
     Args:
         run: With at least one stored mode and a measurement after time 0.
-        axis: Title of the time axis.
-        is_clock: Whether times are in the unit of 1 / eigenvalue, so that there is a frontier.
+        axis: Of time; logarithmic by default.
     """
-    data = run.measurements
-    eigenvalues, times = positive(data["eigenvalue"].values), positive(data["time"].values)
+    axis, data = axis or TimeAxis(), run.measurements
+    eigenvalues, times = positive(data["eigenvalue"].values), axis.places(data["time"].values)
     count = eigenvalues.shape[1]
     ranks = np.unique(np.geomspace(1, count, RANKS).round().astype(int))
     figure = new_figure(f"Eigenvalues over time: {len(ranks)} of {count} stored ranks", height=500)
@@ -255,11 +257,11 @@ def eigenvalue_figure(run: Run, *, axis: str = TIME, is_clock: bool = True) -> g
         )
     _rank_bar(figure, count)
     limits = np.array([])
-    if is_clock:
+    if axis.is_clock:
         style = {"mode": "lines", "hoverinfo": "skip", "line": {"color": INK, "dash": "dash", "width": 2}}
-        figure.add_scatter(x=times, y=1 / (2 * times), name="1 / (2t)", **style)
+        figure.add_scatter(x=times, y=1 / (2 * positive(times)), name="1 / (2t)", **style)
         limits = _stability_line(figure, run)
-    figure.update_xaxes(title_text=axis, **log_axis(times))
+    figure.update_xaxes(**axis.settings(times))
     figure.update_yaxes(title_text=RATE, **log_axis(eigenvalues[:, ranks - 1], limits))
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     return figure

@@ -11,6 +11,7 @@ from eigenflow.report.figures.canvas import (
     RATE,
     TIME,
     WARM,
+    TimeAxis,
     cell_bounds,
     log_axis,
     new_figure,
@@ -53,26 +54,26 @@ def _bounds(budget: ShellBudget | ShellEnergies, shells: slice) -> Float[np.ndar
     return budget.edges[shells.start - 1 : shells.stop]
 
 
-def energy_figure(budget: ShellBudget | ShellEnergies, *, time: str = TIME, is_clock: bool = True) -> go.Figure:
-    """Draw the energy of every shell after each measured update, or at each state after time 0.
+def energy_figure(budget: ShellBudget | ShellEnergies, *, axis: TimeAxis | None = None) -> go.Figure:
+    """Draw the energy of every shell after each measured update, or at each state that has a place on the axis.
 
     Args:
         budget: With at least one populated shell and positive energy.
-        time: Title of the axis.
-        is_clock: Whether times are in the unit of 1 / eigenvalue, so that there is a frontier.
+        axis: Of time; logarithmic by default.
     """
+    axis = axis or TimeAxis()
     shells = populated(budget)
     if isinstance(budget, ShellBudget):
         energy, times = positive(budget.energy_after.values[:, shells]), _ends(budget)
     else:
-        is_later = budget.time.values > 0
-        energy, times = positive(budget.energy.values[is_later][:, shells]), budget.time.values[is_later]
+        is_shown = np.isfinite(axis.places(budget.time.values))
+        energy, times = positive(budget.energy.values[is_shown][:, shells]), budget.time.values[is_shown]
     figure = new_figure("Energy of the shells over time", height=470)
     top = float(np.ceil(np.log10(np.nanmax(energy))))
     bottom = float(max(np.floor(np.log10(np.nanmin(energy))), top - ENERGY_DECADES))
     ticks = np.arange(top, bottom - 1, -2)
     figure.add_heatmap(
-        x=cell_bounds(times),
+        x=axis.bounds(times),
         y=_bounds(budget, shells),
         z=np.log10(energy).T,
         customdata=_cells(energy, times),
@@ -89,9 +90,9 @@ def energy_figure(budget: ShellBudget | ShellEnergies, *, time: str = TIME, is_c
             "outlinewidth": 0,
         },
     )
-    if is_clock:
-        _frontier(figure, times)
-    figure.update_xaxes(title_text=time, showgrid=False, **log_axis(cell_bounds(times), pad=0.0))
+    if axis.is_clock:
+        _frontier(figure, times[times > 0])
+    figure.update_xaxes(showgrid=False, **axis.settings(axis.bounds(times), pad=0.0))
     figure.update_yaxes(title_text=RATE, showgrid=False, **log_axis(_bounds(budget, shells), pad=0.0))
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     return figure

@@ -4,34 +4,36 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from eigenflow.report.figures.canvas import ACCENT, INK, WARM, log_axis, new_figure, positive
+from eigenflow.core.rounding import ROUNDING
+from eigenflow.report.figures.canvas import ACCENT, INK, WARM, TimeAxis, log_axis, new_figure
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.modes.basis import BasisDrift
 
 __all__ = ["since_start_figure"]
 
 
-def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: str) -> go.Figure:
+def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -> go.Figure:
     """Draw the overlap of each state with the first one, left, and the distance of their operators, right.
 
     Args:
         data: Measurements of two states or more, one of them after time 0.
         basis: As from `basis_drift`.
-        axis: Title of the time axis.
+        axis: Of time.
     """
     has_distance = "initial_distance" in data
     titles = ["What is left of the first state", *(["How far the operator went"] if has_distance else [])]
     figure = new_figure("Since the first state", columns=len(titles), height=430, subplot_titles=titles)
-    times, steps = positive(data["time"].values), data["step"].values
+    times, steps = axis.places(data["time"].values), data["step"].values
     lines = [("modes near their shell", basis.since_start.whole, ACCENT, "circle")]
     if "initial_alignment" in data:
         lines.append(("operator aligned with the first", data["initial_alignment"].values, WARM, "diamond"))
     for name, values, color, symbol in lines:
         _add(figure, name, times, values, steps, color, symbol, column=1)
     figure.update_yaxes(title_text="share, cosine", range=[0.0, 1.04], col=1)
-    figure.update_xaxes(title_text=axis, **log_axis(times))
+    figure.update_xaxes(**axis.settings(data["time"].values))
     if has_distance:
-        distance = positive(data["initial_distance"].values)
+        distance = data["initial_distance"].values
+        distance = np.where(distance > ROUNDING, distance, np.nan)
         _add(figure, "distance", times, distance, steps, INK, "square", column=2)
         for value in (LAZY, RICH):
             figure.add_hline(y=value, line={"color": "#66717d", "width": 1.2, "dash": "dash"}, row=1, col=2)  # pyright: ignore

@@ -40,6 +40,7 @@ from eigenflow.store import Run
 from eigenflow.store.reading import select_dims
 from eigenflow.store.schema import STATES
 from eigenflow.theory.budget_terms import BudgetTerms, budget_terms
+from eigenflow.theory.claims.states import thinned_places, used_states
 from eigenflow.theory.coupling.batch_noise import BatchNoise, batch_noise
 from eigenflow.theory.coupling.kato import KatoRatio, kato_ratio
 from eigenflow.theory.coupling.locality import Locality, transfer_locality
@@ -111,12 +112,7 @@ class Evidence:
     def data(self) -> xr.Dataset:
         """The measurements, in memory: all of a record of updates; of states, those that are used."""
         data = self.run.measurements
-        if not self.is_of_states or not self.run.measured_steps:
-            return data
-        times = data["time"].values
-        moved = np.flatnonzero(np.append(True, times[1:] > np.maximum.accumulate(times)[:-1]))
-        kept = moved if self.kept is None else np.asarray(self.kept)
-        return data if len(kept) == len(times) else data.isel(step=kept)
+        return used_states(data, self.kept) if self.is_of_states and self.run.measured_steps else data
 
     @property
     def is_of_states(self) -> bool:
@@ -129,11 +125,8 @@ class Evidence:
 
         What an estimate loses by that tells what the spacing of the states does to it.
         """
-        steps = self.run.measurements["step"].values
-        places = np.flatnonzero(np.isin(steps, self.data["step"].values))
-        last = len(places) - 1
-        ways = [np.unique([0, last, *range(first, last, 2)]) for first in (2, 1)]
-        return tuple(replace(self, kept=tuple(places[way].tolist())) for way in ways)
+        ways = thinned_places(self.run.measurements, self.data)
+        return tuple(replace(self, kept=tuple(way.tolist())) for way in ways)
 
     @cached_property
     def has_minibatches(self) -> bool:
