@@ -10,7 +10,6 @@ from eigenflow.report import analyse, write_report
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from eigenflow.report.sections import pictures
-from trajectory.recorded_states import record_states
 
 pytestmark = pytest.mark.measure
 NEED_UPDATES = {"forecast", "flux", "terms", "velocity", "transfer", "forward", "source", "locality", "shift"}
@@ -19,6 +18,8 @@ NEED_UPDATES = {"forecast", "flux", "terms", "velocity", "transfer", "forward", 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Records of states: with rates, without, of tracked modes, of two states and of one."""
+    from trajectory.recorded_states import record_states  # needs torch
+
     folder = tmp_path_factory.mktemp("states")
     steps = (0, 1, 2, 4, 7, 12, 20, 33, 55, 90)
     return {
