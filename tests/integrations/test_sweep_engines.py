@@ -71,7 +71,7 @@ def names(width):
 def test_a_node_that_dies_in_the_middle_loses_no_run_and_makes_none_twice(tmp_path, cluster):
     """Twelve runs on two nodes of one core; one node is killed while both have a run in hand."""
     made, other = cluster
-    work = prepare(tmp_path, "sweep.grid.model.width=[8]", "sweep.repeats=12", "train.steps=400",
+    work = prepare(tmp_path, "sweep.grid.model.width=[8]", "sweep.repeats=12", "train.steps=150",
                    "sweep.engine.name=ray")  # fmt: skip
     folder, killed = work.folder.path, threading.Event()
 
@@ -103,7 +103,7 @@ def test_a_node_that_dies_in_the_middle_loses_no_run_and_makes_none_twice(tmp_pa
     assert sorted(logs) == sorted(names(8))
     runs = {name: open_run(folder / "runs" / name) for name in logs}
     assert {run.status for run in runs.values()} == {"complete"}
-    assert {len(run.losses) for run in runs.values()} == {400}
+    assert {len(run.losses) for run in runs.values()} == {150}
     for name, events in logs.items():
         ends = [event for event in events if event["event"] == "end"]
         assert len(ends) == 1, name  # completed once

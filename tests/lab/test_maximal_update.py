@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from eigenflow.core.errors import ArgumentError, ConfigError
 from eigenflow.lab import load_config, run_experiment
-from eigenflow.lab.coordinate_check import coordinate_check
+from eigenflow.lab.coordinates import coordinate_check
 from eigenflow.lab.models import build_model
 from eigenflow.lab.rates import parameter_groups
 from eigenflow.lab.tasks import load_task

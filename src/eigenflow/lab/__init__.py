@@ -3,6 +3,8 @@
 from eigenflow.lab.config import ExperimentConfig as ExperimentConfig
 from eigenflow.lab.config import load_config as load_config
 from eigenflow.lab.config import shipped_configs as shipped_configs
+from eigenflow.lab.coordinates import CoordinateCheck as CoordinateCheck
+from eigenflow.lab.coordinates import coordinate_check as coordinate_check
 from eigenflow.lab.experiment import ExperimentCost as ExperimentCost
 from eigenflow.lab.experiment import estimate_cost as estimate_cost
 from eigenflow.lab.experiment import run_experiment as run_experiment
