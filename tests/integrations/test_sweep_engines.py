@@ -1,6 +1,5 @@
 """Sweeps on Ray and by submitit, with the programs themselves: nodes and jobs die, and every run is made once."""
 
-import json
 import os
 import threading
 import time
@@ -75,17 +74,14 @@ def test_a_node_that_dies_in_the_middle_loses_no_run_and_makes_none_twice(tmp_pa
                    "sweep.engine.name=ray")  # fmt: skip
     folder, killed = work.folder.path, threading.Event()
 
-    def running():
-        return {path.name: json.loads(path.read_text() or "{}") for path in (folder / "leases").glob("*.json")}
-
     def kill():
-        until = time.monotonic() + 240
+        until = time.monotonic() + 400
         while time.monotonic() < until:
-            try:
-                told = [lease for lease in running().values() if lease.get("done")]
-            except (OSError, ValueError):
-                continue
-            if len(told) == 2:  # both are in the middle of their updates
+            active = [path.stem for path in (folder / "leases").glob("*.json")]
+            # Both are in the middle of their updates: the first measurement is made, the last one is not.
+            if len(active) == 2 and all(
+                (folder / "runs" / name / "checkpoint.safetensors").exists() for name in active
+            ):
                 made.remove_node(other, allow_graceful=False)
                 killed.set()
                 return

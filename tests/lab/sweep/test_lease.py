@@ -137,7 +137,7 @@ def test_who_could_not_write_for_too_long_stops(tmp_path, monkeypatch):
 
     with Lease(tmp_path / "a.json", 0.5) as lease:
         lease.tell(1, 2, 0)
-        monkeypatch.setattr(leases.os, "pwrite", fail)
+        monkeypatch.setattr(leases, "write_whole_at_start", fail)
         time.sleep(0.8)
         with pytest.raises(LeaseLostError, match="no sign of life"):
             lease.tell(2, 2, 0)

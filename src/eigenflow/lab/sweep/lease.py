@@ -111,10 +111,11 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         with self._writing:
-            if self._is_own():
-                self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
+            is_own = self._is_own()
+            os.close(self._descriptor)  # before: Windows deletes no file that is open
             self._descriptor = -1
+            if is_own:
+                self.path.unlink(missing_ok=True)
 
     def tell(self, done: int, of: int, measured: int) -> None:
         """Say how far the run is; written with the next sign of life.
@@ -142,7 +143,8 @@ class Lease:
         moved = self.path.with_name(f"{self.path.name}.{self._told['id']}")
         try:
             self.path.rename(moved)
-        except FileNotFoundError:
+        except OSError:  # another one has moved it, or Windows keeps it open: look again
+            sleep(POLL_S)
             return
         found = read_lease(moved)
         if found is not None and found.get("id") != dead.get("id"):  # another one was quicker: this lease is alive
@@ -165,7 +167,7 @@ class Lease:
                     continue
 
     def _write(self) -> None:
-        os.pwrite(self._descriptor, json.dumps(self._told).ljust(SIZE).encode(), 0)
+        write_whole_at_start(self._descriptor, json.dumps(self._told).ljust(SIZE).encode())
         self._last = monotonic()
 
     def _is_own(self) -> bool:
@@ -174,6 +176,12 @@ class Lease:
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)
+
+
+def write_whole_at_start(descriptor: int, content: bytes) -> None:
+    """Write over the beginning of a file, by one call."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, content)
 
 
 def break_lock(folder: Path) -> None:
