@@ -2,9 +2,9 @@
 
 Networks of several widths learn the same digits for a fixed number of updates at every rate of a grid, in the standard
 parametrisation and under maximal update, by SGD and by Adam. The best rate of a width and seed is the minimum of a
-parabola through the best rate of the grid and its neighbours, in logarithms; where a neighbour diverges, the rate of the
-grid itself, which is known to a factor of 2. What answers the question is the power of
-the width by which it moves, with its standard error over seeds; 0 is a rate that can be tuned on a small network.
+parabola through the best rate of the grid and its neighbours, in logarithms; where a neighbour diverges, the rate of
+the grid itself, which is known to a factor of 2. What answers the question is the power of the width by which it moves,
+with its standard error over seeds; 0 is a rate that can be tuned on a small network.
 
 Run:  python benchmarks/width_rates.py                                                     (about three minutes of CPU)
 """
