@@ -65,10 +65,11 @@ def healthy(kind: str, seed: int, *, noise: float = 0.03, correlation: float = 0
 class Knowing:
     """Forecasts of the truth from the level that was seen last, wrong as their intervals say.
 
-    That is 0.2 % at once, and 2 % an e-fold of steps ahead.
+    That is 0.2 % at once, and `ahead` an e-fold of steps ahead.
     """
 
-    def __init__(self, kind: str, seed: int = 0):
+    def __init__(self, kind: str, seed: int = 0, ahead: float = 0.02):
+        self._kind, self._ahead = kind, ahead
         self._truth, self._rng = np.log(true_losses(SCHEDULES[kind])), np.random.default_rng(seed)
         self._answer: Answer | None = None
         self.asked: list[Question] = []
@@ -76,12 +77,13 @@ class Knowing:
     def ask(self, question: Question, schedule: Schedule | None) -> None:
         made_at = int(question.steps[-1])
         steps = np.unique(np.linspace(WARMUP, TOTAL, 240).astype(np.int64))
-        sd = 0.002 + 0.02 * np.log(np.maximum(steps / made_at, 1.0))
+        sd = 0.002 + self._ahead * np.log(np.maximum(steps / made_at, 1.0))
         late = question.steps > 0.9 * made_at
         level = float(np.mean(question.log_losses[late] - self._truth[question.steps[late] - 1]))
         middle, half = self._truth[steps - 1] + level + sd * self._rng.standard_normal(), 1.645 * sd
         end = (float(np.exp(middle[-1] + side * half[-1])) for side in (0, -1, 1))
-        found = RestForecast(made_at, TOTAL, *end, steps, middle, half, "known", "known", (), 0.0)
+        rates = SCHEDULES[self._kind].rates[steps - 1]
+        found = RestForecast(made_at, TOTAL, *end, steps, middle, half, rates, "known", "known", (), 0.0)
         self._answer = Answer(found, "", 0.0)
         self.asked.append(question)
 
@@ -99,8 +101,8 @@ def fed(live: LiveForecast, run: Run, first: int = 0, last: int | None = None) -
     return [news for row in zip(*parts, strict=True) if (news := live.add(*row)) is not None]
 
 
-def watched(run: Run, seed: int = 0, moments: tuple[float, ...] | None = None) -> LiveForecast:
+def watched(run: Run, seed: int = 0, *, moments: tuple[float, ...] | None = None, ahead: float = 0.02) -> LiveForecast:
     """A whole run under forecasts that are as wrong as they say."""
-    live = LiveForecast(TOTAL, moments=moments, max_share=None, engine=Knowing(run.kind, seed))
+    live = LiveForecast(TOTAL, moments=moments, max_share=None, engine=Knowing(run.kind, seed, ahead))
     fed(live, run)
     return live

@@ -66,10 +66,10 @@ def test_spikes_that_recover_are_events_only():
 
 
 def test_plateau():
-    """The smooth loss stands still, while the only forecast falls: by a twentieth, five of its standard deviations."""
+    """The smooth loss stands still, while the only forecast falls, by 8 % or eight of its standard deviations."""
     truth = healthy("cosine", 4, noise=0.0).losses
     run = healthy("cosine", 4, noise=0.01).after(1500, lambda losses, steps: losses * truth[1500] / truth[steps - 1])
-    alarm, *_ = watched(run, moments=(0.2,)).now.alarms
+    alarm, *_ = watched(run, moments=(0.2,), ahead=0.005).now.alarms
     assert alarm.kind == "plateau"
     assert np.log(truth[1500] / truth[alarm.raised_at]) < 0.15
 

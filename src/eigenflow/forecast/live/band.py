@@ -11,6 +11,9 @@ from eigenflow.core.display import AbstractPrinted, Card, interval
 
 __all__ = ["RestForecast"]
 
+# A rate that differs by this share of the highest one is another.
+OTHER = 0.02
+
 
 @dataclass(frozen=True, repr=False)
 class RestForecast(AbstractPrinted):
@@ -25,6 +28,7 @@ class RestForecast(AbstractPrinted):
         steps: Steps of the path, from the first fitted one to the end; in between it is straight.
         log_loss: ln(loss) there; up to `made_at` the fitted law.
         half_width: Half of the 90 % interval of ln(loss) there.
+        rates: Learning rates that were taken, by step; NaN where none are known.
         rates_told: Which learning rates are to come, in words.
         length_told: Where the length of the run is from, in words.
         cautions: What makes it doubtful, one line each.
@@ -39,6 +43,7 @@ class RestForecast(AbstractPrinted):
     steps: Int[np.ndarray, " node"]
     log_loss: Float[np.ndarray, " node"]
     half_width: Float[np.ndarray, " node"]
+    rates: Float[np.ndarray, " node"]
     rates_told: str
     length_told: str
     cautions: tuple[str, ...]
@@ -54,6 +59,15 @@ class RestForecast(AbstractPrinted):
         middle = np.interp(steps, self.steps, self.log_loss, left=np.nan, right=np.nan)
         return middle, np.interp(steps, self.steps, self.half_width, left=np.nan, right=np.nan)
 
+    def keeps_to(self, step: int, rate: float) -> bool:
+        """Whether a run is where the forecast took it to be: at its learning rate. Else it speaks of another run."""
+        if np.isnan(self.rates).any() or not rate >= 0.0:
+            return True
+        # At a jump either side will do.
+        near = np.interp([step - 1.0, float(step), step + 1.0], self.steps, self.rates)
+        off = OTHER * float(self.rates.max())
+        return bool(near.min() - off <= rate <= near.max() + off)
+
     def _card(self) -> Card:
         rows = [("rates", self.rates_told), ("length", f"{self.total:,} updates: {self.length_told}")]
         rows += [("caution", caution) for caution in self.cautions]
@@ -66,6 +80,7 @@ class RestForecast(AbstractPrinted):
             "steps": self.steps.tolist(),
             "log_loss": self.log_loss.tolist(),
             "half_width": self.half_width.tolist(),
+            "rates": None if np.isnan(self.rates).any() else self.rates.tolist(),
             "cautions": list(self.cautions),
         }
 
@@ -76,5 +91,6 @@ class RestForecast(AbstractPrinted):
             "steps": np.array(form["steps"], dtype=np.int64),
             "log_loss": np.array(form["log_loss"], dtype=np.float64),
             "half_width": np.array(form["half_width"], dtype=np.float64),
+            "rates": np.full(len(form["steps"]), np.nan) if form["rates"] is None else np.array(form["rates"]),
         }
         return cls(**{**form, **arrays, "cautions": tuple(form["cautions"])})

@@ -145,6 +145,8 @@ class LiveForecast:
         if self._watch.is_due(self._blocks.seen):
             alarms = [*alarms, *self._watch.look(step, self._blocks, self._forecasts)]
             self._check_rates(step, rate)
+            if self._pending is None and self._has_lost(step, rate):
+                self._ask(step)
         if self._pending is None and self._moments.is_due(step, self._blocks.seen, self._known_total(step)):
             self._ask(step)
         self._last_time = now
@@ -225,6 +227,12 @@ class LiveForecast:
             self._say(f"step {step:,}: the run goes on beyond {self._total:,} steps; its length is now unknown")
             self._total = self._schedule = None
         return self._total
+
+    def _has_lost(self, step: int, rate: float) -> bool:
+        """Whether the newest forecast took other learning rates than the run now has."""
+        if not self._forecasts or self._forecasts[-1].keeps_to(step, rate):
+            return False
+        return self._moments.is_overdue(step, self._blocks.seen)
 
     def _check_rates(self, step: int, rate: float) -> None:
         """See whether the run keeps to the schedule given."""

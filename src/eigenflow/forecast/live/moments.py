@@ -15,6 +15,8 @@ __all__ = ["SHARES", "Budget", "Moments", "checked_moments"]
 SHARES = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9)
 # Of one whose length is not: each so many times later than the one before it.
 LATER = 1.35
+# How much later a forecast is made again whose learning rates have proved wrong.
+AGAIN = 1.03
 # Losses before the first one, and between two.
 LEAST_SEEN, LEAST_BETWEEN = 12, 4
 # Seconds that a forecast is taken to cost before one was made: it imports its programs first.
@@ -58,6 +60,10 @@ class Moments:
         """Whether to forecast now."""
         enough = seen >= max(LEAST_SEEN, self.seen_at + LEAST_BETWEEN)
         return enough and step >= self.next_step(total)
+
+    def is_overdue(self, step: int, seen: int) -> bool:
+        """Whether a forecast that has lost its run may be made again."""
+        return seen >= self.seen_at + LEAST_BETWEEN and step >= AGAIN * self.asked_at
 
     def asked(self, step: int, seen: int) -> None:
         """Note that it was done."""

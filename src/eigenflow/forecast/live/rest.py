@@ -97,6 +97,7 @@ def forecast_rest(question: Question, schedule: Schedule | None) -> RestForecast
         nodes,
         np.round(np.log(found.loss), 7),
         np.round(np.log(found.upper / found.loss), 6),
+        plan.schedule.rates[nodes - 1] if plan.knows_rates else np.full(len(nodes), np.nan),
         plan.kind,
         plan.basis,
         tuple(dict.fromkeys(cautions)),

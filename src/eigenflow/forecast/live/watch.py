@@ -101,7 +101,9 @@ class Watch:
             return []
         found: list[Alarm] = []
         found += self._gross(step, table, blocks.size)
-        every = [one for one in (residuals(table, forecast, blocks.size) for forecast in forecasts) if one is not None]
+        # A decay that a forecast did not know of makes it one of another run.
+        of_this_run = [one for one in forecasts if one.keeps_to(int(table.last[-1]), float(table.rates[-1]))]
+        every = [one for one in (residuals(table, known, blocks.size) for known in of_this_run) if one is not None]
         if every:
             found += self._levels(step, every)
             found += self._noise(step, every[-1])
