@@ -40,6 +40,7 @@ def ray(monkeypatch, tmp_path_factory):
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     ray = pytest.importorskip("ray")
     from ray._private import services
 
@@ -175,7 +176,7 @@ def test_fits_go_to_ray_where_joblib_is_told_so(ray):
     from eigenflow.core.parallel import map_calls
 
     register_ray()
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=STORE, log_to_driver=False,
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=STORE, log_to_driver=False,
              _node_ip_address="127.0.0.1")  # fmt: skip
     with joblib.parallel_config("ray", n_jobs=2):
         found = map_calls(lambda number: (number**2, os.getpid()), range(6))

@@ -25,7 +25,8 @@ class RayEngine(AbstractEngine):
     """Runs as Ray tasks; uses the Ray that this process is joined to, joins one at an address, or starts one here.
 
     Args:
-        config: Address, retries, and for one that is started here the cores (`jobs` times `cpus`).
+        config: Address (else that in RAY_ADDRESS), retries, and for one that is started here the cores (`jobs` times
+            `cpus`).
         resources: Of one run. A share of a GPU is allowed.
     """
 
@@ -39,11 +40,13 @@ class RayEngine(AbstractEngine):
         self._pending: dict[Any, int] = {}
         if self.is_own:
             common = {"log_to_driver": False, "logging_level": "warning"}
-            if config.address:
-                ray.init(config.address, **common)
+            address = config.address or os.environ.get("RAY_ADDRESS", "")
+            if address:
+                ray.init(address, **common)
             else:
                 cores = config.jobs * resources.cpus or None
                 ray.init(
+                    "local",  # also where another Ray runs on this machine
                     num_cpus=cores,
                     num_gpus=None if resources.gpus else 0,
                     include_dashboard=False,
