@@ -31,7 +31,7 @@ CASES = [
     ("conv", 150, "dense"),
     ("conv", 200, "products"),
     ("conv", 200, "tracked"),
-    ("tokens", 100, "dense"),
+    ("tokens", 40, "dense"),
     ("tokens", 100, "products"),
     ("tokens", 100, "tracked"),
 ]

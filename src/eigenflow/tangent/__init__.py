@@ -26,5 +26,9 @@ from eigenflow.tangent.point import TangentPoint as TangentPoint
 from eigenflow.tangent.preconditioner import inverse_preconditioner as inverse_preconditioner
 from eigenflow.tangent.probe import Probe as Probe
 from eigenflow.tangent.products import CachedJacobian as CachedJacobian
+from eigenflow.tangent.scale import ScalePlan as ScalePlan
+from eigenflow.tangent.scale import plan_scale as plan_scale
 from eigenflow.tangent.sharded import ShardedProbe as ShardedProbe
 from eigenflow.tangent.snapshot import Snapshot as Snapshot
+from eigenflow.tangent.spread_parameters import SpreadJacobian as SpreadJacobian
+from eigenflow.tangent.spread_parameters import spread_parameters as spread_parameters
