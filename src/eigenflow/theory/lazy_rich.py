@@ -91,8 +91,12 @@ def lazy_rich(data: xr.Dataset, budget: ShellBudget | ShellEnergies, *, plain: b
 
     Raises:
         ArgumentError: If neither the distance nor all eigenvalues are known, as in tracked runs; with `plain`, if the
-            record does not hold the plain operator's.
+            record does not hold the plain operator's; or if there is one state.
     """
+    if isinstance(budget, ShellEnergies) and data.sizes["step"] < 2:
+        raise ArgumentError(
+            "`data` holds one state, so it does not say how far the operator has gone. Record a second."
+        )
     return _of_plain(data, budget) if plain else _of_recorded(data, budget)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "DESCENT",
     "NO_BAND",
     "RECORD",
+    "RECORDING",
     "UPDATES",
     "Assertion",
     "Band",
