@@ -67,7 +67,7 @@ def test_another_process_says_the_same():
     fed(here, run)
     with there:
         fed(there, run, last=62)
-        assert there.forecast_now() is not None  # the pending one
+        assert there.forecast_now(wait_s=600.0) is not None  # the pending one
         assert there.now.forecast.value == here._forecasts[0].value
         pid = there._engine.pid
     with pytest.raises(ProcessLookupError):
