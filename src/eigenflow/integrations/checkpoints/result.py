@@ -6,7 +6,7 @@ from typing import Any
 
 from eigenflow.core.display import AbstractPrinted, Card
 from eigenflow.integrations.checkpoints.listing import Listing
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, ShardedProbe
 
 __all__ = ["CheckpointCost", "CheckpointPlan", "CheckpointRecord", "LeftOutRow"]
 
@@ -71,7 +71,7 @@ class CheckpointPlan(AbstractPrinted):
 
     listing: Listing
     cost: CheckpointCost
-    probe: Probe
+    probe: Probe | ShardedProbe
     notes: tuple[str, ...]
 
     def _card(self) -> Card:
