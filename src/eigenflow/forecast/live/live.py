@@ -43,8 +43,8 @@ class LiveForecast:
 
     Feed it every loss (`add`, a few microseconds). At shares of the run it forecasts the rest with the law, the
     length and the learning rates that `forecast_logs` would take, in a process of its own. Between forecasts it
-    compares the losses with the last ones and raises alarms: at most one healthy run in twenty raises any
-    (docs/validation/live_alarms.md). Memory is bounded: about 100 kB, however long the run.
+    compares the losses with the last ones and raises alarms. The aim is any alarm in at most one healthy run of twenty;
+    what was measured stands in docs/validation/live_alarms.md. Memory is bounded: about 100 kB, however long the run.
 
     Args:
         total_steps: Updates in all; None: as the rates show it, else twice what was seen.
