@@ -1,8 +1,8 @@
-"""Run folders that the releases of schema versions 1 to 4 wrote, packed as they were: they open and are analysed.
+"""Run folders that the releases of schema versions 1 to 5 wrote, packed as they were: they open and are analysed.
 
 `folders/schema-1`, `schema-2`, `schema-3`: 18 updates of full-batch gradient descent (rate 0.1) of
 `problems.tanh_net(0)` on `problems.samples(0)`, mean square, all modes at steps 0, 3, 8, 15 and 16. `schema-2-tracked`:
-20 samples, six modes and a tail; `schema-3-tracked` the same, with a holdout set; `schema-4` and `schema-4-tracked` as
+20 samples, six modes and a tail; `schema-3-tracked` the same, with a holdout set; `schema-4`, `schema-5` and theirs as
 those of schema 3.
 """
 
@@ -16,6 +16,7 @@ from eigenflow.store import SCHEMA_VERSION
 from store.packed import unpack
 
 NAMES = ("schema-1", "schema-2", "schema-2-tracked", "schema-3", "schema-3-tracked", "schema-4", "schema-4-tracked")
+NAMES += ("schema-5", "schema-5-tracked")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
 
