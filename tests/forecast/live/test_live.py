@@ -86,7 +86,7 @@ def test_memory_and_state_are_bounded():
 def test_numbers_that_are_none_are_events_and_alarms():
     live = inline()
     for step in range(1, 40):
-        live.add(step, math.nan if step == 20 else 3.0, 1e-3)
+        live.add(step, math.nan if step == 20 else 3.0 + 1.0 / step, 1e-3)
     assert not live.now.alarms and "step 20" in live.now.events[0]
     news = [live.add(step, math.inf, 1e-3) for step in range(40, 43)]
     (alarm,) = news[-1].new_alarms
