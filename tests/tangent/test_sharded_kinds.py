@@ -315,4 +315,4 @@ def test_two_processes_are_one(tmp_path):
         )
         assert words["no tests"].startswith("ArgumentError: `holdout` must hold at least one sample on some process")
         assert "`holdout` must be a pair" in words["no pair"]
-        assert words["names"].startswith("ArgumentError: `inputs` must be the same on every process, but is ['inputs[")
+        assert words["names"].startswith("ArgumentError: `inputs` must be the same on every process, but is [")
