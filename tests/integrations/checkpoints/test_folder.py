@@ -216,6 +216,32 @@ def test_weights_of_other_programs_are_named(tmp_path):
     assert [path.name for path, _, _ in listing.left_out] == ["flax_3.msgpack", "m_4.gguf", "model_2.h5", "n_5.nemo"]
 
 
+def test_two_forms_in_one_folder_and_parts_of_a_pipeline(tmp_path):
+    """Safetensors come first; a pipeline of diffusers has a folder a part, and averages of it."""
+    folder = write_shards(tmp_path / "a/checkpoint-5", trained(5))
+    write_torch(folder / "pytorch_model.bin", trained(6).state_dict())
+    (one,) = list_checkpoints(tmp_path / "a").checkpoints
+    assert one.format == "safetensors in 3 shards"
+    for part, seed in (("unet", 5), ("unet_ema", 6)):
+        write_torch(tmp_path / f"b/checkpoint-7/{part}/diffusion_pytorch_model.bin", trained(seed).state_dict())
+    listing = list_checkpoints(tmp_path / "b")
+    assert [(one.step, one.found.path.name) for one in listing.checkpoints] == [(7, "unet")]
+    assert [path.name for path, _, _ in listing.left_out] == ["unet_ema"]
+    missing = write_shards(tmp_path / "c/checkpoint-9", trained(5), kind="bin", stem="pytorch_model")
+    (missing / "pytorch_model-00003-of-00003.bin").unlink()
+    ((_, step, reason),) = list_checkpoints(tmp_path / "c").left_out
+    assert (step, reason) == (9, "1 of 3 shards are missing: pytorch_model-00003-of-00003.bin")
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    state(1, tmp_path / "runs/step_1.pt")
+    (tmp_path / "runs/again").symlink_to(tmp_path / "runs")
+    (tmp_path / "runs/above").symlink_to(tmp_path)
+    listing = list_checkpoints(tmp_path)
+    assert [one.step for one in listing.checkpoints] == [1]
+    assert listing.left_out == ()
+
+
 @pytest.mark.rejects
 def test_paths_that_lead_nowhere(tmp_path):
     with pytest.raises(FileError, match=r"`checkpoints` has '.*nowhere', which does not exist"):

@@ -171,6 +171,23 @@ def test_holdout_losses_rates_and_times_are_recorded(tmp_path):
     assert run.losses["read"][0] == "torch file; step from trainer_state.json"
 
 
+def test_test_batches_and_float32(tmp_path):
+    torch.manual_seed(0)
+    model = make_gpt()
+    model.save_pretrained(tmp_path / "c/checkpoint-5")
+    held = {f"holdout_{name}": tensor.flip(0) for name, tensor in batch().items()}
+    held["holdout_labels"][:2] = -100
+    measure_checkpoints(tmp_path / "c", make_gpt, batch() | held, tmp_path / "run", modes=8)
+    with torch.no_grad():
+        expected = model.eval()(**{name.removeprefix("holdout_"): tensor for name, tensor in held.items()}).loss
+    found = ef.open_run(tmp_path / "run").measurements
+    assert float(found["holdout_loss"][0]) == pytest.approx(float(expected), rel=1e-6)  # float32 above
+    measure_checkpoints(tmp_path / "c", make_gpt, batch(), tmp_path / "run32", modes=8, dtype=torch.float32)
+    # Eigenvalues of float32 are right to its rounding of the largest.
+    largest = float(found["eigenvalue"][0, 0])
+    np.testing.assert_allclose(spectra(tmp_path / "run32")[0], found["eigenvalue"][0], rtol=0, atol=1e-5 * largest)
+
+
 def test_weights_that_transformers_renames_on_disk(tmp_path):
     """Experts are stored one by one, and lie in one tensor in memory."""
     settings = {

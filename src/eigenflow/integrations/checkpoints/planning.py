@@ -13,14 +13,12 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.integrations.checkpoints.bench import Bench, Recipe
 from eigenflow.integrations.checkpoints.listing import Listing, list_checkpoints
 from eigenflow.integrations.checkpoints.result import CheckpointCost, CheckpointPlan
-from eigenflow.tangent import Probe, ShardedProbe
-from eigenflow.tangent.cost import product_flops
+from eigenflow.tangent import Probe, ShardedProbe, measurement_cost
+from eigenflow.tangent.choice import LEAST_PRODUCTS, PRODUCTS_A_MODE
+from eigenflow.trajectory import TailSettings
 from eigenflow.trajectory.methods import make_method
 
 __all__ = ["Work", "plan_checkpoints", "plan_of", "prepare"]
-
-# Products a mode that finding the leading modes takes, from cold, as counted on small transformers.
-PRODUCTS_A_MODE = 6
 
 
 @dataclass(frozen=True)
@@ -148,16 +146,21 @@ def plan_of(work: Work) -> CheckpointPlan:
     """What will be done, and what it costs."""
     probe, count = work.bench.probe, len(work.listing.checkpoints)
     here = probe.local if isinstance(probe, ShardedProbe) else probe
-    dense = here.cost(drift=False)
-    parameters = probe.network.parameters()
-    is_dense = make_method(work.method, probe, work.modes).name == "dense"
-    products = PRODUCTS_A_MODE * work.modes * product_flops(here.structure, parameters, probe.samples)
+    method, products = "dense", None
+    if make_method(work.method, probe, work.modes).name != "dense":
+        tail = TailSettings()  # Krylov spaces of the error and of random vectors, below the modes
+        method, products = (
+            "products",
+            tail.steps * (1 + tail.probes) + max(LEAST_PRODUCTS, PRODUCTS_A_MODE * work.modes),
+        )
+    one = measurement_cost(here, work.modes, method, drift=False, products=products)
     cost = CheckpointCost(
         checkpoints=count,
-        flops=count * (dense.flops if is_dense else products),
-        peak_bytes=dense.peak_bytes if is_dense else 8 * 4 * work.modes * probe.size,
-        read_bytes=sum(one.bytes for one in work.listing.checkpoints),
+        seconds=count * one.seconds,
+        flops=count * one.flops,
+        peak_bytes=one.peak_bytes,
+        read_bytes=sum(listed.bytes for listed in work.listing.checkpoints),
         rows=probe.size,
-        parameters=sum(p.numel() for p in parameters.values()),
+        parameters=sum(p.numel() for p in probe.network.parameters().values()),
     )
     return CheckpointPlan(work.listing, cost, probe, work.listing.notes + work.bench.notes)

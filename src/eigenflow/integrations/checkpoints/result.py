@@ -20,6 +20,7 @@ class CheckpointCost:
 
     Attributes:
         checkpoints: How many.
+        seconds: Of the processor, for measuring all of them, on this machine as it is now.
         flops: Floating-point operations in all.
         peak_bytes: Memory that a measurement holds beyond the model.
         read_bytes: To be read from the disk, at most.
@@ -28,6 +29,7 @@ class CheckpointCost:
     """
 
     checkpoints: int
+    seconds: float
     flops: float
     peak_bytes: int
     read_bytes: int
@@ -38,8 +40,8 @@ class CheckpointCost:
         """One line for people."""
         return (
             f"{self.checkpoints} checkpoints, {self.parameters:,} parameters, operator of {self.rows:,} rows: about "
-            f"{self.flops / 1e9:.3g} GFLOP, {self.read_bytes / 2**20:.3g} MiB to read, "
-            f"{self.peak_bytes / 2**20:.3g} MiB for the operator"
+            f"{self.seconds:.3g} s of the processor, {self.flops / 1e9:.3g} GFLOP, "
+            f"{self.read_bytes / 2**20:.3g} MiB to read, {self.peak_bytes / 2**20:.3g} MiB for the operator"
         )
 
 
