@@ -1,5 +1,8 @@
 """Networks as people train them through Trainer: a record, an analysis, claims, and a page come out."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -131,3 +134,11 @@ def test_the_first_batch_of_a_random_collator_is_always_the_same(tmp_path):
     assert first.header["probe"]["checksum"] == second.header["probe"]["checksum"]
     assert first.losses.loss.equals(second.losses.loss)
     del one, two
+
+
+def test_the_example_runs(tmp_path, capsys):
+    example = Path(__file__).parents[2] / "examples" / "huggingface_callback.py"
+    runpy.run_path(str(example))["main"](str(tmp_path / "run"), steps=40)
+    run = ef.open_run(tmp_path / "run")
+    assert run.header["preconditioner"] == "AdamW" and len(run.measured_steps) > 10
+    assert "eigenflow/edge" in capsys.readouterr().out
