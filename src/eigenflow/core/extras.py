@@ -21,12 +21,14 @@ EXTRAS = {
     "obstore": "cloud",
 }
 
+BRING_TORCH = ("measure", "huggingface", "lightning")
+
 
 def remedy(module: str) -> str:
     """A sentence on how to install the package that holds a module of `EXTRAS`."""
     extra = EXTRAS[module]
     how = f"Install it with: pip install 'eigenflow[{extra}]'"
-    if extra != "measure":
+    if extra not in BRING_TORCH:
         return f"{how}."
     # The file is in the repository, not in the wheel, and the default build of PyTorch is one for GPUs.
     return f"{how}. In a checkout add -c constraints.txt; elsewhere install the PyTorch build that you want first."

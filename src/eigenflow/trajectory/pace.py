@@ -64,6 +64,7 @@ class Pace:
         self._began_s: float | None = None
         self._before_s = 0.0
         self._seen, self._step = -1, 0
+        self._has_told = False
 
     @property
     def is_capped(self) -> bool:
@@ -127,6 +128,12 @@ class Pace:
             f"{self.max_overhead / (1 - self.max_overhead) * self._training_s():.2g} s. Use fewer probe samples or "
             f"modes, or a larger max_overhead"
         )
+
+    def new_refusal(self) -> str | None:
+        """As `refusal`, but once."""
+        found = None if self._has_told else self.refusal()
+        self._has_told = self._has_told or found is not None
+        return found
 
     def may_measure(self) -> bool:
         """Whether a measurement can be afforded now; False also as long as nothing is known of updates."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store import Status, Variable
 from eigenflow.store.schema import GapKind
@@ -23,9 +22,9 @@ from eigenflow.trajectory.pace import Pace
 from eigenflow.trajectory.rates import LearningRate
 from eigenflow.trajectory.record_folder import RecordFolder
 from eigenflow.trajectory.rows import LoggedUpdate, loss_row
-from eigenflow.trajectory.said import agreed_loss, checked_update
+from eigenflow.trajectory.said import agreed_loss, check_recorder, checked_update
 from eigenflow.trajectory.schedule import Schedule
-from eigenflow.trajectory.step import State, require_whole
+from eigenflow.trajectory.step import State
 from eigenflow.trajectory.tracked import TailSettings
 from eigenflow.trajectory.troubles import FarUpdates, OnError, Troubles, Waiting, words_of
 from eigenflow.trajectory.update import Update
@@ -110,14 +109,7 @@ class Recorder:
         resume_from: int | None = None,
         config: Mapping[str, Any] | None = None,
     ):
-        check_kind("probe", probe, (Probe, ShardedProbe), "a Probe, such as Probe(model, inputs, targets)")
-        check_kind("path", path, (str, Path), "the path of a folder, new or empty")
-        check_kind("config", config, (Mapping, type(None)), "a mapping of what describes the run")
-        if resume_from is not None:
-            check_whole("resume_from", resume_from)
-        require_whole(probe)
-        if on_error not in ("skip", "raise"):
-            raise ArgumentError(f"`on_error` must be 'skip' or 'raise', but is {on_error!r}.")
+        check_recorder(path, probe, config=config, resume_from=resume_from, on_error=on_error)
         self.probe, self.processes = probe, probe.processes
         self.on_error: OnError = on_error
         each = self.processes.each
@@ -128,13 +120,8 @@ class Recorder:
         self._preconditioning = each(lambda: Preconditioning(preconditioner, probe.network.model))
         told = {**self.method.describe(), **self._preconditioning.describe()}
         self.processes.require_same(
-            {
-                "schedule": list(self.schedule),
-                "resume_from": resume_from,
-                "on_error": on_error,
-                "max_overhead": max_overhead,
-                **told,
-            }
+            {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
+            | {"max_overhead": max_overhead, **told}
         )
         self.pace = each(lambda: Pace(self.schedule, max_overhead))
         is_preconditioned = self._preconditioning.is_given
@@ -154,7 +141,6 @@ class Recorder:
         self._waiting: Waiting | None = None
         self._held: tuple[int, Update] | None = None
         self.latest: tuple[int, dict[str, Variable]] | None = None
-        self._has_told_pace = False
         # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
         self._is_due = resume_from is None or resume_from in self.schedule
         self._before: State | None = probe.state() if self._is_due else None
@@ -345,9 +331,7 @@ class Recorder:
         if self._held is None:
             return False
         if not self._may_measure():
-            refusal = None if self._has_told_pace else self.pace.refusal()
-            if refusal is not None:
-                self._has_told_pace = True
+            if (refusal := self.pace.new_refusal()) is not None:
                 troubles.add(None, f"Nothing is measured as yet. {refusal}")
             return False
         (step, update), self._held = self._held, None

@@ -1,18 +1,38 @@
 """What a training loop says of an update, checked before anything is recorded."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from eigenflow.core.checks import check_whole
+from eigenflow.core.checks import check_kind, check_whole
 from eigenflow.core.errors import ArgumentError, NonFiniteError
+from eigenflow.tangent import Probe
 from eigenflow.tangent.processes import AbstractProcesses
+from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.rates import LearningRate, learning_rates
 from eigenflow.trajectory.rows import LoggedUpdate, plain_extras
+from eigenflow.trajectory.step import require_whole
 
-__all__ = ["agreed_loss", "as_number", "checked_update", "require_finite"]
+__all__ = ["agreed_loss", "as_number", "check_recorder", "checked_update", "require_finite"]
+
+
+def check_recorder(path: Any, probe: Any, *, config: Any, resume_from: Any, on_error: Any) -> None:
+    """Check what a recorder is made with, before anything is made.
+
+    Raises:
+        ArgumentError: Naming the argument.
+    """
+    check_kind("probe", probe, (Probe, ShardedProbe), "a Probe, such as Probe(model, inputs, targets)")
+    check_kind("path", path, (str, Path), "the path of a folder, new or empty")
+    check_kind("config", config, (Mapping, type(None)), "a mapping of what describes the run")
+    if resume_from is not None:
+        check_whole("resume_from", resume_from)
+    require_whole(probe)
+    if on_error not in ("skip", "raise"):
+        raise ArgumentError(f"`on_error` must be 'skip' or 'raise', but is {on_error!r}.")
 
 
 def checked_update(

@@ -6,13 +6,14 @@
 `SpectralCallback` records the spectrum of the run and forecasts its rest; `LossForecastCallback` looks at losses alone.
 """
 
+from eigenflow.core.extras import remedy
+
 try:
     import transformers as _transformers
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "The callbacks need transformers. Install it with: pip install -c constraints.txt 'eigenflow[huggingface]'.",
-        name=error.name,
-    ) from None
+        f"The callbacks need transformers. {remedy('transformers')}", name="transformers"
+    ) from error
 
 from eigenflow.integrations.huggingface.loss_forecast import LossForecastCallback as LossForecastCallback
 from eigenflow.integrations.huggingface.spectral import SpectralCallback as SpectralCallback
