@@ -16,9 +16,6 @@ EXTRAS = {
     "submitit": "slurm",
     "obstore": "cloud",
     "joblib": "lab",
-    "ray": "ray",
-    "submitit": "slurm",
-    "obstore": "cloud",
 }
 
 BRING_TORCH = ("measure", "huggingface", "lightning")
