@@ -52,7 +52,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     # These take minutes, need runs, or write into the repository: shown, not run.
-    "filename_pattern": r"/(?!study|scaling_study|atlas|sample_logs)[a-z_]+\.py$",
+    "filename_pattern": r"/(?!study|scaling_study|atlas|sample_logs|width_sweep)[a-z_]+\.py$",
     "reset_argv": "gallery_arguments.arguments",
     "within_subsection_order": "ExampleTitleSortKey",
     "download_all_examples": False,
