@@ -33,6 +33,8 @@ __all__ = ["matching_probe"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 # Relative size of the change of parameters with which a reading is tried again.
 NEARBY, STATES = 0.05, 3
+# Buffers that move in training; others may be weights of a loss.
+STATISTICS = ("running_mean", "running_var")
 # Readings that a message names.
 NAMED = 6
 
@@ -102,16 +104,17 @@ def _networks(twin: nn.Module, loss: Tensor) -> list[str]:
 
 
 def _traces(twin: nn.Module, batch: Any, dtype: torch.dtype, paths: list[str]) -> list[Trace]:
-    """At the present tensors, and with all of them changed a little: frozen ones and statistics move, too."""
+    """At the present tensors, and with all changed a little: what is frozen now, and statistics, may move later."""
     generator = torch.Generator().manual_seed(0)
     found = [trace(twin, batch, dtype, paths)]
     for _ in range(1, STATES):
         with torch.no_grad():
-            for tensor in (*twin.parameters(), *twin.buffers()):
+            statistics = [buffer for name, buffer in twin.named_buffers() if name.endswith(STATISTICS)]
+            for tensor in (*twin.parameters(), *statistics):
                 if tensor.is_floating_point() and tensor.numel():
                     noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).clamp(-3, 3).to(tensor)
                     scale = tensor.square().mean().sqrt()
-                    # Statistics, such as variances, stay positive.
+                    # Variances stay positive.
                     is_positive = bool((tensor > 0).all())
                     change = tensor * noise if is_positive else noise * (scale if scale > 0 else 1.0)
                     tensor.copy_(tensor + NEARBY * change)
