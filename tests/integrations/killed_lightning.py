@@ -1,4 +1,4 @@
-"""Lightning, killed and going on from `last.ckpt`: in the middle of epochs and of accumulations."""
+"""Lightning, killed and going on from `last.ckpt`, in the middle of epochs."""
 
 import warnings
 from pathlib import Path
@@ -29,18 +29,27 @@ class Loader:
         return BATCHES
 
     def __iter__(self):
+        if self.position == BATCHES:  # the one before was asked for no more than its length
+            self.epoch, self.position = self.epoch + 1, 0
         order = torch.randperm(BATCHES, generator=torch.Generator().manual_seed(self.epoch))
         while self.position < BATCHES:
             rows = [int(order[self.position]) + k for k in range(4)]
             self.position += 1
             yield self.inputs[rows], self.targets[rows]
-        self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self):
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state):
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+class WholeUpdates(ModelCheckpoint):
+    """Saves none in the middle of an accumulation, as after resuming: gradients are in no checkpoint of Lightning."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (batch_idx + 1) % ACCUMULATION == 0 or batch_idx + 1 == BATCHES:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class Regression(lightning.LightningModule):
@@ -70,7 +79,7 @@ def train(folder: Path, **settings) -> None:
     callback = SpectralCallback(
         folder / "run", (inputs[:8], targets[:8]), modes=4, schedule=SCHEDULE, max_overhead=None, **settings
     )
-    checkpoints = ModelCheckpoint(folder / "checkpoints", save_last=True, every_n_train_steps=3)
+    checkpoints = WholeUpdates(folder / "checkpoints", save_last=True, every_n_train_steps=3)
     trainer = quiet_trainer(
         lightning,
         folder,

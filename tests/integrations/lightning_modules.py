@@ -11,6 +11,8 @@ LIGHTNINGS_OWN = [
         r"`isinstance\(treespec, LeafSpec",
         r".*does not have many workers",
         r".*smaller than the logging interval",
+        r"The dirpath has changed",
+        r"You're resuming from a checkpoint that ended before the epoch",
     )
 ]
 
