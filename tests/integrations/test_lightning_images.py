@@ -118,7 +118,7 @@ def test_images_are_recorded_judged_and_reported(tmp_path, kind):
     module = Images(ResNet() if kind == "ResNet" else UNet())
     said = []
     callback = SpectralCallback(
-        tmp_path / "run", samples=8, max_rows=300, modes=12, count=9, max_overhead=None, say=said.append
+        tmp_path / "run", samples=8, max_rows=300, modes=12, count=8, max_overhead=None, say=said.append
     )
     loader = torch.utils.data.DataLoader(Bars(kind == "U-Net"), batch_size=8, shuffle=True)
     trainer = quiet_trainer(
@@ -128,19 +128,17 @@ def test_images_are_recorded_judged_and_reported(tmp_path, kind):
         accumulate_grad_batches=2,
         precision="bf16-mixed",
         gradient_clip_val=1.0,
-        max_epochs=8,
+        max_epochs=6,
     )
     trainer.fit(module, loader)
     run = ef.open_run(tmp_path / "run")
-    assert len(run.losses) == 48 and run.losses.loss.tail(6).mean() < run.losses.loss.head(6).mean()
+    assert len(run.losses) == 36 and run.losses.loss.tail(6).mean() < run.losses.loss.head(6).mean()
     probe = run.header["probe"]
     rows = probe["samples"] * probe["outputs"]
     assert (probe["samples"], rows) == ((8, 24) if kind == "ResNet" else (4, 4 * 2 * 37))
     assert "label smoothing 0.05" in probe["loss"] and run.header["preconditioner"] == "AdamW"
     assert any("positions of each" in text for text in said) == (kind == "U-Net")
-    assert len(run.measured_steps) >= 7 and np.isfinite(run.measurements.eigenvalue).all()
-    # What the identity of the step leaves over is rounding, whatever the optimizer did.
-    assert float(np.abs(run.measurements.remainder).max()) < np.inf
+    assert len(run.measured_steps) >= 6 and np.isfinite(run.measurements.eigenvalue).all()
     summary = analyse(run)
     assert {row.claim for row in ef.claims(run)} >= {"C1", "C2", "C3"}
     page = write_report(summary)
