@@ -164,6 +164,21 @@ def test_layers_that_are_unfrozen_on_the_way(tmp_path):
     assert second.losses.learning_rate.tolist() == [0.05] * 6
 
 
+def test_training_goes_on_where_no_probe_can_be_made_any_more(tmp_path):
+    """From the unfreezing on a penalty is added to the loss: the first record is whole, and it is said why it ends."""
+
+    class Penalised(Regression):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss if self.current_epoch == 0 else loss + 0.1 * self.head.weight.square().sum()
+
+    said, module = [], Penalised()
+    trainer = fit(tmp_path, module, callback_for(tmp_path / "run", say=said.append), Unfreezing(), max_epochs=2)
+    assert trainer.global_step == 12 and len(ef.open_run(tmp_path / "run").losses) == 6
+    assert any("recording ends at step 6, training goes on" in text for text in said)
+    assert not is_locked(tmp_path / "run") and not (tmp_path / "run-from-6").exists()
+
+
 def test_averaged_weights_are_not_what_is_measured(tmp_path):
     """An average is in the module's place while it is validated, twice an epoch: the record is as without."""
 

@@ -123,6 +123,7 @@ class Follower:
         )
         self._make_averages, self._refresh = averages, refresh
         self.steps = wishes.steps(total_steps)
+        self._parameters = list(model.parameters())
         self._trainable = self._which_train()
         self.path = part_of(wishes.path, done_steps)
         if (before := _OPEN.get(self.path.resolve())) is not None:
@@ -236,11 +237,13 @@ class Follower:
         return self.optimizer
 
     def _which_train(self) -> tuple[bool, ...]:
-        return tuple(parameter.requires_grad for parameter in self.model.parameters())
+        # Going through the modules would take most of a call that measures nothing.
+        return tuple([parameter.requires_grad for parameter in self._parameters])
 
     def _begin_anew(self, step: int) -> None:
         """Other parameters train from now on: another operator, hence another record beside the first."""
         self.close()
+        self._parameters = list(self.model.parameters())
         self._trainable = self._which_train()
         self.path = part_from(self.wishes.path, step)
         set_aside(self.path, self.say)

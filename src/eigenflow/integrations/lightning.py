@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from eigenflow.integrations.following import Follower, Wishes, tell
+from eigenflow.core.errors import ModelError
+from eigenflow.integrations.following import Follower, Wishes, tell, write_the_report
 from eigenflow.integrations.lightning_batch import count_samples, training_batch
-from eigenflow.integrations.lightning_updates import Updates
+from eigenflow.integrations.lightning_updates import Made, Updates
 from eigenflow.integrations.matching import matching_probe
 from eigenflow.integrations.trackers import tracker_of
 from eigenflow.tangent import Probe
@@ -81,6 +82,8 @@ class SpectralCallback(Callback):
         schedule: Steps to measure, instead of `count`.
         max_overhead: Share of the time that measuring may take; None: every scheduled step is measured.
         preconditioner: Whether the operator is that of the optimizer; None: where its P is known and no multiple of 1.
+        report: Whether to analyse the run when it ends, and write `report.html` (seconds to minutes).
+        tracker: Where numbers go besides the trainer's loggers; see `eigenflow.integrations.trackers.tracker_of`.
         dtype: Type in which the operator is evaluated.
         say: Called with what is to be told to who trains; None: a line on stderr.
         **recorder: More arguments of `Recorder`: method, tail, tolerance, couplings, on_error, ...
@@ -102,6 +105,8 @@ class SpectralCallback(Callback):
         schedule: Iterable[SupportsIndex] | None = None,
         max_overhead: float | None = 0.05,
         preconditioner: bool | None = None,
+        report: bool = False,
+        tracker: Any = None,
         dtype: torch.dtype = torch.float64,
         say: Callable[[str], None] | None = None,
         **recorder: Any,
@@ -109,7 +114,7 @@ class SpectralCallback(Callback):
         steps = None if schedule is None else list(schedule)
         self.wishes = Wishes(Path(path), modes, count, steps, max_overhead, preconditioner, recorder)
         self.probe, self.samples, self.max_rows, self.dtype = probe, samples, max_rows, dtype
-        self.say = say or tell
+        self.report, self.tracker, self.say = report, tracker, say or tell
         self.follower: Follower | None = None
         self._updates: Updates | None = None
         self._tracker = tracker_of(None)
@@ -155,7 +160,7 @@ class SpectralCallback(Callback):
             say=self.say,
         )
         self._updates = Updates(optimizer, getattr(trainer.precision_plugin, "scaler", None))
-        self._tracker = tracker_of(list(trainer.loggers))
+        self._tracker = tracker_of([*trainer.loggers, *([] if self.tracker is None else [self.tracker])])
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """A micro-batch begins."""
@@ -184,17 +189,29 @@ class SpectralCallback(Callback):
         if made is None:
             return
         self._done += made.updates
-        with _untoggled(pl_module):
-            numbers = self.follower.update(
-                self._done - 1,
-                loss=made.loss,
-                learning_rate=made.rates,
-                batch_size=made.samples * trainer.world_size or None,
-                was_skipped=made.was_skipped,
-                **({} if made.updates == 1 else {"updates": made.updates}),
-            )
+        numbers = self._recorded(made, trainer, pl_module)
         if numbers:
             self._tracker.log(numbers, _logged_step(trainer))
+
+    def _recorded(self, made: Made, trainer: Any, module: Any) -> dict[str, float]:
+        assert self.follower is not None
+        try:
+            with _untoggled(module):
+                return self.follower.update(
+                    self._done - 1,
+                    loss=made.loss,
+                    learning_rate=made.rates,
+                    batch_size=made.samples * trainer.world_size or None,
+                    was_skipped=made.was_skipped,
+                    **({} if made.updates == 1 else {"updates": made.updates}),
+                )
+        except ModelError as error:
+            # Other parameters train from here on, and no probe can be made of what the step does with them.
+            if self.wishes.recorder.get("on_error") == "raise":
+                raise
+            self.say(f"recording ends at step {self._done - 1}, training goes on: {error}")
+            self._end("complete")
+            return {}
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Mapping[str, Any]) -> None:
         """Bring everything to disk before it."""
@@ -211,7 +228,10 @@ class SpectralCallback(Callback):
         path = None if self.follower is None else self.follower.path
         self._end("complete")
         if path is not None and path.exists():
-            self.say(f"recorded; next: eigenflow report {path}")
+            if self.report:
+                write_the_report(path, self._tracker, self.say)
+            else:
+                self.say(f"recorded; next: eigenflow report {path}")
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Whatever happened, no folder stays locked."""

@@ -103,7 +103,8 @@ class Updates:
         if accumulation is not None and len(self._batch_losses) > 1:
             loss = self._batch_losses[0]
         if isinstance(loss, Tensor) and loss.numel() == 1:
-            self._losses.append(loss.detach() * (accumulation or 1))
+            loss = loss.detach()
+            self._losses.append(loss * accumulation if accumulation and accumulation > 1 else loss)
 
     def taken(self) -> Made | None:
         """What was done since the last call; None if nothing."""
@@ -131,7 +132,9 @@ class Updates:
             return _stacked(self._went_back).sum()
         if self._is_manual and self._own_loss is not None:
             return self._own_loss
-        return _stacked(self._losses).mean() if self._losses else float("nan")
+        if not self._losses:
+            return float("nan")
+        return self._losses[0] if len(self._losses) == 1 else _stacked(self._losses).mean()
 
     def _before(self, optimizer: Any, *args: Any) -> None:
         self._rates.append(self._current_rates())

@@ -192,7 +192,7 @@ def _of_language(
     say: Callable[[str], None],
 ) -> Probe | None:
     """A model of Hugging Face that computes the step's loss itself."""
-    losses = [one[0].returned.get("loss") if isinstance(one[0].returned, Mapping) else None for one in calls]
+    losses = [_cut_off(one[0].returned.get("loss")) if isinstance(one[0].returned, Mapping) else None for one in calls]
     if not all(isinstance(loss, Tensor) and loss.numel() == 1 for loss in losses):
         return None
     if any(abs(float(a) - b) > TOLERANCE[dtype] * abs(b) for a, b in zip(losses, own, strict=True)):  # pyright: ignore

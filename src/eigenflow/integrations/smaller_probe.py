@@ -1,7 +1,6 @@
 """A probe with few enough rows: fewer samples first, then fewer positions, and what was left out in words."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from eigenflow.core.errors import ArgumentError, ModelError
+from eigenflow.integrations.language import evaluating
 from eigenflow.integrations.readings import Reading
 from eigenflow.integrations.tracing import PASS_PROBE
 from eigenflow.tangent import Probe
@@ -61,7 +61,7 @@ def smaller_probe(
     reading = picked
     taken = reading.taken if reading.taken.key is not None or reading.taken.positions is not None else None
     try:
-        with _evaluating(network):
+        with evaluating(network):
             return Probe(network, inputs, targets, loss=reading.loss, output=taken, dtype=dtype)
     except (ArgumentError, ModelError) as error:
         raise ModelError(f"{error} {PASS_PROBE}") from error
@@ -82,15 +82,3 @@ def _with_fewer_positions(reading: Reading, outputs: Tensor, max_rows: int) -> R
     else:
         targets = targets.flatten(1)[:, list(positions)]
     return replace(reading, taken=taken, targets=targets)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and every module back in its own afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, was_training in before:
-            module.training = was_training

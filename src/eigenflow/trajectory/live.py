@@ -15,7 +15,7 @@ class LiveParameters:
     """
 
     def __init__(self, model: nn.Module):
-        self._model = model
+        self._parameters = list(model.parameters())  # going through the modules takes much longer than a look
         self._seen = self._versions()
 
     def have_changed(self) -> bool:
@@ -28,7 +28,7 @@ class LiveParameters:
 
     def _versions(self) -> list[int] | None:
         try:
-            return [p._version for p in self._model.parameters()]
+            return [p._version for p in self._parameters]
         except RuntimeError:  # tensors made under inference mode do not count
             return None
 
