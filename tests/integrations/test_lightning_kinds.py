@@ -197,6 +197,31 @@ def test_averaged_weights_are_not_what_is_measured(tmp_path):
     np.testing.assert_array_equal(plain.measurements.eigenvalue, averaged.measurements.eigenvalue)
 
 
+def test_a_step_that_looks_at_its_trainer_and_logs_by_hand(tmp_path):
+    """It sees the trainer as it is; what it writes to the trainer and to its loggers on the copy arrives nowhere."""
+
+    class Looking(Regression):
+        def training_step(self, batch, batch_idx):
+            self.trainer.note = self.trainer.max_epochs + self.trainer.global_step
+            self.logger.log_metrics({"by hand": 1.0}, step=self.global_step)
+            return self.trainer.max_epochs * super().training_step(batch, batch_idx)
+
+    class Counting(lightning.loggers.CSVLogger):
+        by_hand = 0
+
+        def log_metrics(self, metrics, step=None):
+            self.by_hand += "by hand" in metrics
+            super().log_metrics(metrics, step)
+
+    logger = Counting(tmp_path, name="logs")
+    module = Looking()
+    trainer = fit(tmp_path, module, callback_for(tmp_path / "run"), logger=logger, max_epochs=3, log_every_n_steps=1)
+    run = ef.open_run(tmp_path / "run")
+    assert run.header["probe"]["factor"] == pytest.approx(3 * 2 / 6, rel=1e-12)
+    assert trainer.note == 3 + 17 and len(module.losses) == 18
+    assert logger.by_hand == 18 and len(run.losses) == 18
+
+
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(zip(INPUTS, TARGETS, strict=True))

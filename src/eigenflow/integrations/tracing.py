@@ -155,8 +155,9 @@ def silent_twin(module: nn.Module, *, shares_tensors: bool = False) -> nn.Module
     Raises:
         ModelError: If it cannot be copied.
     """
-    stand_in = _Trainer(trainer) if (trainer := getattr(module, "_trainer", None)) is not None else None
-    memo: dict[int, Any] = {} if trainer is None else {id(trainer): stand_in}
+    live = getattr(module, "_trainer", None)
+    stand_in = None if live is None else _Trainer(live)
+    memo: dict[int, Any] = {} if live is None else {id(live): stand_in}
     if shares_tensors:
         memo |= {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     try:
@@ -179,6 +180,7 @@ def _silence(twin: nn.Module, trainer: _Trainer | None) -> None:
     for name in own.get("_compiler_ctx") or ():
         own.pop(name, None)
     own["_compiler_ctx"] = None
+    own["_trainer"] = trainer  # Lightning leaves it out of copies
     nothing = _Nothing()
     for name in ("log", "log_dict", "print", "toggle_optimizer", "untoggle_optimizer", "clip_gradients"):
         own[name] = nothing
