@@ -6,6 +6,7 @@ import torch
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
+from eigenflow.store import RecordGapWarning
 
 
 def record(folder, *, steps=40, cap=None, schedule=None, clock=None):
@@ -54,7 +55,8 @@ def test_a_held_measurement_is_that_of_its_own_step(tmp_path):
 
 
 def test_losses_are_those_of_a_run_without_a_cap(tmp_path):
-    whole, capped = record(tmp_path / "whole").losses, record(tmp_path / "capped", cap=0.5).losses
+    whole = record(tmp_path / "whole").losses
+    capped = record(tmp_path / "capped", cap=0.5, clock=ticking(1.0)).losses
     assert whole.equals(capped)
 
 
@@ -71,3 +73,36 @@ def test_a_wrong_cap_is_refused_before_a_folder_is_made(tmp_path):
     with pytest.raises(ArgumentError, match="`max_overhead` must be a share"):
         record(tmp_path / "run", cap=2.0)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cap_that_lets_nothing_be_measured_is_said_once_with_numbers(tmp_path):
+    with pytest.warns(RecordGapWarning, match=r"Nothing is measured as yet. One measurement takes about") as told:
+        record(tmp_path / "run", steps=30, cap=1e-12, schedule=[0, 29])
+    assert len(told) == 1
+    (gap,) = ef.open_run(tmp_path / "run").gaps
+    assert gap.step == 0 and "Use fewer probe samples or modes" in gap.reason
+
+
+def test_the_cost_of_an_update_is_that_of_its_two_ends():
+    """Against operations that PyTorch counts in a measurement; dense and tracked, within what the guide promises."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from eigenflow.trajectory.methods import make_method
+    from eigenflow.trajectory.update import Update
+    from eigenflow.trajectory.update_cost import update_cost
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(40, 120), torch.nn.Tanh(), torch.nn.Linear(120, 4)).double()
+    probe = ef.Probe(model, torch.randn(60, 40, dtype=torch.float64), torch.randn(60, 4, dtype=torch.float64))
+    before = probe.state()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1e-3 * torch.randn_like(parameter)
+    update = Update(before, probe.state(), 0.1, 0.0)
+    method = make_method("dense", probe, None)
+    cost = update_cost(probe, method)
+    with FlopCounterMode(display=False) as counter:
+        method.variables(probe, update, edges=None)
+    # The eigensolver's operations, 9 n^3 at either end, are not counted by PyTorch.
+    taken = counter.get_total_flops() + 2 * 9 * probe.size**3
+    assert 0.5 < cost.flops / taken < 1.5

@@ -138,7 +138,11 @@ class Follower:
         """What measuring will take, in words."""
         planned = sum(int(step) >= (self.recorder.next_step or 0) for step in self.steps)
         capped = "" if self.wishes.max_overhead is None else f", at most {self.wishes.max_overhead:.0%} of the time"
-        return f"{planned} measurements planned{capped}"
+        try:
+            each = self.recorder.cost.summary()
+        except Exception as error:  # an estimate must not keep a training from beginning
+            each = f"their cost is not known ({type(error).__name__}: {error})"
+        return f"{planned} measurements planned{capped}; {each}"
 
     def update(
         self,

@@ -65,6 +65,7 @@ class Pace:
         self._before_s = 0.0
         self._seen, self._step = -1, 0
         self._has_told = False
+        self._estimate_s: float | None = None
 
     @property
     def is_capped(self) -> bool:
@@ -150,13 +151,23 @@ class Pace:
         """Seconds that the next one is expected to take."""
         if self._recent:
             return max(self._recent)
-        return UNCERTAIN * self._estimate() if self._estimate is not None else 0.0
+        return UNCERTAIN * self._estimated()
 
     def variables(self) -> dict[str, Variable]:
         """What the record says of the last measurement; nothing without a cap, when records do not depend on clocks."""
         if not self.is_capped:
             return {}
         return {"measurement_s": Variable((), np.asarray(self._recent[-1]), "s", "wall-clock time of the measurement")}
+
+    def _estimated(self) -> float:
+        """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""
+        if self._estimate_s is None:
+            with self.copying():
+                try:
+                    self._estimate_s = 0.0 if self._estimate is None else self._estimate()
+                except Exception:
+                    self._estimate_s = 0.0
+        return self._estimate_s
 
     @property
     def share(self) -> float:

@@ -1,6 +1,7 @@
 """The recorder: follows any training loop and writes a run folder."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
@@ -28,10 +29,12 @@ from eigenflow.trajectory.step import State
 from eigenflow.trajectory.tracked import TailSettings
 from eigenflow.trajectory.troubles import FarUpdates, OnError, Troubles, Waiting, words_of
 from eigenflow.trajectory.update import Update
+from eigenflow.trajectory.update_cost import UpdateCost, update_cost
 from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
 
+NO_TIME = "training ended before there was time for it"
 NEVER_CAME = "no update of a length other than zero came after it, or none that changed the parameters"
 
 
@@ -123,7 +126,7 @@ class Recorder:
             {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
             | {"max_overhead": max_overhead, **told}
         )
-        self.pace = each(lambda: Pace(self.schedule, max_overhead))
+        self.pace = each(lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds))
         is_preconditioned = self._preconditioning.is_given
         each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
         self.next_step = resume_from
@@ -226,6 +229,11 @@ class Recorder:
         troubles.tell(self.on_error)
         return is_measured or was_measured
 
+    @cached_property
+    def cost(self) -> UpdateCost:
+        """What one measured update will take; the estimate takes about a second, once."""
+        return update_cost(self.probe, self.method)
+
     def looks_at(self, step: int) -> bool:
         """Whether `step(step, ...)` will look at the network, so that a model in parts has to be put together."""
         return self._before is not None or self._is_due or self.pace.is_due(step, step + 1)
@@ -254,11 +262,11 @@ class Recorder:
             return
         self._is_closed = True
         status = "failed" if status == "complete" and self.processes.lost is not None else status
-        waiting, unmeasured = self._waiting, None
-        if waiting is not None and not waiting.is_noted:
-            unmeasured = waiting.step, NEVER_CAME
+        unmeasured = None
+        if self._waiting is not None and not self._waiting.is_noted:
+            unmeasured = self._waiting.step, NEVER_CAME
         elif self._held is not None:
-            unmeasured = self._held[0], self.pace.refusal() or "training ended before there was time for it"
+            unmeasured = self._held[0], self.pace.refusal() or NO_TIME
         self._folder.end(status, unmeasured)
 
     def __enter__(self) -> "Recorder":
