@@ -1,8 +1,8 @@
 """Trackers: real ones where they are installed, else objects with the signatures of the real ones.
 
-The signatures are those of accelerate 1.x (`accelerate/tracking.py`, which calls W&B, Trackio, Aim, MLflow, ClearML,
-Comet and SwanLab), torchtitan (`components/metrics.py` at 00fbaafa), ClearML (`logger.py`: report_scalar) and Neptune
-Scale (docs of log_metrics, 3.2025).
+The signatures are those of accelerate 1.x (its module `tracking`, which calls W&B, Trackio, Aim, MLflow, ClearML, Comet
+and SwanLab), torchtitan (its `components.metrics` at 00fbaafa), ClearML (its `logger`: report_scalar) and Neptune Scale
+(docs of log_metrics, 3.2025).
 """
 
 import json

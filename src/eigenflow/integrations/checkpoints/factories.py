@@ -1,4 +1,4 @@
-"""`module:factory` and `path/to/file.py:factory`: a function of the user, found and called; every failure is named."""
+"""`module:factory` and `train.py:factory`: a function of the user, found and called; every failure is named."""
 
 import importlib
 import importlib.util
@@ -29,7 +29,7 @@ def function_named(spec: str, option: str) -> Callable[..., Any]:
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise ArgumentError(
-            f"`{option}` must be module:function or path/to/file.py:function, such as train:build, but is '{spec}'."
+            f"`{option}` must be module:function or train.py:function, such as train:build, but is '{spec}'."
         )
     module = _file(place, option) if place.endswith(".py") else _module(place, option)
     found: Any = module
@@ -55,7 +55,7 @@ def _module(name: str, option: str) -> Any:
         if name == missing or name.startswith(f"{missing}."):
             raise ArgumentError(
                 f"`{option}` names module '{name}', which is neither installed nor in the working folder '{folder}'. "
-                f"Run from the folder of your code, or give path/to/file.py:function."
+                f"Run from the folder of your code, or give train.py:function."
             ) from None
         raise ArgumentError(f"`{option}`: importing '{name}' needs '{missing}', which is not installed.") from error
     except Exception as error:

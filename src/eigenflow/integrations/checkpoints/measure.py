@@ -58,7 +58,7 @@ def measure_checkpoints(
     Args:
         checkpoints: A folder of files or of folders, a file, a pattern, or several of these.
         model: A function without arguments that returns the model, or its name as `module:factory` or
-            `path/to/file.py:factory`; a module, which is copied; None: from `config.json` of Hugging Face.
+            `train.py:factory`; a module, which is copied; None: from `config.json` of Hugging Face.
         probe: A file (`.safetensors`, `.npz`, `.pt`) or a mapping with `inputs` and `targets`, or with what the model
             takes by name and `labels`; the same with holdout_ before the names for a test set; a pair; a `Probe`, into
             whose model the checkpoints are loaded and which is put back afterwards; a function, or its name, that
