@@ -18,6 +18,7 @@ import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, FileError, ModelError, RunFolderError
 from eigenflow.integrations.checkpoints import measure_checkpoints, plan_checkpoints
 from eigenflow.integrations.language import language_probe
+from eigenflow.report import analyse, write_report
 from eigenflow.trajectory import measure_state
 from integrations.checkpoints.written import data, make_net, trained, write_torch
 
@@ -74,6 +75,11 @@ def test_twenty_checkpoints_of_a_gpt(gpt, tmp_path):
     assert run.status == "complete with gaps"
     assert "'lm_head.weight' tied, not stored" in record.notes
     assert "checkpoint-30 (30): " in repr(record)
+    analysis = analyse(run)
+    undecided = {row.claim: row.reason for row in analysis.claims if row.verdict == "undecided"}
+    assert "update" in undecided["C2"] and "update" in undecided["C3"]
+    page = write_report(analysis).read_text(encoding="utf-8")
+    assert "record of states" in page and "checkpoint-30" in page and "checkpoint-65" in page
 
 
 def test_the_model_comes_from_the_folder_where_it_says_which(gpt, tmp_path):
