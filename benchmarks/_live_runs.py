@@ -20,7 +20,7 @@ from eigenflow.forecast import Schedule
 __all__ = ["HELD_OUT", "SETS", "TROUBLES", "LiveRun", "runs_of"]
 
 # No factor and no threshold was chosen with these in sight.
-HELD_OUT = ("gpt100m", "multipowerlaw", "gemstones", "openwebtext2", "chess", "noisy_real", "synthetic_new")
+HELD_OUT = ("multipowerlaw", "gemstones", "openwebtext2", "chess", "noisy_real", "synthetic_new")
 MOST = 24
 STEPS_OF_NOISY = 12_000
 
