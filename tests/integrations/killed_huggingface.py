@@ -42,7 +42,7 @@ def last_checkpoint(folder: Path) -> str | None:
     return max(found)[1] if found else None
 
 
-def train(folder: Path, *, method: str = "dense", **options) -> None:
+def train(folder: Path, *, method: str = "dense", modes: int = 8) -> None:
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -61,18 +61,17 @@ def train(folder: Path, *, method: str = "dense", **options) -> None:
     callback = SpectralCallback(
         folder / "run",
         samples=5,
-        modes=8,
+        modes=modes,
         count=7,
         method=method,
         max_overhead=None,
         forecast=False,
         say=lambda text: None,
-        **options,
     )
     trainer = Trainer(Tagger(), arguments, train_dataset=samples(), callbacks=[callback])
     trainer.train(resume_from_checkpoint=last_checkpoint(folder / "trainer"))
 
 
 def train_tracked(folder: Path) -> None:
-    # A tracker that begins cold stops elsewhere within its tolerance.
-    train(folder, method="tracked", tolerance=1e-11)
+    """All rows of M: of fewer, a tracker that begins cold stops elsewhere within its tolerance."""
+    train(folder, method="tracked", modes=150)
