@@ -131,6 +131,7 @@ def test_the_live_table_says_the_state_of_all_runs(tmp_path):
 PROGRAM = "from eigenflow.cli import main; main()"
 
 
+@pytest.mark.slow  # the signal has to come before two short runs are done, which a busy machine does not promise
 def test_ctrl_c_leaves_all_that_was_recorded_and_says_how_to_go_on(config, tmp_path):
     folder = tmp_path / "sweep"
     words = [sys.executable, "-c", PROGRAM, "sweep", str(config), "--out", str(folder), "--jobs", "1"]

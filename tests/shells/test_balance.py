@@ -24,6 +24,10 @@ class Held(Run):
         self.__dict__["measurements"] = data
 
     @property
+    def header(self):
+        return {}
+
+    @property
     def measured_steps(self):
         return tuple(self.measurements["step"].values.tolist())
 

@@ -82,7 +82,7 @@ def frame_variables(
     }
     if couplings is not None:
         kept = couplings[:leading, :leading]
-        values["coupling"] = (pair, kept, RATE, "Omega_uv along the update; 0 inside clusters", True)
+        values = {"coupling": (pair, kept, RATE, "Omega_uv along the update; 0 inside clusters", True)} | values
     if is_whole:
         squares = since.square()
         variables |= _scalars(_since_start(now, initial, squares) | _alignment(probe, now))
