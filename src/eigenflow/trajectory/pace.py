@@ -96,27 +96,21 @@ class Pace:
     @contextmanager
     def beside(self) -> Iterator[None]:
         """Around what is measured together with the last measurement, and counts as part of it."""
-        began = self._clock()
+        before = self.spent_s
         try:
-            yield
+            with self.copying():
+                yield
         finally:
-            seconds = self._clock() - began
-            self.spent_s += seconds
             if self._recent:
-                self._recent[-1] += seconds
+                self._recent[-1] += self.spent_s - before
             self._choose()
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Around a measurement."""
-        began = self._clock()
-        try:
+        self._recent = [*self._recent, 0.0][-RECENT:]
+        with self.beside():
             yield
-        finally:
-            seconds = self._clock() - began
-            self.spent_s += seconds
-            self._recent = [*self._recent, seconds][-RECENT:]
-            self._choose()
 
     def refusal(self) -> str | None:
         """Why nothing can be afforded, in words; None as long as that is not known, or not so."""
