@@ -26,8 +26,9 @@ def measured_numbers(step: int, variables: Mapping[str, Variable], *, share: flo
 
     Returns:
         `eigenflow/measured_step`; `largest_eigenvalue`, a rate (1 / time); `edge`, the largest eigenvalue times the
-        length of the update, at 2 of which gradient descent is unstable; `participation`, Tr M over the largest
-        eigenvalue: how many modes of that size M amounts to; the probe's losses; `overhead`.
+        length of the update, at 2 of which gradient descent is unstable, and an optimizer that averages gradients with
+        beta (Adam) at 2 (1 + beta) / (1 - beta), 38 for 0.9; `participation`, Tr M over the largest eigenvalue: how
+        many modes of that size M amounts to; the probe's losses; `overhead`.
     """
     found = {name: float(variables[key].values) for key, name in NAMES.items() if key in variables}
     largest = float(variables["eigenvalue"].values[0])
