@@ -21,5 +21,6 @@ def test_a_run_of_lightning_is_recorded(tmp_path, capsys):
     plt.close("all")
     run = ef.open_run(tmp_path / "run")
     assert len(run.losses) == 80 and run.losses.loss.tail(10).mean() < 0.9 < 1.0 < run.losses.loss[0]
+    assert len(run.measured_steps) >= 15  # of twenty planned, of which some fall on one step: enough for a picture
     assert run.header["preconditioner"] == "AdamW" and run.header["probe"]["loss"] == "cross_entropy"
     assert "80 updates" in capsys.readouterr().out

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 __all__ = ["SweepLine", "plot_over_key"]
 
+# Swept values are named on the axis where there are no more of them, with so much room between two, of all.
+MOST_NAMED, LEAST_ROOM = 8, 0.05
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -59,10 +62,19 @@ def plot_over_key(
                     textcoords="offset points", fontsize=8, color="#555555")  # fmt: skip
     if all((line.places > 0).all() for line in lines):
         ax.set_xscale("log")
+        _label_values(ax, np.unique(np.concatenate([line.places for line in lines])))
     if all((line.values > 0).all() for line in lines):
         ax.set_yscale("log")
     ax.set_xlabel(key)
     ax.set_ylabel(quantity)
     if any(line.label for line in lines):
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(fontsize=8, framealpha=0.85, edgecolor="none")
     return ax
+
+
+def _label_values(ax: Axes, values: Float[np.ndarray, " value"]) -> None:
+    """Name the swept values themselves on a logarithmic axis, if there is room for them."""
+    logs = np.log(values)
+    if 2 <= len(values) <= MOST_NAMED and np.diff(logs).min() >= LEAST_ROOM * (logs[-1] - logs[0]):
+        ax.set_xticks(values, [f"{value:g}" for value in values])
+        ax.xaxis.set_minor_locator(NullLocator())

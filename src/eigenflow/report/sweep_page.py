@@ -15,6 +15,7 @@ from eigenflow.report.static_page import picture_data, render
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.over_sweep.dataset import STATES
 from eigenflow.theory.over_sweep.effects import FlippedClaim, SizeExponent, SweepEffects, keys_of, where_text
+from eigenflow.theory.over_sweep.powers import Power
 
 __all__ = ["run_rows", "write_sweep_page"]
 
@@ -62,7 +63,7 @@ def _render(effects: SweepEffects, failures: dict[str, str]) -> str:
         pictures=_pictures(effects),
         caption=_caption(effects),
         exponents=[_exponent_row(one) for one in effects.exponents],
-        powers=[(REGIMES[one.quantity], one.key, one) for one in effects.powers],
+        powers=[(REGIMES[one.quantity], _key_text(one), one) for one in effects.powers],
         flips=effects.flips,
         loss=LOSSES[effects.loss],
         keys=list(keys_of(data)),
@@ -82,9 +83,13 @@ def _answers(effects: SweepEffects) -> list[tuple[str, str]]:
             ("Best", f"{LOSSES[effects.loss]} {number(loss)}{spread} at {where_text(values) or 'the one setting'}")
         )
     told += _exponents_in_words(effects.exponents)
-    moved = [f"{one.key} to the power {_power(one)}" for one in effects.powers if one.quantity == "distance"]
+    moved: dict[str, list[str]] = {}
+    for one in effects.powers:
+        if one.quantity == "distance":
+            moved.setdefault(where_text(dict(one.where)), []).append(f"{one.key} to the power {_power(one)}")
     if moved:
-        told.append(("Lazy to rich", f"distance of the operator ∝ {' and '.join(moved)}"))
+        words = [" and ".join(powers) + (f" with {where}" if where else "") for where, powers in moved.items()]
+        told.append(("Lazy to rich", f"distance of the operator ∝ {'; '.join(words)}"))
     told.append(("Flips", _flips_in_words(effects.flips, "verdict" in effects.data)))
     return told
 
@@ -104,7 +109,11 @@ def _exponents_in_words(exponents: tuple[SizeExponent, ...]) -> list[tuple[str, 
     return told
 
 
-def _power(one: Any) -> str:
+def _key_text(one: Power) -> str:
+    return ", ".join(filter(None, [one.key, where_text(dict(one.where))]))
+
+
+def _power(one: Power) -> str:
     return f"{number(one.value)} {interval_text((one.lower, one.upper))}"
 
 
