@@ -89,7 +89,7 @@ def test_patterns_that_the_shell_has_spelled_out(folder):
         ({"--model": "own_training.py:NUMBER"}, 2, ["that is a int, not a function"]),
         ({"--model": "nowhere.py:build"}, 2, ["file 'nowhere.py', which does not exist"]),
         ({"--model": "no_such_module:build"}, 2, ["neither installed nor in the working folder"]),
-        ({"--model": "build"}, 2, ["must be module:function or path/to/file.py:function"]),
+        ({"--model": "build"}, 2, ["must be module:function or train.py:function"]),
         ({"--model": None}, 2, ["`model` is needed", "no config.json"]),
         ({"--probe": "none.npz"}, 1, ["`probe` is 'none.npz', which does not exist"]),
         ({"--probe": "out/ckpt_0.pt"}, 2, ["`probe`", "holds 'model', 'step'", "`inputs` and `targets`"]),

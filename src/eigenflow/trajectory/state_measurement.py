@@ -142,7 +142,8 @@ class StateMeasurement(AbstractPrinted):
         if self.holdout is not None:
             tensors["holdout.shares"] = self.holdout.shares.detach().cpu().contiguous()
             numbers["holdout"] = {"loss": self.holdout.loss, "whole": self.holdout.whole}
-        return save(tensors, metadata={"kind": KIND, "numbers": json.dumps(numbers)})
+        # One entry alone: safetensors writes several in an order that differs between two calls.
+        return save(tensors, metadata={KIND: json.dumps(numbers)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "StateMeasurement":
@@ -153,9 +154,9 @@ class StateMeasurement(AbstractPrinted):
         """
         try:
             metadata = _metadata(content)
-            if metadata.get("kind") != KIND:
-                raise ValueError(f"its kind is {metadata.get('kind')!r}, not {KIND!r}")
-            tensors, numbers = load(content), json.loads(metadata["numbers"])
+            if KIND not in metadata:
+                raise ValueError(f"its header has {', '.join(map(repr, metadata)) or 'nothing'}, not {KIND!r}")
+            tensors, numbers = load(content), json.loads(metadata[KIND])
             own: dict[str, Any] = {name: tensors[name] for name in TENSORS}
             own |= {name: numbers[name] for name in NUMBERS}
             holdout = numbers.get("holdout")
