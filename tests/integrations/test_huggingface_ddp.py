@@ -1,41 +1,24 @@
 """Trainer on two processes: the first one records alone, or both measure together; the same record either way."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import eigenflow as ef
+from integrations.launched import trained
 
 SCRIPT = Path(__file__).with_name("ddp_huggingface.py")
 
 
-def trained(folder, kind):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
-    launcher = [] if kind == "one" else [*launcher, "--master-port", str(port)]
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), kind]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return ef.open_run(folder / kind), done.stderr
-
-
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("one"), "one")[0]
+    return trained(SCRIPT, tmp_path_factory.mktemp("one"), "one")[0]
 
 
 @pytest.mark.parametrize("kind", ["first", "sharded"])
 def test_two_processes_record_what_one_does(kind, one, tmp_path):
     """The batch of an update is shared out, its gradient is the same: float64 sums in another order."""
-    run, said = trained(tmp_path, kind)
+    run, said = trained(SCRIPT, tmp_path, kind)
     assert run.status == one.status and run.measured_steps == one.measured_steps
     assert said.count("recording into") == 1
     for name in ("eigenvalue", "time", "probe_loss", "energy", "dissipation", "transfer", "optimizer", "remainder"):

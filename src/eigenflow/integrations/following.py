@@ -4,6 +4,7 @@ A trainer tells a `Follower` of every update that it made, and before it saves a
 state there is: a run that goes on from a checkpoint goes on in the folder, from the same update.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from eigenflow.core.grid import log_steps
 from eigenflow.integrations.averaged import AveragedStates
 from eigenflow.integrations.numbers import measured_numbers
 from eigenflow.integrations.run_paths import part_from, part_of, resumable_from, set_aside
+from eigenflow.integrations.spread import Plan, SpreadModel
 from eigenflow.integrations.trackers import SafeTracker
 from eigenflow.store import open_run
 from eigenflow.tangent import Probe
+from eigenflow.tangent.processes import AbstractProcesses, OneProcess
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory import Recorder
-from eigenflow.trajectory.optimizers import require_known
+from eigenflow.trajectory.optimizers import OptimizerElsewhere, require_known
 
 __all__ = ["Follower", "Wishes", "tell", "write_the_report"]
 
@@ -94,7 +97,8 @@ class Follower:
         total_steps: Updates in all, if known.
         done_steps: Updates that the model has seen.
         averages: Makes the record of averaged weights in a folder, if there is to be one.
-        refresh: Called before the recorder looks at the network, if the model is in parts elsewhere.
+        parts: The whole of the model, if it is in parts on many processes; the probe is made on its copy.
+        processes: Those that measure together, if there are several: the first one looks at the folders.
         say: Tells the person who trains.
 
     Raises:
@@ -111,7 +115,8 @@ class Follower:
         total_steps: int | None,
         done_steps: int = 0,
         averages: Callable[[Path], AveragedStates] | None = None,
-        refresh: Callable[[], None] | None = None,
+        parts: SpreadModel | None = None,
+        processes: AbstractProcesses | None = None,
         say: Callable[[str], None] = tell,
     ):
         self.wishes, self.make_probe, self.model, self.optimizer, self.say = (
@@ -121,18 +126,28 @@ class Follower:
             optimizer,
             say,
         )
-        self._make_averages, self._refresh = averages, refresh
+        self._make_averages, self._parts = averages, parts
         self.steps = wishes.steps(total_steps)
         self._parameters = list(model.parameters())
         self._trainable = self._which_train()
-        self.path = part_of(wishes.path, done_steps)
-        if (before := _OPEN.get(self.path.resolve())) is not None:
-            before.close("interrupted")
-        resume_from = resumable_from(self.path, done_steps, say)
+        self._processes = processes or OneProcess()
+        self.path, resume_from = self._processes.first(lambda: self._going_on(done_steps))
         self._has_momentum = False
         self.recorder = self._recorder(resume_from)
         self._averaged = self._averages()
         say(f"recording into {self.path}{'' if resume_from is None else f' from step {resume_from} on'}; {self.cost()}")
+
+    def _going_on(self, done_steps: int) -> tuple[Path, int | None]:
+        """The folder of the record, and from which update on."""
+        path = part_of(self.wishes.path, done_steps)
+        if (before := _OPEN.get(path.resolve())) is not None:
+            before.close("interrupted")
+        return path, resumable_from(path, done_steps, self.say)
+
+    def plan(self, optimizer: int = 0) -> Plan:
+        """What processes that do not measure must know; `optimizer` is the place of the one whose updates count."""
+        reads = self.recorder.reads_optimizer
+        return Plan(tuple(self.recorder.schedule), optimizer, reads)
 
     def cost(self) -> str:
         """What measuring will take, in words."""
@@ -167,10 +182,12 @@ class Follower:
         Returns:
             Numbers for a tracker, if something was measured; else nothing.
         """
+        if self._parts is not None:
+            self._parts.meet(step, int(extra.get("updates", 1)), self.recorder.looks_at)
+            if not was_skipped and not math.isfinite(loss):
+                self._parts.have_moved()
         if self._which_train() != self._trainable:
             self._begin_anew(step)
-        if self._refresh is not None and self.recorder.looks_at(step):
-            self._refresh()
         momentum = 0.0 if not self._has_momentum else float(self.optimizer.param_groups[0].get("momentum", 0.0))
         if was_skipped:
             extra["skipped"] = "the optimizer left this update out: gradients were not finite"
@@ -203,7 +220,7 @@ class Follower:
             probe,
             self.steps,
             modes=None if self.wishes.modes is None else min(self.wishes.modes, probe.size),
-            preconditioner=self._preconditioner(),
+            preconditioner=self._preconditioner(probe.network.model),
             max_overhead=self.wishes.max_overhead,
             resume_from=resume_from,
             config=self.wishes.config,
@@ -221,7 +238,7 @@ class Follower:
             set_aside(path, self.say)
         return self._make_averages(path)
 
-    def _preconditioner(self) -> torch.optim.Optimizer | None:
+    def _preconditioner(self, network: nn.Module) -> torch.optim.Optimizer | OptimizerElsewhere | None:
         """The optimizer, if it has a P that is known and wanted."""
         wanted = self.wishes.preconditioner
         is_plain = isinstance(self.optimizer, torch.optim.SGD)
@@ -238,6 +255,8 @@ class Follower:
                 f"operator that trains"
             )
             return None
+        if (parts := self._parts) is not None:
+            return OptimizerElsewhere(self.optimizer, lambda: parts.inverse(network))
         return self.optimizer
 
     def _which_train(self) -> tuple[bool, ...]:
@@ -250,7 +269,7 @@ class Follower:
         self._parameters = list(self.model.parameters())
         self._trainable = self._which_train()
         self.path = part_from(self.wishes.path, step)
-        set_aside(self.path, self.say)
+        self._processes.first(lambda: set_aside(self.path, self.say))
         self.recorder = self._recorder(None)
         self._averaged = self._averages()
         self.say(f"other parameters are trainable from step {step} on; the record goes on in {self.path}")

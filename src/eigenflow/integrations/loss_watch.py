@@ -24,6 +24,7 @@ class LossWatch:
         state: From `state()`, to go on; one that does not fit is left, and said.
         done_steps: Updates that were made before.
         background: Whether another process computes.
+        max_share: As for `LiveForecast`.
     """
 
     def __init__(
@@ -37,10 +38,13 @@ class LossWatch:
         state: Mapping[str, Any] | None = None,
         done_steps: int = 0,
         background: bool = True,
+        max_share: float | None = 0.05,
     ):
         self.tracker, self.say, self.on_alarm = tracker, say, on_alarm
+        if total_steps == 1:  # a try, such as fast_dev_run: there is no rest
+            total_steps = rates = None
         self._live = _restored(state, rates, done_steps, background, say) or LiveForecast(
-            total_steps, rates, background=background
+            total_steps, rates, background=background, max_share=max_share
         )
 
     def update(self, step: int, loss: SupportsFloat, learning_rate: float | None) -> None:

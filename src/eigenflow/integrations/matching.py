@@ -11,23 +11,25 @@ Works for any module with a `training_step`; only PyTorch is imported.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from eigenflow.core.errors import ArgumentError, EigenflowError, ModelError
-from eigenflow.integrations.language import language_probe, read_batch
+from eigenflow.integrations.language import evaluating, probe_arguments, read_batch
 from eigenflow.integrations.probe_batch import smaller_batch
 from eigenflow.integrations.readings import Reading, readings
 from eigenflow.integrations.smaller_probe import smaller_probe
 from eigenflow.integrations.step_network import step_network
 from eigenflow.integrations.tracing import PASS_PROBE, Call, Trace, silent_twin, trace
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, ShardedProbe
 from eigenflow.tangent.model.evaluation import undisturbed
 
 __all__ = ["matching_probe"]
+
+Made = TypeVar("Made", Probe, Probe | ShardedProbe)
 
 # Relative distance of the probe's loss from the step's own: sums of the same terms in another order.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -47,7 +49,8 @@ def matching_probe(
     dtype: torch.dtype = torch.float64,
     max_rows: int = 65_536,
     say: Callable[[str], None] = lambda text: None,
-) -> Probe:
+    make: Callable[..., Made] = Probe,
+) -> Made:
     """Make a probe whose loss is that of `module.training_step(batch, 0)` in eval mode.
 
     Args:
@@ -56,6 +59,7 @@ def matching_probe(
         dtype: In which all is evaluated.
         max_rows: Rows of M that the probe may have; samples are left out first, then positions or outputs, evenly.
         say: Called with what was left out.
+        make: Makes the probe of the network and of what `Probe` takes, such as `sharded_probe`.
 
     Raises:
         ModelError: If no reading of the step has the step's own loss; with what was tried.
@@ -73,17 +77,17 @@ def matching_probe(
         if {len(one) for one in calls} != {1} or not _are_same([one[0] for one in calls]):
             continue
         network, call = module.get_submodule(path), calls[0][0]
-        if (found := _of_language(network, call, calls, own, dtype, max_rows, say)) is not None:
+        if (found := _of_language(network, call, calls, own, dtype, max_rows, say, make)) is not None:
             return found
         for reading in readings(call.returned, leaves, traces[0].losses, dtype):
             ratio = _ratio(reading, [one[0].returned for one in calls], own, dtype, tried)
             if ratio is not None:
                 inputs = _inputs(network, call)
-                return smaller_probe(network, inputs, reading.times(ratio), call.returned, dtype, max_rows, say)
+                return smaller_probe(network, inputs, reading.times(ratio), call.returned, dtype, max_rows, say, make)
     found = step_network(module, batch, traces, own, dtype, TOLERANCE[dtype])
     if found is not None:
         network, inputs, reading, outputs = found
-        return smaller_probe(network, inputs, reading, outputs, dtype, max_rows, say)
+        return smaller_probe(network, inputs, reading, outputs, dtype, max_rows, say, make)
     raise ModelError(
         f"`training_step` of {type(module).__name__} has loss {own[0]:.8g} for the probe's batch, and no reading of "
         f"its networks' outputs and the batch does: {', '.join(tried[:NAMED]) or 'none fits their shapes'}"
@@ -190,7 +194,8 @@ def _of_language(
     dtype: torch.dtype,
     max_rows: int,
     say: Callable[[str], None],
-) -> Probe | None:
+    make: Callable[..., Made],
+) -> Made | None:
     """A model of Hugging Face that computes the step's loss itself."""
     losses = [_cut_off(one[0].returned.get("loss")) if isinstance(one[0].returned, Mapping) else None for one in calls]
     if not all(isinstance(loss, Tensor) and loss.numel() == 1 for loss in losses):
@@ -206,6 +211,8 @@ def _of_language(
             batch, left_out = smaller_batch(batch, name, classes, max_rows)
             if left_out is not None:
                 say(left_out)
-        return language_probe(network, batch, dtype=dtype)
+        told = probe_arguments(network, batch, dtype=dtype)
+        with evaluating(network):
+            return make(network, **told)
     except ArgumentError as error:
         raise ModelError(f"{error} {PASS_PROBE}") from error

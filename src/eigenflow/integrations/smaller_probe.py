@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from eigenflow.core.errors import ArgumentError, ModelError
 from eigenflow.integrations.language import evaluating
 from eigenflow.integrations.readings import Reading
 from eigenflow.integrations.tracing import PASS_PROBE
-from eigenflow.tangent import Probe
+from eigenflow.tangent import Probe, ShardedProbe
 
 __all__ = ["smaller_probe"]
 
+Made = TypeVar("Made", Probe, Probe | ShardedProbe)
 # So many samples are kept whatever their size.
 FEWEST = 4
 
@@ -28,7 +29,8 @@ def smaller_probe(
     dtype: torch.dtype,
     max_rows: int,
     say: Callable[[str], None],
-) -> Probe:
+    make: Callable[..., Made],
+) -> Made:
     """Make the probe of a reading, with at most so many rows.
 
     Args:
@@ -39,6 +41,7 @@ def smaller_probe(
         dtype: Of the probe.
         max_rows: Of M, if a few samples with one position each do not already make more.
         say: Called with what was left out.
+        make: Makes it of what `Probe` takes.
 
     Raises:
         ModelError: If the network cannot be measured with these inputs.
@@ -62,7 +65,7 @@ def smaller_probe(
     taken = reading.taken if reading.taken.key is not None or reading.taken.positions is not None else None
     try:
         with evaluating(network):
-            return Probe(network, inputs, targets, loss=reading.loss, output=taken, dtype=dtype)
+            return make(network, inputs, targets, loss=reading.loss, output=taken, dtype=dtype)
     except (ArgumentError, ModelError) as error:
         raise ModelError(f"{error} {PASS_PROBE}") from error
 

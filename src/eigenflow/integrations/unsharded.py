@@ -7,7 +7,7 @@ on every process: a probe of it measures what the unsharded model would show.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,11 @@ class UnshardedTwin:
         module: The plain module, to make a probe of. It is never trained: `refresh` fills it.
     """
 
-    def __init__(self, model: "nn.Module", module: "nn.Module"):
+    def __init__(self, model: "nn.Module", module: "nn.Module", processes: "ProcessGroup | None" = None):
         from eigenflow.tangent.processes import ProcessGroup
 
         self._model, self.module = model, module
-        self._processes = ProcessGroup()
+        self._processes = processes or ProcessGroup()
         self.refresh()
 
     def refresh(self) -> "UnshardedTwin":
@@ -60,7 +60,7 @@ class UnshardedTwin:
                 f"of them only. Make the twin anew with unsharded_twin(model), or let `build` make the same module."
             )
         for name, tensor in live.items():
-            whole = _whole(tensor, self._processes)
+            whole = whole_tensors({name: tensor}, self._processes)[name]
             if whole.shape != own[name].shape:
                 raise ModelError(
                     f"`model` has '{name}' of shape {tuple(whole.shape)}, but its unsharded twin "
@@ -83,7 +83,7 @@ class UnshardedTwin:
 
         device = next(self.module.parameters()).device
         found = inverse_preconditioner(optimizer, self._model)
-        return {name: _whole(tensor, self._processes).to(device) for name, tensor in found.items()}
+        return {name: tensor.to(device) for name, tensor in whole_tensors(found, self._processes).items()}
 
 
 def unsharded_twin(
@@ -105,7 +105,6 @@ def unsharded_twin(
     Raises:
         ModelError: For the older FullyShardedDataParallel, or a model that cannot be copied.
     """
-    import torch
     from torch import nn
 
     from eigenflow.tangent.model.wrappers import unwrapped
@@ -113,30 +112,60 @@ def unsharded_twin(
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"`model` must be a torch.nn.Module, but is {type(model).__name__}.")
     model = unwrapped(model)
+    return UnshardedTwin(model, plain_copy(model, device=device, build=build))
+
+
+def plain_copy(
+    model: "nn.Module",
+    *,
+    device: "torch.device | str | None" = None,
+    build: "Callable[[], nn.Module] | None" = None,
+) -> "nn.Module":
+    """The module of a twin, not filled yet; as `unsharded_twin`, by one process alone."""
+    import torch
+
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise ModelError(
             "`model` is wrapped in FullyShardedDataParallel, which keeps flattened parameters. Use fully_shard of "
-            "torch.distributed.fsdp, whose parameters keep their names and shapes; or save a full state dict, load it "
-            "into a plain model, and measure that."
+            "torch.distributed.fsdp, whose parameters keep their names and shapes (Trainer: "
+            "fsdp_config={'version': 2}; Lightning: ModelParallelStrategy); or save a full state dict, load it into a "
+            "plain model, and measure that."
         )
-    where = device or _device(model)
+    where = torch.device(device or _device(model))
     if build is not None:
         with torch.device("meta"):
             made = build()
-        filled = _placeholders(made, torch.device(where))
+        filled = _placeholders(made, where)
         for module in made.modules():
             for table in (module._parameters, module._buffers):
                 table.update({name: filled[id(t)] for name, t in table.items() if t is not None})
-        return UnshardedTwin(model, made)
+        return made
     try:
         with _taken_off(model):
-            made = copy.deepcopy(model, _placeholders(model, torch.device(where)))
+            return copy.deepcopy(model, _placeholders(model, where) | _meshes(model))
     except Exception as error:
         raise ModelError(
             f"`model` cannot be copied ({type(error).__name__}: {str(error)[:200]}). Say how a plain one is made: "
             f"unsharded_twin(model, build=lambda: Model(config))."
         ) from error
-    return UnshardedTwin(model, made)
+
+
+def whole_tensors(
+    tensors: "Mapping[str, Tensor]", processes: "ProcessGroup", *, keeps: bool = True
+) -> "dict[str, Tensor]":
+    """Tensors of which every process holds a part, whole. Collective: all of them call it, in the same order.
+
+    Args:
+        tensors: By name; what is not spread out is returned as it is.
+        processes: All.
+        keeps: Whether this process wants them; else nothing is returned, and no more than one is held at a time.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = _whole(tensor, processes)
+        if keeps:
+            found[name] = whole
+    return found
 
 
 def _named(model: "nn.Module") -> "dict[str, Tensor]":
@@ -191,6 +220,14 @@ def _placeholders(model: "nn.Module", device: "torch.device") -> dict[int, Any]:
                 is_parameter = isinstance(tensor, nn.Parameter)
                 memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     return memo
+
+
+def _meshes(model: "nn.Module") -> dict[int, Any]:
+    """Meshes of processes that modules refer to stay what they are."""
+    from torch.distributed.device_mesh import DeviceMesh
+
+    held = (value for module in model.modules() for value in module.__dict__.values())
+    return {id(value): value for value in held if isinstance(value, DeviceMesh)}
 
 
 @contextmanager

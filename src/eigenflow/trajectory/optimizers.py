@@ -5,7 +5,8 @@ applied to the network before it: M = J P^(-1) J^T is the operator by which that
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +15,24 @@ from torch import Tensor, nn
 from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent import inverse_preconditioner
 
-__all__ = ["PreconditionerLike", "Preconditioning", "require_known"]
+__all__ = ["OptimizerElsewhere", "PreconditionerLike", "Preconditioning", "require_known"]
 
-PreconditionerLike = Mapping[str, Tensor] | torch.optim.Optimizer | None
+
+@dataclass(frozen=True)
+class OptimizerElsewhere:
+    """An optimizer that moves the parts of a model of which the probe's is a whole copy.
+
+    Attributes:
+        optimizer: It.
+        read: Gives the diagonal of P^(-1) as it is now, by the names of the probe's model; raises ArgumentError as long
+            as the optimizer has no state.
+    """
+
+    optimizer: torch.optim.Optimizer
+    read: Callable[[], Mapping[str, Tensor]]
+
+
+PreconditionerLike = Mapping[str, Tensor] | torch.optim.Optimizer | OptimizerElsewhere | None
 
 PLAIN, OWN = "J J^T", "J P^(-1) J^T"
 
@@ -34,7 +50,7 @@ class Preconditioning:
     """
 
     def __init__(self, source: PreconditionerLike, model: nn.Module):
-        if not (source is None or isinstance(source, Mapping | torch.optim.Optimizer)):
+        if not (source is None or isinstance(source, Mapping | torch.optim.Optimizer | OptimizerElsewhere)):
             raise ArgumentError(
                 f"`preconditioner` must be a torch optimizer, the diagonal of P^(-1) by parameter name, or None, but "
                 f"is {type(source).__name__}. Pass the optimizer that trains the model."
@@ -52,7 +68,7 @@ class Preconditioning:
     @property
     def holds_momentum(self) -> bool:
         """Whether P itself says how momentum stretches an update, so that time is the sum of learning rates alone."""
-        return isinstance(self.source, torch.optim.Optimizer)
+        return isinstance(self.source, torch.optim.Optimizer | OptimizerElsewhere)
 
     def read(self) -> dict[str, Tensor] | None:
         """The diagonal of P^(-1) as it is now; None for none.
@@ -62,13 +78,16 @@ class Preconditioning:
         """
         if isinstance(self.source, torch.optim.Optimizer):
             return {name: p.clone() for name, p in inverse_preconditioner(self.source, self.model).items()}
+        if isinstance(self.source, OptimizerElsewhere):
+            return {name: p.clone() for name, p in self.source.read().items()}
         return None if self.source is None else dict(self.source)
 
     def describe(self) -> dict[str, Any]:
         """What the header of a run says about it."""
         if self.source is None:
             return {"operator": PLAIN, "preconditioner": None}
-        name = type(self.source).__name__ if self.holds_momentum else "given"
+        optimizer = self.source.optimizer if isinstance(self.source, OptimizerElsewhere) else self.source
+        name = type(optimizer).__name__ if self.holds_momentum else "given"
         return {"operator": OWN, "preconditioner": name}
 
 

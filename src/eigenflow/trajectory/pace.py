@@ -36,6 +36,7 @@ class Pace:
         max_overhead: Share of the time, measuring included, in (0, 1); None: no cap, every scheduled step is measured.
         estimate: Seconds of a measurement, before the first one was made.
         clock: Seconds, increasing.
+        agree: Called with what says which steps can be afforded; of several processes, one decides for all.
 
     Raises:
         ArgumentError: If the share is out of range.
@@ -48,6 +49,7 @@ class Pace:
         *,
         estimate: Callable[[], float] | None = None,
         clock: Callable[[], float] = perf_counter,
+        agree: Callable[[Callable[[], list[int]]], list[int]] = lambda choose: choose(),
     ):
         is_share = isinstance(max_overhead, int | float) and not isinstance(max_overhead, bool)
         if max_overhead is not None and not (is_share and 0 < max_overhead < 1):
@@ -58,7 +60,7 @@ class Pace:
         self.schedule, self.max_overhead = schedule, max_overhead
         self.end = max(schedule)
         self.spent_s = 0.0
-        self._estimate, self._clock = estimate, clock
+        self._estimate, self._clock, self._agree = estimate, clock, agree
         self._recent: list[float] = []
         self._chosen: Schedule | None = schedule
         self._began_s: float | None = None
@@ -180,10 +182,13 @@ class Pace:
 
     def _choose(self) -> None:
         """Leave out of what is still planned what cannot be afforded, evenly; the last one stays as long as it can."""
-        if not self.is_capped:
-            return
+        if self.is_capped:
+            steps = self._agree(self._affordable_steps)
+            self._chosen = Schedule(steps) if steps else None
+
+    def _affordable_steps(self) -> list[int]:
         planned = [step for step in self.schedule if step > self._step]
         count = min(len(planned), self.affordable() if self._seen >= 1 else len(planned))
         # From the last one backwards, so that the next is as far away as those after it will be.
         picked = [len(planned) - 1 - index * len(planned) // count for index in range(count)]
-        self._chosen = Schedule([planned[index] for index in picked]) if count else None
+        return [planned[index] for index in picked]

@@ -126,7 +126,10 @@ class Recorder:
             {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
             | {"max_overhead": max_overhead, **told}
         )
-        self.pace = each(lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds))
+        # By the first process's clock: others would leave out other steps, and wait for each other.
+        self.pace = each(
+            lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds, agree=self.processes.first)
+        )
         is_preconditioned = self._preconditioning.is_given
         each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
         self.next_step = resume_from
@@ -234,9 +237,15 @@ class Recorder:
         """What one measured update will take; the estimate takes about a second, once."""
         return update_cost(self.probe, self.method)
 
-    def looks_at(self, step: int) -> bool:
-        """Whether `step(step, ...)` will look at the network, so that a model in parts has to be put together."""
-        return self._before is not None or self._is_due or self.pace.is_due(step, step + 1)
+    def looks_at(self, step: int, updates: int = 1) -> bool:
+        """Whether `step(step, ..., updates=updates)` may look at the network: a model in parts is put together then."""
+        # Not what there is time for: a measurement that was held, and is made by then, chooses anew.
+        return self._before is not None or self._is_due or self.schedule.is_due(step - updates + 1, step + 1)
+
+    @property
+    def reads_optimizer(self) -> bool:
+        """Whether P is read from an optimizer at every measured update."""
+        return self._preconditioning.holds_momentum
 
     def flush(self) -> None:
         """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""

@@ -23,6 +23,7 @@ class LossForecastCallback(AbstractUpdatesCallback):
         tracker: Where numbers go besides; see `eigenflow.integrations.trackers.tracker_of`.
         on_alarm: Called with every `Alarm`, for example to stop.
         background: Whether another process computes; else training waits some seconds for each forecast.
+        max_share: Processor seconds of forecasts, at most this share of the seconds of training; None for no limit.
         say: Called with what is to be told to who trains; None: a line on stderr.
     """
 
@@ -32,10 +33,12 @@ class LossForecastCallback(AbstractUpdatesCallback):
         *,
         on_alarm: Callable[[Alarm], None] | None = None,
         background: bool = True,
+        max_share: float | None = 0.05,
         say: Callable[[str], None] | None = None,
     ):
         super().__init__()
-        self.tracker, self.on_alarm, self.background, self.say = tracker, on_alarm, background, say or tell
+        self.tracker, self.on_alarm, self.say = tracker, on_alarm, say or tell
+        self.background, self.max_share = background, max_share
         self.watch: LossWatch | None = None
 
     def begin(self, state: Any, *, model: Any, optimizer: Any, lr_scheduler: Any) -> None:
@@ -50,6 +53,7 @@ class LossForecastCallback(AbstractUpdatesCallback):
             state=self.before(state).get("forecast"),
             done_steps=state.global_step,
             background=self.background,
+            max_share=self.max_share,
         )
 
     def update(self, made: MadeUpdate) -> None:

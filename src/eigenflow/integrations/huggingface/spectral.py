@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from eigenflow.core.errors import ArgumentError
@@ -17,9 +18,11 @@ from eigenflow.integrations.language import evaluating, probe_arguments, read_ba
 from eigenflow.integrations.loss_watch import LossWatch
 from eigenflow.integrations.planned_rates import planned_rates
 from eigenflow.integrations.probe_batch import first_batch, smaller_batch
+from eigenflow.integrations.spread import NO_AVERAGE, Plan, SpreadModel, is_spread
 from eigenflow.integrations.trackers import tracker_of
 from eigenflow.tangent import Probe, ShardedProbe
 from eigenflow.tangent.model.wrappers import unwrapped
+from eigenflow.tangent.processes import OneProcess, ProcessGroup
 
 __all__ = ["SpectralCallback"]
 
@@ -42,6 +45,9 @@ class SpectralCallback(AbstractUpdatesCallback):
     With several processes the first one measures, without speaking to the others, which wait for it at the next
     exchange of gradients; so a measurement must not take longer than the timeout of the process group. With `sharded`
     all of them measure together, each a part of the probe's samples.
+
+    Of a model whose parameters are in parts on many processes (FSDP by `fully_shard`, tensor parallel plans) each
+    process that measures holds a whole copy, which is put together at the updates that are measured.
 
     Args:
         path: The run folder.
@@ -93,7 +99,7 @@ class SpectralCallback(AbstractUpdatesCallback):
         say: Callable[[str], None] | None = None,
         **recorder: Any,
     ):
-        super().__init__(everywhere=sharded)
+        super().__init__(everywhere=sharded, with_parts=True)
         steps = None if schedule is None else list(schedule)
         self.wishes = Wishes(Path(path), modes, count, steps, max_overhead, preconditioner, recorder)
         self.probe, self.samples, self.max_rows, self.dtype = probe, samples, max_rows, dtype
@@ -101,6 +107,7 @@ class SpectralCallback(AbstractUpdatesCallback):
         self.tracker, self.ema, self.say = tracker, ema, say or tell
         self.follower: Follower | None = None
         self.watch: LossWatch | None = None
+        self.parts: SpreadModel | None = None
 
     def begin(self, state: Any, *, model: Any, optimizer: Any, lr_scheduler: Any) -> None:
         """As in the base."""
@@ -110,17 +117,18 @@ class SpectralCallback(AbstractUpdatesCallback):
         total = state.max_steps if state.max_steps > 0 else None
         targets = [lambda metrics, step: self.log(metrics), *([] if self.tracker is None else [self.tracker])]
         self._trackers = tracker_of(targets if self.is_first else None)
-        ema = self.ema
-        self.follower = Follower(
-            self.wishes,
-            lambda: self._made_probe(live),
-            live,
-            getattr(optimizer, "optimizer", optimizer),
-            total_steps=total,
-            done_steps=state.global_step,
-            averages=None if ema is None else lambda path: self._averages(path, ema, live),
-            say=self.say,
-        )
+        measures = self.is_first or self.everywhere
+        self.parts = SpreadModel(live, measures=measures) if is_spread(live) else None
+        own = getattr(optimizer, "optimizer", optimizer)
+
+        def make() -> Plan:
+            self.follower = self._follower(live, own, total, state.global_step)
+            return self.follower.plan()
+
+        if self.parts is None:
+            make()
+        else:
+            self.parts.begin(make, [own], all_measure=self.everywhere)
         if self.forecast and self.is_first:
             self.watch = LossWatch(
                 self._trackers,
@@ -132,9 +140,29 @@ class SpectralCallback(AbstractUpdatesCallback):
                 done_steps=state.global_step,
             )
 
+    def _follower(self, live: nn.Module, optimizer: Any, total: int | None, done: int) -> Follower:
+        ema, measured = self.ema, live if self.parts is None else self.parts.module
+        if ema is not None and self.parts is not None:
+            raise ArgumentError(NO_AVERAGE)
+        return Follower(
+            self.wishes,
+            lambda: self._made_probe(measured),
+            live,
+            optimizer,
+            total_steps=total,
+            done_steps=done,
+            averages=None if ema is None else lambda path: self._averages(path, ema, live),
+            parts=self.parts,
+            processes=ProcessGroup() if self.everywhere and dist.is_initialized() else OneProcess(),
+            say=self.say,
+        )
+
     def update(self, made: MadeUpdate) -> None:
         """As in the base."""
-        assert self.follower is not None
+        if self.follower is None:  # a process that holds a part, and does not measure
+            assert self.parts is not None
+            self.parts.meet(made.completed - 1)
+            return
         numbers = self.follower.update(
             made.completed - 1,
             loss=made.loss,
@@ -149,13 +177,15 @@ class SpectralCallback(AbstractUpdatesCallback):
 
     def kept(self) -> dict[str, Any]:
         """As in the base."""
-        assert self.follower is not None
-        self.follower.before_checkpoint()
+        if self.follower is not None:
+            self.follower.before_checkpoint()
         return {} if self.watch is None else {"forecast": self.watch.state()}
 
     def end(self) -> None:
         """As in the base."""
-        assert self.follower is not None
+        self.parts = None
+        if self.follower is None:
+            return
         if self.watch is not None:
             self.watch.close()
         self.follower.close()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.integrations.spread import is_spread
 
 __all__ = ["KEPT", "AbstractUpdatesCallback", "MadeUpdate"]
 
@@ -53,10 +54,11 @@ class AbstractUpdatesCallback(TrainerCallback):
 
     Args:
         everywhere: On all processes, which then exchange their losses; else on the first one alone.
+        with_parts: Whether it follows on all processes where the model is in parts on them.
     """
 
-    def __init__(self, *, everywhere: bool = False) -> None:
-        self.everywhere = everywhere
+    def __init__(self, *, everywhere: bool = False, with_parts: bool = False) -> None:
+        self.everywhere, self.with_parts = everywhere, with_parts
         self.trainer: Trainer | None = None
         self.is_following = False
         self._losses: list[Tensor] = []
@@ -88,7 +90,8 @@ class AbstractUpdatesCallback(TrainerCallback):
         """Begin."""
         self.trainer = _trainer_above(sys._getframe())
         self.is_first = bool(state.is_world_process_zero)
-        self.is_following = self.is_first or self.everywhere
+        in_parts = self.with_parts and is_spread(kwargs["model"])
+        self.is_following = self.is_first or self.everywhere or in_parts
         if not self.is_following:
             return
         self._watch_losses(self.trainer)
