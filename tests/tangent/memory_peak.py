@@ -1,6 +1,7 @@
 """Run in a fresh process: how much memory forming M takes, beside its estimate. Prints JSON.
 
-Arguments: network ("mlp", "conv", "tokens" or "free"), samples, budget in bytes (0: none), drift (0 or 1).
+Arguments: network ("mlp", "conv", "tokens" or "free"), samples, budget in bytes (0: none), drift (0 or 1), whether a
+preconditioner is there (0 or 1).
 """
 
 import json
@@ -54,14 +55,15 @@ def peak() -> int:
 
 
 def main() -> None:
-    name, samples, budget, drift = sys.argv[1], *map(int, sys.argv[2:])
+    name, samples, budget, drift, is_preconditioned = sys.argv[1], *map(int, sys.argv[2:])
     torch.set_num_threads(1)
     model, inputs = network(name, samples)
 
     def point(count: int, budget: int | None):
         targets = torch.zeros(count, 10)
         probe = ef.Probe(model.eval(), inputs[:count], targets, dtype=torch.float32, memory_budget=budget)
-        return probe.at()
+        inverse = {n: torch.rand_like(p) for n, p in model.named_parameters()} if is_preconditioned else None
+        return probe.at(preconditioner=inverse)
 
     def form(at) -> None:
         if drift:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
@@ -17,10 +18,10 @@ from problems import samples, tanh_net
 SCRIPT = Path(__file__).parent / "memory_peak.py"
 
 
-def peak(name, count, budget=0, drift=0):
+def peak(name, count, budget=0, drift=0, is_preconditioned=0):
     """Measured growth of a fresh process's resident memory while M is formed, and the estimate."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), name, str(count), str(budget), str(drift)]
+    command = [sys.executable, str(SCRIPT), name, str(count), str(budget), str(drift), str(is_preconditioned)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout)
 
@@ -39,6 +40,16 @@ def test_memory_stays_under_the_budget(name, budget, drift):
 )
 def test_memory_stays_under_the_budget_for_every_kind_of_layer(name, budget, drift):
     found = peak(name, 128, budget, drift)
+    assert found["measured"] <= found["estimated"] <= budget
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "budget", "drift"),
+    [("mlp", 60_000_000, 0), ("mlp", 90_000_000, 1), ("conv", 60_000_000, 0), ("conv", 90_000_000, 1)],
+)
+def test_memory_stays_under_the_budget_with_a_preconditioner(name, budget, drift):
+    found = peak(name, 128, budget, drift, is_preconditioned=1)
     assert found["measured"] <= found["estimated"] <= budget
 
 
@@ -63,6 +74,27 @@ def test_estimated_operations_are_those_of_the_matrix_products():
     pairs = sum(2.0 * out + 2.0 * (ins + 1) / 10**2 + 2.0 for ins, out in layers) * 160**2 / 2
     recording = 16 * sum(2.0 * (ins + 1) * out * 21 for ins, out in layers)
     assert probe.at().dense_plan(drift=False).cost.flops == pytest.approx(pairs + recording, rel=1e-12)
+
+
+def test_estimated_operations_with_a_preconditioner_are_those_that_are_counted():
+    """Ten outputs a sample: every linear map goes unit by unit, with one product of entries for 24 multiplications."""
+    layers = [(64, 256), (256, 256), (256, 10)]
+    model = torch.nn.Sequential(*(torch.nn.Linear(a, b) for a, b in layers)).double()
+    probe = ef.Probe(model, torch.randn(16, 64).double(), torch.zeros(16, 10).double())
+    point = probe.at(preconditioner={n: torch.rand_like(p) for n, p in model.named_parameters()})
+    matrix = sum(out * (ins + 1 + 10 * 10) for ins, out in layers)
+    entries = sum(out * 10 * 24 + 12 * (ins + 1) for ins, out in layers)
+    recording = 16 * sum(2.0 * (ins + 1) * out * 21 for ins, out in layers)
+    expected = 2.0 * (matrix + entries) * 16**2 / 2 + recording
+    assert point.dense_plan(drift=False).cost.flops == pytest.approx(expected, rel=1e-12)
+    counts = []
+    for at in (probe.at(), point):  # one block of all pairs, and the same recording in both
+        at.outputs  # noqa: B018 - made once
+        with FlopCounterMode(display=False) as counted:
+            at.dense()
+        counts.append(counted.get_total_flops())
+    plain = sum(2 * out * 160**2 + 2 * (ins + 1) * 16**2 for ins, out in layers)
+    assert counts[1] - counts[0] == 2 * matrix * 16**2 - plain
 
 
 def test_a_smaller_budget_takes_smaller_chunks_and_more_operations():

@@ -61,6 +61,18 @@ def test_operations_of_a_dense_measurement(name, drift):
     assert estimate.peak_bytes > 4 * 8 * probe.size**2 and estimate.seconds > 0 and estimate.products == 0
 
 
+@pytest.mark.parametrize("drift", [True, False])
+@pytest.mark.parametrize("name", ["mlp", "conv", "transformer"])
+def test_operations_of_a_dense_measurement_with_a_preconditioner(name, drift):
+    """As above: some layers go unit by unit, in slices that depend on the number of samples, others by rows."""
+    probe = probe_of(name, 60)
+    inverse = {n: torch.rand_like(p) for n, p in probe.at().parameters.items()}
+    at = probe.at(preconditioner=inverse)
+    taken = operations(lambda: probe.measure(drift=drift, method="dense", at=at))
+    estimate = measurement_cost(probe, method="dense", drift=drift, at=at)
+    assert estimate.flops == pytest.approx(taken, rel=0.10)
+
+
 @pytest.mark.parametrize("name", ["mlp", "conv", "transformer"])
 @pytest.mark.parametrize("method", ["products", "tracked"])
 def test_operations_of_a_measurement_by_products(name, method):

@@ -12,7 +12,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.rules.groups import find_groups, group_size
 from eigenflow.tangent.rules.layers import Structure
-from eigenflow.tangent.rules.parts import outer_is_cheaper
+from eigenflow.tangent.rules.scaled import cheapest_way, scaled_operations
 
 __all__ = ["DensePlan", "MeasureCost", "dense_cost", "physical_bytes", "plan_dense", "product_flops", "require_memory"]
 
@@ -86,7 +86,7 @@ def plan_dense(
     *,
     drift: bool,
     budget: int | None = None,
-    has_scales: bool = False,
+    has_weights: bool = False,
     root_bytes: int = 0,
 ) -> DensePlan:
     """Choose chunks of samples and slices of rows that fit the budget.
@@ -99,17 +99,19 @@ def plan_dense(
         itemsize: Bytes a number.
         drift: Whether the derivative is formed too.
         budget: Bytes that may be held beyond the model; None: this machine's memory.
-        has_scales: Whether a preconditioner makes every part explicit.
+        has_weights: Whether a preconditioner weighs the parameters.
         root_bytes: What the loss holds (`AbstractLoss.root_bytes`).
 
     Raises:
         ArgumentError: If not even one sample at a time fits.
     """
     budget = physical_bytes() if budget is None else budget
-    one = _sample_size(structure, parameters, width, has_scales)
+    one = _sample_size(structure, parameters, width, has_weights)
     copies = 3 if drift else 1  # value, derivative, and what is on the way
     matrices = (2 if drift else 1) * (samples * width) ** 2 * itemsize + root_bytes
     held, slice_bytes, columns = (n * itemsize * copies for n in (one.held, one.slice, one.columns))
+    if has_weights:  # a layer's weights are joined with its bias's
+        matrices += sum(p.numel() for p in parameters.values()) * itemsize
     room = int(PLANNED * budget) - matrices - WORKSPACE_BYTES
     chunk = samples
     if structure is not None and samples * (held + slice_bytes) > room:
@@ -139,7 +141,7 @@ def _remedy(budget: int, samples: int, width: int, bytes_an_entry: int) -> str:
     )
 
 
-def _sample_size(structure: Structure | None, parameters: Parameters, width: int, has_scales: bool) -> _SampleSize:
+def _sample_size(structure: Structure | None, parameters: Parameters, width: int, has_weights: bool) -> _SampleSize:
     if structure is None:
         numel = sum(p.numel() for p in parameters.values())
         longest = max(p.numel() for p in parameters.values())
@@ -150,14 +152,22 @@ def _sample_size(structure: Structure | None, parameters: Parameters, width: int
     pair_flops = flops = 0.0
     groups, _ = find_groups(structure)
     for group in groups:
-        for size in group_size(group, structure, parameters):
+        found = group_size(group, structure, parameters)
+        for size in found:
             held += 2 * size.elements(width)
             flops += 2.0 * max(1, size.positions) * size.columns * (1 + 2 * width)
             if size.positions == 0:
                 pair_flops += 2.0 * size.outs
-            elif not has_scales and outer_is_cheaper(width, size.positions, size.outs, size.ins, size.is_token):
+                continue
+            # Weights that fold into the factors, which only their values tell, cost less.
+            sizes = width, size.positions, size.outs, size.ins
+            way = cheapest_way(*sizes, is_token=size.is_token, has_weights=has_weights)
+            way = way if len(found) == 1 else "rows"  # a table of tokens that is a linear map too
+            if way == "outer":
                 gram = 0.0 if size.is_token else 2.0 * size.ins / width**2
                 pair_flops += size.blocks * size.positions**2 * (2.0 * size.outs + gram + 2.0)
+            elif way == "scaled":
+                pair_flops += 2.0 * size.blocks * scaled_operations(*sizes) / width**2
             else:
                 pair_flops += 2.0 * size.columns
                 columns = max(columns, width * size.columns // size.blocks)

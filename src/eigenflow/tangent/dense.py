@@ -19,7 +19,8 @@ from eigenflow.tangent.model.samples import Inputs
 from eigenflow.tangent.rules.explicit import FactorRows, full_rows, sample_rows
 from eigenflow.tangent.rules.groups import Group, find_groups, first_axis, record_factors
 from eigenflow.tangent.rules.layers import Spread, Structure
-from eigenflow.tangent.rules.parts import AbstractPart, OuterPart, RowPart, Target, Workspace, outer_is_cheaper
+from eigenflow.tangent.rules.parts import AbstractPart, OuterPart, RowPart, Target, Workspace
+from eigenflow.tangent.rules.scaled import cheapest_way, folded, scaled_part
 from eigenflow.tangent.rules.uses import Factors
 from eigenflow.tangent.tape import batches
 
@@ -43,7 +44,7 @@ class DenseTask:
         width: Entries of the error per sample.
         chunk: Samples taken at once.
         row_bytes: What explicit rows may hold at once.
-        scales: What multiplies the columns of J (a preconditioner's P^(-1/2)), by parameter, or None.
+        weights: What weighs the columns of J in J P^(-1) J^T (the diagonal of P^(-1)), by parameter, or None.
     """
 
     network: Network
@@ -55,7 +56,7 @@ class DenseTask:
     width: int
     chunk: int
     row_bytes: int
-    scales: Parameters | None = None
+    weights: Parameters | None = None
 
     @property
     def size(self) -> int:
@@ -87,12 +88,12 @@ def dense_kernel_and_rate(
 def _assemble(task: DenseTask, direction: Parameters | None) -> tuple[Tensor, Tensor | None]:
     kernel = _empty(task.inputs.device, task.size, task.network.dtype)
     rate = None if direction is None else _empty(task.inputs.device, task.size, task.network.dtype)
-    workspace = Workspace(kernel)
+    workspace, tables = Workspace(kernel), _Tables(task, Workspace(kernel))
     chunks = [slice(s, min(s + task.chunk, len(task.inputs))) for s in range(0, len(task.inputs), task.chunk)]
     for index, first in enumerate(chunks):
-        one = _Chunk(task, first, direction)
+        one = _Chunk(task, first, direction, tables)
         for second in chunks[index:]:
-            other = one if second is first else _Chunk(task, second, direction)
+            other = one if second is first else _Chunk(task, second, direction, tables)
             sums = list(_sums(one, other))
             for position, parts in enumerate(sums):
                 parts = parts()
@@ -102,11 +103,29 @@ def _assemble(task: DenseTask, direction: Parameters | None) -> tuple[Tensor, Te
     return kernel, rate
 
 
+class _Tables:
+    """What chunks share: weights of every layer as a table, and the memory that explicit rows take turns in."""
+
+    def __init__(self, task: DenseTask, rows: Workspace):
+        self.rows = rows
+        self._task = task
+        self._found: dict[tuple[tuple[str, ...], int], Tensor] = {}
+
+    def weights(self, group: Group, block: int, factors: Factors) -> Tensor | None:
+        """Of a block's columns, as (out, in), or flat for entries and (tokens, width) for tokens; None without P."""
+        if self._task.weights is None:
+            return None
+        key = group.names, block if factors.inputs is not None else -1
+        if key not in self._found:
+            self._found[key] = _table(self._task.weights, group, block, factors)
+        return self._found[key]
+
+
 class _Chunk:
     """The parts of J on some samples: small ones held, explicit rows made when asked for."""
 
-    def __init__(self, task: DenseTask, samples: slice, direction: Parameters | None):
-        self.task, self.samples, self.direction = task, samples, direction
+    def __init__(self, task: DenseTask, samples: slice, direction: Parameters | None, tables: _Tables):
+        self.task, self.samples, self.direction, self.tables = task, samples, direction, tables
         self.held: list[AbstractPart] = []
         self.lazy: list[FactorRows] = []
         structure = task.structure
@@ -135,23 +154,32 @@ class _Chunk:
 
     def _sort(self, group: Group, block: int, factors: list[Factors], dots: list[Factors] | None) -> None:
         """Into parts that are held, or rows that are made later."""
-        task, first = self.task, factors[0]
-        scale = None if task.scales is None else _scale(task, group, block, first)
+        first, dot = factors[0], None if dots is None else dots[0]
+        weights = self.tables.weights(group, block, first)
         classes, positions, outs = first.signals.shape[1:]
         if first.inputs is None:
             rows = [f.signals.reshape(-1, outs) for f in (first, *(dots or ()))]
-            rows = rows if scale is None else [r * scale for r in rows]
+            rows = rows if weights is None else [r * weights.sqrt() for r in rows]
             self.held.append(RowPart(rows[0], rows[1] if dots else None, classes))
             return
-        length = first_axis(task.parameters[group.names[0]]) if first.is_token else outs
+        length = first_axis(self.task.parameters[group.names[0]]) if first.is_token else outs
         ins = length if first.is_token else first.inputs.shape[-1]
-        if len(factors) == 1 and scale is None and outer_is_cheaper(classes, positions, outs, ins, first.is_token):
-            self.held.append(OuterPart(first, None if dots is None else dots[0]))
+        if len(factors) > 1:
+            self.lazy.append(FactorRows(factors, dots, length, weights))
+            return
+        plain = (first, dot) if weights is None else folded(first, dot, weights)
+        sizes = classes, positions, outs, ins
+        way = cheapest_way(*sizes, is_token=first.is_token, has_weights=plain is None)
+        if plain is not None and way == "outer":
+            self.held.append(OuterPart(*plain))
+        elif way == "scaled":
+            self.held.append(scaled_part(first, dot, weights))
         else:
-            self.lazy.append(FactorRows(factors, dots, length, scale))
+            self.lazy.append(FactorRows(factors, dots, length, weights))
 
     def explicit(self, names: list[str]) -> RowPart:
         """Rows of parameters that no rule covers."""
+        self.tables.rows.clear()
         task, width = self.task, self.task.width
         args = (task.network, names, task.parameters, task.rest, task.inputs[self.samples], self.direction)
         spread = task.spread_of(self.samples)
@@ -164,14 +192,14 @@ class _Chunk:
             numel = sum(task.parameters[name].numel() for name in names)
             at_once = max(1, min(task.size, task.row_bytes // (4 * numel * task.network.dtype.itemsize)))
             rows, dots = full_rows(*args, spread, width, at_once)
-        if task.scales is not None:
-            scale = torch.cat([task.scales[name].reshape(-1) for name in names])
-            rows, dots = rows * scale, None if dots is None else dots * scale
+        if task.weights is not None:
+            roots = torch.cat([task.weights[name].reshape(-1) for name in names]).sqrt()
+            rows, dots = rows.mul_(roots), None if dots is None else dots.mul_(roots)
         return RowPart(rows, dots, width)
 
-    def rows(self, index: int, part: slice) -> RowPart:
-        """Rows of a layer."""
-        return RowPart(*self.lazy[index].rows(part), self.task.width)
+    def rows(self, index: int, part: slice, name: str) -> RowPart:
+        """Rows of a layer, in shared memory of that name."""
+        return RowPart(*self.lazy[index].rows(part, self.tables.rows, name), self.task.width)
 
 
 def _sums(one: _Chunk, other: _Chunk) -> Iterator[Callable[[], list[tuple[AbstractPart, AbstractPart]]]]:
@@ -186,8 +214,8 @@ def _sums(one: _Chunk, other: _Chunk) -> Iterator[Callable[[], list[tuple[Abstra
         for part in lazy.slices(max(1, min(lazy.length, -(-row_bytes * lazy.columns // task.row_bytes)))):
 
             def made(index: int = index, part: slice = part) -> list[tuple[AbstractPart, AbstractPart]]:
-                rows = one.rows(index, part)
-                return [(rows, rows if is_same else other.rows(index, part))]
+                rows = one.rows(index, part, "one")
+                return [(rows, rows if is_same else other.rows(index, part, "other"))]
 
             yield made
     for names in batches({name: task.parameters[name] for name in one.others}, task.row_bytes // (3 * row_bytes)):
@@ -248,10 +276,8 @@ def _empty(device: torch.device, size: int, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.empty((size, size), dtype=np.float32 if dtype == torch.float32 else np.float64))
 
 
-def _scale(task: DenseTask, group: Group, block: int, factors: Factors) -> Tensor:
-    """What multiplies a block's columns, as (out, in), or flat for entries and (tokens, width) for tokens."""
-    assert task.scales is not None
-    weight = task.scales[group.names[0]]
+def _table(weights: Parameters, group: Group, block: int, factors: Factors) -> Tensor:
+    weight = weights[group.names[0]]
     if factors.inputs is None:
         return weight.reshape(-1)
     if factors.is_token:
@@ -260,5 +286,5 @@ def _scale(task: DenseTask, group: Group, block: int, factors: Factors) -> Tenso
     table = weight.T if factors.is_transposed else weight.reshape(len(weight), -1)[block * outs : (block + 1) * outs]
     if len(group.names) == 1:
         return table
-    bias = task.scales[group.names[1]].reshape(-1)[block * outs : (block + 1) * outs]
+    bias = weights[group.names[1]].reshape(-1)[block * outs : (block + 1) * outs]
     return torch.cat([table, bias[:, None]], dim=1)

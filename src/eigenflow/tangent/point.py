@@ -305,7 +305,7 @@ class TangentPoint:
             self.network.dtype.itemsize,
             drift=drift,
             budget=self.memory_budget,
-            has_scales=self.preconditioner is not None,
+            has_weights=self.preconditioner is not None,
             root_bytes=self.objective.root_bytes(
                 samples, self.outputs.shape[1], self.network.dtype.itemsize, drift=drift
             ),
@@ -330,7 +330,7 @@ class TangentPoint:
             width=self.size // samples,
             chunk=plan.chunk,
             row_bytes=plan.row_bytes,
-            scales=None if self.preconditioner is None else {n: p.sqrt() for n, p in self.preconditioner.items()},
+            weights=self.preconditioner,
         )
 
     def spread(self, outputs: Tensor, rows: Tensor) -> Tensor:

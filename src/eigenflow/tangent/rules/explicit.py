@@ -10,6 +10,7 @@ from torch.func import jvp, vjp, vmap
 from eigenflow.tangent.model.network import Network, Parameters
 from eigenflow.tangent.model.samples import Inputs
 from eigenflow.tangent.rules.layers import Spread
+from eigenflow.tangent.rules.parts import Workspace
 from eigenflow.tangent.rules.uses import Factors
 
 __all__ = ["FactorRows", "full_rows", "sample_rows"]
@@ -23,13 +24,13 @@ class FactorRows:
         factors: Outer and token factors over one parameter of shape (out, in), in = signal width for tokens.
         dots: Their derivatives, or None.
         length: Length of the sliced axis: outs, or the number of tokens.
-        scale: What multiplies the columns, (out, in), or None.
+        weights: Diagonal of P^(-1), (out, in), whose roots multiply the columns, or None.
     """
 
     factors: list[Factors]
     dots: list[Factors] | None
     length: int
-    scale: Tensor | None
+    weights: Tensor | None
 
     @property
     def columns(self) -> int:
@@ -44,43 +45,52 @@ class FactorRows:
         for start in range(0, self.length, step):
             yield slice(start, min(start + step, self.length))
 
-    def rows(self, part: slice) -> tuple[Tensor, Tensor | None]:
-        """Rows of a slice, and their derivative."""
-        rows = _summed([_rows(f.inputs, f.signals, part, f.is_token) for f in self.factors])
+    def rows(self, part: slice, workspace: Workspace, name: str) -> tuple[Tensor, Tensor | None]:
+        """Rows of a slice, and their derivative, in buffers of that name."""
+        first = self.factors[0]
+        samples, classes = first.signals.shape[:2]
+        shape = samples * classes, self.columns // self.length * (part.stop - part.start)
+        rows = workspace.take(f"{name} rows", *shape)
+        for number, f in enumerate(self.factors):
+            _write_rows(rows, f.inputs, f.signals, part, f.is_token, number > 0)
         dots = None
         if self.dots is not None:
-            terms = []
+            dots, is_written = workspace.take(f"{name} dots", *shape), False
             for f, d in zip(self.factors, self.dots, strict=True):
-                terms.append(_rows(f.inputs, d.signals, part, f.is_token))
-                if not f.is_token:
-                    terms.append(_rows(d.inputs, f.signals, part, False))
-            dots = _summed(terms)
-        if self.scale is not None:
-            scale = self.scale[part].reshape(-1)
-            rows, dots = rows * scale, None if dots is None else dots * scale
+                _write_rows(dots, f.inputs, d.signals, part, f.is_token, is_written)
+                is_written = True
+                # What a network's inputs meet first does not move.
+                if not f.is_token and d.inputs is not None and bool(d.inputs.any()):
+                    _write_rows(dots, d.inputs, f.signals, part, False, is_written)
+        if self.weights is not None:
+            roots = self.weights[part].sqrt().reshape(-1)
+            rows.mul_(roots)
+            dots = None if dots is None else dots.mul_(roots)
         return rows, dots
 
 
-def _summed(terms: list[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total.add_(term)
-    return total
+def _write_rows(
+    rows: Tensor, inputs: Tensor | None, signals: Tensor, part: slice, is_token: bool, is_added: bool
+) -> None:
+    """sum_t g_t (x) a_t over a slice of outs; sum_t onehot(token_t) (x) g_t over a slice of tokens.
 
-
-def _rows(inputs: Tensor | None, signals: Tensor, part: slice, is_token: bool) -> Tensor:
-    """sum_t g_t (x) a_t over a slice of outs; sum_t onehot(token_t) (x) g_t over a slice of tokens."""
+    Rows are large: whatever is made beside them costs as much as they do.
+    """
     assert inputs is not None
-    samples, classes = signals.shape[:2]
+    samples, classes, positions = signals.shape[:3]
+    count = part.stop - part.start
     if is_token:
         numbers = torch.arange(part.start, part.stop, device=inputs.device)
         one_hot = (inputs[:, None, :] == numbers[:, None]).to(signals.dtype)  # (samples, tokens, positions)
-        outer = torch.matmul(one_hot[:, None], signals)
-    elif signals.shape[2] == 1:
-        outer = signals[:, :, 0, part, None] * inputs[:, :, None, :]
+        found = torch.matmul(one_hot[:, None], signals).reshape(rows.shape)
+        _ = rows.add_(found) if is_added else rows.copy_(found)
+    elif positions == 1:
+        view, g, a = rows.view(samples, classes, count, -1), signals[:, :, 0, part, None], inputs[:, :, None, :]
+        _ = view.addcmul_(g, a) if is_added else torch.mul(g, a, out=view)
     else:
-        outer = torch.matmul(signals[..., part].transpose(2, 3), inputs[:, None])
-    return outer.reshape(samples * classes, -1)
+        view = rows.view(samples, classes * count, -1)
+        g = signals[..., part].transpose(2, 3).reshape(samples, classes * count, positions)
+        torch.baddbmm(view, g, inputs, beta=1 if is_added else 0, out=view)
 
 
 def sample_rows(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eigenflow.tangent.rules.uses import Factors
 
-__all__ = ["AbstractPart", "OuterPart", "RowPart", "Target", "Workspace", "outer_is_cheaper"]
+__all__ = ["AbstractPart", "OuterPart", "RowPart", "Target", "Workspace", "outer_operations"]
 
 # An entry-by-entry product costs about as much as this many multiply-adds inside a matrix product.
 ENTRY_COST = 12
@@ -32,6 +32,10 @@ class Workspace:
             buffer = self._buffers[name] = self._like.new_empty(rows * columns)
         return buffer[: rows * columns].view(rows, columns)
 
+    def clear(self) -> None:
+        """Give all memory back."""
+        self._buffers.clear()
+
 
 @dataclass
 class Target:
@@ -46,13 +50,13 @@ class Target:
 
     def add_matrix_product(self, a: Tensor, b: Tensor) -> None:
         """block += a b^T."""
-        self.block.addmm_(a, b.T, beta=0 if self.is_empty else 1)
+        torch.addmm(self.block, a, b.T, beta=0 if self.is_empty else 1, out=self.block)  # `out`: seen by counters
         self.is_empty = False
 
     def add_rate_product(self, a: Tensor, b: Tensor) -> None:
         """rate += a b^T."""
         assert self.rate is not None
-        self.rate.addmm_(a, b.T, beta=0 if self.is_rate_empty else 1)
+        torch.addmm(self.rate, a, b.T, beta=0 if self.is_rate_empty else 1, out=self.rate)
         self.is_rate_empty = False
 
     def add_entries(self, signal_gram: Tensor, input_gram: Tensor) -> None:
@@ -179,10 +183,10 @@ class OuterPart(AbstractPart):
         assert self.signals_dot is not None and other.signals_dot is not None
         if self.inputs_dot is not None and other.inputs_dot is not None:
             moved = self.inputs_dot[first, t] @ other.inputs[second, s].T
-            moved.addmm_(self.inputs[first, t], other.inputs_dot[second, s].T)
+            torch.addmm(moved, self.inputs[first, t], other.inputs_dot[second, s].T, out=moved)
             target.add_rate_entries(signal_gram, moved)
         signal_gram = torch.mm(self.signals_dot[t, a], other.signals[s, b].T, out=signal_gram)
-        signal_gram.addmm_(self.signals[t, a], other.signals_dot[s, b].T)
+        torch.addmm(signal_gram, self.signals[t, a], other.signals_dot[s, b].T, out=signal_gram)
         target.add_rate_entries(signal_gram, input_gram)
 
     def _input_gram(self, other: "OuterPart", first: slice, second: slice, t: int, s: int) -> Tensor:
@@ -198,7 +202,7 @@ def _by_position(signals: Tensor) -> Tensor:
     return signals.permute(2, 0, 1, 3).reshape(positions, samples * outputs, outs).contiguous()
 
 
-def outer_is_cheaper(classes: int, positions: int, outs: int, ins: int, is_token: bool) -> bool:
-    """Compare operations per entry of the result: Gram matrices for pairs of positions against explicit rows."""
+def outer_operations(classes: int, positions: int, outs: int, ins: int, is_token: bool) -> float:
+    """Multiply-adds for an entry of the result by Gram matrices of pairs of positions."""
     gram = 0 if is_token else ins / classes**2
-    return (positions == 1 and not is_token) or positions**2 * (outs + ENTRY_COST + gram) < ins * outs
+    return positions**2 * (outs + ENTRY_COST + gram)
