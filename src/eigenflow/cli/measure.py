@@ -65,6 +65,10 @@ def measure(
     updates_per_epoch: Annotated[
         int | None, typer.Option("--updates-per-epoch", min=1, help="Where checkpoints tell epochs alone.", metavar="N")
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Log of the training with learning rates: time is their sum then.", metavar="FILE"),
+    ] = None,
     method: Annotated[
         Literal["auto", "dense", "tracked"], typer.Option("--method", help="How the modes are found.")
     ] = "auto",
@@ -106,6 +110,7 @@ def measure(
         "output": int(output) if output is not None and output.lstrip("-").isdigit() else output,
         "entry": entry,
         "updates_per_epoch": updates_per_epoch,
+        "log": log,
         "dtype": getattr(torch, dtype),
     }
     if dry_run:

@@ -20,7 +20,8 @@ NO_UPDATES = (
 # Of one that counts updates.
 NO_CLOCK = (
     "this record of states counts updates: the sums of learning rates at its states are not known, and eigenvalues are "
-    "rates in 1 / time. Give them with every state: record(step, time=...)"
+    "rates in 1 / time. Measure again into a new folder with the rates: `eigenflow measure --log FILE`, a log of the "
+    "training with its learning rates, or in Python StateRecorder.record(step, time=...)"
 )
 
 

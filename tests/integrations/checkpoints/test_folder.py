@@ -298,3 +298,73 @@ def test_the_trainers_log_gives_rates_losses_and_times(tmp_path):
     # A warm-up times a slow cosine, between logs of ten updates.
     assert listing.checkpoints[1].time == pytest.approx(sum(warmup_cosine(k) for k in range(1, 101)), rel=1e-3)
     assert listing.checkpoints[0].source == "trainer_state.json"
+
+
+def saved_by_lightning(folder, steps, rate):
+    """Checkpoints as Lightning writes them, with the optimizer's rate, which is that of the next update already."""
+    for step in steps:
+        net = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=rate(step + 1))
+        path = folder / f"epoch=0-step={step}.ckpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(
+            {"global_step": step, "state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()]}, path
+        )
+
+
+def test_time_is_the_sum_of_rates_in_checkpoints(tmp_path):
+    """Against the sum over all updates: chords of ten updates, and rates that are one update late, make 1 % at most."""
+    steps = [0, 1, 2, 4, 8, *range(10, 1001, 10)]
+    saved_by_lightning(tmp_path, steps, warmup_cosine)
+    listing = list_checkpoints(tmp_path)
+    assert listing.clock == f"sum of the learning rates that {len(steps)} checkpoints hold"
+    whole = sum(warmup_cosine(k) for k in range(1, 1001))
+    for one in listing.checkpoints:
+        exact = sum(warmup_cosine(k) for k in range(1, one.step + 1))
+        assert one.time == pytest.approx(exact, abs=0.01 * whole), one.step
+
+
+def test_rates_in_checkpoints_that_do_not_tell_all(tmp_path):
+    """The first checkpoint after the warm-up, too few of them, and so short a run that one update matters."""
+    saved_by_lightning(tmp_path / "late", range(200, 1001, 20), warmup_cosine)
+    listing = list_checkpoints(tmp_path / "late")
+    assert "of rates before the checkpoint of step 200 nothing is known" in listing.clock
+    assert all(one.time is None and one.learning_rate is not None for one in listing.checkpoints)
+    saved_by_lightning(tmp_path / "few", (0, 500, 1000), warmup_cosine)
+    assert "3 checkpoints hold learning rates" in list_checkpoints(tmp_path / "few").clock
+    saved_by_lightning(tmp_path / "short", range(21), lambda step: warmup_cosine(step, total=20, warmup=2))
+    assert not any(one.time for one in list_checkpoints(tmp_path / "short").checkpoints)
+
+
+def test_time_from_a_log_that_is_named(tmp_path):
+    """A table of every update beside three checkpoints without any rate; its losses come too.
+
+    To which update a rate belongs that stands beside a step is judged by the reader: two updates at the peak rate.
+    """
+    for step in (0, 500, 1000):
+        state(step, tmp_path / f"c/step_{step}.pt")
+    rows = log(warmup_cosine, range(1, 1001))
+    lines = [f"{row['step']},{row['loss'] + 1},{row['learning_rate']}" for row in rows]
+    (tmp_path / "log.csv").write_text("\n".join(["step,loss,lr", *lines]))
+    listing = list_checkpoints(tmp_path / "c", log=tmp_path / "log.csv")
+    assert listing.clock == "sum of the learning rates of 'log.csv'"
+    exact = [sum(warmup_cosine(k) for k in range(1, step + 1)) for step in (0, 500, 1000)]
+    assert [one.time for one in listing.checkpoints] == pytest.approx(exact, abs=2e-3)
+    assert listing.checkpoints[1].loss == pytest.approx(1.002)
+
+
+@pytest.mark.rejects
+def test_logs_that_give_no_time(tmp_path):
+    for step in (0, 500):
+        state(step, tmp_path / f"c/step_{step}.pt")
+    short, two = tmp_path / "short.csv", tmp_path / "two.csv"
+    short.write_text("\n".join(["step,loss,lr", *(f"{k},{1 + 1 / k},0.001" for k in range(1, 101))]))
+    with pytest.raises(ArgumentError, match=r"`log` must reach the last checkpoint, step 500, but .* ends at step 100"):
+        list_checkpoints(tmp_path / "c", log=short)
+    rows = [f"{name},{k},{1 + 1 / k},0.001" for name in "ab" for k in range(1, 601)]
+    two.write_text("\n".join(["run,step,loss,lr", *rows]))
+    with pytest.raises(ArgumentError, match=r"`log` must hold one run, but .* holds 2: a, b"):
+        list_checkpoints(tmp_path / "c", log=two)
+    state(3, tmp_path / "e/epoch_3.pt")
+    with pytest.raises(ArgumentError, match=r"the checkpoints tell epochs. Give `updates_per_epoch`"):
+        list_checkpoints(tmp_path / "e", log=short)

@@ -13,8 +13,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 import eigenflow as ef
+from eigenflow.cli.app import app
 from eigenflow.core.errors import ArgumentError, FileError, ModelError, RunFolderError
 from eigenflow.integrations.checkpoints import measure_checkpoints, plan_checkpoints
 from eigenflow.integrations.language import language_probe
@@ -175,6 +177,27 @@ def test_holdout_losses_rates_and_times_are_recorded(tmp_path):
     assert "sum of 20 logged learning rates" in record.clock
     assert list(run.losses["checkpoint"]) == ["checkpoint-10", "checkpoint-20"]
     assert run.losses["read"][0] == "torch file; step from trainer_state.json"
+
+
+def test_a_log_that_is_named_gives_the_clock(tmp_path, monkeypatch):
+    """By the command too; a record that counts updates is not gone on with, and says what to do."""
+    folder = write_steps(tmp_path / "c", (0, 5, 10))
+    rows = [f"{k},{1 + 1 / k},0.01" for k in range(1, 11)]
+    (tmp_path / "log.csv").write_text("\n".join(["step,loss,lr", *rows]))
+    record = measure_checkpoints(folder, make_net, data(), tmp_path / "run", modes=4, log=tmp_path / "log.csv")
+    run = ef.open_run(tmp_path / "run")
+    assert record.clock == "sum of the learning rates of 'log.csv'" and run.clock == "learning rates"
+    assert run.measurements["time"].values == pytest.approx([0.0, 0.05, 0.1], rel=1e-9)
+    measure_checkpoints(folder, make_net, data(), tmp_path / "updates", modes=4)
+    assert "eigenflow measure --log FILE" in ef.open_run(tmp_path / "updates").why_no_clock
+    with pytest.raises(RunFolderError, match="whose times count updates, and would go on with sums of learning rates"):
+        measure_checkpoints(folder, make_net, data(), tmp_path / "updates", modes=4, log=tmp_path / "log.csv")
+    (tmp_path / "made.py").write_text("from integrations.checkpoints.written import data, make_net")
+    monkeypatch.chdir(tmp_path)
+    words = ["measure", "-c", "c", "--model", "made.py:make_net", "--probe", "made.py:data", "--log", "log.csv"]
+    done = CliRunner().invoke(app, [*words, "--modes", "4", "--out", "by_command"])
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(ef.open_run("by_command").measurements["time"], run.measurements["time"])
 
 
 def test_test_batches_and_float32(tmp_path):

@@ -1,12 +1,20 @@
-"""The clock of a run of checkpoints: sums of learning rates where a log shows rates closely enough, else updates."""
+"""The clock of a run of checkpoints: sums of learning rates where they are known closely enough, else updates.
+
+Rates are those of a log that is named, or that Trainer left beside the checkpoints, or of the optimizers that lie in
+the checkpoints.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RunClock", "clock_of_log", "losses_of_log"]
+from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.reading import read_curves
+
+__all__ = ["RunClock", "clock_of_checkpoints", "clock_of_file", "clock_of_log", "losses_of_log"]
 
 # Relative difference of a sum of rates from one with every second rate left out, up to which the log is close enough.
 CLOSE = 0.01
@@ -53,6 +61,58 @@ def clock_of_log(log: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> RunC
     if not summed[-1] > 0 or np.abs(summed - coarse).max() > CLOSE * summed[-1]:
         return RunClock({}, f"updates (the {len(pairs)} logged learning rates lie too far apart to be summed to 1 %)")
     return RunClock({int(step): float(summed[step]) for step in steps}, f"sum of {len(pairs)} logged learning rates")
+
+
+def clock_of_checkpoints(rates: Mapping[int, float], steps: Sequence[int]) -> RunClock:
+    """Sum the rates that optimizers have in checkpoints.
+
+    Such a rate may be that of the last update or of the next one, and nothing tells those before the first checkpoint.
+    Both have to be too little to matter.
+
+    Args:
+        rates: By the step of the checkpoint.
+        steps: Of all checkpoints.
+    """
+    if len(rates) < FEWEST:
+        return RunClock({}, f"updates (no log, and {len(rates)} checkpoints hold learning rates)")
+    at, last = np.array(sorted(rates)), max(steps)
+    values = np.array([rates[int(step)] for step in at])
+    clock = clock_of_log([{"step": int(step), "learning_rate": rates[int(step)]} for step in at], steps)
+    if not clock.times:
+        return RunClock({}, f"updates (no log; {len(at)} checkpoints hold rates that cannot be summed to 1 %)")
+    unknown = at[0] * values.max() + values.max() - values.min()
+    if unknown > CLOSE * clock.times[last]:
+        return RunClock({}, f"updates (no log; of rates before the checkpoint of step {at[0]} nothing is known)")
+    return RunClock(clock.times, f"sum of the learning rates that {len(at)} checkpoints hold")
+
+
+def clock_of_file(log: str | Path, steps: Sequence[int]) -> tuple[RunClock, dict[int, float]]:
+    """Sum the rates of a log, and take its losses; any that `read_curves` reads.
+
+    Args:
+        log: Of one run, with steps that count updates.
+        steps: Of the checkpoints.
+
+    Raises:
+        ArgumentError: If it cannot be read, holds several runs, counts no updates, or ends before the checkpoints do.
+    """
+    curves = read_curves(log)
+    if len(curves.names) != 1:
+        raise ArgumentError(
+            f"`log` must hold one run, but '{log}' holds {len(curves.names)}: {', '.join(curves.names[:5])}. Give a "
+            f"file with the run of the checkpoints alone."
+        )
+    curve, last = curves[curves.names[0]], max(steps)
+    if curve.step_unit != "update":
+        raise ArgumentError(f"`log` must count updates, but '{log}' counts {curve.step_unit}s. Give steps in updates.")
+    if curve.schedule.total < last:
+        raise ArgumentError(
+            f"`log` must reach the last checkpoint, step {last}, but '{log}' ends at step {curve.schedule.total}. Name "
+            f"the checkpoints up to there, or give the whole log."
+        )
+    times = {int(step): float(curve.schedule.times[step]) for step in steps}
+    losses = dict(zip(curve.steps.tolist(), curve.losses.tolist(), strict=True))
+    return RunClock(times, f"sum of the learning rates of '{Path(log).name}'"), losses
 
 
 def _sums(at: np.ndarray, rates: np.ndarray, last: int) -> np.ndarray:

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigenflow.integrations.checkpoints.clock import RunClock, clock_of_log, losses_of_log
+from eigenflow.core.errors import ArgumentError
+from eigenflow.integrations.checkpoints.clock import (
+    RunClock,
+    clock_of_checkpoints,
+    clock_of_file,
+    clock_of_log,
+    losses_of_log,
+)
 from eigenflow.integrations.checkpoints.folder import Found, find_checkpoints
 from eigenflow.integrations.checkpoints.formats.weights import UnreadableError
 from eigenflow.integrations.checkpoints.reading import learning_rate_of, open_weights, step_of, trainer_state
@@ -77,15 +84,20 @@ class _Opened:
     rate: float | None = None
 
 
-def list_checkpoints(paths: str | Path | Sequence[str | Path], updates_per_epoch: int | None = None) -> Listing:
+def list_checkpoints(
+    paths: str | Path | Sequence[str | Path],
+    updates_per_epoch: int | None = None,
+    log: str | Path | None = None,
+) -> Listing:
     """Find and open checkpoints, without reading their tensors.
 
     Args:
         paths: As for `find_checkpoints`.
         updates_per_epoch: Where only epochs are told.
+        log: Of the training, with learning rates; None: what lies beside the checkpoints or in them.
 
     Raises:
-        FileError, ArgumentError: As `find_checkpoints`.
+        FileError, ArgumentError: As `find_checkpoints`; or if `log` cannot be used.
     """
     found, others = find_checkpoints(paths)
     opened = [_in_updates(_open(one), updates_per_epoch) for one in found]
@@ -105,7 +117,7 @@ def list_checkpoints(paths: str | Path | Sequence[str | Path], updates_per_epoch
         first, *rest = sorted(same, key=_rank)
         chosen.append((step, first))
         left += [(one.found.path, step, _double(one, first, step)) for one in rest]
-    listed, clock = _with_log(chosen, unit)
+    listed, clock = _with_log(chosen, unit, log)
     return Listing(tuple(listed), tuple(left), unit, clock.told, _notes(chosen, unit))
 
 
@@ -170,23 +182,42 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other)
 
 
-def _with_log(chosen: Sequence[tuple[int, _Opened]], unit: str) -> tuple[list[Listed], RunClock]:
-    log: list[Any] = []
-    for _, one in reversed(chosen):  # the last one's log holds those of the others
-        state = trainer_state(one.found)
-        if state is not None and isinstance(state.get("log_history"), list):
-            log = [row for row in state["log_history"] if isinstance(row, dict)]
-            break
-    clock = RunClock({}, f"{unit} (no log of learning rates beside the checkpoints)")
-    if log and unit == "updates":
-        clock = clock_of_log(log, [step for step, _ in chosen])
-    losses = losses_of_log(log)
+def _with_log(
+    chosen: Sequence[tuple[int, _Opened]], unit: str, log: str | Path | None
+) -> tuple[list[Listed], RunClock]:
+    clock, losses = _clock(chosen, unit, log)
     listed = []
     for step, one in chosen:
         assert one.step is not None
         time, loss = clock.times.get(step), losses.get(step)
         listed.append(Listed(one.found, step, one.step.source, one.format, one.bytes, one.rate, loss, time))
     return listed, clock
+
+
+def _clock(
+    chosen: Sequence[tuple[int, _Opened]], unit: str, log: str | Path | None
+) -> tuple[RunClock, dict[int, float]]:
+    """Times and training losses, from what tells most."""
+    steps = [step for step, _ in chosen]
+    if log is not None and steps:
+        if unit != "updates":
+            raise ArgumentError(
+                "`log` gives times by updates, but the checkpoints tell epochs. Give `updates_per_epoch` "
+                "(--updates-per-epoch) too."
+            )
+        return clock_of_file(log, steps)
+    rows: list[Any] = []
+    for _, one in reversed(chosen):  # the last one's log holds those of the others
+        state = trainer_state(one.found)
+        if state is not None and isinstance(state.get("log_history"), list):
+            rows = [row for row in state["log_history"] if isinstance(row, dict)]
+            break
+    losses = losses_of_log(rows)
+    if unit != "updates" or not steps:
+        return RunClock({}, f"{unit} (no log of learning rates beside the checkpoints)"), losses
+    if rows:
+        return clock_of_log(rows, steps), losses
+    return clock_of_checkpoints({step: one.rate for step, one in chosen if one.rate is not None}, steps), losses
 
 
 def _notes(chosen: Sequence[tuple[int, _Opened]], unit: str) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def measure_checkpoints(
     output: Any = None,
     entry: str | None = None,
     updates_per_epoch: int | None = None,
+    log: str | Path | None = None,
     dtype: torch.dtype = torch.float64,
     memory_budget: int | None = None,
     jobs: int = 1,
@@ -72,6 +73,9 @@ def measure_checkpoints(
         output: As for `Probe`.
         entry: Which part of every checkpoint to take, if several fit: "ema", "student", "model.ema".
         updates_per_epoch: Makes updates of steps where checkpoints tell epochs alone; None: steps are epochs then.
+        log: File with the learning rates of the training, any that `forecast.read_curves` reads: times are sums of
+            them. None: from Trainer's own log beside the checkpoints, or from the optimizers in them, where these tell
+            rates closely enough; else times count updates.
         dtype: Type in which everything is evaluated.
         memory_budget: Bytes that a measurement may hold.
         jobs: Processes; each holds a model and a probe, and computes on one thread.
@@ -98,8 +102,9 @@ def measure_checkpoints(
     recipe = {"loss": loss, "output": output, "entry": entry, "dtype": dtype, "memory_budget": memory_budget}
     recipe["spread"] = spread
     settings: dict[str, Any] = {"modes": modes, "method": method, "tolerance": tolerance}
+    steps = {"updates_per_epoch": updates_per_epoch, "log": log}
     with _left_as_it_was(probe):
-        work = prepare(checkpoints, model, probe, recipe, **settings, updates_per_epoch=updates_per_epoch)
+        work = prepare(checkpoints, model, probe, recipe, **settings, **steps)
         if announce is not None:
             announce(plan_of(work))
         return _measured(work, Path(out), jobs, progress)
@@ -189,6 +194,11 @@ def _require_same_run(out: Path, work: Work) -> None:
                 f"`out` is '{out}', which was measured with {name}={before.get(name)!r}, and would go on with "
                 f"{work.config.get(name)!r}. Give a new folder."
             )
+    if work.has_times and run.measured_steps and run.clock == "updates":
+        raise RunFolderError(
+            f"`out` is '{out}', whose times count updates, and would go on with sums of learning rates "
+            f"({work.listing.clock}). Give a new folder."
+        )
     losses = run.losses
     if "weights" not in losses:
         return

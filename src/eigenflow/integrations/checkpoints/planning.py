@@ -61,6 +61,7 @@ def plan_checkpoints(
     output: Any = None,
     entry: str | None = None,
     updates_per_epoch: int | None = None,
+    log: str | Path | None = None,
     dtype: torch.dtype = torch.float64,
     memory_budget: int | None = None,
 ) -> CheckpointPlan:
@@ -76,6 +77,7 @@ def plan_checkpoints(
         output: Likewise.
         entry: Likewise.
         updates_per_epoch: Likewise.
+        log: Likewise.
         dtype: Likewise.
         memory_budget: Likewise.
 
@@ -83,7 +85,8 @@ def plan_checkpoints(
         ArgumentError, FileError, ModelError: As `measure_checkpoints`.
     """
     recipe = {"loss": loss, "output": output, "entry": entry, "dtype": dtype, "memory_budget": memory_budget}
-    work = prepare(checkpoints, model, probe, recipe, modes=modes, method=method, updates_per_epoch=updates_per_epoch)
+    steps = {"updates_per_epoch": updates_per_epoch, "log": log}
+    work = prepare(checkpoints, model, probe, recipe, modes=modes, method=method, **steps)
     return plan_of(work)
 
 
@@ -96,6 +99,7 @@ def prepare(
     modes: int | None,
     method: Any,
     updates_per_epoch: int | None,
+    log: str | Path | None,
     tolerance: float = 1e-5,
 ) -> Work:
     """Look for checkpoints, and make the model and the probe; arguments as for `measure_checkpoints`.
@@ -108,7 +112,7 @@ def prepare(
         raise ArgumentError("`model` must be None with a Probe, which has its own.")
     if updates_per_epoch is not None:
         check_whole("updates_per_epoch", updates_per_epoch, 1)
-    listing = list_checkpoints(checkpoints, updates_per_epoch)
+    listing = list_checkpoints(checkpoints, updates_per_epoch, log)
     found = [one.found for one in listing.checkpoints]
     if not found:
         raise ArgumentError(f"`checkpoints` holds none that can be read. {_why_none(listing)}")

@@ -42,7 +42,7 @@ NO_BAND: Band = (None, None)
 ALLOWING = "a run that allows the estimate"
 SINGLE_UPDATES = "a record of every update of the run, or one that says how many lie between its states"
 RECORDING = "a record of the training itself, by a Recorder or a callback of eigenflow.integrations"
-RATES = "the sum of learning rates at every state: record(step, time=...)"
+RATES = "the sum of learning rates at every state: `eigenflow measure --log FILE`, or record(step, time=...)"
 CLOSER = "states closer together"
 
 
