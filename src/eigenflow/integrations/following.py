@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -32,6 +33,7 @@ __all__ = ["Follower", "Wishes", "tell", "write_the_report"]
 
 # Those of this process that are open: a loop that broke off in a notebook closes nothing.
 _OPEN: dict[Path, "Follower"] = {}
+_TRAINS = attrgetter("requires_grad")
 # Updates that a run of unknown length is planned for; the schedule is logarithmic, so more cost little.
 UNKNOWN_LENGTH = 1_000_000
 
@@ -259,9 +261,9 @@ class Follower:
             return OptimizerElsewhere(self.optimizer, lambda: parts.inverse(network))
         return self.optimizer
 
-    def _which_train(self) -> tuple[bool, ...]:
+    def _which_train(self) -> list[bool]:
         # Going through the modules would take most of a call that measures nothing.
-        return tuple([parameter.requires_grad for parameter in self._parameters])
+        return list(map(_TRAINS, self._parameters))
 
     def _begin_anew(self, step: int) -> None:
         """Other parameters train from now on: another operator, hence another record beside the first."""

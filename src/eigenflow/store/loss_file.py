@@ -6,19 +6,33 @@ place after each write: rows may exceed what it covers, if a kill comes between 
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from eigenflow.store.checksums import LossBlock, new_sum
 from eigenflow.store.folder import in_words, parse_strict, read_file
 from eigenflow.store.schema import TAIL
 
-__all__ = ["LossFile", "read_tail"]
+__all__ = ["LossFile", "encode", "read_tail"]
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # Of the small file: one write within a page is not torn by a kill.
 _TAIL_BYTES = 160
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(type(value).__name__)
+
+
+# A row as a line of the log.
+encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, default=_plain).encode
 
 
 class LossFile:
@@ -27,7 +41,8 @@ class LossFile:
     def __init__(self, path: Path, size: int) -> None:
         """Open the log, made if missing, and drop what lies behind its first `size` bytes."""
         self.path = path
-        self.lines: list[str] = []
+        # What waits: lines, and rows that are known to have a place in JSON and become lines when they are written.
+        self.rows: list[str | Mapping[str, Any]] = []
         self._tail = path.with_name(TAIL)
         with in_words(path):
             # What it says of bytes that are dropped now would be taken for a loss.
@@ -40,16 +55,17 @@ class LossFile:
         self._begin, self._rows, self._bytes, self._sum = begin, 0, 0, new_sum()
 
     def flush(self) -> None:
-        """Write the waiting lines, or nothing: a full disk must not leave half a line before the next."""
-        if not self.lines:
+        """Write what waits, or nothing: a full disk must not leave half a line before the next."""
+        if not self.rows:
             return
-        content = ("\n".join(self.lines) + "\n").encode()
+        lines = [row if isinstance(row, str) else encode(row) for row in self.rows]
+        content = ("\n".join(lines) + "\n").encode()
         with in_words(self.path):
             self._write(content)
-            self._rows += len(self.lines)
+            self._rows += len(lines)
             self._bytes += len(content)
             self._sum.update(content)
-            self.lines.clear()
+            self.rows.clear()
             self._write_tail()
 
     def _write(self, content: bytes) -> None:

@@ -1,12 +1,12 @@
 """The loss log of a run, `losses.jsonl`: one JSON object a line, appended only.
 
-A logged line costs a few microseconds, so it may be called at every update. Lines wait in memory
+A logged line costs a few microseconds, so it may be called at every update. Rows of a recorder that
+are known to have a place in JSON become lines when they are written. Lines wait in memory
 for at most half a second of logging: a line that comes later than that after the last write is
 written at once, with all that wait. A kill therefore loses at most the lines logged within half a
 second of the last write, and none logged before the last committed measurement.
 """
 
-import json
 import operator
 import os
 import time
@@ -15,26 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eigenflow.core.errors import ArgumentError
 from eigenflow.store.checksums import LossBlock
 from eigenflow.store.folder import to_json
-from eigenflow.store.loss_file import LossFile
+from eigenflow.store.loss_file import LossFile, encode
 from eigenflow.store.schema import STEP, is_step
 
 __all__ = ["LossLog"]
 
 _BUFFERED_S = 0.5
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(type(value).__name__)
-
-
-_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, default=_plain).encode
 
 
 class LossLog:
@@ -50,7 +39,7 @@ class LossLog:
         """
         self.last_step = last_step
         self._file = LossFile(path, size)
-        self._lines = self._file.lines
+        self._waiting = self._file.rows
         self._written_at = -_BUFFERED_S
         # For a writer that was never closed: runs when it is collected and when Python exits.
         self._last_flush = weakref.finalize(self, _flush_and_close, self._file, os.getpid())
@@ -70,10 +59,20 @@ class LossLog:
                 f"To go back to an earlier step, use `RunWriter.resume(path, start=step)`."
             )
         try:
-            line = _encode(row)
+            line = encode(row)
         except (ValueError, TypeError):
-            line = _encode(to_json(row, "row"))  # names the key that is at fault
-        self._lines.append(line)
+            line = encode(to_json(row, "row"))  # names the key that is at fault
+        self._waiting.append(line)
+        self.last_step = step
+        if time.monotonic() - self._written_at >= _BUFFERED_S:
+            self.flush()
+
+    def append_plain(self, step: int, row: Mapping[str, Any]) -> None:
+        """Add a row whose `step` is next, of texts, whole numbers of 64 bits and finite floats: nothing is checked.
+
+        It becomes a line when it is written, with others, which costs less than one by one between updates.
+        """
+        self._waiting.append(row)
         self.last_step = step
         if time.monotonic() - self._written_at >= _BUFFERED_S:
             self.flush()
@@ -86,7 +85,7 @@ class LossLog:
     @property
     def has_more(self) -> bool:
         """Whether there are rows that no commit covers."""
-        return bool(self._lines) or self._file.stretch().size > 0
+        return bool(self._waiting) or self._file.stretch().size > 0
 
     def stretch(self) -> LossBlock:
         """What was written since the last commit, safe from a power cut."""

@@ -1,11 +1,15 @@
 """Whether a live model's parameters changed, with and without a copy of them."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["LiveParameters", "are_equal"]
+
+
+_VERSION = attrgetter("_version")
 
 
 class LiveParameters:
@@ -28,7 +32,7 @@ class LiveParameters:
 
     def _versions(self) -> list[int] | None:
         try:
-            return [p._version for p in self._parameters]
+            return list(map(_VERSION, self._parameters))
         except RuntimeError:  # tensors made under inference mode do not count
             return None
 

@@ -38,6 +38,10 @@ class Pace:
         clock: Seconds, increasing.
         agree: Called with what says which steps can be afforded; of several processes, one decides for all.
 
+    Attributes:
+        is_capped: Whether there is a cap.
+        next_due: No step before this one is to be measured, of those that nobody has asked of yet.
+
     Raises:
         ArgumentError: If the share is out of range.
     """
@@ -58,21 +62,18 @@ class Pace:
                 f"{max_overhead!r}."
             )
         self.schedule, self.max_overhead = schedule, max_overhead
+        self.is_capped = max_overhead is not None
         self.end = max(schedule)
         self.spent_s = 0.0
         self._estimate, self._clock, self._agree = estimate, clock, agree
         self._recent: list[float] = []
         self._chosen: Schedule | None = schedule
+        self.next_due = 0.0
         self._began_s: float | None = None
         self._before_s = 0.0
         self._seen, self._step = -1, 0
         self._has_told = False
         self._estimate_s: float | None = None
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether there is a cap."""
-        return self.max_overhead is not None
 
     def tick(self, step: int) -> None:
         """An update was made; `step` is its number."""
@@ -85,6 +86,10 @@ class Pace:
     def is_due(self, last: int, now: int) -> bool:
         """Whether a step after `last` and up to `now` is to be measured, of those that can be afforded."""
         return self._chosen is not None and self._chosen.is_due(last, now)
+
+    def look_ahead(self, now: int) -> None:
+        """Say when the next step is due after `now`, up to which everything was asked."""
+        self.next_due = float("inf") if self._chosen is None else self._chosen.next_after(now)
 
     @contextmanager
     def copying(self) -> Iterator[None]:
@@ -185,6 +190,7 @@ class Pace:
         if self.is_capped:
             steps = self._agree(self._affordable_steps)
             self._chosen = Schedule(steps) if steps else None
+            self.look_ahead(self._step)
 
     def _affordable_steps(self) -> list[int]:
         planned = [step for step in self.schedule if step > self._step]

@@ -14,12 +14,14 @@ from eigenflow.core.errors import ArgumentError, RunFolderError
 from eigenflow.store import Status, Variable
 from eigenflow.store.schema import GapKind
 from eigenflow.tangent import Probe
+from eigenflow.tangent.processes import OneProcess
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.header import cut_rows, run_header
 from eigenflow.trajectory.live import LiveParameters, are_equal
 from eigenflow.trajectory.methods import MethodName, make_method
 from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
 from eigenflow.trajectory.pace import Pace
+from eigenflow.trajectory.quiet import usual_row
 from eigenflow.trajectory.rates import LearningRate
 from eigenflow.trajectory.record_folder import RecordFolder
 from eigenflow.trajectory.rows import LoggedUpdate, loss_row
@@ -35,6 +37,7 @@ from eigenflow.trajectory.variables import as_stored
 __all__ = ["Recorder"]
 
 NO_TIME = "training ended before there was time for it"
+NOT_WRITTEN = "The loss could not be written yet"
 NEVER_CAME = "no update of a length other than zero came after it, or none that changed the parameters"
 
 
@@ -131,6 +134,7 @@ class Recorder:
             lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds, agree=self.processes.first)
         )
         is_preconditioned = self._preconditioning.is_given
+        self._counts_momentum = not self._preconditioning.holds_momentum
         each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
         self.next_step = resume_from
         self.time = 0.0
@@ -150,6 +154,9 @@ class Recorder:
         # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
         self._is_due = resume_from is None or resume_from in self.schedule
         self._before: State | None = probe.state() if self._is_due else None
+        # Whether the next update needs nothing but its row, as long as nothing is due after it.
+        self._is_quiet = False
+        self._is_alone = isinstance(self.processes, OneProcess)
 
     def step(
         self,
@@ -192,6 +199,13 @@ class Recorder:
             RunFolderError: If the recorder is closed.
             EigenflowError: With on_error="raise", whatever kept it from recording; what was recorded stays.
         """
+        is_usual = self._is_quiet and type(step) is type(updates) is int and updates == 1
+        if is_usual and step == self.next_step and step + 1 < self.pace.next_due:
+            usual = usual_row(step, self.time, loss, learning_rate, momentum, batch_size, extra, self._counts_momentum)
+            if usual is not None:
+                if (troubles := self._logged(step, *usual)) is not None:
+                    troubles.tell(self.on_error)
+                return False
         if self._is_closed:
             raise RunFolderError("The recorder is closed. Make one with resume_from= to go on with the run.")
         loss, diverged = agreed_loss(self.processes, loss, step)
@@ -210,7 +224,7 @@ class Recorder:
                 )
             )
         except ArgumentError as error:
-            self._rejected = str(error)
+            self._rejected, self._is_quiet = str(error), False
             raise
         self.processes.require_same(
             {"step": step, "learning_rate": dict(said.rates), "momentum": said.momentum, "updates": said.updates}
@@ -224,11 +238,12 @@ class Recorder:
         was_measured = self._measure_held(troubles)
         length, is_measured = self._observe(said, troubles)
         row = loss_row(said, self.time, length, counts_momentum=self._counts_momentum)
-        with troubles.caught("The loss could not be written yet"):
+        with troubles.caught(NOT_WRITTEN):
             self._folder.write(lambda writer: writer.log(row))
         self.time += length
         self.next_step = said.first + said.updates
         self._prepare(said.first, troubles)
+        self._is_quiet = self._is_alone and not self._is_due and self._before is None and self._held is None
         troubles.tell(self.on_error)
         return is_measured or was_measured
 
@@ -269,7 +284,7 @@ class Recorder:
         """
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._is_quiet = True, False
         status = "failed" if status == "complete" and self.processes.lost is not None else status
         unmeasured = None
         if self._waiting is not None and not self._waiting.is_noted:
@@ -287,9 +302,21 @@ class Recorder:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.close("complete" if kind is None else "interrupted" if interrupted else "failed")
 
-    @property
-    def _counts_momentum(self) -> bool:
-        return not self._preconditioning.holds_momentum
+    def _logged(self, step: int, row: dict[str, Any], length: float) -> Troubles | None:
+        """Log an update of which nothing else is to be done; what kept it from the disk, if anything did."""
+        troubles = None
+        if self.pace.is_capped:
+            self.pace.tick(step)
+        try:
+            assert self._folder.writer is not None
+            self._folder.writer.log_plain(step, row)
+        except BaseException as error:
+            troubles = Troubles()
+            troubles.add(error, f"{NOT_WRITTEN}: {words_of(error)}")
+        self.time += length
+        self.next_step, self._was_finite = step + 1, True
+        self._live.look()
+        return troubles
 
     def _begin(self, said: LoggedUpdate, troubles: Troubles) -> None:
         """The first step of a record, or the one after a call that was refused."""
@@ -380,6 +407,7 @@ class Recorder:
         assert self.next_step is not None
         self._live.look()
         self._is_due = self._is_due or self.pace.is_due(last, self.next_step)
+        self.pace.look_ahead(self.next_step)
         if self._held is not None:  # one at a time: a copy of the network is large
             self._is_due = False
         if not self._is_due:

@@ -41,3 +41,8 @@ class Schedule:
     def is_due(self, last: int, now: int) -> bool:
         """Whether a step after `last` and up to `now` is to be measured."""
         return bisect_right(self._steps, now) > bisect_right(self._steps, last)
+
+    def next_after(self, step: int) -> float:
+        """The first step after `step`; infinite if there is none."""
+        index = bisect_right(self._steps, step)
+        return self._steps[index] if index < len(self._steps) else float("inf")

@@ -93,6 +93,47 @@ def test_numbers_that_are_none_are_events_and_alarms():
     assert (alarm.kind, alarm.pattern, alarm.since) == ("divergence", "not finite", 40)
 
 
+def troubled(kind: str) -> list[float]:
+    rng = np.random.default_rng(5)
+    steps = np.arange(1, 1501)
+    losses = (2 + 3 * (steps + 20.0) ** -0.5) * np.exp(0.02 * rng.standard_normal(1500))
+    if kind == "heavy noise":
+        losses *= np.exp(0.05 * rng.standard_t(2.5, 1500))
+    if kind == "spikes":
+        for at in rng.integers(50, 1500, 8):
+            losses[at : at + 6] *= 1.6
+    if kind == "divergence":
+        losses[500:] *= np.exp(np.linspace(0, 2, 1000))
+    if kind == "no numbers":
+        losses[rng.integers(0, 1500, 20)], losses[700:705] = math.nan, math.inf
+    if kind == "equal":
+        losses[900:] = 2.125
+    return losses.tolist()
+
+
+@pytest.mark.parametrize("kind", ["healthy", "heavy noise", "spikes", "divergence", "no numbers", "equal"])
+@pytest.mark.parametrize("total", [2000, 1200, None])
+def test_losses_that_wait_are_looked_into_as_if_they_had_not(kind, total):
+    """Beside a forecast that is asked for its state after every loss, so that none ever waits."""
+    clock = (0.01 * k for k in range(10**6)).__next__
+    waits, looks = (LiveForecast(total, [1e-3] * 2000, background=False, max_share=0.0) for _ in range(2))
+    waits._clock = looks._clock = clock
+    most = 0
+    for step, loss in enumerate(troubled(kind), start=1):
+        rate = 1e-3 if step < 1000 else 2e-3  # another one than the schedule has
+        news, expected = waits.add(step, loss, rate), looks.add(step, loss, rate)
+        most = max(most, len(waits._waiting))
+        looks.state()
+        assert (news is None) == (expected is None)
+        if news is not None and expected is not None:
+            assert news.new_alarms == expected.new_alarms and news.nearest == expected.nearest
+    mine, other = waits.state(), looks.state()
+    mine.pop("budget"), other.pop("budget")  # clocks differ
+    assert mine == other
+    assert 20 < most <= 64
+    assert bool(mine["watch"]["alarms"]) == (kind in ("divergence", "no numbers", "equal"))
+
+
 @pytest.mark.rejects
 def test_wrong_arguments_are_named():
     live = inline()

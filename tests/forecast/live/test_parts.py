@@ -13,6 +13,7 @@ import pytest
 from eigenflow.forecast.live import engines
 from eigenflow.forecast.live.blocks import MOST_BLOCKS, Blocks
 from eigenflow.forecast.live.engines import Background
+from eigenflow.forecast.live.levels import LowestLevel
 from eigenflow.forecast.live.moments import Budget, Moments
 from eigenflow.forecast.live.rates import BENDS, SeenRates, schedule_of
 from eigenflow.forecast.live.rest import Question
@@ -183,3 +184,17 @@ def is_running(pid: int) -> bool:
         return stat.rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_rise_above_the_lowest_level_is_that_of_running_medians(every):
+    values = np.cumsum(np.random.default_rng(0).standard_normal(2_500))
+    blocks, lowest = Blocks(), LowestLevel()
+    for step, value in enumerate(values.tolist(), start=1):
+        blocks.add(step, value, 1e-3)
+        if step < 8 or step % every:
+            continue
+        width = max(3, -(-8 // blocks.size))
+        means = blocks.table().means
+        levels = np.median(np.lib.stride_tricks.sliding_window_view(means, width), axis=1)
+        assert lowest.rise(blocks, width) == levels[-1] - levels.min()

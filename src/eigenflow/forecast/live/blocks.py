@@ -1,5 +1,6 @@
 """A whole run in bounded memory: blocks of equally many losses, which are joined in pairs when they become many."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -12,6 +13,8 @@ __all__ = ["MOST_BLOCKS", "BlockTable", "Blocks"]
 
 # When there are so many, two become one: a run of any length has between half of it and all of it.
 MOST_BLOCKS = 800
+# Newest closed blocks that can be read without arrays.
+NEWEST = 32
 # E sqrt|x - y| of two standard normal values: 2^(1/4) 2^(1/4) Gamma(3/4) / sqrt(pi).
 ROOT_OF_NORMAL = 0.9777412
 
@@ -56,12 +59,15 @@ class Blocks:
     Attributes:
         size: Losses in a block.
         seen: Losses so far.
+        newest: Means and roughness of the last closed blocks, oldest first; see `BlockTable`.
     """
 
     def __init__(self) -> None:
         self.size = 1
         self.seen = 0
+        self.newest: deque[tuple[float, float]] = deque(maxlen=NEWEST)
         self._rows = np.zeros((6, MOST_BLOCKS + 1))
+        self._fresh: list[tuple[float, ...]] = []  # closed, and not in the array yet
         self._count = 0
         self._open: list[float] = []  # first step, last step, count, sum, sum of roots, rate
         self._before: float | None = None
@@ -95,7 +101,9 @@ class Blocks:
         if not self._open:
             return
         first, last, count, total, roots, rate = self._open
-        self._rows[:, self._count] = (first, last, count, total / count, roots / count, rate)
+        mean, rough = total / count, roots / count
+        self._fresh.append((first, last, count, mean, rough, rate))
+        self.newest.append((mean, rough))
         self._count += 1
         self._open, self._table = [], None
         if self._count >= MOST_BLOCKS:
@@ -103,6 +111,7 @@ class Blocks:
 
     def _join(self) -> None:
         """Make one block of every two."""
+        self._gather()
         self.size *= 2
         one, two = self._rows[:, : self._count : 2], self._rows[:, 1 : self._count : 2]
         half = self._count // 2
@@ -112,16 +121,29 @@ class Blocks:
         self._rows[:, :half] = np.stack([one[0, :half], two[1], counts, *means, two[5]])
         self._rows[:, half : half + rest.shape[1]] = rest
         self._count = half + rest.shape[1]
+        self._read_newest()
+
+    def _gather(self) -> None:
+        """Bring all closed blocks into the array."""
+        if self._fresh:
+            self._rows[:, self._count - len(self._fresh) : self._count] = np.array(self._fresh).T
+            self._fresh.clear()
+
+    def _read_newest(self) -> None:
+        begin = max(0, self._count - NEWEST)
+        self.newest = deque(map(tuple, self._rows[3:5, begin : self._count].T.tolist()), maxlen=NEWEST)
 
     def table(self) -> BlockTable:
         """The closed blocks."""
         if self._table is None:
+            self._gather()
             whole = self._rows[:3, : self._count].astype(np.int64)
             self._table = BlockTable(*whole, *self._rows[3:, : self._count].copy())
         return self._table
 
     def state(self) -> dict[str, Any]:
         """As plain values, to the last bit."""
+        self._gather()
         return {
             "size": self.size,
             "seen": self.seen,
@@ -139,6 +161,7 @@ class Blocks:
         made._before = state["before"]
         made._count = len(state["rows"][0])
         made._rows[:, : made._count] = [[_back(value) for value in row] for row in state["rows"]]
+        made._read_newest()
         return made
 
 

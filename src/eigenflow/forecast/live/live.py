@@ -13,6 +13,7 @@ from eigenflow.forecast.laws.registry import law_named
 from eigenflow.forecast.live.alarms import Alarm
 from eigenflow.forecast.live.band import RestForecast
 from eigenflow.forecast.live.blocks import Blocks
+from eigenflow.forecast.live.calm import MOST_WAITING, NEVER, Calm
 from eigenflow.forecast.live.engines import Answer, Background, Engine, Inline
 from eigenflow.forecast.live.moments import Budget, Moments, checked_moments
 from eigenflow.forecast.live.rates import ScheduleLike, SeenRates, schedule_of
@@ -105,6 +106,8 @@ class LiveForecast:
         self._last_time: float | None = None
         self._news: tuple[tuple[Alarm, ...], bool] = ((), False)
         self._is_closed = False
+        self._waiting: list[tuple[int, float, float | None]] = []
+        self._calm = NEVER
 
     def add(self, step: int, loss: SupportsFloat, learning_rate: SupportsFloat | None = None) -> LiveState | None:
         """Take the loss of one optimizer step.
@@ -125,8 +128,34 @@ class LiveForecast:
         now = self._clock()
         if self._last_time is not None:
             self._budget.trained_s += now - self._last_time
+        self._last_time = now
         value = float(loss)
+        calm = self._calm
+        if calm.above < value < calm.below and step < calm.step and self._budget.trained_s < calm.trained_s:
+            self._step = step = int(step)
+            self._waiting.append((step, value, learning_rate if learning_rate is None else float(learning_rate)))
+            if len(self._waiting) >= calm.most:
+                self._catch_up()
+            return None
+        self._catch_up()
         self._step = step = int(step)
+        rate, alarms = self._took(step, value, learning_rate)
+        found = self._looked(step, rate, alarms)
+        self._calm = self._calm_until()
+        return found
+
+    def _catch_up(self) -> None:
+        """Look into what waits, and wait no more until the next look says for how long."""
+        self._calm = NEVER
+        waiting, self._waiting = self._waiting, []
+        for step, value, rate in waiting:
+            known, _ = self._took(step, value, rate)
+            if self._watch.is_due(self._blocks.seen):
+                self._watch.look(step, self._blocks, ())  # raises no alarm, or they would not have waited
+                self._check_rates(step, known)
+
+    def _took(self, step: int, value: float, learning_rate: SupportsFloat | None) -> tuple[float, list[Alarm]]:
+        """Note a loss; gives the rate, NaN where it is not known, and alarms of single losses."""
         rate = float("nan")
         if learning_rate is not None:
             rate = float(learning_rate)
@@ -134,13 +163,15 @@ class LiveForecast:
                 self._rates.add(step, rate)
             else:
                 rate = float("nan")
-        alarms: list[Alarm] = []
-        if 0.0 < value < inf:
-            value = log(value)
-            self._watch.points.good(step, value)
-            self._blocks.add(step, value, rate, self._watch.points.ceiling)
-        else:
-            alarms = self._bad(step, value)
+        if not 0.0 < value < inf:
+            return rate, self._bad(step, value)
+        value = log(value)
+        self._watch.points.good(step, value)
+        self._blocks.add(step, value, rate, self._watch.points.ceiling)
+        return rate, []
+
+    def _looked(self, step: int, rate: float, alarms: list[Alarm]) -> LiveState | None:
+        """Do what is due after a loss; gives the state if there is news."""
         is_new = self._pending is not None and step >= self._counts_from and self._take(0.0)
         if self._watch.is_due(self._blocks.seen):
             alarms = [*alarms, *self._watch.look(step, self._blocks, self._forecasts)]
@@ -149,7 +180,6 @@ class LiveForecast:
                 self._ask(step)
         if self._pending is None and self._moments.is_due(step, self._blocks.seen, self._known_total(step)):
             self._ask(step)
-        self._last_time = now
         if not alarms and not is_new:
             return None
         self._news = tuple(alarms), is_new
@@ -157,9 +187,26 @@ class LiveForecast:
         self._news = (), False
         return found
 
+    def _calm_until(self) -> Calm:
+        """When the next loss can bring news."""
+        above, below, count = 0.0, self._watch.points.calm_below, self._watch.next_look - 1 - self._blocks.seen
+        if not self._forecasts and (bounds := self._watch.bounds(self._blocks)) is not None:
+            above, below, count = bounds
+        if count < 1:
+            return NEVER
+        step, trained_s = inf if self._total is None else self._total + 1, inf
+        if self._pending is not None:
+            step = min(step, self._counts_from)
+        elif self._budget.allows:
+            step = min(step, self._moments.next_step(self._total))
+        else:
+            trained_s = self._budget.allowed_at_s
+        return Calm(above, below, step, trained_s, min(count, MOST_WAITING))
+
     @property
     def now(self) -> LiveState:
         """What is known now."""
+        self._catch_up()
         table = self._blocks.table()
         count = max(1, min(len(table), -(-len(table) // RECENT)))
         loss = float(np.exp(table.means[-count:].mean())) if len(table) else None
@@ -184,6 +231,7 @@ class LiveForecast:
     def forecast_now(self, wait_s: float = 60.0) -> RestForecast | None:
         """Forecast on demand, and wait for it; None if it was refused or took longer (`now.events` says why)."""
         check_number("wait_s", wait_s, 0.0)
+        self._catch_up()
         if self._pending is None:
             self._ask(max(self._step, 0), is_wanted=True)
         asked = self._pending
@@ -238,9 +286,9 @@ class LiveForecast:
         """See whether the run keeps to the schedule given."""
         if self._schedule is None or not rate >= 0.0 or step > self._schedule.total:
             return
-        near = self._schedule.rates[max(step - 2, 0) : step + 1]
+        near = self._schedule.rates[max(step - 2, 0) : step + 1].tolist()
         off = OTHER * self._schedule.peak
-        self._rates_apart = self._rates_apart + 1 if rate < near.min() - off or rate > near.max() + off else 0
+        self._rates_apart = self._rates_apart + 1 if rate < min(near) - off or rate > max(near) + off else 0
         if self._rates_apart >= OTHER_LOOKS:
             self._say(
                 f"step {step:,}: the learning rate is {rate:.4g}, where the schedule given has {near[-1]:.4g}; the "
@@ -281,6 +329,7 @@ class LiveForecast:
 
     def state(self) -> dict[str, Any]:
         """All of it as plain values for JSON, about 100 kB; `from_state` goes on from there, to the last bit."""
+        self._catch_up()
         form = None
         if self._schedule is not None:
             form = self._schedule.to_dict()

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import Any
 
 from eigenflow.core.checks import check_number
@@ -48,9 +48,15 @@ class Moments:
     shares: tuple[float, ...]
     asked_at: int = 0
     seen_at: int = 0
+    _next: tuple[Any, int] = field(default=(None, 0), repr=False, compare=False)
 
     def next_step(self, total: int | None) -> int:
         """The step at which the next forecast is due."""
+        if self._next[0] != (total, self.asked_at):  # asked at every loss
+            self._next = (total, self.asked_at), self._found(total)
+        return self._next[1]
+
+    def _found(self, total: int | None) -> int:
         if total is None:
             return max(1, ceil(LATER * self.asked_at))
         due = (ceil(share * total) for share in self.shares)
@@ -99,6 +105,13 @@ class Budget:
     def allows(self) -> bool:
         """Whether one more forecast stays within the share."""
         return self.max_share is None or self.spent_s + self.cost_s <= self.max_share * self.trained_s
+
+    @property
+    def allowed_at_s(self) -> float:
+        """Before so many seconds of training `allows` stays False."""
+        if not self.max_share:
+            return 0.0 if self.max_share is None else inf
+        return (1.0 - 1e-9) * (self.spent_s + self.cost_s) / self.max_share
 
     def spend(self, cpu_s: float) -> None:
         """Count one."""

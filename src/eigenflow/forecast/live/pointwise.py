@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import exp, inf
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,8 @@ CALM, NEAR = 3, 4.0
 EXCESS, MOST_EXCESS, ENOUGH_EXCESS = 3.0, 8.0, 30.0
 # Newest losses that are kept one by one, to look for batches that come again.
 KEPT = 1024
+# Of which the exponential is a number.
+LARGEST = 700.0
 # A spike may take this share of the steps so far to recover, before anything is said of it; if it does not fall, which
 # is seen in the last losses, only the smaller share.
 PATIENCE, NOT_FALLING, FALLEN, NOW = 0.05, 0.01, 0.7, 9
@@ -111,6 +114,16 @@ class PointWatch:
             self.wants_look, self._excess = True, 0.0
         if self._is_open or (sigmas > SIGMAS and above > LEAST):
             self._spike(step, above, sigmas)
+
+    @property
+    def calm_below(self) -> float:
+        """Below this loss (not its logarithm) nothing but noting it is to be done; 0 if something is under way."""
+        if self.wants_look or self._is_open:
+            return 0.0
+        if self.level is None:
+            return inf
+        # A little lower, so that rounding does not matter.
+        return (1.0 - 1e-9) * exp(min(self.level + EXCESS * self.sd, LARGEST))
 
     def _spike(self, step: int, above: float, sigmas: float) -> None:
         if not self._is_open:

@@ -1,13 +1,15 @@
 """The watch over a run: tests at bounded cost, thresholds, and which alarms are raised when."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import exp
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from eigenflow.forecast.live.alarms import Alarm
 from eigenflow.forecast.live.band import RestForecast
-from eigenflow.forecast.live.blocks import ROOT_OF_NORMAL, Blocks, BlockTable
+from eigenflow.forecast.live.blocks import MOST_BLOCKS, ROOT_OF_NORMAL, Blocks, BlockTable
 from eigenflow.forecast.live.classify import (
     Finding,
     down_alarm,
@@ -17,7 +19,8 @@ from eigenflow.forecast.live.classify import (
     same_alarm,
     up_alarm,
 )
-from eigenflow.forecast.live.pointwise import KEPT, PointWatch
+from eigenflow.forecast.live.levels import LowestLevel
+from eigenflow.forecast.live.pointwise import KEPT, LARGEST, PointWatch
 from eigenflow.forecast.live.statistics import (
     NINETY,
     NORMAL,
@@ -42,6 +45,11 @@ LEAST_SHIFT, LEAST_NOISE = 0.005, float(np.log(1.5))
 LEAST_CORRELATION = 0.2
 # A loss this much above its lowest level diverges; where the rate has risen by more than `ROSE` since.
 DIVERGED, DIVERGED_AT_HIGHER_RATE, ROSE = float(np.log(1.5)), float(np.log(3.0)), 1.25
+# How far losses may lie about the lowest level within `bounds`, in ln(loss): from there or from a lower one to come the
+# level rises by less than DIVERGED.
+ABOUT = 0.2
+# Blocks of a level, of one loss each; of more losses there are fewer.
+WIDEST = 8
 # Losses in a row that are no numbers.
 NOT_FINITE = 3
 # Tests an e-fold of losses; a wish for a look is granted after a share of that.
@@ -76,12 +84,40 @@ class Watch:
         self._next_look = 16
         self._next_repetition = REPEATED_EVERY
         self._raised_at: dict[str, int] = {}
+        self._lowest = LowestLevel()
+
+    @property
+    def next_look(self) -> int:
+        """After so many losses there is a test in any case, and before it if a single loss was odd."""
+        return self._next_look
 
     def is_due(self, seen: int) -> bool:
         """Whether to test after so many losses."""
         return seen >= self._next_look or (
             self.points.wants_look and seen >= self._next_look - (1 - 1 / WISHES) * seen / TESTS
         )
+
+    def bounds(self, blocks: Blocks) -> tuple[float, float, int] | None:
+        """Losses between the first two numbers raise no alarm as long as there are no more of them than the third says.
+
+        That is of looks without a forecast, which can find a high level, equal losses and repetition. While blocks hold
+        one loss each, of a window of blocks fewer than half were above the bounds when it began, and no more get there.
+        None where nothing is known.
+        """
+        width = WIDEST
+        if blocks.size > 1 or len(blocks) < 4 * width:
+            return None
+        self._lowest.rise(blocks, width)
+        low, high = self._lowest.lowest - ABOUT, self._lowest.lowest + ABOUT
+        window = sorted(mean for mean, _ in list(blocks.newest)[-width:])
+        if not (low < window[width // 2 - 1] and window[width // 2] < high):
+            return None
+        counts = (
+            MOST_BLOCKS - 1 - len(blocks),
+            SAME - 1 - self.points.same_run,
+            self._next_repetition - 1 - blocks.seen,
+        )
+        return exp(low), exp(min(high, LARGEST)), min(counts)
 
     def bad(self, step: int) -> list[Alarm]:
         """Note a loss that is no positive number; an alarm at several in a row, and where they are many."""
@@ -96,32 +132,42 @@ class Watch:
         """Test what has come."""
         self._next_look = blocks.seen + max(1, blocks.seen // TESTS)
         self.points.wants_look = False
-        table = blocks.table()
-        if len(table) < 2:
+        if len(blocks) < 2:
             return []
         found: list[Alarm] = []
-        found += self._gross(step, table, blocks.size)
+        found += self._gross(step, blocks)
+        if forecasts:
+            found += self._beside(step, blocks, forecasts)
+        found += self._repetition(step, blocks)
+        found += self._same(step)
+        self._set_level(blocks)
+        return found
+
+    def _beside(self, step: int, blocks: Blocks, forecasts: Sequence[RestForecast]) -> list[Alarm]:
+        table = blocks.table()
         # A decay that a forecast did not know of makes it one of another run.
         of_this_run = [one for one in forecasts if one.keeps_to(int(table.last[-1]), float(table.rates[-1]))]
         every = [one for one in (residuals(table, known, blocks.size) for known in of_this_run) if one is not None]
-        if every:
-            found += self._levels(step, every)
-            found += self._noise(step, every[-1])
-        found += self._repetition(step, blocks)
-        found += self._same(step)
-        self._set_level(table)
-        return found
-
-    def _set_level(self, table: BlockTable) -> None:
-        last = table.means[-LEVEL_OF:]
-        sd = float((np.median(table.roughness[-4 * LEVEL_OF :]) / ROOT_OF_NORMAL) ** 2)
-        self.points.set_level(float(np.median(last)), sd)
-
-    def _gross(self, step: int, table: BlockTable, size: int) -> list[Alarm]:
-        """A rise far above the lowest level; needs no forecast."""
-        width = max(3, -(-8 // size))
-        if len(table) < 4 * width:
+        if not every:
             return []
+        return [*self._levels(step, every), *self._noise(step, every[-1])]
+
+    def _set_level(self, blocks: Blocks) -> None:
+        newest = list(blocks.newest)
+        sd = (median([rough for _, rough in newest[-4 * LEVEL_OF :]]) / ROOT_OF_NORMAL) ** 2
+        self.points.set_level(median([mean for mean, _ in newest[-LEVEL_OF:]]), sd)
+
+    def _gross(self, step: int, blocks: Blocks) -> list[Alarm]:
+        """A rise far above the lowest level; needs no forecast."""
+        size = blocks.size
+        width = max(3, -(-WIDEST // size))
+        if len(blocks) < 4 * width:
+            return []
+        # What the rest of this can find at most; nearly always less than what was found before.
+        most = self._lowest.rise(blocks, width) / DIVERGED
+        if most < 1.0 and most <= self.nearest["level"]:
+            return []
+        table = blocks.table()
         levels = np.median(np.lib.stride_tricks.sliding_window_view(table.means, width), axis=1)
         at = int(levels.argmin())
         moves = levels[width:] - levels[:-width]

@@ -230,7 +230,7 @@ class Schedule(AbstractPrinted):
         """Number of updates."""
         return len(self.rates)
 
-    @property
+    @cached_property
     def peak(self) -> float:
         """Highest rate."""
         return float(self.rates.max())

@@ -11,9 +11,8 @@ called any more.
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -30,8 +29,7 @@ __all__ = ["KEPT", "AbstractUpdatesCallback", "MadeUpdate"]
 KEPT = "eigenflow"
 
 
-@dataclass(frozen=True)
-class MadeUpdate:
+class MadeUpdate(NamedTuple):
     """An update that Trainer made.
 
     Attributes:
@@ -64,7 +62,6 @@ class AbstractUpdatesCallback(TrainerCallback):
         self._losses: list[Tensor] = []
         self._samples = 0
         self._rates: list[float] = []
-        self._was_skipped = False
 
     @abstractmethod
     def begin(self, state: Any, *, model: nn.Module, optimizer: Any, lr_scheduler: Any) -> None:
@@ -92,6 +89,7 @@ class AbstractUpdatesCallback(TrainerCallback):
         self.is_first = bool(state.is_world_process_zero)
         in_parts = self.with_parts and is_spread(kwargs["model"])
         self.is_following = self.is_first or self.everywhere or in_parts
+        self._world_size = int(args.world_size)
         if not self.is_following:
             return
         self._watch_losses(self.trainer)
@@ -102,19 +100,16 @@ class AbstractUpdatesCallback(TrainerCallback):
         """The rates of the update that comes."""
         self._rates = [float(group["lr"]) for group in kwargs["optimizer"].param_groups]
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Whether it was made."""
-        assert self.trainer is not None
-        self._was_skipped = bool(self.trainer.accelerator.optimizer_step_was_skipped)
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Hand the update on."""
         if not self.is_following:
             return
+        assert self.trainer is not None
+        was_skipped = bool(self.trainer.accelerator.optimizer_step_was_skipped)
         losses, self._losses = self._losses, []
         samples, self._samples = self._samples, 0
-        loss = float(self._mean(torch.stack([part.double() for part in losses]).sum())) if losses else float("nan")
-        self.update(MadeUpdate(state.global_step, loss, self._rates, samples * args.world_size, self._was_skipped))
+        loss, samples = self._loss(losses), samples * self._world_size
+        self.update(MadeUpdate(state.global_step, loss, self._rates, samples, was_skipped))
         if control.should_save:
             self._keep(state)
 
@@ -151,12 +146,18 @@ class AbstractUpdatesCallback(TrainerCallback):
             kept = state.stateful_callbacks.setdefault(KEPT, {"args": {}, "attributes": {}})
             kept["attributes"][type(self).__name__] = self.kept()
 
-    def _mean(self, loss: Tensor) -> Tensor:
-        """Over all processes, as Trainer logs it; this one's alone if the others do not take part."""
-        if self.everywhere and dist.is_initialized():
+    def _loss(self, parts: list[Tensor]) -> float:
+        """Of all processes, as Trainer logs it; this one's alone if the others do not take part."""
+        is_shared = self.everywhere and dist.is_initialized()
+        if len(parts) == 1 and not is_shared:
+            return float(parts[0].item())
+        if not parts:
+            return float("nan")
+        loss = torch.stack([part.double() for part in parts]).sum()
+        if is_shared:
             dist.all_reduce(loss)
             loss = loss / dist.get_world_size()
-        return loss
+        return float(loss)
 
     def _watch_losses(self, trainer: Trainer) -> None:
         """Keep what `training_step` returns, whoever overrides it."""

@@ -39,9 +39,17 @@ def training_batch(trainer: Any, module: Any, samples: int, batch: Any = None) -
 def count_samples(batch: Any) -> int:
     """Samples of a batch: entries of its first tensor."""
     if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 0
-    entries = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
-    return next((count for entry in entries if (count := count_samples(entry))), 0)
+        return batch.size(0) if batch.ndim else 0
+    if isinstance(batch, list | tuple):  # before mappings, as asking an abstract class takes longer
+        entries = batch
+    elif isinstance(batch, Mapping):
+        entries = batch.values()
+    else:
+        return 0
+    for entry in entries:
+        if count := count_samples(entry):
+            return count
+    return 0
 
 
 def _from_loaders(loaders: Any, samples: int) -> Any:

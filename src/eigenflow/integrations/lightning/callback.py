@@ -23,6 +23,7 @@ from eigenflow.integrations.loss_watch import LossWatch
 from eigenflow.integrations.trackers import SafeTracker, tracker_of
 
 __all__ = [
+    "TOGGLED",
     "AbstractUpdatesCallback",
     "logged_step",
     "loggers_of",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 COUNT, KEPT = "updates", "kept"
+# Where Lightning keeps which parameters a toggled optimizer has taken out.
+TOGGLED = "_param_requires_grad_state"
 
 
 class AbstractUpdatesCallback(Callback, ABC):
@@ -41,6 +44,7 @@ class AbstractUpdatesCallback(Callback, ABC):
     Attributes:
         done: Updates that were made of it, also before this process began.
         before: What a checkpoint kept that training goes on from.
+        world_size: Processes that train.
     """
 
     def __init__(self) -> None:
@@ -49,6 +53,7 @@ class AbstractUpdatesCallback(Callback, ABC):
         self._updates: Updates | None = None
         self._restored: Mapping[str, Any] | None = None
         self._trainer: Any = None
+        self.world_size = 1
         self._kept: dict[str, Any] = {}
 
     @abstractmethod
@@ -97,20 +102,15 @@ class AbstractUpdatesCallback(Callback, ABC):
         restored = self._restored or {}
         self.done = self._done_before(trainer)
         self.before = restored.get(KEPT, {}) if trainer.global_step else {}
-        self._trainer = trainer
+        self._trainer, self.world_size = trainer, trainer.world_size
         optimizer = self.begin(trainer, pl_module)
         if optimizer is not None:
             self._updates = Updates(optimizer, getattr(trainer.precision_plugin, "scaler", None))
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """A micro-batch begins."""
-        if self._updates is not None:
-            self._updates.begin_batch()
-
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Gradients of this loss come next, scaled by a scaler."""
         if self._updates is not None:
-            self._updates.goes_back_from(loss)
+            self._updates.goes_back_from(loss, is_manual=not pl_module.automatic_optimization)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """An update comes next, if no scaler leaves it out."""
@@ -219,10 +219,7 @@ def total_steps(trainer: Any, module: Any) -> int | None:
 @contextmanager
 def untoggled(module: Any) -> Iterator[None]:
     """`toggle_optimizer` takes other optimizers' parameters out for a while; that is no freezing."""
-    toggled = getattr(module, "_param_requires_grad_state", None)
-    if not toggled:
-        yield
-        return
+    toggled = getattr(module, TOGGLED)
     now = {parameter: parameter.requires_grad for parameter in toggled}
     for parameter, was_trainable in toggled.items():
         parameter.requires_grad_(was_trainable)

@@ -20,6 +20,7 @@ from eigenflow.integrations.lightning.averaging import average_of
 from eigenflow.integrations.lightning.base import Callback
 from eigenflow.integrations.lightning.batch import training_batch
 from eigenflow.integrations.lightning.callback import (
+    TOGGLED,
     AbstractUpdatesCallback,
     logged_step,
     loggers_of,
@@ -179,27 +180,18 @@ class SpectralCallback(AbstractUpdatesCallback):
 
     def update(self, made: Made, trainer: Any, module: Any) -> None:
         """As in the base."""
-        numbers = self._recorded(made, trainer, module)
+        numbers = self._recorded(made, module)
         if numbers:
             self._tracker.log(numbers, logged_step(trainer))
         if self.watch is not None:
             self.watch.update(self.done, made.loss, None if made.was_skipped else made.rates[0])
 
-    def _recorded(self, made: Made, trainer: Any, module: Any) -> dict[str, float]:
+    def _recorded(self, made: Made, module: Any) -> dict[str, float]:
         try:
+            if not getattr(module, TOGGLED, None):
+                return self._told(made)
             with untoggled(module):
-                if self.follower is None:
-                    if self.parts is not None:  # others may measure, or this one's record has ended
-                        self.parts.meet(self.done - 1, made.updates)
-                    return {}
-                return self.follower.update(
-                    self.done - 1,
-                    loss=made.loss,
-                    learning_rate=made.rates,
-                    batch_size=made.samples * trainer.world_size or None,
-                    was_skipped=made.was_skipped,
-                    **({} if made.updates == 1 else {"updates": made.updates}),
-                )
+                return self._told(made)
         except ModelError as error:
             # Other parameters train from here on, and no probe can be made of what the step does with them.
             if self.wishes.recorder.get("on_error") == "raise":
@@ -207,6 +199,20 @@ class SpectralCallback(AbstractUpdatesCallback):
             self.say(f"recording ends at step {self.done - 1}, training goes on: {error}")
             self._end_record("complete")
             return {}
+
+    def _told(self, made: Made) -> dict[str, float]:
+        if self.follower is None:
+            if self.parts is not None:  # others may measure, or this one's record has ended
+                self.parts.meet(self.done - 1, made.updates)
+            return {}
+        return self.follower.update(
+            self.done - 1,
+            loss=made.loss,
+            learning_rate=made.rates,
+            batch_size=made.samples * self.world_size or None,
+            was_skipped=made.was_skipped,
+            **({} if made.updates == 1 else {"updates": made.updates}),
+        )
 
     def kept(self) -> dict[str, Any]:
         """As in the base."""

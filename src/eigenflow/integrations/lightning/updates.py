@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ __all__ = ["Made", "Updates"]
 MOST_LOSSES = 256
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """What happened to the network since the last call.
 
     Attributes:
@@ -28,7 +26,7 @@ class Made:
     """
 
     updates: int
-    loss: Tensor | float
+    loss: float
     rates: list[float]
     samples: int
     was_skipped: bool
@@ -53,36 +51,49 @@ class Updates:
             ]
         # A fused optimizer is called by the scaler in any case, and leaves the update out itself.
         self._skips_itself = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-        self._batch_losses: list[Tensor] = []  # gone back from in this micro-batch
+        # Gone back from first in this micro-batch, and how often that was done.
+        self._first_loss: Tensor | None = None
+        self._backward = 0
         self._losses: list[Tensor] = []  # of micro-batches since the last update
         # Gone back from since the last update of any optimizer, where the module makes its updates itself.
         self._went_back: deque[Tensor] = deque(maxlen=MOST_LOSSES)
         self._samples, self._asked, self._made = 0, 0, 0
         self._rates: list[list[float]] = []
         self._scale: float | None = None
-        self._own_loss: Tensor | None = None
+        # Gone back from before the first update since the last call, for modules that make their updates themselves.
+        self._own_losses: Iterable[Tensor] = ()
         self._is_manual = False
 
-    def begin_batch(self) -> None:
-        """A micro-batch begins."""
-        self._batch_losses.clear()
+    def goes_back_from(self, loss: Tensor, *, is_manual: bool) -> None:
+        """A backward pass begins.
 
-    def goes_back_from(self, loss: Tensor) -> None:
-        """A backward pass begins, from a loss that a scaler may have scaled."""
-        loss = loss.detach()
-        if self.scaler is not None and self.scaler.is_enabled():
-            loss = loss / self.scaler.get_scale()
-        self._batch_losses.append(loss)
-        self._went_back.append(loss)
+        Args:
+            loss: From which; a scaler may have scaled it.
+            is_manual: Whether the module makes its updates itself.
+        """
+        self._backward += 1
+        if self._backward > 1 and not is_manual:
+            return
+        scaler = self.scaler if self.scaler is not None and self.scaler.is_enabled() else None
+        # The graph is gone when the micro-batch is over, so that one loss of it needs no detaching.
+        if is_manual or scaler is not None:
+            loss = loss.detach()
+        if scaler is not None:
+            loss = loss / scaler.get_scale()
+        if self._backward == 1:
+            self._first_loss = loss
+        if is_manual:
+            self._went_back.append(loss)
 
     def is_asked_for(self, optimizer: Any) -> None:
         """Gradients of an optimizer are there; it makes its update unless a scaler leaves it out."""
-        losses, self._went_back = self._went_back, deque(maxlen=MOST_LOSSES)
+        losses: Iterable[Tensor] = ()
+        if self._went_back:
+            losses, self._went_back = self._went_back, deque(maxlen=MOST_LOSSES)
         if optimizer is not self.optimizer and getattr(optimizer, "optimizer", None) is not self.optimizer:
             return
         self._asked += 1
-        if self._own_loss is None and losses:
-            self._own_loss = _stacked(losses).sum()
+        self._own_losses = self._own_losses or losses
         if self._skips_itself:
             self._scale = self.scaler.get_scale()
         if not self._is_seen:
@@ -98,12 +109,15 @@ class Updates:
         """
         self._samples += samples
         self._is_manual = accumulation is None
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        # Asking an abstract class takes ten times as long.
+        is_mapping = type(outputs) is dict or isinstance(outputs, Mapping)
+        loss = outputs.get("loss") if is_mapping else outputs
         # An optimizer that evaluates several times, as L-BFGS, returns the last loss; the first is that before it.
-        if accumulation is not None and len(self._batch_losses) > 1:
-            loss = self._batch_losses[0]
+        if accumulation is not None and self._backward > 1:
+            loss = self._first_loss
+        self._first_loss, self._backward = None, 0
         if isinstance(loss, Tensor) and loss.numel() == 1:
-            loss = loss.detach()
+            loss = loss.detach() if loss.requires_grad else loss
             self._losses.append(loss * accumulation if accumulation and accumulation > 1 else loss)
 
     def taken(self) -> Made | None:
@@ -115,9 +129,9 @@ class Updates:
             made = 0
         loss = self._loss_before()
         rates = self._rates or [self._current_rates()]
-        mean = [sum(one) / len(rates) for one in zip(*rates, strict=True)]
+        mean = rates[0] if len(rates) == 1 else [sum(one) / len(rates) for one in zip(*rates, strict=True)]
         found = Made(max(self._asked, self._made), loss, mean, self._samples, made == 0)
-        self._losses, self._rates, self._own_loss, self._scale = [], [], None, None
+        self._losses, self._rates, self._own_losses, self._scale = [], [], (), None
         self._went_back.clear()
         self._samples = self._asked = self._made = 0
         return found
@@ -127,14 +141,12 @@ class Updates:
         for handle in self._handles:
             handle.remove()
 
-    def _loss_before(self) -> Tensor | float:
-        if self._is_manual and self._own_loss is None and self._went_back:
-            return _stacked(self._went_back).sum()
-        if self._is_manual and self._own_loss is not None:
-            return self._own_loss
+    def _loss_before(self) -> float:
+        if self._is_manual and (losses := self._own_losses or self._went_back):
+            return float(_stacked(losses).sum())
         if not self._losses:
             return float("nan")
-        return self._losses[0] if len(self._losses) == 1 else _stacked(self._losses).mean()
+        return float(self._losses[0].item() if len(self._losses) == 1 else _stacked(self._losses).mean())
 
     def _before(self, optimizer: Any, *args: Any) -> None:
         self._rates.append(self._current_rates())
