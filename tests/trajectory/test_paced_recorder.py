@@ -81,28 +81,3 @@ def test_a_cap_that_lets_nothing_be_measured_is_said_once_with_numbers(tmp_path)
     assert len(told) == 1
     (gap,) = ef.open_run(tmp_path / "run").gaps
     assert gap.step == 0 and "Use fewer probe samples or modes" in gap.reason
-
-
-def test_the_cost_of_an_update_is_that_of_its_two_ends():
-    """Against operations that PyTorch counts in a measurement; dense and tracked, within what the guide promises."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from eigenflow.trajectory.methods import make_method
-    from eigenflow.trajectory.update import Update
-    from eigenflow.trajectory.update_cost import update_cost
-
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(40, 120), torch.nn.Tanh(), torch.nn.Linear(120, 4)).double()
-    probe = ef.Probe(model, torch.randn(60, 40, dtype=torch.float64), torch.randn(60, 4, dtype=torch.float64))
-    before = probe.state()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 1e-3 * torch.randn_like(parameter)
-    update = Update(before, probe.state(), 0.1, 0.0)
-    method = make_method("dense", probe, None)
-    cost = update_cost(probe, method)
-    with FlopCounterMode(display=False) as counter:
-        method.variables(probe, update, edges=None)
-    # The eigensolver's operations, 9 n^3 at either end, are not counted by PyTorch.
-    taken = counter.get_total_flops() + 2 * 9 * probe.size**3
-    assert 0.5 < cost.flops / taken < 1.5

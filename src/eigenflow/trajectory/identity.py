@@ -24,7 +24,16 @@ from eigenflow.tangent.model.samples import Inputs
 from eigenflow.tangent.sharded import ShardedProbe
 from eigenflow.trajectory.piecewise import Rates, integrate_panels
 
-__all__ = ["PathIdentity", "gradient_identity", "path_identity"]
+__all__ = [
+    "HELD",
+    "PATH_NODES",
+    "Path",
+    "PathIdentity",
+    "State",
+    "evaluations_left",
+    "gradient_identity",
+    "path_identity",
+]
 
 State = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -87,7 +96,7 @@ def path_identity(probe: Probe | ShardedProbe, before: State, after: State) -> P
 
     A network whose outputs at one state differ from call to call has no path: its miss counts as known.
     """
-    path = probe.processes.each(lambda: _Path.of(probe, before, after))
+    path = probe.processes.each(lambda: Path.of(probe, before, after))
     rounding = ROUNDINGS * torch.finfo(path.start.dtype).eps
     miss, start, curved, samples = _sums(probe, path.misses, path.start, path.curved, torch.ones_like(path.misses))
     scale = start**0.5 + curved**0.5
@@ -108,7 +117,7 @@ def path_identity(probe: Probe | ShardedProbe, before: State, after: State) -> P
 
 
 @dataclass(frozen=True)
-class _Path:
+class Path:
     """The straight path of an update, over this process's samples."""
 
     at: Callable[[State], TangentPoint]
@@ -120,7 +129,7 @@ class _Path:
     average: Float[Tensor, "samples outputs"]
 
     @classmethod
-    def of(cls, probe: Probe | ShardedProbe, before: State, after: State) -> "_Path":
+    def of(cls, probe: Probe | ShardedProbe, before: State, after: State) -> "Path":
         """With the average by Gauss-Legendre quadrature."""
         old, new = probe.at(before), probe.at((after[0], before[1]))
         update = {name: new.parameters[name] - old.parameters[name] for name in old.parameters}
@@ -171,7 +180,7 @@ class _Path:
 
 
 def _resolved(
-    path: _Path, allowed: float
+    path: Path, allowed: float
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, " samples"], Bool[Tensor, " samples"]]:
     """Misses of the samples, errors of their averages, and of which they are known."""
     misses = path.misses
@@ -196,11 +205,10 @@ def _resolved(
 
 
 def _resolve_samples(
-    path: _Path, order: Tensor, allowed: float, misses: Tensor, errors: Tensor, is_known: Tensor
+    path: Path, order: Tensor, allowed: float, misses: Tensor, errors: Tensor, is_known: Tensor
 ) -> None:
     """Integrate samples by themselves, in this order, while the budget lasts."""
-    work = WORK // sum(p.numel() for p in path.old.parameters.values())
-    left = max(len(misses), min(EVALUATIONS, work))
+    left = evaluations_left(path.old.parameters, len(misses))
     most = max(min(FOR_ONE, left // 8), left // max(1, len(order)))
     together = max(2 * WORST, min(TOGETHER[0], left // 128))
     while len(order) and left > 0:
@@ -217,11 +225,17 @@ def _resolve_samples(
             is_known[done] = True
 
 
+def evaluations_left(parameters: Parameters, samples: int) -> int:
+    """Evaluations of single samples that one identity may take beyond its quadrature."""
+    work = WORK // sum(parameter.numel() for parameter in parameters.values())
+    return max(samples, min(EVALUATIONS, work))
+
+
 def _on(rates: Rates, some: Tensor) -> Rates:
     return lambda rows, positions: rates(some[rows], positions)
 
 
-def _is_reproducible(probe: Probe | ShardedProbe, path: _Path, before: State) -> bool:
+def _is_reproducible(probe: Probe | ShardedProbe, path: Path, before: State) -> bool:
     """Whether the network gives the same outputs at the same state, but for rounding."""
     again = probe.processes.each(lambda: probe.at(before).outputs)
     change, size = _sums(probe, again - path.old.outputs, path.old.outputs)

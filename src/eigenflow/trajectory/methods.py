@@ -34,7 +34,7 @@ from eigenflow.trajectory.tracked_variables import cut_index, shells_of, tracked
 from eigenflow.trajectory.update import Update
 from eigenflow.trajectory.variables import step_variables, update_variables
 
-__all__ = ["DENSE_ROWS", "AbstractMethod", "DenseMethod", "MethodName", "TrackedMethod", "make_method"]
+__all__ = ["DENSE_ROWS", "AbstractMethod", "DenseMethod", "MethodName", "TrackedMethod", "make_method", "point_like"]
 
 MethodName = Literal["auto", "dense", "tracked"]
 
@@ -151,7 +151,7 @@ class DenseMethod(AbstractMethod):
         cost = probe.cost(drift=True)
         both = replace(cost, peak_bytes=SNAPSHOTS * cost.peak_bytes)
         require_memory(both, probe.size, probe.memory_budget)
-        point = _point(probe, is_preconditioned)
+        point = point_like(probe, is_preconditioned)
         point.dense_plan(drift=True)
         _try_product(point)
 
@@ -213,7 +213,7 @@ class TrackedMethod(AbstractMethod):
     def require_possible(self, probe: Probe | ShardedProbe, *, is_preconditioned: bool) -> None:
         """As in `AbstractMethod`."""
         if isinstance(probe, Probe):
-            _try_product(_point(probe, is_preconditioned))
+            _try_product(point_like(probe, is_preconditioned))
 
     def require_possible_state(self, probe: Probe | ShardedProbe) -> None:
         """As in `AbstractMethod`: the settings were checked, and products hold little."""
@@ -253,7 +253,7 @@ def _lengths(length: UpdateLength, update: Update) -> dict[str, Variable]:
     return update_variables(length, update.updates, direction_is_known=update.follows_gradient)
 
 
-def _point(probe: Probe, is_preconditioned: bool) -> TangentPoint:
+def point_like(probe: Probe, is_preconditioned: bool) -> TangentPoint:
     """The network as it is now, with any preconditioner if there is to be one: its cost does not depend on it."""
     state = probe.state()
     if not is_preconditioned:

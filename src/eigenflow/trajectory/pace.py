@@ -3,13 +3,17 @@
 A measurement costs what it costs, so a cap on the share of time can only be kept by making fewer of them. Three numbers
 say how many: the seconds of an update, of a measurement, and the updates that there will be. The first two are measured
 as training goes on, the last is where the schedule ends. So the first due update is held (a copy of the network on
-either side), until it is known what an update takes; and as long as all that the schedule plans cannot be
-afforded, steps are left out evenly over those that are still to come. Early steps are as much worth as in the schedule,
-because the cap is on the whole run and not on each moment of it.
+either side), until it is known what an update takes. What a measurement takes is estimated before the first one. An
+estimate takes time itself: it is not made where a bound from sizes alone is below that time, or where the cap does not
+leave as much. As long as all that the schedule plans cannot be afforded, steps are left out evenly over those that are
+still to come. Early steps are as much worth as in the schedule, because the cap is on the whole run and not on each
+moment of it.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -24,8 +28,12 @@ __all__ = ["Pace"]
 WARM_UP = 5
 # An estimate of a measurement that was never made may be wrong by this factor.
 UNCERTAIN = 1.5
+# What an estimate takes, as a measurement on a few samples: calls, and as many passes as so many updates.
+ESTIMATE_S, ESTIMATE_UPDATES = 1.0, 20
 # Measurements that say what the next one takes: the first is cold, later ones may slow down.
 RECENT = 3
+# Updates whose median says what one takes.
+LATEST = 50
 
 
 class Pace:
@@ -34,7 +42,8 @@ class Pace:
     Args:
         schedule: Steps to measure; its last one is taken for the end of training.
         max_overhead: Share of the time, measuring included, in (0, 1); None: no cap, every scheduled step is measured.
-        estimate: Seconds of a measurement, before the first one was made.
+        estimate: Seconds of a measurement, before the first one was made; its own time is counted where it is made.
+        bound: Seconds that no measurement exceeds, from sizes alone; None: not known.
         clock: Seconds, increasing.
         agree: Called with what says which steps can be afforded; of several processes, one decides for all.
 
@@ -52,6 +61,7 @@ class Pace:
         max_overhead: float | None,
         *,
         estimate: Callable[[], float] | None = None,
+        bound: float | None = None,
         clock: Callable[[], float] = perf_counter,
         agree: Callable[[Callable[[], list[int]]], list[int]] = lambda choose: choose(),
     ):
@@ -65,12 +75,13 @@ class Pace:
         self.is_capped = max_overhead is not None
         self.end = max(schedule)
         self.spent_s = 0.0
-        self._estimate, self._clock, self._agree = estimate, clock, agree
+        self._estimate, self._bound, self._clock, self._agree = estimate, bound, clock, agree
         self._recent: list[float] = []
         self._chosen: Schedule | None = schedule
         self.next_due = 0.0
         self._began_s: float | None = None
-        self._before_s = 0.0
+        self._before_s = self._last_s = 0.0
+        self._updates_s: deque[float] = deque(maxlen=LATEST)
         self._seen, self._step = -1, 0
         self._has_told = False
         self._estimate_s: float | None = None
@@ -80,8 +91,12 @@ class Pace:
         if not self.is_capped:
             return
         self._seen, self._step = self._seen + 1, step
+        training_s = self._clock() - self.spent_s
         if self._began_s is None:
             self._began_s, self._before_s = self._clock(), self.spent_s
+        else:
+            self._updates_s.append(training_s - self._last_s)
+        self._last_s = training_s
 
     def is_due(self, last: int, now: int) -> bool:
         """Whether a step after `last` and up to `now` is to be measured, of those that can be afforded."""
@@ -127,7 +142,7 @@ class Pace:
         return (
             f"One measurement takes about {self.measurement_s():.2g} s, and all updates up to step {self.end} about "
             f"{self._training_s():.2g} s, of which max_overhead={self.max_overhead:g} leaves "
-            f"{self.max_overhead / (1 - self.max_overhead) * self._training_s():.2g} s. Use fewer probe samples or "
+            f"{self._allowed_s():.2g} s. Use fewer probe samples or "
             f"modes, or a larger max_overhead"
         )
 
@@ -145,13 +160,15 @@ class Pace:
         """Measurements that the rest of the training has time for."""
         assert self.max_overhead is not None
         one = self.measurement_s()
-        left = self.max_overhead / (1.0 - self.max_overhead) * self._training_s() - self.spent_s
+        left = self._allowed_s() - self.spent_s
         return max(0, int(left / one)) if one > 0 else len(list(self.schedule))
 
     def measurement_s(self) -> float:
         """Seconds that the next one is expected to take."""
         if self._recent:
             return max(self._recent)
+        if self._estimate_s is None and self._bound is not None and not self._is_worth_an_estimate(self._bound):
+            return self._bound
         return UNCERTAIN * self._estimated()
 
     def variables(self) -> dict[str, Variable]:
@@ -160,14 +177,17 @@ class Pace:
             return {}
         return {"measurement_s": Variable((), np.asarray(self._recent[-1]), "s", "wall-clock time of the measurement")}
 
+    def _is_worth_an_estimate(self, bound: float) -> bool:
+        takes = ESTIMATE_S + ESTIMATE_UPDATES * self._update_s()
+        return bound > ESTIMATE_S and self._allowed_s() - self.spent_s > takes
+
     def _estimated(self) -> float:
         """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""
         if self._estimate_s is None:
-            with self.copying():
-                try:
-                    self._estimate_s = 0.0 if self._estimate is None else self._estimate()
-                except Exception:
-                    self._estimate_s = 0.0
+            try:
+                self._estimate_s = 0.0 if self._estimate is None else self._estimate()
+            except Exception:
+                self._estimate_s = 0.0
         return self._estimate_s
 
     @property
@@ -177,13 +197,21 @@ class Pace:
             return 0.0
         return self.spent_s / max(self._clock() - self._began_s + self._before_s, 1e-9)
 
+    def _allowed_s(self) -> float:
+        """Seconds that all of this session's measuring may take."""
+        assert self.max_overhead is not None
+        return self.max_overhead / (1.0 - self.max_overhead) * self._training_s()
+
     def _training_s(self) -> float:
         """Seconds of all updates of this session, made and to come, without measuring."""
-        if self._began_s is None or self._seen < 1:
+        if self._began_s is None:
             return 0.0
-        spent = self.spent_s - self._before_s
-        an_update = (self._clock() - self._began_s - spent) / self._seen
-        return max(an_update, 0.0) * (self._seen + max(0, self.end - self._step))
+        made_s = self._clock() - self._began_s - (self.spent_s - self._before_s)
+        return made_s + self._update_s() * max(0, self.end - self._step)
+
+    def _update_s(self) -> float:
+        """Seconds of an update to come: the median of the latest, as the first ones of all are slow."""
+        return max(median(self._updates_s), 0.0) if self._updates_s else 0.0
 
     def _choose(self) -> None:
         """Leave out of what is still planned what cannot be afforded, evenly; the last one stays as long as it can."""

@@ -31,7 +31,7 @@ from eigenflow.trajectory.step import State
 from eigenflow.trajectory.tracked import TailSettings
 from eigenflow.trajectory.troubles import FarUpdates, OnError, Troubles, Waiting, words_of
 from eigenflow.trajectory.update import Update
-from eigenflow.trajectory.update_cost import UpdateCost, update_cost
+from eigenflow.trajectory.update_cost import UpdateCost, most_seconds, update_cost
 from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
@@ -129,12 +129,11 @@ class Recorder:
             {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
             | {"max_overhead": max_overhead, **told}
         )
-        # By the first process's clock: others would leave out other steps, and wait for each other.
-        self.pace = each(
-            lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds, agree=self.processes.first)
-        )
         is_preconditioned = self._preconditioning.is_given
         self._counts_momentum = not self._preconditioning.holds_momentum
+        # By the first process's clock: others would leave out other steps, and wait for each other.
+        paced = {"bound": most_seconds(probe, self.method), "agree": self.processes.first}
+        self.pace = each(lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds, **paced))
         each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
         self.next_step = resume_from
         self.time = 0.0
@@ -250,7 +249,8 @@ class Recorder:
     @cached_property
     def cost(self) -> UpdateCost:
         """What one measured update will take; the estimate takes about a second, once."""
-        return update_cost(self.probe, self.method)
+        with self.pace.copying():
+            return update_cost(self.probe, self.method, is_preconditioned=self._preconditioning.is_given)
 
     def looks_at(self, step: int, updates: int = 1) -> bool:
         """Whether `step(step, ..., updates=updates)` may look at the network: a model in parts is put together then."""
