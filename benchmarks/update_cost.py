@@ -67,8 +67,8 @@ def network(name):
     if name in ("conv", "norm"):
         norms = [nn.BatchNorm2d(16)] if name == "norm" else []
         layers = [nn.Conv2d(3, 16, 3, padding=1), *norms, nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1)]
-        return nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(2048, 10)), torch.randn(count, 3, 16, 16), 64
-    return Tokens(), torch.randint(0, 50, (count, 16)), 64
+        return nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(2048, 10)), torch.randn(count, 3, 16, 16), 16
+    return Tokens(), torch.randint(0, 50, (count, 16)), 16
 
 
 class Training:

@@ -6,7 +6,6 @@ Memory and seconds are compared in fresh processes by benchmarks/measurement_cos
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
@@ -38,15 +37,25 @@ def probe_of(name, samples):
     return ef.Probe(model.eval(), inputs, torch.randint(0, 4, (samples,)), "cross_entropy")
 
 
-def eigh_flops(shape, *rest, out_shape=None, **named):
-    return 9 * shape[-1] ** 3
-
-
 def operations(work):
-    """By PyTorch's counter, 9 n^3 for an eigensolver."""
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._linalg_eigh: eigh_flops}) as found:
-        work()
-    return found.get_total_flops()
+    """By PyTorch's counter, with what it leaves out: see `test_operations_that_pytorch_does_not_count`."""
+    return counted(work).flops
+
+
+def test_operations_that_pytorch_does_not_count():
+    """Closed forms: two for every multiply-add, 9 n^3 for an eigensolver."""
+    left, right, square = torch.randn(3, 4), torch.randn(4, 5), torch.eye(6)
+    kept = torch.zeros(2, 3, 5)
+    works = {
+        2 * 3 * 4 * 5: lambda: kept[0].addmm_(left, right),
+        2 * 2 * 3 * 4 * 5: lambda: kept.baddbmm_(left.expand(2, 3, 4), right.expand(2, 4, 5)),
+        2 * 3 * 4: lambda: left @ right[:, 0],
+        2 * 4: lambda: left[0] @ right[:, 0],
+        9 * 6**3: lambda: torch.linalg.eigh(square),
+        2 * 2 * 7 * 7 * 8: lambda: torch.nn.functional.scaled_dot_product_attention(*torch.randn(3, 1, 1, 7, 8)),
+    }
+    for taken, work in works.items():
+        assert counted(work).flops == taken
 
 
 @pytest.mark.parametrize("drift", [True, False])

@@ -4,19 +4,22 @@ Operations are those of matrix products, convolutions and attention, multiply-ad
 as 9 n^3. Memory is that of tensors: what a library takes inside of one operation does not show.
 """
 
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-__all__ = ["Counted", "counted", "timed"]
+__all__ = ["Counted", "counted", "made_in", "timed"]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,27 @@ def counted(work: Callable[[], Any], known: Iterable[Tensor] = (), *, after: Ite
     """
     there = {tensor.untyped_storage()._cdata for tensor in known}
     live = _LiveTensors(there.union(*(one.storages for one in after)))
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._linalg_eigh: _eigh_flops}) as flops, live:
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as flops, live:
         result = work()
     return Counted(float(flops.get_total_flops()), live.peak, live.now, result, frozenset(live.held))
 
 
 def timed(work: Callable[[], Any]) -> float:
     """Processor seconds that it takes, all threads together; on a GPU, seconds on the clock."""
+    return made_in(work)[1]
+
+
+def made_in(work: Callable[[], Made]) -> tuple[Made, float]:
+    """What it returns, and the seconds as in `timed`."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
         began = time.perf_counter()
-        work()
+        made = work()
         torch.cuda.synchronize()
-        return time.perf_counter() - began
+        return made, time.perf_counter() - began
     began = time.process_time()
-    work()
-    return time.process_time() - began
+    made = work()
+    return made, time.process_time() - began
 
 
 class _LiveTensors(TorchDispatchMode):
@@ -117,6 +125,39 @@ def _columns_bytes(func: Any, args: Any) -> int:
     return images.shape[0] * weight.shape[1:].numel() * count * images.element_size()
 
 
+def _multiplied(kept: Any, left: Any, right: Any, *rest: Any, out_shape: Any = None, **named: Any) -> int:
+    """Of a product, or a batch of them, that is added to what is there."""
+    del kept, rest, out_shape, named
+    return 2 * math.prod(left) * int(right[-1])
+
+
+def _applied(matrix: Any, vector: Any, *rest: Any, out_shape: Any = None, **named: Any) -> int:
+    del vector, rest, out_shape, named
+    return 2 * math.prod(matrix)
+
+
+def _attended(*arguments: Any, out_shape: Any = None, **named: Any) -> int:
+    del named
+    return sdpa_flop_count(*arguments[:3])
+
+
+def _attended_back(*arguments: Any, out_shape: Any = None, **named: Any) -> int:
+    del named
+    return sdpa_backward_flop_count(*arguments[:4])
+
+
 def _eigh_flops(shape: Any, *rest: Any, out_shape: Any = None, **named: Any) -> int:
     del rest, out_shape, named
     return 9 * int(shape[-1]) ** 3
+
+
+# What PyTorch's counter leaves out: products in place or with vectors, attention on CPUs, and eigensolvers.
+UNCOUNTED = {
+    torch.ops.aten._linalg_eigh: _eigh_flops,
+    torch.ops.aten.addmm_: _multiplied,
+    torch.ops.aten.baddbmm_: _multiplied,
+    torch.ops.aten.mv: _applied,
+    torch.ops.aten.dot: _applied,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attended,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attended_back,
+}

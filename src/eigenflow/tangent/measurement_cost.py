@@ -17,7 +17,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.tangent.audit import audit, audit_rows
 from eigenflow.tangent.choice import LEAST_PRODUCTS, PRODUCTS_A_MODE, choose_method
 from eigenflow.tangent.cost import physical_bytes, product_flops
-from eigenflow.tangent.counted import Counted, counted, timed
+from eigenflow.tangent.counted import Counted, counted, made_in, timed
 from eigenflow.tangent.dense import BLOCK_BYTES, dense_kernel, dense_kernel_and_rate
 from eigenflow.tangent.measuring import audit_products, measure_dense
 from eigenflow.tangent.model.evaluation import undisturbed
@@ -241,16 +241,21 @@ def _dense_phases(point: TangentPoint, along: Parameters | None, modes: int) -> 
 
     timed_at = _timed_size(point, forming_flops)
     largest = _part(point, timed_at)
-    made = form(timed_at)
-    form_s, (matrix, rate) = timed(lambda: form(timed_at)), made
-    audit_s = timed(lambda: audited(timed_at, matrix, rate))
-    found = audited(timed_at, matrix, rate)
+    # Forming rows is linear and goes with memory, pairs of rows are quadratic and go with the processor.
+    halves = [max(1, timed_at // 2), timed_at] if timed_at < samples else [timed_at]
+    # The first of a kind is slow.
+    measure_dense(_part(point, sizes[-1]), *formed[-1].result, 1, checks[-1].result, "")
+    form(halves[0])
+    (matrix, rate), form_s = made_in(lambda: form(timed_at))
+    forms_s = [*(timed(lambda n=n: form(n)) for n in halves[:-1]), form_s]
+    found, audit_s = made_in(lambda: audited(timed_at, matrix, rate))
     here = max(1, round(modes * largest.size / point.size))
 
     def solve() -> object:
         return measure_dense(largest, matrix, rate, here, found, "")
 
-    solve_s, solved = timed(solve), counted(solve, [*there, *(t for t in made if t is not None)])
+    # Of few and long operations, so that counting them takes no time beside.
+    solved, solve_s = made_in(lambda: counted(solve, [*there, *(t for t in (matrix, rate) if t is not None)]))
     ratio = point.size / largest.size
     # LAPACK's divide and conquer holds the vectors and twice as much beside the matrix.
     in_double = 0 if itemsize == 8 else matrices * 8 // itemsize
@@ -262,7 +267,7 @@ def _dense_phases(point: TangentPoint, along: Parameters | None, modes: int) -> 
             "forming M and Mdot" if drift else "forming M",
             forming_flops(samples),
             matrices + _extrapolated(sizes, own, (_one, _same), alive),
-            form_s * forming_flops(samples) / max(forming_flops(timed_at), 1.0),
+            _extrapolated(halves, forms_s, (_same, _square), samples),
         ),
         PhaseCost(
             "audit",
@@ -315,9 +320,9 @@ def _product_phases(
         return _extrapolated(sizes, [getattr(one, what) for one in found], by, count) if found else 0.0
 
     timed_at = _timed_size(point, lambda n: at(recorded, "flops", n) + at(audited, "flops", n), 8 * TIMED_ROWS)
-    jacobian = record(timed_at)
+    jacobian, record_s = made_in(lambda: record(timed_at))
     seconds = {
-        "record": timed(lambda: record(timed_at)),
+        "record": record_s,
         "audit": timed(lambda: audit_products(jacobian)),
         "product": timed(lambda: jacobian.product(rows(jacobian))),
         "rate": timed(lambda: jacobian.rate_product(rows(jacobian, modes))) if along else 0.0,

@@ -4,10 +4,10 @@ A measurement costs what it costs, so a cap on the share of time can only be kep
 say how many: the seconds of an update, of a measurement, and the updates that there will be. The first two are measured
 as training goes on, the last is where the schedule ends. So the first due update is held (a copy of the network on
 either side), until it is known what an update takes. What a measurement takes is estimated before the first one. An
-estimate takes time itself: it is not made where a bound from sizes alone is below that time, or where the cap does not
-leave as much. As long as all that the schedule plans cannot be afforded, steps are left out evenly over those that are
-still to come. Early steps are as much worth as in the schedule, because the cap is on the whole run and not on each
-moment of it.
+estimate takes time itself: it is not made where a bound from sizes alone says that there is time for a measurement, or
+where there is none for the estimate. As long as all that the schedule plans cannot be afforded, steps are left out
+evenly over those that are still to come. Early steps are as much worth as in the schedule, because the cap is on the
+whole run and not on each moment of it.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ WARM_UP = 5
 # An estimate of a measurement that was never made may be wrong by this factor.
 UNCERTAIN = 1.5
 # What an estimate takes, as a measurement on a few samples: calls, and as many passes as so many updates.
-ESTIMATE_S, ESTIMATE_UPDATES = 1.0, 20
+ESTIMATE_S, ESTIMATE_UPDATES = 3.0, 20
 # Measurements that say what the next one takes: the first is cold, later ones may slow down.
 RECENT = 3
 # Updates whose median says what one takes.
@@ -178,8 +178,8 @@ class Pace:
         return {"measurement_s": Variable((), np.asarray(self._recent[-1]), "s", "wall-clock time of the measurement")}
 
     def _is_worth_an_estimate(self, bound: float) -> bool:
-        takes = ESTIMATE_S + ESTIMATE_UPDATES * self._update_s()
-        return bound > ESTIMATE_S and self._allowed_s() - self.spent_s > takes
+        left = self._allowed_s() - self.spent_s
+        return ESTIMATE_S + ESTIMATE_UPDATES * self._update_s() < left < bound
 
     def _estimated(self) -> float:
         """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""

@@ -36,8 +36,8 @@ COMPARED = 3
 # What the snapshot of the first end keeps while the second is measured: vectors, rates, couplings and their bounds; of
 # tracked modes the vectors and their rates.
 KEPT_MATRICES, KEPT_BASES = 4, 2
-# Seconds of an update's calls whatever their sizes, and operations a second that any processor does.
-CALLS_S, SLOW_FLOPS = 0.3, 2e9
+# Seconds of a first update's calls whatever their sizes, and operations a second that any processor does.
+CALLS_S, SLOW_FLOPS = 1.0, 2e9
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,8 +102,8 @@ def update_cost(probe: Probe | ShardedProbe, method: AbstractMethod, *, is_preco
         "bases compared": (COMPARED * compared[0], COMPARED * compared[1]),
     }
     if is_preconditioned and not isinstance(method, TrackedMethod) and here.size <= PLAIN_ROWS:
-        plain = measurement_cost(here, None, "dense", drift=False, at=point_like(here, False)).phases[0]
-        parts["the plain operator"] = plain.flops, plain.seconds
+        flops = point_like(here, False).dense_plan(drift=False).cost.flops
+        parts["the plain operator"] = flops, flops * first.phases[0].seconds / max(first.phases[0].flops, 1.0)
     flops, seconds = (sum(part[index] for part in parts.values()) for index in (0, 1))
     return UpdateCost(flops, peak, seconds, parts)
 
