@@ -57,7 +57,7 @@ def updated(model, inputs, rate, loss="mse", seed=0):
 
 def plain_miss(probe, before, after):
     """What eight Gauss nodes over the whole path miss."""
-    path = module._Path.of(probe, before, after)
+    path = module.Path.of(probe, before, after)
     return float(path.misses.norm() / (path.start.norm() + path.curved.norm()))
 
 

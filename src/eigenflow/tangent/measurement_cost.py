@@ -254,8 +254,7 @@ def _dense_phases(point: TangentPoint, along: Parameters | None, modes: int) -> 
     def solve() -> object:
         return measure_dense(largest, matrix, rate, here, found, "")
 
-    # Of few and long operations, so that counting them takes no time beside.
-    solved, solve_s = made_in(lambda: counted(solve, [*there, *(t for t in (matrix, rate) if t is not None)]))
+    solved, solve_s = counted(solve, [*there, *(t for t in (matrix, rate) if t is not None)]), timed(solve)
     ratio = point.size / largest.size
     # LAPACK's divide and conquer holds the vectors and twice as much beside the matrix.
     in_double = 0 if itemsize == 8 else matrices * 8 // itemsize

@@ -8,7 +8,7 @@ the identity, so a wrong one stays wrong.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -66,11 +66,13 @@ class PathIdentity:
         error: What `residual` may be wrong by, in its unit: the error of the average, and rounding. As large as
             `residual` itself if the average is known of no sample.
         share: Share of samples whose average is known, in [0, 1].
+        evaluations: Of single samples that this process took beyond the quadrature.
     """
 
     residual: float
     error: float
     share: float
+    evaluations: int = 0
 
 
 @torch.no_grad()
@@ -111,9 +113,9 @@ def path_identity(probe: Probe | ShardedProbe, before: State, after: State) -> P
     found, error, start, curved, known = _sums(probe, *rows, *kept, is_known.to(misses))
     if start + curved == 0.0:
         whole = _ratio(miss**0.5, scale)
-        return PathIdentity(whole, whole, 0.0)
+        return PathIdentity(whole, whole, 0.0, sum(path.evaluated))
     scale = start**0.5 + curved**0.5
-    return PathIdentity(found**0.5 / scale, rounding + error**0.5 / scale, known / samples)
+    return PathIdentity(found**0.5 / scale, rounding + error**0.5 / scale, known / samples, sum(path.evaluated))
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Path:
     change: Float[Tensor, "samples outputs"]
     curved: Float[Tensor, "samples outputs"]
     average: Float[Tensor, "samples outputs"]
+    evaluated: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, probe: Probe | ShardedProbe, before: State, after: State) -> "Path":
@@ -157,10 +160,12 @@ class Path:
     def whole_rates(self, rows: Tensor, positions: Tensor) -> Float[Tensor, "asked entries"]:
         """The same at many positions, all samples as one row."""
         del rows
+        self.evaluated.append(len(positions) * len(self.start))
         return torch.stack([self.rate(float(position)).reshape(-1) for position in positions])
 
     def sample_rates(self, samples: Tensor, positions: Tensor) -> Float[Tensor, "asked outputs"]:
         """The same of single samples, each at a position of its own."""
+        self.evaluated.append(len(samples))
         numbers = 3 * sum(p.numel() for p in self.old.parameters.values())
         groups = zip(*(x.split(max(1, HELD // numbers)) for x in (samples, positions)), strict=True)
         return torch.cat([self._sample_rates(*group) for group in groups])

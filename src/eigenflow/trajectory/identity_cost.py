@@ -1,20 +1,19 @@
 """What the path identity of an update takes, from that of an update of a few samples."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from eigenflow.tangent import Probe
-from eigenflow.tangent.counted import counted, timed
+from eigenflow.tangent.counted import counted, made_in, timed
 from eigenflow.trajectory.identity import HELD, PATH_NODES, Path, State, evaluations_left, path_identity
 
 __all__ = ["IdentityCost", "identity_cost"]
 
 # Evaluations of single samples that are timed together.
 TIMED = 64
-# The outputs at both ends take at most as many passes.
-ENDS = 2
+# The outputs at both ends take as much as one pass for a rate.
+ENDS = 1
 
 
 class IdentityCost(NamedTuple):
@@ -38,25 +37,23 @@ def identity_cost(probe: Probe, few: Probe, before: State, after: State) -> Iden
         before: State before an update.
         after: State after one that is as long as those of training.
     """
-    whole, whole_s = _taken(lambda: path_identity(few, before, after))
+    identity, seconds = made_in(lambda: path_identity(few, before, after))
     path = Path.of(few, before, after)
-    one_pass, one_pass_s = _taken(lambda: path.rate(0.5))
-    all_s = timed(lambda: probe.at(before).push(path.update))
-    smooth = PATH_NODES * one_pass
-    scale = probe.samples / few.samples
-    flops, seconds = smooth * scale, whole_s + PATH_NODES * max(0.0, all_s - one_pass_s)
-    beyond, slower = whole - smooth, max(1.0, all_s / max(one_pass_s, 1e-9))
-    if beyond <= ENDS * one_pass:  # nothing was followed sample by sample
-        return IdentityCost(flops + max(beyond, 0.0) * scale, seconds, 0.0, slower)
+    single = counted(lambda: path.rate(0.5)).flops / few.samples
+    few_s, all_s = timed(lambda: path.rate(0.5)), timed(lambda: probe.at(before).push(path.update))
+    scale, slower = probe.samples / few.samples, max(1.0, all_s / max(few_s, 1e-9))
+    flops = (PATH_NODES + ENDS) * probe.samples * single
+    seconds += PATH_NODES * max(0.0, all_s - few_s)
+    if identity.evaluations == 0:
+        return IdentityCost(flops, seconds, 0.0, slower)
+    parameters = before[0]
+    is_one_by_one = path.old.structure is not None and not path.old.reverse_only
+    most = evaluations_left(parameters, probe.samples) if is_one_by_one else float("inf")
+    followed = min(identity.evaluations * scale, most)
     rows = torch.arange(TIMED) % few.samples
-    single_s = timed(lambda: path.sample_rates(rows, torch.linspace(0.0, 1.0, TIMED, dtype=torch.float64))) / TIMED
-    single, parameters = one_pass / few.samples, before[0]
-    followed = beyond / single
-    grown = min(followed * scale, evaluations_left(parameters, probe.samples))
-    held = min(HELD, grown * 3 * sum(p.numel() for p in parameters.values()))
-    seconds += max(grown - followed, 0.0) * single_s
-    return IdentityCost(flops + grown * single, seconds, 8.0 * held, slower)
-
-
-def _taken(work: Callable[[], object]) -> tuple[float, float]:
-    return counted(work).flops, timed(work)
+    single_s = few_s / few.samples
+    if is_one_by_one:
+        single_s = timed(lambda: path.sample_rates(rows, torch.linspace(0.0, 1.0, TIMED, dtype=torch.float64))) / TIMED
+    held = min(HELD, followed * 3 * sum(p.numel() for p in parameters.values())) if is_one_by_one else 0.0
+    seconds += max(followed - identity.evaluations, 0.0) * single_s
+    return IdentityCost(flops + followed * single, seconds, 8.0 * held, slower)

@@ -253,12 +253,15 @@ def _lengths(length: UpdateLength, update: Update) -> dict[str, Variable]:
     return update_variables(length, update.updates, direction_is_known=update.follows_gradient)
 
 
-def point_like(probe: Probe, is_preconditioned: bool) -> TangentPoint:
-    """The network as it is now, with any preconditioner if there is to be one: its cost does not depend on it."""
+def point_like(probe: Probe, is_preconditioned: bool, *, is_uniform: bool = False) -> TangentPoint:
+    """The network as it is now, and a P^(-1) that costs what that of training will: uniform, or each entry its own."""
     state = probe.state()
     if not is_preconditioned:
         return probe.at(state)
-    return probe.at(state, preconditioner={name: torch.ones_like(p) for name, p in state[0].items()})
+    ones = {name: torch.ones_like(p) for name, p in state[0].items()}
+    if not is_uniform:
+        ones = {name: 1.0 + torch.arange(p.numel()).to(p).reshape(p.shape) / p.numel() for name, p in ones.items()}
+    return probe.at(state, preconditioner=ones)
 
 
 def _try_product(point: TangentPoint) -> None:

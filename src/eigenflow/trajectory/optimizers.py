@@ -70,6 +70,12 @@ class Preconditioning:
         """Whether P itself says how momentum stretches an update, so that time is the sum of learning rates alone."""
         return isinstance(self.source, torch.optim.Optimizer | OptimizerElsewhere)
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether P^(-1) has one value for all entries of a parameter, which costs less to measure with."""
+        source = self.source.optimizer if isinstance(self.source, OptimizerElsewhere) else self.source
+        return isinstance(source, torch.optim.SGD)
+
     def read(self) -> dict[str, Tensor] | None:
         """The diagonal of P^(-1) as it is now; None for none.
 

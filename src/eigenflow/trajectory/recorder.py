@@ -250,7 +250,8 @@ class Recorder:
     def cost(self) -> UpdateCost:
         """What one measured update will take; the estimate takes about a second, once."""
         with self.pace.copying():
-            return update_cost(self.probe, self.method, is_preconditioned=self._preconditioning.is_given)
+            own = self._preconditioning
+            return update_cost(self.probe, self.method, is_preconditioned=own.is_given, is_uniform=own.is_uniform)
 
     def looks_at(self, step: int, updates: int = 1) -> bool:
         """Whether `step(step, ..., updates=updates)` may look at the network: a model in parts is put together then."""

@@ -28,7 +28,7 @@ from eigenflow.trajectory.step import linear_errors
 __all__ = ["UpdateCost", "most_seconds", "update_cost"]
 
 # Samples that the parts beside the measurements are made on.
-FEW = 6
+FEW = 4
 # Length of the update that is made for it, relative to that of the parameters.
 STEP = 1e-2
 # Products of two bases that an update compares: before and after it, and with those of two earlier measurements.
@@ -70,7 +70,9 @@ class UpdateCost(AbstractPrinted):
 
 @undisturbed()
 @torch.no_grad()
-def update_cost(probe: Probe | ShardedProbe, method: AbstractMethod, *, is_preconditioned: bool = False) -> UpdateCost:
+def update_cost(
+    probe: Probe | ShardedProbe, method: AbstractMethod, *, is_preconditioned: bool = False, is_uniform: bool = False
+) -> UpdateCost:
     """Estimate one measured update; takes about a second for networks of a workstation.
 
     An update is measured at both ends, with rates at the first, and once more where it moves buffers. Through tracked
@@ -80,9 +82,10 @@ def update_cost(probe: Probe | ShardedProbe, method: AbstractMethod, *, is_preco
         probe: What is recorded.
         method: How.
         is_preconditioned: Whether M is J P^(-1) J^T.
+        is_uniform: Whether P has one value for all entries of a parameter, as that of SGD with momentum.
     """
     here = probe.local if isinstance(probe, ShardedProbe) else probe
-    point = point_like(here, is_preconditioned)
+    point = point_like(here, is_preconditioned, is_uniform=is_uniform)
     later = 2 if _has_moving_buffers(here.network.model) else 1
     measure: Callable = partial(measurement_cost, here, at=point)
     if isinstance(method, TrackedMethod):
