@@ -19,10 +19,13 @@ from eigenflow.store import Run, RunWriter, open_run
 from eigenflow.trajectory.rows import end_of_record
 
 __all__ = [
+    "FLUSHED",
     "ORIGIN",
     "TRACKER",
     "Restored",
     "cut_rows",
+    "go_back",
+    "keep_flushed",
     "pack_state",
     "read_state",
     "require_resumable",
@@ -33,6 +36,8 @@ __all__ = [
 
 # What a tracker carries from one measurement to the next, so that a resumed run goes on with the same labels.
 TRACKER = "tracker.safetensors"
+# The same as at the last flush, if it has moved on since: a run that was killed goes on from a checkpoint of then.
+FLUSHED = "tracker-flushed.safetensors"
 # What it keeps of the first measurement.
 ORIGIN = "origin.safetensors"
 # Tensors of these files that are rows over the error, by the last part of their names: whole in the file, however many
@@ -73,7 +78,7 @@ def require_resumable(path: str | Path, header: Mapping[str, Any]) -> None:
             of the method's state was changed or deleted.
     """
     stored = open_run(path)
-    for name in (TRACKER, ORIGIN):
+    for name in (TRACKER, FLUSHED, ORIGIN):
         read_state(stored, name)
     before, now = stored.header.get("preconditioner"), header["preconditioner"]
     if stored.measured_steps and before != now:
@@ -98,6 +103,31 @@ def restore(folder: Path, next_step: int) -> Restored:
     # Later modes than the state that the run goes on from would be a look ahead.
     states = [state for step, state in filter(None, found) if step < next_step]
     return time + max(0, next_step - end) * length, edges, names, states
+
+
+def keep_flushed(writer: RunWriter) -> None:
+    """Before it is replaced: keep the state that a checkpoint of the last flush goes on from."""
+    content = open_run(writer.path).read_file(TRACKER)
+    if content is not None:
+        writer.write_file(FLUSHED, content)
+
+
+def go_back(writer: RunWriter, next_step: int) -> bool:
+    """Put the state of the last flush in place of one that is later than the step that a run goes on from.
+
+    Returns:
+        Whether the state that now is in place is of the run as it goes on.
+    """
+    run = open_run(writer.path)
+    now, flushed = (read_state(run, name) for name in (TRACKER, FLUSHED))
+    if now is None or now[0] < next_step:
+        return now is not None
+    if flushed is None or flushed[0] >= next_step:
+        return False
+    content = run.read_file(FLUSHED)
+    assert content is not None
+    writer.write_file(TRACKER, content)
+    return True
 
 
 def save_states(writer: RunWriter, step: int, states: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -71,10 +71,10 @@ class Preconditioning:
         return isinstance(self.source, torch.optim.Optimizer | OptimizerElsewhere)
 
     @property
-    def is_uniform(self) -> bool:
-        """Whether P^(-1) has one value for all entries of a parameter, which costs less to measure with."""
+    def kind(self) -> dict[str, bool]:
+        """What measuring costs with it, as `update_cost` takes it: P of SGD has one value for all of a parameter."""
         source = self.source.optimizer if isinstance(self.source, OptimizerElsewhere) else self.source
-        return isinstance(source, torch.optim.SGD)
+        return {"is_preconditioned": self.is_given, "is_uniform": isinstance(source, torch.optim.SGD)}
 
     def read(self) -> dict[str, Tensor] | None:
         """The diagonal of P^(-1) as it is now; None for none.

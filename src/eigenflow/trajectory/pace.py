@@ -13,6 +13,7 @@ whole run and not on each moment of it.
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from statistics import median
 from time import perf_counter
 
@@ -61,7 +62,7 @@ class Pace:
         max_overhead: float | None,
         *,
         estimate: Callable[[], float] | None = None,
-        bound: float | None = None,
+        bound: Callable[[], float] | None = None,
         clock: Callable[[], float] = perf_counter,
         agree: Callable[[Callable[[], list[int]]], list[int]] = lambda choose: choose(),
     ):
@@ -167,8 +168,8 @@ class Pace:
         """Seconds that the next one is expected to take."""
         if self._recent:
             return max(self._recent)
-        if self._estimate_s is None and self._bound is not None and not self._is_worth_an_estimate(self._bound):
-            return self._bound
+        if self._estimate_s is None and self._bound is not None and not self._is_worth_an_estimate():
+            return self._most_s
         return UNCERTAIN * self._estimated()
 
     def variables(self) -> dict[str, Variable]:
@@ -177,9 +178,14 @@ class Pace:
             return {}
         return {"measurement_s": Variable((), np.asarray(self._recent[-1]), "s", "wall-clock time of the measurement")}
 
-    def _is_worth_an_estimate(self, bound: float) -> bool:
+    @cached_property
+    def _most_s(self) -> float:
+        assert self._bound is not None
+        return self._bound()
+
+    def _is_worth_an_estimate(self) -> bool:
         left = self._allowed_s() - self.spent_s
-        return ESTIMATE_S + ESTIMATE_UPDATES * self._update_s() < left < bound
+        return ESTIMATE_S + ESTIMATE_UPDATES * self._update_s() < left < self._most_s
 
     def _estimated(self) -> float:
         """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""

@@ -12,6 +12,8 @@ from eigenflow.trajectory.header import (
     TRACKER,
     Restored,
     cut_rows,
+    go_back,
+    keep_flushed,
     require_resumable,
     restore,
     save_states,
@@ -39,6 +41,8 @@ class RecordFolder:
     def __init__(self, path: str | Path, header: dict[str, Any], resume_from: int | None, processes: AbstractProcesses):
         self.processes = processes
         self.writer: RunWriter | None = None
+        # Whether a checkpoint may go on from the state that is in the folder, so that the next one may not replace it.
+        self._is_flushed, self._is_of_this_run = resume_from is not None, False
         processes.first(lambda: self._open(path, header, resume_from))
 
     def _open(self, path: str | Path, header: dict[str, Any], resume_from: int | None) -> None:
@@ -57,6 +61,11 @@ class RecordFolder:
 
         self.processes.first(write)
 
+    def flush(self) -> None:
+        """Write pending rows, and keep what a run needs that goes on from here."""
+        self.write(lambda writer: writer.flush())
+        self._is_flushed = True
+
     def note(self, step: int, kind: GapKind, reason: str) -> None:
         """Write down what the record lacks."""
         self.write(lambda writer: writer.add_gap(Gap(step, step, kind, reason)))
@@ -72,13 +81,21 @@ class RecordFolder:
             files[ORIGIN] = method.origin()
         # Rows are put together by all processes, before the first one writes.
         files = {name: cut_rows(state, whole) for name, state in files.items()}
-        self.write(lambda writer: save_states(writer, step, files))
+
+        def save(writer: RunWriter) -> None:
+            if self._is_flushed and self._is_of_this_run:
+                keep_flushed(writer)
+            save_states(writer, step, files)
+            self._is_flushed, self._is_of_this_run = False, True
+
+        self.write(save)
 
     def restored(self, next_step: int) -> Restored:
         """What the first process finds in the folder to go on from."""
 
         def found() -> Restored:
             assert self.writer is not None
+            self._is_of_this_run = go_back(self.writer, next_step)
             return restore(self.writer.path, next_step)
 
         return self.processes.first(found)

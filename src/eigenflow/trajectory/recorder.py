@@ -129,12 +129,18 @@ class Recorder:
             {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
             | {"max_overhead": max_overhead, **told}
         )
-        is_preconditioned = self._preconditioning.is_given
         self._counts_momentum = not self._preconditioning.holds_momentum
         # By the first process's clock: others would leave out other steps, and wait for each other.
-        paced = {"bound": most_seconds(probe, self.method), "agree": self.processes.first}
-        self.pace = each(lambda: Pace(self.schedule, max_overhead, estimate=lambda: self.cost.seconds, **paced))
-        each(lambda: self.method.require_possible(probe, is_preconditioned=is_preconditioned))
+        self.pace = each(
+            lambda: Pace(
+                self.schedule,
+                max_overhead,
+                estimate=lambda: self.cost.seconds,
+                bound=lambda: most_seconds(probe, self.method, **self._preconditioning.kind),
+                agree=self.processes.first,
+            )
+        )
+        each(lambda: self.method.require_possible(probe, is_preconditioned=self._preconditioning.is_given))
         self.next_step = resume_from
         self.time = 0.0
         self._edges: np.ndarray | None = None
@@ -250,8 +256,7 @@ class Recorder:
     def cost(self) -> UpdateCost:
         """What one measured update will take; the estimate takes about a second, once."""
         with self.pace.copying():
-            own = self._preconditioning
-            return update_cost(self.probe, self.method, is_preconditioned=own.is_given, is_uniform=own.is_uniform)
+            return update_cost(self.probe, self.method, **self._preconditioning.kind)
 
     def looks_at(self, step: int, updates: int = 1) -> bool:
         """Whether `step(step, ..., updates=updates)` may look at the network: a model in parts is put together then."""
@@ -264,8 +269,12 @@ class Recorder:
         return self._preconditioning.holds_momentum
 
     def flush(self) -> None:
-        """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from."""
-        self._folder.write(lambda writer: writer.flush())
+        """Write pending loss rows to disk. Call it before saving a checkpoint that a run may be resumed from.
+
+        What the method carried to the next measurement is kept too, until the next call: a run that goes on from that
+        checkpoint is the one that nobody cut off, with the same labels of modes.
+        """
+        self._folder.flush()
 
     def write_file(self, name: str, content: bytes) -> None:
         """Keep a file of your own in the run folder, such as a checkpoint: replaced as a whole, with a checksum.

@@ -20,6 +20,7 @@ from eigenflow.tangent.holdout import holdout_step
 from eigenflow.tangent.model.evaluation import undisturbed
 from eigenflow.tangent.model.network import Parameters
 from eigenflow.tangent.sharded import ShardedProbe
+from eigenflow.trajectory.identity import PATH_NODES, evaluations_left
 from eigenflow.trajectory.identity_cost import IdentityCost, identity_cost
 from eigenflow.trajectory.methods import AbstractMethod, TrackedMethod, point_like
 from eigenflow.trajectory.plain import PLAIN_ROWS
@@ -111,21 +112,24 @@ def update_cost(
     return UpdateCost(flops, peak, seconds, parts)
 
 
-def most_seconds(probe: Probe | ShardedProbe, method: AbstractMethod) -> float:
-    """Seconds that one measured update hardly exceeds on any processor of today, from sizes alone.
+def most_seconds(
+    probe: Probe | ShardedProbe, method: AbstractMethod, *, is_preconditioned: bool = False, is_uniform: bool = False
+) -> float:
+    """Seconds that one measured update hardly exceeds on any processor of today, from sizes alone. As `update_cost`.
 
-    As if every row of M took a pass of its own through all samples' layers, and every pair of rows a product of all
-    parameters; through tracked modes, as many passes as products with M.
+    Operations of products are known from shapes; a slow processor does 2e9 a second, with all that stands between them.
     """
     here = probe.local if isinstance(probe, ShardedProbe) else probe
-    parameters, rows = here.network.parameters(), here.size
-    one_pass = product_flops(here.structure, parameters, here.samples)
+    point = point_like(here, is_preconditioned, is_uniform=is_uniform)
+    one_pass = product_flops(here.structure, point.parameters, here.samples)
     if isinstance(method, TrackedMethod):
-        flops = _products(method, here)[0] * one_pass
+        # With rates, and two ends.
+        flops = 3.0 * _products(method, here)[0] * one_pass
     else:
-        flops = here.width * one_pass + 2.0 * rows**2 * sum(p.numel() for p in parameters.values()) + 18.0 * rows**3
-    # Rates at the first end take twice as much again.
-    return CALLS_S + 4.0 * flops / SLOW_FLOPS
+        forming = sum(point.dense_plan(drift=drift).cost.flops for drift in (True, False))
+        flops = forming + here.width * one_pass + 2 * 18.0 * here.size**3
+    identity = (PATH_NODES + evaluations_left(point.parameters, here.samples) / here.samples) * one_pass
+    return CALLS_S + (flops + identity) / SLOW_FLOPS
 
 
 def _products(method: TrackedMethod, probe: Probe) -> tuple[int, int]:
