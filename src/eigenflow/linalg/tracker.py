@@ -147,7 +147,8 @@ class ModeTracker:
         state = self._state
         counts = torch.tensor([state.next_label, state.cold_products, self.modes, self.guards])
         tensors = {name: getattr(state, name) for name in TENSORS}
-        return {**{name: tensor.clone() for name, tensor in tensors.items()}, "counts": counts}
+        random = {"generator": self.generator.get_state()}
+        return {**{name: tensor.clone() for name, tensor in tensors.items()}, "counts": counts, **random}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned.
@@ -169,6 +170,9 @@ class ModeTracker:
             )
         tensors = {name: state[name].clone() for name in TENSORS}
         self._state = _State(**tensors, next_label=next_label, cold_products=cold_products)
+        # Folders of older versions hold none.
+        if "generator" in state:
+            self.generator.set_state(state["generator"])
 
     def _warm(self, operator: SymmetricOperator, state: _State) -> tuple[Subspace, CertifiedPairs | None, str]:
         """Rayleigh-Ritz on the old vectors, deepened until certified, or why that failed."""
