@@ -121,7 +121,7 @@ def against_the_estimate(name, samples, optimizer, options):
                     seen.update({"cpu_s": seconds} if seen else {"peak_bytes": peak})
                     return found
                 one = counted(lambda: variables(*args, **named))
-                seen["flops"] = one.flops
+                seen["flops"], seen["tensor_bytes"] = one.flops, one.peak_bytes
                 return one.result
 
             return inner
@@ -130,11 +130,15 @@ def against_the_estimate(name, samples, optimizer, options):
         for k in range(40):
             training.step(k)
         training.recorder.close()
-    ratios = {f"{what}_ratio": getattr(cost, key) / seen[what] for what, key in NAMES.items()}
+    ratios = {f"{what}_ratio": getattr(cost, key) / max(seen[what], 1) for what, key in NAMES.items()}
+    if seen["peak_bytes"] < LEAST_BYTES:
+        ratios["peak_bytes_ratio"] = None
     return {"rows": training.recorder.probe.size, **seen, **ratios, "estimate_cpu_s": took, "parts": cost.parts}
 
 
-NAMES = {"flops": "flops", "peak_bytes": "peak_bytes", "cpu_s": "seconds"}
+NAMES = {"flops": "flops", "peak_bytes": "peak_bytes", "tensor_bytes": "peak_bytes", "cpu_s": "seconds"}
+# A process that grows by less took its memory from what it held for later use.
+LEAST_BYTES = 100 * 2**20
 
 
 def under_the_cap(name, samples, optimizer, options, seconds):
@@ -192,8 +196,17 @@ def main():
         if done.returncode:
             raise SystemExit(done.stderr)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        keys = ("rows", "flops_ratio", "peak_bytes_ratio", "cpu_s_ratio", "cpu_s", "share", "measured")
-        print(*case[:3], *(f"{k} {rows[-1][k]:.3g}" for k in keys), flush=True)
+        keys = (
+            "rows",
+            "flops_ratio",
+            "peak_bytes_ratio",
+            "tensor_bytes_ratio",
+            "cpu_s_ratio",
+            "cpu_s",
+            "share",
+            "measured",
+        )
+        print(*case[:3], *(f"{k} {rows[-1][k] or 0:.3g}" for k in keys), flush=True)
     if not args.only:
         write("update_cost", rows)
 
