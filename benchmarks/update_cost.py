@@ -130,7 +130,7 @@ def against_the_estimate(name, samples, optimizer, options):
         for k in range(40):
             training.step(k)
         training.recorder.close()
-    ratios = {f"{what}_ratio": getattr(cost, key) / max(seen[what], 1) for what, key in NAMES.items()}
+    ratios = {f"{what}_ratio": getattr(cost, key) / max(seen[what], 1e-9) for what, key in NAMES.items()}
     if seen["peak_bytes"] < LEAST_BYTES:
         ratios["peak_bytes_ratio"] = None
     return {"rows": training.recorder.probe.size, **seen, **ratios, "estimate_cpu_s": took, "parts": cost.parts}

@@ -29,8 +29,9 @@ __all__ = ["Pace"]
 WARM_UP = 5
 # An estimate of a measurement that was never made may be wrong by this factor.
 UNCERTAIN = 1.5
-# What an estimate takes, as a measurement on a few samples: calls, and as many passes as so many updates.
-ESTIMATE_S, ESTIMATE_UPDATES = 3.0, 20
+# What an estimate takes, as a measurement on a few samples: calls, and as many passes as so many updates. There has to
+# be time for so many of them, as clocks of busy machines are that far off.
+ESTIMATE_S, ESTIMATE_UPDATES, SPARE = 3.0, 20, 2.0
 # Measurements that say what the next one takes: the first is cold, later ones may slow down.
 RECENT = 3
 # Updates whose median says what one takes.
@@ -140,8 +141,9 @@ class Pace:
         if not self.is_capped or self._seen < WARM_UP or self.affordable() >= 1:
             return None
         assert self.max_overhead is not None
+        is_bound = not self._recent and self._estimate_s is None
         return (
-            f"One measurement takes about {self.measurement_s():.2g} s, and all updates up to step {self.end} about "
+            f"One measurement {'may take' if is_bound else 'takes about'} {self.measurement_s():.2g} s, and all updates up to step {self.end} about "
             f"{self._training_s():.2g} s, of which max_overhead={self.max_overhead:g} leaves "
             f"{self._allowed_s():.2g} s. Use fewer probe samples or "
             f"modes, or a larger max_overhead"
@@ -185,7 +187,7 @@ class Pace:
 
     def _is_worth_an_estimate(self) -> bool:
         left = self._allowed_s() - self.spent_s
-        return ESTIMATE_S + ESTIMATE_UPDATES * self._update_s() < left < self._most_s
+        return SPARE * (ESTIMATE_S + ESTIMATE_UPDATES * self._update_s()) < left < self._most_s
 
     def _estimated(self) -> float:
         """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""
