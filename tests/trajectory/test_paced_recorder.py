@@ -76,7 +76,7 @@ def test_a_wrong_cap_is_refused_before_a_folder_is_made(tmp_path):
 
 
 def test_a_cap_that_lets_nothing_be_measured_is_said_once_with_numbers(tmp_path):
-    with pytest.warns(RecordGapWarning, match=r"Nothing is measured as yet. One measurement takes about") as told:
+    with pytest.warns(RecordGapWarning, match=r"Nothing is measured as yet. One measurement may take") as told:
         record(tmp_path / "run", steps=30, cap=1e-12, schedule=[0, 29])
     assert len(told) == 1
     (gap,) = ef.open_run(tmp_path / "run").gaps
