@@ -141,10 +141,10 @@ class Pace:
         if not self.is_capped or self._seen < WARM_UP or self.affordable() >= 1:
             return None
         assert self.max_overhead is not None
-        is_known = self._recent or self._estimate_s is not None
+        takes = "takes about" if self._recent or self._estimate_s is not None else "may take"
         return (
-            f"One measurement {'takes about' if is_known else 'may take'} {self.measurement_s():.2g} s, and all updates up "
-            f"to step {self.end} about {self._training_s():.2g} s, of which max_overhead={self.max_overhead:g} leaves "
+            f"One measurement {takes} {self.measurement_s():.2g} s, and all updates up to step {self.end} about "
+            f"{self._training_s():.2g} s, of which max_overhead={self.max_overhead:g} leaves "
             f"{self._allowed_s():.2g} s. Use fewer probe samples or modes, or a larger max_overhead"
         )
 
