@@ -165,7 +165,10 @@ def _noisy_tuned(data: Path) -> list[LiveRun]:
 
 
 def _noisy_real(data: Path) -> list[LiveRun]:
-    """Curves of held-out sets, with the noise of the per-step log, drawn in blocks."""
+    """Curves of held-out sets, with the noise of the per-step log, in blocks of which none is there twice.
+
+    Blocks that overlap would repeat noise after some hundred steps, as batches that come again do.
+    """
     gpt = _gpt100m(data)[0]
     values = np.log(gpt.losses[2000:])
     trend = np.convolve(values, np.full(801, 1 / 801), mode="valid")
@@ -175,8 +178,8 @@ def _noisy_real(data: Path) -> list[LiveRun]:
     for k, run in enumerate(sources):
         every = (1, 10, 100)[k % 3]
         steps = STEPS_OF_NOISY * (2 if every == 100 else 1)
-        starts = rng.integers(0, len(residuals) - 400, -(-steps // 400))
-        noise = np.concatenate([residuals[start : start + 400] for start in starts])[:steps]
+        blocks = residuals[: len(residuals) // 400 * 400].reshape(-1, 400)
+        noise = blocks[rng.permutation(len(blocks))[: -(-steps // 400)]].reshape(-1)[:steps]
         found.append(_noisy(run, noise * (0.3, 1.0)[k % 2], every, "noisy_real"))
     return found
 

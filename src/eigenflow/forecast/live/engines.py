@@ -124,6 +124,8 @@ class Background:
             return None
         if "died" in form:
             if self._starts < MOST_STARTS:
+                # Its pipes close before the system calls it dead: `ask` might take it for one that lives.
+                self._stop()
                 self.ask(*self._pending)
                 return None
             form = {"refused": f"the process that computes forecasts {form['died']}", "cpu_s": 0.0}
