@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, inf
 from statistics import median
 from typing import Any
@@ -24,7 +24,10 @@ LARGEST = 700.0
 # A spike may take this share of the steps so far to recover, before anything is said of it; if it does not fall, which
 # is seen in the last losses, only the smaller share.
 PATIENCE, NOT_FALLING, FALLEN, NOW = 0.05, 0.01, 0.7, 9
-MOST_SPIKES, MOST_NOT_FINITE = 50, 50
+# One that goes on falling may take longer: what is left of it has to fall to this part, while the time since it began
+# grows by this factor. A tail falls like that, exponential or like one over time; what stays does not.
+FALLS_TO, IN_TIMES, LONGEST = 0.75, 1.5, 0.2
+MOST_SPIKES, MOST_NOT_FINITE, MOST_SEEN = 50, 50, 200
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Spike(FieldsPrinted):
         level: ln(loss) before it.
         count: Losses far above.
         recovered_at: First step back near the level, None if it is not.
+        seen: Steps since the first, and what was left above the level then, wherever it was asked for.
     """
 
     since: int
@@ -46,6 +50,7 @@ class Spike(FieldsPrinted):
     level: float
     count: int = 1
     recovered_at: int | None = None
+    seen: list[list[float]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         end = "not over" if self.recovered_at is None else f"over at step {self.recovered_at:,}"
@@ -160,7 +165,9 @@ class PointWatch:
             return False
         late = step - spike.since
         now = median(list(self.values)[-NOW:]) - spike.level
-        if late < NOT_FALLING * step or (late < PATIENCE * step and now < FALLEN * (spike.peak - NEAR * self.sd)):
+        goes_on = _goes_on_falling(spike, late, now)
+        has_fallen = now < FALLEN * (spike.peak - NEAR * self.sd)
+        if late < NOT_FALLING * step or (has_fallen and late < (LONGEST if goes_on else PATIENCE) * step):
             return True
         self.ceiling = float("inf")
         return False
@@ -189,3 +196,12 @@ class PointWatch:
         made.spikes = [Spike(**one) for one in state["spikes"]]
         made.values = deque(state["values"], maxlen=KEPT)
         return made
+
+
+def _goes_on_falling(spike: Spike, late: int, now: float) -> bool:
+    """Whether what is left of a spike has become less as time went on; remembers what is left now."""
+    before = [left for then, left in spike.seen if then * IN_TIMES <= late]
+    if not spike.seen or late > spike.seen[-1][0]:
+        spike.seen.append([late, now])
+        del spike.seen[:-MOST_SEEN]
+    return bool(before) and now < FALLS_TO * before[-1]

@@ -226,7 +226,8 @@ class Watch:
         if abs(finding.distance.change) < LEAST_NOISE:
             return []
         self._note("noise", finding.excess)
-        if finding.excess < 1.0:
+        # The slope of a spike's tail scatters losses too.
+        if finding.excess < 1.0 or self.points.open_spike is not None:
             return []
         return self._raised("noise", step, at.made_at, lambda: noise_alarm(finding, step))
 
