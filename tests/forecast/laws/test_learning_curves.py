@@ -185,14 +185,24 @@ def test_what_the_prior_excludes_has_a_status():
 
 
 def test_unit_of_the_loss_does_not_matter():
-    """Losses are divided by the largest one: the same draws in any unit."""
+    """Losses are divided by the largest one: the same draws in any unit.
+
+    Powers of two change no digit. Powers of ten round, which a draw that is just accepted may feel: the median then
+    moves by less than a tenth of the interval's half width.
+    """
     steps = np.arange(100, 2001, 100)
     losses = 2.0 + 30.0 * steps**-0.5
-    ends = [
-        fit_learning_curve(steps, unit * losses, total=10_000, rng=np.random.default_rng(0)).predict([10_000]).median[0]
-        for unit in (1.0, 1e-20, 1e20)
-    ]
-    np.testing.assert_allclose(ends, ends[0] * np.array([1.0, 1e-20, 1e20]), rtol=1e-6)
+
+    def end(unit):
+        fit = fit_learning_curve(steps, unit * losses, total=10_000, rng=np.random.default_rng(0))
+        found = fit.predict([10_000])
+        return np.array([found.median[0], found.lower[0], found.upper[0]]) / unit
+
+    whole = end(1.0)
+    for unit in (2.0**-66, 2.0**66):
+        np.testing.assert_allclose(end(unit), whole, rtol=1e-12)
+    for unit in (1e-20, 1e20):
+        assert abs(end(unit)[0] - whole[0]) < 0.1 * 0.5 * (whole[2] - whole[1])
 
 
 @pytest.mark.rejects
