@@ -23,7 +23,7 @@ KEPT = 1024
 LARGEST = 700.0
 # A spike may take this share of the steps so far to recover, before anything is said of it; if it does not fall, which
 # is seen in the last losses, only the smaller share.
-PATIENCE, NOT_FALLING, FALLEN, NOW = 0.05, 0.01, 0.7, 9
+PATIENCE, NOT_FALLING, FALLEN, NOW = 0.05, 0.02, 0.7, 9
 # One that goes on falling may take longer: what is left of it has to fall to this part, while the time since it began
 # grows by this factor. A tail falls like that, exponential or like one over time; what stays does not.
 FALLS_TO, IN_TIMES, LONGEST = 0.75, 1.5, 0.2
