@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import eigenflow as ef
@@ -39,6 +39,7 @@ EXTRAS = st.dictionaries(st.sampled_from(["grad_norm", 'a "name"', "time", "reas
     extra=EXTRAS,
     counts_momentum=st.booleans(),
 )
+@example(step=0, loss=0.0, rate=0.0, momentum=0.5, batch_size=None, extra={}, counts_momentum=False)
 @settings(max_examples=600, deadline=None)
 def test_a_usual_row_is_that_of_the_way_that_checks_everything(
     step, loss, rate, momentum, batch_size, extra, counts_momentum

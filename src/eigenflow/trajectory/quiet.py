@@ -70,7 +70,7 @@ def usual_row(
         if not (type(batch_size) is int and -MOST < batch_size < MOST):
             return None
         row["batch_size"] = batch_size
-    if momentum and not counts_momentum:
+    if momentum and length != rate / (1.0 - momentum):
         row["length"] = length
     if extra and not _add(row, extra):
         return None
