@@ -73,9 +73,12 @@ def whole(folder, method, **more):
     training.recorder.close()
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    ("saved", "killed"), [(5, 8), (5, 9), (4, 7), (7, 13), (1, 2), (1, 5), (12, 13), (13, 18)], ids=str
+    ("method", "saved", "killed"),
+    [
+        *(("dense", *moments) for moments in [(5, 8), (5, 9), (4, 7), (7, 13), (1, 2), (1, 5), (12, 13), (13, 18)]),
+        *(("tracked", *moments) for moments in [(5, 9), (7, 13), (13, 18)]),
+    ],
 )
 def test_after_a_measurement_that_no_checkpoint_saw(tmp_path, method, saved, killed):
     """At most one measurement lies between a checkpoint's flush and the last state: (7, 13) has two."""
