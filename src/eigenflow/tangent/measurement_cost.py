@@ -244,7 +244,8 @@ def _dense_phases(point: TangentPoint, along: Parameters | None, modes: int) -> 
     # Forming rows is linear and goes with memory, pairs of rows are quadratic and go with the processor.
     halves = [max(1, timed_at // 2), timed_at] if timed_at < samples else [timed_at]
     # The first of a kind is slow.
-    measure_dense(_part(point, sizes[-1]), *formed[-1].result, 1, checks[-1].result, "")
+    few, few_rate = formed[-1].result
+    measure_dense(_part(point, sizes[-1]), few, few_rate, 1, checks[-1].result, "")
     form(halves[0])
     (matrix, rate), form_s = made_in(lambda: form(timed_at))
     forms_s = [*(timed(lambda n=n: form(n)) for n in halves[:-1]), form_s]
