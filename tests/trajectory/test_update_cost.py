@@ -73,12 +73,22 @@ def smooth_part(probe):
 
 
 def test_operations_of_a_tracked_update_are_those_that_were_said():
-    """A warm one; how many products a tracker needs depends on how far the modes have moved: within a quarter."""
-    probe, update = updated("tanh", is_preconditioned=False)
-    method = make_method("tracked", probe, 8, tail=TailSettings(steps=10, probes=2))
-    method.variables(probe, update, edges=None)
-    taken = counted(lambda: method.variables(probe, update, edges=None)).flops
-    assert abs(update_cost(probe, method).flops / taken - 1) < 0.25
+    """In training, where most solves at the first end are cold. How many products a solve takes is the spectrum's: they
+    were 0.6 to 1.9 times what is assumed in the trainings that it was taken from, and are half of all operations."""
+    probe, _ = updated("tanh", is_preconditioned=False)
+    model, method = probe.network.model, make_method("tracked", probe, 8, tail=TailSettings(steps=10, probes=2))
+    cost = update_cost(probe, method)
+    optimizer, taken = torch.optim.AdamW(model.parameters(), lr=1e-2), []
+    for step in range(31):
+        before = probe.state()
+        optimizer.zero_grad()
+        outputs = model(probe.inputs.to(torch.float32))
+        nn.functional.cross_entropy(outputs, torch.arange(30) % 3).backward()
+        optimizer.step()
+        if step % 10 == 0:
+            update = Update(before, probe.state(), 0.01, 0.01 * step)
+            taken.append(counted(lambda update=update: method.variables(probe, update, edges=None)).flops)
+    assert 0.7 < cost.flops / (sum(taken) / len(taken)) < 1.4, (cost, taken)
 
 
 def test_the_preconditioner_is_in_the_cost():

@@ -6,6 +6,7 @@ import torch
 
 from eigenflow.tangent import Probe
 from eigenflow.tangent.counted import counted, made_in, timed
+from eigenflow.tangent.model.network import Parameters
 from eigenflow.trajectory.identity import HELD, PATH_NODES, Path, State, evaluations_left, path_identity
 
 __all__ = ["IdentityCost", "identity_cost"]
@@ -54,6 +55,11 @@ def identity_cost(probe: Probe, few: Probe, before: State, after: State) -> Iden
     single_s = few_s / few.samples
     if is_one_by_one:
         single_s = timed(lambda: path.sample_rates(rows, torch.linspace(0.0, 1.0, TIMED, dtype=torch.float64))) / TIMED
-    held = min(HELD, followed * 3 * sum(p.numel() for p in parameters.values())) if is_one_by_one else 0.0
+    # The budget counts three copies of the parameters for an evaluation, of which two are held: moved ones and theirs.
+    held = 2.0 / 3.0 * min(HELD, followed * 3 * _numbers(parameters)) if is_one_by_one else 0.0
     seconds += max(followed - identity.evaluations, 0.0) * single_s
     return IdentityCost(flops + followed * single, seconds, 8.0 * held, slower)
+
+
+def _numbers(parameters: Parameters) -> int:
+    return sum(parameter.numel() for parameter in parameters.values())

@@ -12,7 +12,7 @@ whole run and not on each moment of it.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from statistics import median
 from time import perf_counter
@@ -189,12 +189,12 @@ class Pace:
         return SPARE * (ESTIMATE_S + ESTIMATE_UPDATES * self._update_s()) < left < self._most_s
 
     def _estimated(self) -> float:
-        """The estimate of a measurement; 0, which lets a first one be made, if there is none or it fails."""
+        """The estimate of a measurement, or the bound where it fails; 0, so that one is made, without both."""
         if self._estimate_s is None:
-            try:
-                self._estimate_s = 0.0 if self._estimate is None else self._estimate()
-            except Exception:
-                self._estimate_s = 0.0
+            self._estimate_s = 0.0 if self._bound is None else self._most_s / UNCERTAIN
+            if self._estimate is not None:
+                with suppress(Exception):  # whatever a strange network does: training goes on
+                    self._estimate_s = self._estimate()
         return self._estimate_s
 
     @property

@@ -34,6 +34,10 @@ FEW = 4
 STEP = 1e-2
 # Products of two bases that an update compares: before and after it, and with those of two earlier measurements.
 COMPARED = 3
+# Products for each vector that is followed. Between two measurements modes move so far that most solves go cold, and in
+# a single update so far that they have to be improved: in four trainings of two optimizers (relu, conv, tokens and
+# large in `benchmarks/update_cost.py`) it took 3.1 to 6.6, and 1.6 to 6.6.
+FIRST, SECOND = 5.0, 3.5
 # What the snapshot of the first end keeps while the second is measured: vectors, rates, couplings and their bounds; of
 # tracked modes the vectors and their rates.
 KEPT_MATRICES, KEPT_BASES = 4, 2
@@ -137,7 +141,7 @@ def _products(method: TrackedMethod, probe: Probe) -> tuple[int, int]:
     modes = min(method.modes, probe.size)
     kept = modes + max(4, modes // 4) + 1
     tail = method.tail.steps * (1 + method.tail.probes)
-    return min(kept + tail, 2 * probe.size), min(kept, probe.size)
+    return round(FIRST * kept) + min(tail, probe.size), round(SECOND * kept)
 
 
 def _has_moving_buffers(model: nn.Module) -> bool:
