@@ -107,7 +107,7 @@ def against_the_estimate(name, samples, optimizer, options):
         began = time.process_time()
         cost = training.recorder.cost
         took = time.process_time() - began
-        seen, method = {}, training.recorder.method
+        seen, method = {}, training.recorder._measured.method
 
         def watched(variables):
             def inner(*args, **named):

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsIndex
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +15,9 @@ from eigenflow.store.schema import GapKind
 from eigenflow.tangent import Probe
 from eigenflow.tangent.processes import OneProcess
 from eigenflow.tangent.sharded import ShardedProbe
-from eigenflow.trajectory.header import cut_rows, run_header
+from eigenflow.trajectory.header import run_header
 from eigenflow.trajectory.live import LiveParameters, are_equal
+from eigenflow.trajectory.measured_updates import MeasuredUpdates
 from eigenflow.trajectory.methods import MethodName, make_method
 from eigenflow.trajectory.optimizers import PreconditionerLike, Preconditioning
 from eigenflow.trajectory.pace import Pace
@@ -29,10 +29,9 @@ from eigenflow.trajectory.said import agreed_loss, check_recorder, checked_updat
 from eigenflow.trajectory.schedule import Schedule
 from eigenflow.trajectory.step import State
 from eigenflow.trajectory.tracked import TailSettings
-from eigenflow.trajectory.troubles import FarUpdates, OnError, Troubles, Waiting, words_of
+from eigenflow.trajectory.troubles import OnError, Troubles, Waiting, words_of
 from eigenflow.trajectory.update import Update
 from eigenflow.trajectory.update_cost import UpdateCost, most_seconds, update_cost
-from eigenflow.trajectory.variables import as_stored
 
 __all__ = ["Recorder"]
 
@@ -54,8 +53,6 @@ class Recorder:
     (`RecordGapWarning`), and the run ends as "complete with gaps". So a training loop does not end because of an
     instrument; where it should, pass `on_error="raise"`: the error is raised after the gap has been noted, and the
     next `step` works. Wrong arguments are always raised.
-
-    `latest` is the step of the last measurement, and its variables as they were written.
 
     With a `ShardedProbe` every process makes a recorder with the same arguments and calls its methods together with the
     others; the first process writes the folder, and it alone needs to see it. The folder is that of one process with
@@ -121,10 +118,10 @@ class Recorder:
         each = self.processes.each
         self.schedule = each(lambda: Schedule(schedule))
         options = {"tail": tail, "tolerance": tolerance, "product_dtype": product_dtype, "couplings": couplings}
-        self.method = each(lambda: make_method(method, probe, modes, **options))
+        how = each(lambda: make_method(method, probe, modes, **options))
         self._live = LiveParameters(probe.network.model)
         self._preconditioning = each(lambda: Preconditioning(preconditioner, probe.network.model))
-        told = {**self.method.describe(), **self._preconditioning.describe()}
+        told = {**how.describe(), **self._preconditioning.describe()}
         self.processes.require_same(
             {"schedule": list(self.schedule), "resume_from": resume_from, "on_error": on_error}
             | {"max_overhead": max_overhead, **told}
@@ -136,26 +133,23 @@ class Recorder:
                 self.schedule,
                 max_overhead,
                 estimate=lambda: self.cost.seconds,
-                bound=lambda: most_seconds(probe, self.method, **self._preconditioning.kind),
+                bound=lambda: most_seconds(probe, how, **self._preconditioning.kind),
                 agree=self.processes.first,
             )
         )
-        each(lambda: self.method.require_possible(probe, is_preconditioned=self._preconditioning.is_given))
+        each(lambda: how.require_possible(probe, is_preconditioned=self._preconditioning.is_given))
         self.next_step = resume_from
         self.time = 0.0
-        self._edges: np.ndarray | None = None
-        self._stored: frozenset[str] | None = None
         self._is_closed = False
         header = run_header(config, probe.describe(), list(self.schedule), told)
         self._folder = RecordFolder(path, header, resume_from, self.processes)
+        self._measured = MeasuredUpdates(probe, how, self.pace, self._folder)
         if resume_from is not None:
-            self._restore(resume_from)
+            self.time = self._measured.restore(resume_from)
         self._was_finite = True
-        self._far = FarUpdates()
         self._rejected: str | None = None
         self._waiting: Waiting | None = None
         self._held: tuple[int, Update] | None = None
-        self.latest: tuple[int, dict[str, Variable]] | None = None
         # The number of a run's first step is not known yet, so the state before it is kept whatever it will be.
         self._is_due = resume_from is None or resume_from in self.schedule
         self._before: State | None = probe.state() if self._is_due else None
@@ -256,7 +250,12 @@ class Recorder:
     def cost(self) -> UpdateCost:
         """What one measured update will take; the estimate takes about a second, once."""
         with self.pace.copying():
-            return update_cost(self.probe, self.method, **self._preconditioning.kind)
+            return update_cost(self.probe, self._measured.method, **self._preconditioning.kind)
+
+    @property
+    def latest(self) -> tuple[int, dict[str, Variable]] | None:
+        """Step of the last measurement, and its variables as they were written."""
+        return self._measured.latest
 
     def looks_at(self, step: int, updates: int = 1) -> bool:
         """Whether `step(step, ..., updates=updates)` may look at the network: a model in parts is put together then."""
@@ -366,7 +365,7 @@ class Recorder:
             update = Update(before, after, length, self.time, said.updates, preconditioner, said.batch_size, follows)
             is_measured = self._may_measure()
             if is_measured:
-                self._measure(said.first, update, troubles)
+                self._measured.measure(said.first, update, troubles)
             else:
                 self._held = said.first, update
         except BaseException as error:
@@ -390,7 +389,7 @@ class Recorder:
             return False
         (step, update), self._held = self._held, None
         try:
-            self._measure(step, update, troubles)
+            self._measured.measure(step, update, troubles)
         except BaseException as error:
             self._fail(step, error, False, troubles)
             return False
@@ -428,28 +427,3 @@ class Recorder:
         except BaseException as error:
             self._is_due = False
             self._fail(self.next_step, error, False, troubles)
-
-    def _measure(self, step: int, update: Update, troubles: Troubles) -> None:
-        """Measure and commit, or leave everything as it was."""
-        kept, is_first = self.method.copy(), self._edges is None
-        try:
-            with self.pace.measuring():
-                variables, edges = self.method.variables(self.probe, update, edges=self._edges)
-            variables |= self.pace.variables()
-            constants = {"edge": Variable(("edge",), edges, "1 / time", "shell edges in the eigenvalue")}
-            # A run that an older version began goes on with what it has.
-            variables = as_stored(variables, self._stored)
-            self._folder.append(step, variables, constants if is_first else None)
-        except BaseException:
-            self.method = kept
-            raise
-        self._edges, self.latest = edges, (step, variables)
-        with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
-            self._folder.save_method(self.method, self.probe.space.whole, step, is_first=is_first)
-        if update.updates == 1 and "is_far" in variables:
-            self._far.count(bool(variables["is_far"].values), troubles)
-
-    def _restore(self, next_step: int) -> None:
-        self.time, self._edges, self._stored, states = self._folder.restored(next_step)
-        for state in states:
-            self.processes.each(lambda state=state: self.method.load_state(cut_rows(state, self.probe.space.part)))
