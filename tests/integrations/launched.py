@@ -4,8 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import eigenflow as ef
+
+TESTS = Path(__file__).parents[1]
 
 
 def trained(script, folder, kind):
@@ -13,7 +16,8 @@ def trained(script, folder, kind):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
     launcher = [] if kind == "one" else [*launcher, "--master-port", str(port)]
     command = [sys.executable, *launcher, str(script), str(folder), kind]

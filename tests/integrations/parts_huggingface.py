@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch.nn.functional import cross_entropy
-from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainingArguments
+from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 from transformers.distributed import DistributedConfig
 
 from eigenflow.integrations.huggingface import SpectralCallback
-
-STEPS, BATCH = 8, 8
+from integrations.tagging import BATCH, STEPS, TAGS, TOKENS, InOrder, answer, samples
 
 
 class TaggerConfig(PretrainedConfig):
@@ -20,16 +18,16 @@ class TaggerConfig(PretrainedConfig):
 
 
 class Tagger(PreTrainedModel):
-    """In float64 throughout, with the loss over all labels of an update."""
+    """In float64 throughout."""
 
     config_class = TaggerConfig
     _fsdp_plan: ClassVar = {"embedding": "free_full_weight", "head": "keep_full_weight"}
 
     def __init__(self, config):
         super().__init__(config)
-        self.embedding = torch.nn.Embedding(11, 5)
+        self.embedding = torch.nn.Embedding(TOKENS, 5)
         self.mixing = torch.nn.Linear(5, 7)
-        self.head = torch.nn.Linear(7, 4)
+        self.head = torch.nn.Linear(7, TAGS)
         self.post_init()
 
     def _init_weights(self, module):
@@ -37,23 +35,7 @@ class Tagger(PreTrainedModel):
 
     def forward(self, input_ids, labels=None, num_items_in_batch=None, **kwargs):
         logits = self.head(torch.tanh(self.mixing(self.embedding(input_ids))))
-        if labels is None:
-            return {"logits": logits}
-        kind = "mean" if num_items_in_batch is None else "sum"
-        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction=kind)
-        return {"loss": loss / (1 if num_items_in_batch is None else num_items_in_batch), "logits": logits}
-
-
-class InOrder(Trainer):
-    def _get_train_sampler(self, *args, **kwargs):
-        return torch.utils.data.SequentialSampler(self.train_dataset)
-
-
-def samples():
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(0, 11, (STEPS * BATCH, 6), generator=generator)
-    labels = torch.where(torch.rand(tokens.shape, generator=generator) < 0.2, -100, tokens % 4)
-    return [{"input_ids": t, "labels": label} for t, label in zip(tokens, labels, strict=True)]
+        return answer(logits, labels, num_items_in_batch)
 
 
 def main(folder, kind):
