@@ -140,10 +140,16 @@ class Tape:
 
     @cached_property
     def gradient(self) -> dict[str, Tensor]:
-        """The gradient of the loss, through the loss's own value."""
+        """The gradient of the loss, through the loss's own value.
+
+        Where this pass and the point's outputs differ by rounding alone, it is the one at the point's: late in training
+        errors are small differences of outputs and targets, of which rounding is a large part.
+        """
         objective, targets = self.point.objective, self.point.targets
+        size, miss = (torch.linalg.vector_norm(x) for x in (self._fixed, self._fixed - self.point.outputs))
+        is_same = bool(miss <= 100 * torch.finfo(size.dtype).eps * size)
         with torch.enable_grad():
-            outputs = self._fixed.clone().requires_grad_()
+            outputs = (self.point.outputs if is_same else self._fixed).clone().requires_grad_()
             (by_outputs,) = torch.autograd.grad(
                 objective.value(outputs, targets), outputs, allow_unused=True, materialize_grads=True
             )

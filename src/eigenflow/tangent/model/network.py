@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from eigenflow.core.errors import ModelError
 from eigenflow.tangent.model.evaluation import evaluation, is_transformed, undisturbed
 from eigenflow.tangent.model.outputs import Output, chosen_output, name_output
-from eigenflow.tangent.model.samples import Inputs, call_arguments
+from eigenflow.tangent.model.samples import Inputs, call_arguments, in_dtype
 from eigenflow.tangent.model.slots import Slots
 from eigenflow.tangent.model.wrappers import refuse_unknown_tensors, unwrapped
 
@@ -73,6 +74,13 @@ class Network:
         copies = {name: self._convert(tensor.detach(), copy=True) for name, tensor in tensors.items()}
         parameters = {name: copies[name] for name in self.trainable}
         return parameters, {name: tensor for name, tensor in copies.items() if name not in parameters}
+
+    def apply_in(self, dtype: torch.dtype, parameters: Parameters, rest: Parameters, inputs: Inputs) -> Tensor:
+        """Outputs as PyTorch's own operations give them in another floating-point type."""
+        other = copy(self)
+        other.dtype = dtype
+        own, fixed = ({name: other._convert(tensor) for name, tensor in side.items()} for side in (parameters, rest))
+        return other.apply(own, fixed, in_dtype(inputs, dtype), elementary=False)
 
     def parameters(self) -> dict[str, Tensor]:
         """The trainable parameters themselves.

@@ -14,7 +14,16 @@ from torch.utils._pytree import TreeSpec, register_pytree_node, tree_flatten, tr
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
 
-__all__ = ["Inputs", "Samples", "call_arguments", "checked_inputs", "count_samples", "extended", "named_tensors"]
+__all__ = [
+    "Inputs",
+    "Samples",
+    "call_arguments",
+    "checked_inputs",
+    "count_samples",
+    "extended",
+    "in_dtype",
+    "named_tensors",
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,15 @@ def extended(inputs: Inputs) -> Inputs:
     return inputs.mapped(lambda tensor: torch.cat([tensor, tensor[:1]]))
 
 
+def in_dtype(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """With floating-point tensors in this type."""
+
+    def converted(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return converted(inputs) if isinstance(inputs, Tensor) else inputs.mapped(converted)
+
+
 def named_tensors(inputs: Inputs, name: str) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that holds samples, with what to call it in messages."""
     if isinstance(inputs, Tensor):
@@ -121,11 +139,10 @@ def checked_inputs(inputs: Any, name: str, dtype: torch.dtype) -> Inputs:
             f"(x.expand(samples, ...)), or keep it in the module."
         )
 
-    def converted(tensor: Tensor) -> Tensor:
-        tensor = tensor.clone() if tensor.is_inference() else tensor
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    def settled(tensor: Tensor) -> Tensor:
+        return tensor.clone() if tensor.is_inference() else tensor
 
-    return converted(found) if isinstance(found, Tensor) else found.mapped(converted)
+    return in_dtype(settled(found) if isinstance(found, Tensor) else found.mapped(settled), dtype)
 
 
 def require_samples(tensor: Any, name: str) -> None:
