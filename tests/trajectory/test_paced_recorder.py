@@ -7,9 +7,10 @@ import torch
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.store import RecordGapWarning
+from eigenflow.trajectory.record_folder import RecordFolder
 
 
-def record(folder, *, steps=40, cap=None, schedule=None, clock=None):
+def record(folder, *, steps=40, cap=None, schedule=None, clock=None, update=lambda: None):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).double()
     inputs = torch.randn(12, 3, dtype=torch.float64)
@@ -20,6 +21,7 @@ def record(folder, *, steps=40, cap=None, schedule=None, clock=None):
         if clock is not None:
             recorder.pace._clock = clock
         for step in range(steps):
+            update()
             loss = torch.nn.functional.mse_loss(model(inputs), targets)
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
@@ -52,6 +54,29 @@ def test_a_held_measurement_is_that_of_its_own_step(tmp_path):
             np.testing.assert_array_equal(capped[name], same[name], err_msg=name)
     assert (capped["measurement_s"] > 0).all()
     assert "measurement_s" not in whole
+
+
+@pytest.mark.parametrize("what", ["append", "save_method"])
+def test_what_writing_takes_counts_too(what, tmp_path, monkeypatch):
+    """Measuring takes nothing here and writing two updates' time: a cap of a tenth leaves one of eighteen."""
+    now = 0.0
+
+    def moves(seconds):
+        nonlocal now
+        now += seconds
+
+    written = getattr(RecordFolder, what)
+
+    def slow(*args, **named):
+        moves(2.0)
+        return written(*args, **named)
+
+    monkeypatch.setattr(RecordFolder, what, slow)
+    run = record(
+        tmp_path / "run", steps=360, cap=0.1, schedule=range(360), clock=lambda: now, update=lambda: moves(1.0)
+    )
+    # 360 updates leave 40 seconds, and the first measurement is made before it is known what one takes.
+    assert 17 <= run.measurements.sizes["step"] <= 20
 
 
 def test_losses_are_those_of_a_run_without_a_cap(tmp_path):

@@ -51,12 +51,16 @@ class MeasuredUpdates:
             constants = {"edge": Variable(("edge",), edges, "1 / time", "shell edges in the eigenvalue")}
             # A run that an older version began goes on with what it has.
             variables = as_stored(variables, self._stored)
-            self._folder.append(step, variables, constants if is_first else None)
+            with self._pace.beside():
+                self._folder.append(step, variables, constants if is_first else None)
         except BaseException:
             self.method = kept
             raise
         self._edges, self.latest = edges, (step, variables)
-        with troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"):
+        with (
+            troubles.caught("The modes were not saved, so that a resumed run would begin with new labels"),
+            self._pace.beside(),
+        ):
             self._folder.save_method(self.method, self._probe.space.whole, step, is_first=is_first)
         if update.updates == 1 and "is_far" in variables:
             self._far.count(bool(variables["is_far"].values), troubles)
