@@ -171,6 +171,7 @@ def test_numbers_for_a_tracker_are_those_of_the_record(tmp_path):
     one = ef.open_run(tmp_path / "run").measurements.isel(step=0)
     assert numbers["eigenflow/largest_eigenvalue"] == float(one.eigenvalue[0])
     assert numbers["eigenflow/edge"] == pytest.approx(float(one.eigenvalue[0]) * 0.1, rel=1e-12)
+    assert "eigenflow/overhead" not in numbers  # without a cap nobody counts, and 0 would be wrong
     assert numbers["eigenflow/participation"] == pytest.approx(float(one.eigenvalue.sum() / one.eigenvalue[0]))
     assert numbers["eigenflow/probe_loss"] == pytest.approx(float(one.probe_loss), rel=1e-12)
 

@@ -202,7 +202,8 @@ class Follower:
         if self._averaged is not None:
             with self.recorder.pace.beside():
                 self._averaged.record(step + 1, time=self.recorder.time)
-        return measured_numbers(*self.recorder.latest, share=self.recorder.pace.share)
+        pace = self.recorder.pace
+        return measured_numbers(*self.recorder.latest, share=pace.share if pace.is_capped else None)
 
     def before_checkpoint(self) -> None:
         """Bring everything to disk; a run may go on from the checkpoint that is saved next."""

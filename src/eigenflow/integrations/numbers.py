@@ -16,19 +16,19 @@ NAMES = {
 }
 
 
-def measured_numbers(step: int, variables: Mapping[str, Variable], *, share: float) -> dict[str, float]:
+def measured_numbers(step: int, variables: Mapping[str, Variable], *, share: float | None) -> dict[str, float]:
     """Name a measurement's numbers for a tracker.
 
     Args:
         step: Completed updates of the measured network.
         variables: What the record holds of it.
-        share: Of the time until now that measuring took.
+        share: Of the time until now that measuring took; None: nobody counted.
 
     Returns:
         `eigenflow/measured_step`; `largest_eigenvalue`, a rate (1 / time); `edge`, the largest eigenvalue times the
         length of the update, at 2 of which gradient descent is unstable, and an optimizer that averages gradients with
         beta (Adam) at 2 (1 + beta) / (1 - beta), 38 for 0.9; `participation`, Tr M over the largest eigenvalue: how
-        many modes of that size M amounts to; the probe's losses; `overhead`.
+        many modes of that size M amounts to; the probe's losses; `overhead`, where it is known.
     """
     found = {name: float(variables[key].values) for key, name in NAMES.items() if key in variables}
     largest = float(variables["eigenvalue"].values[0])
@@ -36,8 +36,9 @@ def measured_numbers(step: int, variables: Mapping[str, Variable], *, share: flo
         "measured_step": float(step),
         "largest_eigenvalue": largest,
         "edge": largest * float(variables["step_size"].values),
-        "overhead": share,
     }
+    if share is not None:
+        found["overhead"] = share
     if largest > 0:
         found["participation"] = float(variables["trace"].values) / largest
     return {PREFIX + name: value for name, value in found.items()}

@@ -63,7 +63,9 @@ class UpdateCost(AbstractPrinted):
 
     def summary(self) -> str:
         """One line for people."""
-        return f"each about {self.seconds:.2g} s of the processor and {self.peak_bytes / 2**20:.0f} MiB"
+        mebibytes = self.peak_bytes / 2**20
+        memory = f"{mebibytes:.0f} MiB" if mebibytes >= 1 else "less than 1 MiB"
+        return f"each about {self.seconds:.2g} s of the processor and {memory}"
 
     def _card(self) -> Card:
         rows = [("one update", self.summary())]
