@@ -20,12 +20,26 @@ def report(
         typer.Option("--out", help="Write the report of one run here, not into the run folder.", metavar="FILE"),
     ] = None,
     force: Force = False,
+    follow: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=86_400,
+            help="Write the report of a run that goes on anew, every so many seconds, until the run ends or Ctrl-C.",
+            metavar="SECONDS",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the written paths as a JSON list.")] = False,
 ) -> None:
     """Write RUN/report.html: one file with every picture, that opens without a network.
 
     Example: `eigenflow report runs/digits runs/digits-sgd`
+
+    While it trains: `eigenflow report runs/digits --follow 30`
     """
+    if follow is not None:
+        _follow(runs, out_file, follow, force=force, as_json=as_json)
+        return
     from eigenflow.report import analyse, write_report
     from eigenflow.store import open_run
 
@@ -49,3 +63,25 @@ def report(
         return
     for path in written:
         out.print(path, markup=False, soft_wrap=True)
+
+
+def _follow(runs: list[Path], out_file: Path | None, every_s: float, *, force: bool, as_json: bool) -> None:
+    """Report a run while it goes on; what happens is said on stderr."""
+    from eigenflow.report.live import follow_report
+
+    if len(runs) > 1 or is_sweep(runs[0]):
+        raise ArgumentError("`--follow` takes one run folder. Follow several runs by one command each.")
+    check_outputs({"--out": out_file}, inputs=runs, replace=force)
+
+    def say(line: str) -> None:
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    say(
+        f"Following {runs[0]} every {every_s:g} s until it ends; Ctrl-C stops. An update takes some processor seconds, and "
+        f"is made only where something new was recorded."
+    )
+    found = follow_report(runs[0], out_file, every_s=every_s, say=say)
+    if as_json:
+        print_json([str(path) for path in [found.path] if path is not None])
+    elif found.path is not None:
+        out.print(str(found.path), markup=False, soft_wrap=True)

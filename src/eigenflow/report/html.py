@@ -22,24 +22,35 @@ from eigenflow.report.words import band_text, flattened, headlines, interval_tex
 __all__ = ["figure_spec", "write_report"]
 
 NAME = "report.html"
+CHARSET = '<meta charset="utf-8">'
 # Header entries that the report shows elsewhere, or that only the program needs.
 _HIDDEN = {"measured_steps", "measured_variables"}
 _TITLES = {"config": "Configuration", "probe": "Probe set", "versions": "Versions", "machine": "Machine"}
 
 
-def write_report(analysis: Analysis, path: Path | None = None, *, replace: bool = True, **timings: float) -> Path:
+def write_report(
+    analysis: Analysis,
+    path: Path | None = None,
+    *,
+    replace: bool = True,
+    refresh_s: float | None = None,
+    **timings: float,
+) -> Path:
     """Write the report of an analysed run: figures, verdicts, forecasts with scores, configuration.
 
     Args:
         analysis: As from `analyse`.
         path: The file to write, in a folder that exists. By default `report.html` in the run folder.
         replace: Whether an existing file may be replaced; the run folder's own report always may.
+        refresh_s: Seconds after which a browser shall load the page again, for a run that goes on; None for never.
         timings: Seconds by name, shown beside those of the analysis itself.
 
     Returns:
         The path of the file, about 5 MB of which plotly.js takes nearly all.
     """
     text = _render(analysis, timings)
+    if refresh_s is not None:
+        text = text.replace(CHARSET, f'{CHARSET}\n<meta http-equiv="refresh" content="{refresh_s:.0f}">', 1)
     if path is None:
         return analysis.run.write_text(NAME, text)
     return write_whole(path, text, replace=replace)
