@@ -77,8 +77,8 @@ def _follow(runs: list[Path], out_file: Path | None, every_s: float, *, force: b
         err.print(line, markup=False, highlight=False, soft_wrap=True)
 
     say(
-        f"Following {runs[0]} every {every_s:g} s until it ends; Ctrl-C stops. An update takes some processor seconds, and "
-        f"is made only where something new was recorded."
+        f"Following {runs[0]} every {every_s:g} s until it ends; Ctrl-C stops. An update takes some processor seconds, "
+        f"where something new was recorded."
     )
     found = follow_report(runs[0], out_file, every_s=every_s, say=say)
     if as_json:
