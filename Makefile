@@ -17,7 +17,7 @@ ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast t
   tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-integrations test-slow test-docs docs atlas check lock bench bench-long bench-data bench-peers clean
+.PHONY: help setup run test test-browser test-integrations test-slow test-docs docs atlas check lock bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -38,11 +38,15 @@ run: $(RUNS)  ## Main job: train on handwritten digits, measure, analyse, foreca
 	@echo 'To use the `eigenflow` command in this shell: source $(BIN)/activate'
 
 test: $(STAMP)  ## The test suite (some sixteen minutes on two cores), and the reading side without torch
-	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal --ignore tests/integrations
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal --ignore tests/integrations --ignore tests/browser
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(READING)
 
 test-integrations: $(STAMP)  ## Trainers, trackers, checkpoints, clusters: each with the real program
 	$(BIN)/pytest tests/integrations -m "not slow" -n 2 --dist worksteal
+
+test-browser: $(STAMP)  ## Every page in a real Chromium, which is installed where that is allowed
+	@bash tools/get_chromium.sh
+	$(BIN)/pytest tests/browser -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## The long tests, the suite with shapes checked at run time, 100 wrong changes (SEED=0)
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest -m slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from eigenflow.report import analyse, write_report
+from eigenflow.report.mathematics import typeset
 from eigenflow.store import open_run
 from report.recorded import (
     EDGES,
@@ -94,13 +95,13 @@ def test_claims_are_those_of_the_analysis(analysis, page):
     assert sorted(rows) == sorted(claim.claim for claim in analysis.claims)
     for claim in analysis.claims:
         cells = rows[claim.claim]
-        assert cells[1]["text"] == claim.statement
+        assert cells[1]["text"] == typeset(claim.statement)
         value = cells[2]["attributes"].get("data-value")  # an undecided row may have no estimate, and shows none
         assert (None if value is None else float(value)) == claim.estimate
         assert claim.verdict.value in cells[4]["text"]
         is_part = "." in claim.claim
         change = f"Would change: {claim.would_change}." if is_part else ""
-        assert cells[5]["text"] == claim.reason + change + claim.controls
+        assert cells[5]["text"] == typeset(claim.reason + change) + claim.controls
 
 
 def test_claims_as_a_whole_stand_out_from_their_assertions(page):

@@ -10,7 +10,7 @@ from eigenflow.core.writing import write_whole
 from eigenflow.report.comparison import Comparison
 from eigenflow.report.figures.lazy_rich import plane_figure
 from eigenflow.report.figures.run import METHODS
-from eigenflow.report.html import figure_spec
+from eigenflow.report.page import figure_spec
 from eigenflow.report.sections import Picture
 from eigenflow.report.words import band_text, interval_text, number
 

@@ -4,22 +4,23 @@ Nothing in it is loaded: plotly.js, style and figures stand in the file, and its
 forbids the browser to fetch anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import plotly.io
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
+from eigenflow.report.answers import Next, advice, answers, what_next
+from eigenflow.report.claim_words import CLAIM_WORDS
+from eigenflow.report.figures.first import first_figure
+from eigenflow.report.glossary import GLOSSARY
+from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
-from eigenflow.report.words import band_text, flattened, headlines, interval_text, method_name, number, statement
+from eigenflow.report.words import flattened, headlines, statement
+from eigenflow.theory.verdicts import Claim
 
-__all__ = ["figure_spec", "write_report"]
+__all__ = ["write_report"]
 
 NAME = "report.html"
 CHARSET = '<meta charset="utf-8">'
@@ -57,37 +58,52 @@ def write_report(
 
 
 def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "interval": interval_text, "band": band_text, "method": method_name}
     run, config = analysis.run, analysis.run.header.get("config")
     name = config.get("name") if isinstance(config, Mapping) else None
-    page = environment.get_template("report.html.j2")
-    return page.render(
+    coming = what_next(run)
+    advised = advice(analysis, coming)
+    first = first_figure(run, None if coming.found is None or coming.found.run.is_finished else coming.found.path)
+    drawn = {"first": Picture("first", first, _first_caption(coming))} | pictures(analysis)
+    return render_page(
+        "report.html.j2",
+        kind="report",
         title=str(name or run.path.resolve().name),
         path=run.path.resolve().name,  # its whole path would tell whoever the page is sent to where it lay
+        answers=answers(analysis, coming, advised),
+        advised=advised,
         statement=statement(run),
         headlines=headlines(analysis),
         analysis=analysis,
-        claims=beside_last(analysis.claims),
-        pictures=pictures(analysis),
-        spec=figure_spec,
+        claims=_by_claim(analysis.claims),
+        deciders={row.claim: row.decided_by or row.claim for row in analysis.claims},
+        statements={row.claim: row.statement for row in analysis.claims},
+        words=CLAIM_WORDS,
+        glossary=GLOSSARY,
+        pictures=drawn,
         setup=_setup(run.header),
         timings={**timings, "analyse_s": analysis.wall_s},
-        plotly=Markup(get_plotlyjs()),
     )
 
 
-def figure_spec(picture: Picture) -> Markup:
-    """A figure as JSON that can stand inside a script element: plotly writes `<` and `>` as escapes."""
-    text = plotly.io.to_json(picture.figure, validate=False)
-    assert text is not None
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
+def _by_claim(claims: Sequence[Claim]) -> list[tuple[str, list[tuple[Claim, bool]]]]:
+    """Rows of each claim, the whole first, with whether each is the first of those beside it."""
+    found: dict[str, list[tuple[Claim, bool]]] = {}
+    for row, is_first in beside_last(claims):
+        found.setdefault(row.claim.split(".")[0], []).append((row, is_first))
+    return list(found.items())
+
+
+def _first_caption(coming: Next) -> str:
+    if coming.found is None:
+        return f"No forecast: {coming.why_not.rstrip('.')}."
+    if coming.found.run.is_finished:
+        return "The rates of this run are used up, so nothing is forecast."
+    rates = coming.found.run.kind
+    return (
+        f"Trained loss as logged (at most 800 rows drawn), the loss on the probe at each measurement, and the forecast "
+        f"of the rest with its 90 % interval, which holds parameters, noise, misfit and other laws. Rates to come: "
+        f"{rates}."
+    )
 
 
 def _setup(header: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:

@@ -1,6 +1,6 @@
 """Numbers, intervals and bands as text."""
 
-__all__ = ["band_text", "interval_text", "number"]
+__all__ = ["band_text", "interval_text", "number", "power_of_ten"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -12,6 +12,11 @@ def number(value: float | None, digits: int = 3) -> str:
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     mantissa = mantissa.replace("-", "−")
     return f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
+
+
+def power_of_ten(exponent: int) -> str:
+    """Ten to an integer: `10⁻¹⁶`. Letters of a size, where `<sup>` in a figure would make ones too small to read."""
+    return f"10{str(int(exponent)).translate(_RAISED)}"
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:

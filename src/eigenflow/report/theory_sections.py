@@ -25,7 +25,7 @@ def _forward(evidence: Evidence) -> Made:
     return forward_figure(test), (
         "Each point is a forecast of the whole rest of the run from what was known at that share of its steps; lower "
         "is better. The closure is the drift law fitted before the cut, solved from the state measured there; lazy, "
-        f"persistence and the power law need no law. {len(test.cuts)} cuts.{band}"
+        f"persistence and the power law need no law. {len(test.cuts)} cuts.{band} Open triangles are beyond the axis."
     )
 
 
@@ -49,6 +49,7 @@ def _shift(evidence: Evidence) -> Made:
     return shift_figure(found), (
         "Share of a shell’s energy that goes k shells up or down, mean and standard deviation over shells: a law "
         f"that is invariant under shifts of ln(λ) has no spread. {found.shells:.0f} shells, {len(found.times)} updates."
+        " Bars far from zero shift may be cut: they are of shells that hold next to nothing."
     )
 
 

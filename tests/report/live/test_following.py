@@ -90,7 +90,7 @@ def test_ctrl_c_ends_it_cleanly_and_the_report_stays(tmp_path):
 
 def test_a_rest_is_at_least_as_long_as_an_update_took(tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 7))
-    monkeypatch.setattr("eigenflow.report.live.following.time.process_time", lambda: float(next(clock)))
+    monkeypatch.setattr("eigenflow.report.live.following.process_time", lambda: float(next(clock)))
     going = Going(tmp_path / "run", begin(60), nothing)
     found = going.follow()
     assert found.cpu_s == 7.0 and going.slept == [2.0, 7.0, 7.0]

@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from plotly.subplots import make_subplots
 
+from eigenflow.report.numbers import power_of_ten
+
 __all__ = [
     "ACCENT",
     "DIVERGING",
@@ -66,8 +68,8 @@ def new_figure(
         legend={"bgcolor": "rgba(255,255,255,0)", "font": {"size": 12}},
     )
     line = {"showline": True, "linecolor": MUTED, "gridcolor": GRID, "ticks": "outside", "tickcolor": MUTED}
-    figure.update_xaxes(**line, zeroline=False, exponentformat="power", title_standoff=8, tickangle=0)
-    figure.update_yaxes(**line, zeroline=False, exponentformat="power", title_standoff=8, mirror=False)
+    figure.update_xaxes(**line, zeroline=False, exponentformat="e", title_standoff=8, tickangle=0)
+    figure.update_yaxes(**line, zeroline=False, exponentformat="e", title_standoff=8, mirror=False)
     return figure
 
 
@@ -76,10 +78,10 @@ def log_axis(*values: np.ndarray, pad: float = 0.03, most_ticks: int = 8) -> dic
     kept = np.concatenate([np.ravel(positive(array)) for array in values])
     kept = np.log10(kept[np.isfinite(kept)])
     if len(kept) == 0:
-        return {"type": "log"}
+        return {"type": "log", "exponentformat": "power"}
     low, high = float(kept.min()), float(kept.max())
     room = max(pad * (high - low), 0.02) if pad else 0.0
-    settings: dict[str, Any] = {"type": "log", "range": [low - room, high + room]}
+    settings: dict[str, Any] = {"type": "log", "exponentformat": "power", "range": [low - room, high + room]}
     if high - low > 1.6:
         settings["dtick"] = int(np.ceil((high - low) / most_ticks))
     else:
@@ -155,7 +157,7 @@ def signed_colours(top: float, title: str) -> dict[str, Any]:
     """A diverging colour axis for `signed_log`, white at zero, labelled with the values themselves."""
     decade = round(np.log10(top))
     marks = [*range(SIGNED_DECADES, 0, -2)]
-    names = [f"10<sup>{decade - SIGNED_DECADES + mark}</sup>".replace("-", "−") for mark in marks]
+    names = [power_of_ten(decade - SIGNED_DECADES + mark) for mark in marks]
     return {
         "colorscale": DIVERGING,
         "cmin": -SIGNED_DECADES,

@@ -9,8 +9,8 @@ from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, RATE, TIME, WARM
 __all__ = ["forward_figure", "source_figure"]
 
 METHODS = {
-    "closure": (WARM, "solid", "equation, v = −c₀ (1 + t/t₀)<sup>−p</sup> λ<sup>b</sup>"),
-    "self-similar": ("#E69F00", "dash", "equation, c ∝ t<sup>b−2</sup>"),
+    "closure": (WARM, "solid", "equation, v = −c₀ (1 + t/t₀)⁻ᵖ λᵇ"),
+    "self-similar": ("#E69F00", "dash", "equation, c ∝ tᵇ⁻²"),
     "persistence": ("#009E73", "dashdot", "last velocities go on as 1 / t"),
     "lazy": (ACCENT, "dot", "lazy limit, v = 0"),
     "power law": (MUTED, "longdash", "power law of the loss"),
@@ -35,22 +35,31 @@ def forward_figure(test: ForwardTest) -> go.Figure:
         horizontal_spacing=0.1,
     )
     cuts = np.array([100.0 * cut.cut for cut in test.cuts])
-    errors = []
+    errors = {name: np.array([cut.forecasts[name].score.rms_log_ratio for cut in test.cuts]) for name in METHODS}
+    shown = np.concatenate(list(errors.values()))
+    shown = shown[(shown > 0) & (shown < WORST)]
+    top = 1.3 * float(shown.max(initial=0.0))
     for name, (color, dash, label) in METHODS.items():
-        rms = np.array([cut.forecasts[name].score.rms_log_ratio for cut in test.cuts])
-        errors.append(rms)
+        is_beyond = ~(errors[name] <= top)
         common = {"name": label, "legendgroup": name, "mode": "lines+markers", "line": {"color": color, "dash": dash}}
-        common["marker"] = {"color": color, "size": 6}
         hover = "%{x:.3g} % known: %{y:.3g}<extra>" + label + "</extra>"
-        figure.add_scatter(x=cuts, y=rms, hovertemplate=hover, row=1, col=1, **common)
+        figure.add_scatter(
+            x=cuts,
+            y=np.where(is_beyond, top, errors[name]),
+            customdata=errors[name],
+            hovertemplate=hover.replace("%{y:.3g}", "%{customdata:.3g}"),
+            marker={"color": color, "size": 6, "symbol": np.where(is_beyond, "triangle-up-open", "circle").tolist()},
+            row=1,
+            col=1,
+            **common,
+        )
         misplaced = [cut.forecasts[name].misplaced for cut in test.cuts]
         if all(share is not None for share in misplaced):
-            figure.add_scatter(x=cuts, y=misplaced, showlegend=False, hovertemplate=hover, row=1, col=2, **common)
+            hidden = {"showlegend": False, "marker": {"color": color, "size": 6}}
+            figure.add_scatter(x=cuts, y=misplaced, hovertemplate=hover, row=1, col=2, **common, **hidden)
     figure.update_xaxes(title_text="known share of the steps [%]", **log_axis(cuts, pad=0.05))
-    shown = np.concatenate(errors)
-    shown = shown[(shown > 0) & (shown < WORST)]
     if len(shown):
-        shown = shown[shown > shown.max() * 10.0**-MOST_DECADES]
+        shown = np.append(shown[shown > shown.max() * 10.0**-MOST_DECADES], top)
         figure.update_yaxes(col=1, **log_axis(shown, pad=0.08))
     figure.update_yaxes(col=2, rangemode="tozero")
     figure.update_layout(legend=LEGEND, margin_b=124)

@@ -9,6 +9,9 @@ from eigenflow.theory.coupling.log_shift import LogShift
 
 __all__ = ["locality_figure", "shift_figure"]
 
+# Shifts, in shells, that an axis has to show as a whole.
+NEAR = 3
+
 LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 BAND = "rgba(0,114,178,0.18)"
 
@@ -98,5 +101,13 @@ def shift_figure(shift: LogShift) -> go.Figure:
     )
     figure.update_xaxes(title_text="shift, in shells; positive towards large λ", dtick=max(1, reach // 6))
     figure.update_yaxes(title_text="share per e-fold of time", zeroline=True, zerolinecolor=INK)
+    # Shells that hold next to nothing pass on many times that; bars of such shifts are cut at twice what is near.
+    near = 2.0 * float(size[(shift.shifts != 0) & (np.abs(shift.shifts) <= NEAR)].max(initial=0.0))
+    if 0 < near < float(size[kept].max(initial=0.0)):
+        low, high = (
+            (shift.mean_share[kept] - shift.spread[kept]).min(),
+            (shift.mean_share[kept] + shift.spread[kept]).max(),
+        )
+        figure.update_yaxes(range=[max(-near, 1.05 * float(low)), min(near, 1.05 * float(high))])
     figure.update_layout(legend=LEGEND, showlegend=True, margin_b=92, bargap=0.4)
     return figure

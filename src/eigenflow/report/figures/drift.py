@@ -33,7 +33,7 @@ def velocity_figure(budget: ShellBudget, closure: Closure, positions: list[int])
         drawn = _velocities(figure, budget, row, column)
         _law(figure, closure, position, drawn, column)
         figure.update_xaxes(title_text="λ [1 / time]", col=column, **log_axis(drawn, pad=0.06, most_ticks=3))
-    figure.update_yaxes(zeroline=True, zerolinecolor=MUTED, exponentformat="power", nticks=6)
+    figure.update_yaxes(zeroline=True, zerolinecolor=MUTED, nticks=6, rangemode="tozero")
     figure.update_yaxes(title_text="λ̇ / λ [1 / time]", col=1)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.19, "yanchor": "top"}, margin_b=96)
     return figure

@@ -262,7 +262,10 @@ def eigenvalue_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
         figure.add_scatter(x=times, y=1 / (2 * positive(times)), name="1 / (2t)", **style)
         limits = _stability_line(figure, run)
     figure.update_xaxes(**axis.settings(times))
-    figure.update_yaxes(title_text=RATE, **log_axis(eigenvalues[:, ranks - 1], limits))
+    shown = eigenvalues[:, ranks - 1]
+    # Rates that come to zero take their limit out of the picture; a decade beside the eigenvalues is enough to see it.
+    is_near = (limits > np.nanmin(shown) / 10) & (limits < 10 * np.nanmax(shown))
+    figure.update_yaxes(title_text=RATE, **log_axis(shown, limits[is_near]))
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
     return figure
 

@@ -8,6 +8,7 @@ from plotly.colors import sample_colorscale
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.report.figures.canvas import ACCENT, WARM, log_axis, new_figure
+from eigenflow.report.numbers import power_of_ten
 from eigenflow.theory.self_similarity import Collapse, Coordinate, Frontier
 
 __all__ = ["collapse_figure", "frontier_figure"]
@@ -51,7 +52,7 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
         col=2,
     )
     _colour_of_time(figure, collapse.times)
-    titles = (("λ [1 / time]", "energy [2 × loss]"), ("λ t<sup>z</sup>", "energy × t<sup>a</sup>"))
+    titles = (("λ [1 / time]", "energy [2 × loss]"), ("λ tᶻ", "energy × tᵃ"))
     for column, ((xs, ys), (x_title, y_title)) in enumerate(zip(drawn, titles, strict=True), start=1):
         figure.update_xaxes(title_text=x_title, col=column, **log_axis(np.concatenate(xs), most_ticks=5))
         figure.update_yaxes(title_text=y_title, col=column, **log_axis(np.concatenate(ys)))
@@ -108,7 +109,7 @@ def _colour_of_time(figure: go.Figure, times: np.ndarray) -> None:
             "colorbar": {
                 "title": {"text": "t", "side": "top"},
                 "tickvals": marks.tolist(),
-                "ticktext": [f"10<sup>{int(mark)}</sup>".replace("-", "−") for mark in marks],
+                "ticktext": [power_of_ten(int(mark)) for mark in marks],
                 "thickness": 12,
                 "outlinewidth": 0,
             },

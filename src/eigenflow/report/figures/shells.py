@@ -19,6 +19,7 @@ from eigenflow.report.figures.canvas import (
     signed_colours,
     signed_log,
 )
+from eigenflow.report.numbers import power_of_ten
 from eigenflow.shells import ShellBudget, ShellEnergies
 
 __all__ = ["TERMS", "energy_figure", "flux_figure", "populated", "terms_figure", "transfer_figure"]
@@ -85,7 +86,7 @@ def energy_figure(budget: ShellBudget | ShellEnergies, *, axis: TimeAxis | None 
         colorbar={
             "title": {"text": "energy ‖e‖²", "side": "right", "font": {"size": 12}},
             "tickvals": ticks.tolist(),
-            "ticktext": [f"10<sup>{int(tick)}</sup>".replace("-", "−") for tick in ticks],
+            "ticktext": [power_of_ten(int(tick)) for tick in ticks],
             "thickness": 14,
             "outlinewidth": 0,
         },

@@ -4,10 +4,10 @@ The report is one file that is replaced as a whole, so it is seen wherever files
 system, behind a notebook's proxy.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time, sleep
 
 from eigenflow.core.checks import check_number
 from eigenflow.core.errors import EigenflowError, FileError, RunFolderError
@@ -44,7 +44,7 @@ def follow_report(
     *,
     every_s: float,
     say: Callable[[str], None],
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = sleep,
 ) -> Followed:
     """Write the report of a run again and again, until the run has ended or Ctrl-C comes.
 
@@ -106,10 +106,10 @@ class _Follower:
         return False
 
     def _update(self, run: Run) -> None:
-        begun = time.process_time()
+        begun = process_time()
         refresh_s = None if run.status in ENDED else self.every_s
         self.path = write_report(analyse(run), self.out_file, refresh_s=refresh_s)
-        self.updates, self.cpu_s = self.updates + 1, time.process_time() - begun
+        self.updates, self.cpu_s = self.updates + 1, process_time() - begun
         share = self.cpu_s / (max(self.every_s, self.cpu_s) + self.cpu_s)
         measured = run.measured_steps
         self.say(

@@ -1,0 +1,54 @@
+"""What pages with interactive figures share: their template, filters, and figures as data inside of the page."""
+
+from typing import Any
+
+import jinja2
+import plotly.io
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+import eigenflow
+from eigenflow.report.glossary import linked
+from eigenflow.report.leads import LEADS
+from eigenflow.report.mathematics import formula, typeset
+from eigenflow.report.sections import Picture
+from eigenflow.report.words import band_text, interval_text, method_name, number
+
+__all__ = ["figure_spec", "render_page"]
+
+
+def render_page(template: str, *, kind: str, title: str, **values: Any) -> str:
+    """Fill a template that extends `base.html.j2`: nothing in the page is loaded, every word of strangers is escaped.
+
+    Args:
+        template: Its name.
+        kind: What the page is: "report".
+        title: Its subject.
+        values: What the template names; one that is missing is an error.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "interval": interval_text,
+        "band": band_text,
+        "method": method_name,
+        "linked": linked,
+        "typeset": typeset,
+        "formula": formula,
+    }
+    page = environment.get_template(template)
+    common = {"spec": figure_spec, "leads": LEADS, "plotly": Markup(get_plotlyjs()), "version": eigenflow.__version__}
+    return page.render(kind=kind, title=title, **common, **values)
+
+
+def figure_spec(picture: Picture) -> Markup:
+    """A figure as JSON that can stand inside a script element: plotly writes `<` and `>` as escapes."""
+    text = plotly.io.to_json(picture.figure, validate=False)
+    assert text is not None
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
