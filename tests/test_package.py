@@ -26,6 +26,9 @@ READ_AT_RUN_TIME = {
     "eigenflow/report/templates/comparison.html.j2",
     "eigenflow/report/templates/report.css",
     "eigenflow/report/templates/report.js",
+    "eigenflow/report/live/templates/live.html.j2",
+    "eigenflow/report/live/templates/live.css",
+    "eigenflow/report/live/templates/live.js",
 }
 READING_FACES = ("core", "store", "shells", "transport", "closure", "theory", "forecast", "scaling", "plots", "report")
 

@@ -21,6 +21,7 @@ from eigenflow.cli.report import report
 from eigenflow.cli.run import run
 from eigenflow.cli.solve import solve
 from eigenflow.cli.sweep import sweep
+from eigenflow.cli.watch import watch
 from eigenflow.core.errors import ArgumentError, ConfigError, EigenflowError, NonFiniteError
 from eigenflow.core.extras import EXTRAS, remedy
 from eigenflow.core.limits import limits, parse_limits
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, sweep, measure, analyse, claims, modes, compare, report, solve, double_descent, doctor):
+for command in (run, sweep, measure, analyse, claims, modes, compare, report, watch, solve, double_descent, doctor):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
 

@@ -16,6 +16,8 @@ EXTRAS = {
     "submitit": "slurm",
     "obstore": "cloud",
     "joblib": "lab",
+    "starlette": "live",
+    "uvicorn": "live",
 }
 
 BRING_TORCH = ("measure", "huggingface", "lightning")

@@ -13,7 +13,7 @@ from eigenflow.store.folder import parse_strict, read_file
 from eigenflow.store.loss_file import read_tail
 from eigenflow.store.schema import LOSS, LOSSES, STEP, is_step
 
-__all__ = ["LossScan", "ends_in_mid_line", "has_no_loss", "scan_losses"]
+__all__ = ["LossScan", "ends_in_mid_line", "has_no_loss", "parse_lines", "scan_losses"]
 
 _NUMBERS = ("time", LOSS, "learning_rate")
 _LARGEST = sys.float_info.max
@@ -145,7 +145,7 @@ def _collect(trusted: bytes, content: bytes, bad: list[tuple[int, int]], problem
     within("rows", len(lines), f"`{LOSSES}`")
     rows, offsets, broken, backwards = [], [], [], []
     begin, sound = 0, None
-    for number, (line, row) in enumerate(zip(lines, _parse_lines(lines), strict=True), start=1):
+    for number, (line, row) in enumerate(zip(lines, parse_lines(lines), strict=True), start=1):
         end = begin + len(line) + 1
         is_bad = any(first < end and begin < last for first, last in bad)
         is_backwards = row is not None and bool(rows) and row[STEP] <= rows[-1][STEP]
@@ -173,7 +173,8 @@ def _collect(trusted: bytes, content: bytes, bad: list[tuple[int, int]], problem
     return LossScan(rows, [*offsets, begin], content, problems, sound, is_cut)
 
 
-def _parse_lines(lines: list[bytes]) -> list[dict[str, Any] | None]:
+def parse_lines(lines: list[bytes]) -> list[dict[str, Any] | None]:
+    """The row in each line, None where there is none."""
     try:
         # One call of the parser is several times faster than one a line.
         rows = parse_strict(b"[" + b",".join(lines) + b"]")

@@ -35,6 +35,7 @@ __all__ = [
     "Unit",
     "Warmup",
     "check_outputs",
+    "named_columns",
     "parse_size",
     "reads_curves",
     "reads_logs",
@@ -142,7 +143,7 @@ def _read(
     found = read(
         curves,
         schedules=schedules,
-        columns=_mapping(columns),
+        columns=named_columns(columns),
         exclude=exclude or (),
         unit=unit,
         warmup=warmup,
@@ -186,7 +187,8 @@ def _is_of_a_curve(note: str) -> bool:
     return any(text in note for text in ("restarted at step", "left out: step", "share their history"))
 
 
-def _mapping(pairs: list[str] | None) -> dict[str, str]:
+def named_columns(pairs: list[str] | None) -> dict[str, str]:
+    """What `--column WHAT=NAME` says."""
     mapping = {}
     for pair in pairs or []:
         field, equals, column = pair.partition("=")

@@ -83,11 +83,12 @@ def read_json_lines(path: Path, name: str) -> LogTable:
     content: list[dict[str, Any]] = []
     rows: list[int] = []
     notes: list[str] = []
-    lines = whole_text(path).splitlines()
+    text = whole_text(path)
+    lines = text.splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        if number == len(lines) and content and line.startswith("{") and not line.rstrip().endswith("}"):
+        if number == len(lines) and content and _is_cut(line, text):
             notes.append(f"{path}, row {number}: the last line is cut; left out")
             break
         row = parse_json(line, f"{path}, row {number}")
@@ -103,6 +104,21 @@ def read_json_lines(path: Path, name: str) -> LogTable:
         content = [_one_more(row, "iteration") for row in content]
     table = from_rows(f"{path}", content[skipped:], np.array(rows[skipped:], dtype=np.int64), name)
     return tracker_form(replace(table, notes=tuple(notes)))
+
+
+def _is_cut(line: str, text: str) -> bool:
+    """Whether the last line of a text is the beginning of an object."""
+    if not line.startswith("{"):
+        return False
+    if not line.rstrip().endswith("}"):
+        return True
+    if text.endswith("\n"):
+        return False
+    try:
+        parse_json(line, "")
+    except ArgumentError:
+        return True  # cut behind an object within
+    return False
 
 
 def _one_more(row: dict[str, Any], key: str) -> dict[str, Any]:

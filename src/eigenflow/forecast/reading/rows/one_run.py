@@ -22,7 +22,7 @@ from eigenflow.forecast.reading.rows.planned import planned_total
 from eigenflow.forecast.reading.rows.repeated_steps import averaged
 from eigenflow.forecast.reading.rows.steps import Counted, count_updates
 
-__all__ = ["draft_of"]
+__all__ = ["draft_of", "growing_points"]
 
 ADVICE = "Remove the row if nothing was measured there; a run that diverged must be cut before it."
 
@@ -262,3 +262,32 @@ def _constant_text(frame: pd.DataFrame, name: str | None) -> str | None:
         return None
     text = str(frame[name].iloc[0]).strip()
     return text or None
+
+
+def growing_points(part: Part, notes: list[str]) -> tuple[Counted, Points, Float[np.ndarray, " point"]]:
+    """The losses of a run that goes on, as they stand: what is not finite stays, nothing is judged.
+
+    Args:
+        part: Its rows.
+        notes: Gets a line for each thing that was assumed.
+
+    Returns:
+        What its steps are; its losses, NaN where they are none; and the rate logged in each row, NaN where none is.
+
+    Raises:
+        ArgumentError: If a cell is no number where one must be, or the column holds no loss.
+    """
+    columns = part.columns
+    quantity = quantity_of(columns.names["loss"], [str(name) for name in part.frame.columns], part.place)
+    counted = _counted(part, notes)
+    is_point = part.phases.is_point & (counted.steps >= 0)
+    rows = part.rows[is_point]
+    losses, is_empty = numbers(_of(part.frame[columns.names["loss"]], is_point), rows, part.place)
+    if quantity.kind == "perplexity":
+        losses = np.log(np.where(losses > 1.0, losses, np.nan))
+    rates = np.full(len(rows), np.nan)
+    if (name := columns.get("learning_rate")) is not None:
+        rates, _ = numbers(_of(part.frame[name], is_point), rows, part.place)
+    kept = ~is_empty
+    points = Points(rows, counted.steps[is_point], np.where(np.isfinite(losses), losses, np.nan)).keep(kept)
+    return counted, points, np.where(np.isfinite(rates) & (rates >= 0), rates, np.nan)[kept]

@@ -1,0 +1,296 @@
+"use strict";
+// What the server tells is text: it becomes text of elements, never markup.
+const $ = (id) => document.getElementById(id);
+let state = null; // as in the server
+let clockOff = 0; // seconds by which this browser's clock is ahead of the server's
+let heardAt = 0; // when the server was last heard
+let isStale = true; // whether figures are behind the state
+
+function changed(before, change) {
+  const now = { ...before, ...change.set };
+  for (const [key, [kept, added]] of Object.entries(change.grow || {})) now[key] = before[key].slice(0, kept).concat(added);
+  return now;
+}
+
+const RAISED = { "+": "", "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const digits = (value, count = 4) => {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    const [mantissa, power] = value.toExponential(count - 1).split("e");
+    return `${Number(mantissa)}·10${[...power].map((one) => RAISED[one]).join("")}`;
+  }
+  return String(Number(value.toPrecision(count)));
+};
+const whole = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en"));
+const spell = (seconds) => {
+  if (seconds === null || seconds === undefined) return "–";
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const k = Math.max(parts.findIndex(([size]) => seconds >= size), 0);
+  if (seconds < 1) return "0 s";
+  const [size, unit] = parts[k];
+  const first = Math.floor(seconds / size);
+  const rest = parts[k + 1] && first < 10 ? Math.floor((seconds % size) / parts[k + 1][0]) : 0;
+  return rest ? `${first} ${unit} ${rest} ${parts[k + 1][1]}` : `${first} ${unit}`;
+};
+const put = (id, text) => {
+  const element = $(id);
+  if (element.textContent !== text) element.textContent = text;
+};
+const made = (tag, text, className) => {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+};
+
+const STATUS = {
+  waiting: ["waiting for the run", "waiting"],
+  running: ["running", "good"],
+  complete: ["complete", "good"],
+  "complete with gaps": ["complete, with gaps", "good"],
+  interrupted: ["not running: killed or interrupted", "bad"],
+  failed: ["failed", "bad"],
+};
+const QUIET_S = 120; // a log does not say that its run has ended
+const GRAVE = ["divergence"];
+
+function write() {
+  const { name, kind, step, total, unit, rate, forecast, expected, alarms, problem } = state;
+  const loss = state.smooth ?? state.loss;
+  put("kind", kind ? `live page of a ${kind}` : "live page");
+  put("name", name || "…");
+  const [words, look] = STATUS[state.status] || [state.status, ""];
+  put("status", words);
+  $("status").className = `pill ${look}`;
+  put("step", whole(step));
+  put("of", total ? `of ${whole(total)} ${unit}` : unit);
+  put("loss", digits(loss));
+  put("expected", expected === null || expected === undefined ? "" : `expected ${digits(expected)}`);
+  put("end", forecast ? digits(forecast.value) : "–");
+  put("interval", forecast ? `90 %: ${digits(forecast.lower)} to ${digits(forecast.upper)}` : "no forecast yet");
+  put("left", state.status === "running" ? spell(state.left_s) : "–");
+  put("rate", rate === null || rate === undefined ? "" : `learning rate ${digits(rate, 3)}`);
+  const share = total ? Math.min(100, (100 * step) / total) : 0;
+  $("bar").style.width = `${share}%`;
+  $("bar").parentElement.setAttribute("aria-valuenow", share.toFixed(0));
+  $("problem").hidden = !problem;
+  put("problem", problem || "");
+  writeAlarms(alarms || []);
+  writeHappened(state.happened || []);
+  writeBasis(forecast);
+  const warns = (alarms || []).length ? "⚠ " : "";
+  document.title = `${warns}step ${whole(step)} · loss ${digits(loss)} · ${name || "eigenflow watch"}`;
+}
+
+let toldAlarms = "";
+function writeAlarms(alarms) {
+  const told = JSON.stringify(alarms);
+  if (told === toldAlarms) return; // a screen reader would tell them again
+  toldAlarms = told;
+  const shown = alarms.slice(-4).reverse().map((alarm) => {
+    const box = made("div", undefined, GRAVE.includes(alarm.kind) ? "alarm" : "alarm mild");
+    const line = made("p");
+    line.append(made("b", alarm.kind), `: ${alarm.sentence}`);
+    box.append(line, made("p", `Since step ${whole(alarm.since)}, seen at step ${whole(alarm.raised_at)}. Look at ${alarm.look_at}.`));
+    return box;
+  });
+  $("alarms").replaceChildren(...shown);
+}
+
+function writeHappened(happened) {
+  const rows = happened.slice().reverse().map((one) => {
+    const row = made("li", undefined, one.alarm ? "alarmed" : "");
+    const time = made("time", `${new Date(one.at * 1000).toLocaleTimeString()}, step ${whole(one.step)}`);
+    row.append(time, made("span", one.text));
+    return row;
+  });
+  $("happened").replaceChildren(...(rows.length ? rows : [made("li", "Nothing but training.")]));
+}
+
+function writeBasis(forecast) {
+  const rows = [];
+  const add = (name, text) => rows.push(made("dt", name), made("dd", text));
+  if (forecast) {
+    add("made at", `step ${whole(forecast.made_at)}, for the end at step ${whole(forecast.total)}`);
+    add("end", forecast.told);
+    add("learning rates", forecast.rates);
+    add("length", forecast.length);
+    for (const caution of forecast.cautions) add("caution", caution);
+  } else add("forecast", "none yet: a dozen losses are needed, then a forecast takes some seconds");
+  for (const line of state.events || []) add("note", line);
+  $("basis").replaceChildren(...rows);
+}
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const one = (name) => style.getPropertyValue(`--${name}`).trim();
+  return Object.fromEntries(["ink", "muted", "line", "paper", "accent", "fan", "raw", "edge", "good"].map((name) => [name, one(name)]));
+}
+const faded = (colour, share) => {
+  const number = parseInt(colour.slice(1), 16);
+  return `rgba(${number >> 16},${(number >> 8) & 255},${number & 255},${share})`;
+};
+
+function layout(colour, more) {
+  const axis = { gridcolor: colour.line, linecolor: colour.muted, showline: true, ticks: "outside", tickcolor: colour.muted,
+    zeroline: false, exponentformat: "power", automargin: true, title: { standoff: 8 } };
+  const font = { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour.ink };
+  const made = { font, paper_bgcolor: colour.paper, plot_bgcolor: colour.paper, margin: { l: 56, r: 14, t: 10, b: 48 },
+    hovermode: "x unified", hoverlabel: { bgcolor: colour.paper, font }, uirevision: "kept", showlegend: true,
+    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { size: 12 } }, ...more };
+  made.xaxis = { ...axis, ...more.xaxis };
+  made.yaxis = { ...axis, ...more.yaxis };
+  return made;
+}
+const isNarrow = () => matchMedia("(max-width: 760px)").matches;
+const CONFIG = () => ({ displayModeBar: isNarrow() ? false : "hover", responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } });
+const column = (rows, k) => rows.map((row) => row[k]);
+
+function band(x, lower, upper, colour, name, share) {
+  const common = { x, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  return [{ ...common, y: lower }, { ...common, y: upper, fill: "tonexty", fillcolor: faded(colour, share), name, showlegend: Boolean(name) }];
+}
+
+// Bounds that hold all values, with some room; in powers of ten where the axis is logarithmic.
+function bounds(values, isLog, room = 0.04) {
+  const kept = values.filter((one) => Number.isFinite(one) && (!isLog || one > 0)).map((one) => (isLog ? Math.log10(one) : one));
+  if (!kept.length) return undefined;
+  const low = kept.reduce((a, b) => Math.min(a, b)), high = kept.reduce((a, b) => Math.max(a, b));
+  const more = room * (high - low) || 0.1 * Math.abs(high) || 1;
+  return [low - more, high + more];
+}
+
+function drawLoss(colour) {
+  const { curve, forecast, trail, bad } = state;
+  const x = column(curve, 0), data = [];
+  if (curve.some((row) => row[2] < row[3])) data.push(...band(x, column(curve, 2), column(curve, 3), colour.raw, "", 0.35));
+  if (forecast) {
+    const steps = column(forecast.path, 0);
+    data.push(...band(steps, column(forecast.path, 2), column(forecast.path, 3), colour.fan, "90 % interval", 0.22));
+    data.push({ x: steps, y: column(forecast.path, 1), mode: "lines", name: "forecast",
+      line: { color: colour.fan, width: 2, dash: "dash" } });
+    const earlier = trail.slice(0, -1).filter((row) => row[1] <= 1.02 * forecast.total);
+    if (earlier.length)
+      data.push({ x: column(earlier, 1), y: column(earlier, 2), mode: "markers", name: "earlier ends",
+        error_y: { type: "data", symmetric: false, color: faded(colour.fan, 0.35), thickness: 1.2, width: 3,
+          array: earlier.map((row) => row[4] - row[2]), arrayminus: earlier.map((row) => row[2] - row[3]) },
+        marker: { color: faded(colour.fan, 0.5), size: 5 }, customdata: column(earlier, 0),
+        hovertemplate: "from step %{customdata}: %{y:.4g}<extra></extra>" });
+  }
+  data.push({ x, y: column(curve, 1), mode: curve.length < 40 ? "lines+markers" : "lines", name: "loss",
+    line: { color: colour.accent, width: 1.8 }, marker: { size: 4 } });
+  const isLog = { x: $("logx").checked, y: $("logy").checked };
+  const path = forecast ? forecast.path : [];
+  const ahead = path.filter((row) => row[0] >= forecast.made_at);
+  const range = { x: bounds([...x, ...column(path, 0)], isLog.x, 0.02),
+    y: bounds([...column(curve, 1), ...column(ahead, 1), ...column(ahead, 2), ...column(ahead, 3)], isLog.y) };
+  const shapes = (bad || []).map((step) => ({ type: "line", x0: step, x1: step, yref: "paper", y0: 0, y1: 1,
+    line: { color: colour.edge, width: 1, dash: "dot" } }));
+  if (forecast) shapes.push({ type: "line", x0: forecast.made_at, x1: forecast.made_at, yref: "paper", y0: 0, y1: 1,
+    line: { color: colour.muted, width: 1, dash: "dot" } });
+  Plotly.react("plot-loss", data, layout(colour, { shapes, uirevision: `${state.generation}${isLog.x}${isLog.y}`,
+    xaxis: { title: { text: state.unit + " completed", standoff: 8 }, type: isLog.x ? "log" : "linear", range: range.x },
+    yaxis: { title: { text: "loss", standoff: 8 }, type: isLog.y ? "log" : "linear", range: range.y } }), CONFIG());
+  put("loss-caption", !curve.length ? "No loss yet." : `${whole(state.rows)} logged losses; each point is the mean of equally many, the pale band their lowest and highest.`
+    + (forecast ? " The fan is the forecast of the rest with its 90 % interval; the dotted line is where it was made." : "")
+    + (bad && bad.length ? " Red dotted lines: losses that are no numbers." : ""));
+}
+
+function drawTrail(colour) {
+  const { trail } = state;
+  const loss = state.smooth ?? state.loss;
+  $("trail-part").hidden = trail.length < 2;
+  if (trail.length < 2) return;
+  const x = column(trail, 0);
+  const data = [...band(x, column(trail, 3), column(trail, 4), colour.fan, "90 % interval", 0.2),
+    { x, y: column(trail, 2), mode: "lines+markers", name: "forecast of the end", line: { color: colour.fan, width: 1.8 },
+      marker: { size: 6 }, customdata: trail, hovertemplate: "%{y:.4g}, %{customdata[3]:.4g} to %{customdata[4]:.4g}<extra></extra>" }];
+  const shapes = loss === null ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: loss, y1: loss,
+    line: { color: colour.accent, width: 1.2, dash: "dot" } }];
+  Plotly.react("plot-trail", data, layout(colour, { shapes, uirevision: `${state.generation}`, xaxis: { type: x[x.length - 1] > 20 * x[0] ? "log" : "linear",
+    title: { text: "step at which it was made", standoff: 8 } },
+    yaxis: { title: { text: "loss at the end", standoff: 8 } } }), CONFIG());
+}
+
+function drawModes(colour) {
+  const { modes } = state;
+  $("modes-part").hidden = !modes.length;
+  if (!modes.length) return;
+  const x = column(modes, 0), count = Math.max(...modes.map((row) => row.length)) - 2, data = [];
+  for (let k = 0; k < count; k++)
+    data.push({ x, y: modes.map((row) => row[k + 2] ?? null), mode: modes.length < 25 ? "lines+markers" : "lines", name: `λ${k + 1}`,
+      line: { color: faded(colour.accent, 1 - 0.75 * (k / Math.max(count - 1, 1))), width: k ? 1.3 : 2.2 }, marker: { size: 4 },
+      hovertemplate: `λ${k + 1} %{y:.4g}<extra></extra>`, showlegend: k === 0 || k === count - 1 });
+  if (modes.some((row) => row[1] !== null))
+    data.push({ x, y: column(modes, 1), mode: "lines", name: "edge of stability", line: { color: colour.edge, width: 1.8, dash: "dash" },
+      hovertemplate: "edge %{y:.4g}<extra></extra>" });
+  Plotly.react("plot-modes", data, layout(colour, { uirevision: state.generation, xaxis: { title: { text: "updates completed", standoff: 8 },
+    type: $("logx").checked ? "log" : "linear" }, yaxis: { title: { text: "eigenvalue [1 / time]", standoff: 8 }, type: "log" } }), CONFIG());
+}
+
+function draw() {
+  isStale = true;
+  if (document.hidden || !state || !("curve" in state)) return; // drawn when somebody looks
+  isStale = false;
+  const colour = colours();
+  drawLoss(colour);
+  drawTrail(colour);
+  drawModes(colour);
+}
+
+function tellAge() {
+  const silent = Date.now() / 1000 - heardAt;
+  if (heardAt && silent > 35) connection("connection lost", "bad");
+  if (!state || state.changed_at === null || state.changed_at === undefined) return put("age", "");
+  const age = Math.max(0, Date.now() / 1000 - clockOff - state.changed_at);
+  const isQuiet = state.kind === "log" && state.status === "running" && age > QUIET_S;
+  if (isQuiet) put("status", "no news");
+  put("age", `last written ${age < 2 ? "now" : `${spell(age)} ago`}`);
+}
+
+const connection = (words, look) => {
+  put("connection", words);
+  $("connection").className = `pill ${look}`;
+};
+const heard = () => {
+  heardAt = Date.now() / 1000;
+  connection("live", "good");
+};
+
+function listen() {
+  const events = new EventSource("events");
+  events.addEventListener("open", heard);
+  events.addEventListener("state", (event) => take(JSON.parse(event.data)));
+  events.addEventListener("change", (event) => take(changed(state || {}, JSON.parse(event.data))));
+  events.addEventListener("beat", (event) => {
+    heard();
+    clockOff = Date.now() / 1000 - JSON.parse(event.data).now;
+  });
+  events.addEventListener("end", () => connection("the server has ended", "bad"));
+  events.addEventListener("error", () => {
+    connection(events.readyState === EventSource.CLOSED ? "connection lost" : "reconnecting", "waiting");
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  });
+}
+
+let isDrawing = false;
+function take(now) {
+  heard();
+  state = now;
+  write();
+  tellAge();
+  if (isDrawing) return;
+  isDrawing = true; // many changes at once are drawn once
+  setTimeout(() => {
+    isDrawing = false;
+    draw();
+  }, 100);
+}
+
+document.addEventListener("visibilitychange", () => isStale && draw());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+for (const id of ["logx", "logy"]) $(id).addEventListener("change", draw);
+setInterval(tellAge, 1000);
+listen();
