@@ -29,7 +29,10 @@ class Watch:
         self.watcher = Watcher(self.source, self.states.append, clock=lambda: self.now, make_engine=engine)
 
     def sees(self):
+        """Look until there is nothing more to catch up with."""
         self.watcher.turn()
+        if self.states[-1]["is_catching_up"]:
+            self.watcher.turn()
         return self.states[-1]
 
 

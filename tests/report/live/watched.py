@@ -35,10 +35,15 @@ def until(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> A
 
 @contextlib.contextmanager
 def served(
-    board: Board, *, access: Access | None = None, beats_s: float = 10.0, buffer_bytes: int | None = None
+    board: Board,
+    *,
+    access: Access | None = None,
+    beats_s: float = 10.0,
+    buffer_bytes: int | None = None,
+    port: int = 0,
 ) -> Iterator[int]:
-    """Serve a board on a free port of this machine; gives the port."""
-    listening = listen("127.0.0.1", 0)
+    """Serve a board on a port of this machine, any that is free by default; gives the port."""
+    listening = listen("127.0.0.1", port)
     if buffer_bytes is not None:  # what the system takes for a viewer who does not read
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
     app = make_app(board, access or Access.to("127.0.0.1", wants_token=False), beats_s=beats_s)

@@ -74,7 +74,8 @@ class Watcher:
             begun = time.monotonic()
             self.turn()
             # Reading takes at most half of a core, however slow the disk is.
-            self._stopped.wait(max(self._every_s, time.monotonic() - begun))
+            rest_s = 0.0 if self._is_catching_up else max(self._every_s, time.monotonic() - begun)
+            self._stopped.wait(rest_s)
 
     def turn(self) -> None:
         """Look once, and publish what is known then."""
@@ -92,6 +93,8 @@ class Watcher:
         self._rate: float | None = None
         self._forecasting = self._new_forecasting(self._total)
         self._generation += 1
+        # Whether the picture is there, and the forecasts of the past are not.
+        self._is_catching_up = False
 
     def _new_forecasting(self, total: int | None) -> Forecasting:
         goes_on = lambda: not self._stopped.is_set()  # noqa: E731
@@ -116,15 +119,16 @@ class Watcher:
                 self._measured = [*self._measured[:-1:2], self._measured[-1]]
 
     def _read(self, look: Look) -> None:
+        """Take the rows; at the beginning for the picture alone, and at the next look for forecasts of the past."""
         if self._course.last < 0 and self._total is None and look.total != self._forecasting.total:
             self._forecasting.close()
             self._forecasting = self._new_forecasting(look.total)
-        told_at, before = time.monotonic(), self._course.last
+        told_at, before, is_first = time.monotonic(), self._course.last, self._course.last < 0
         for number, row in enumerate(look.rows):
             if row.step > self._course.last:
                 self._course.add(row.step, row.loss)
                 self._rate = row.rate
-            if row.step > self._forecasting.last:
+            if row.step > self._forecasting.last and not is_first:
                 for alarm in self._forecasting.add(row):
                     self._happens(f"{alarm.kind}: {alarm.sentence}", is_alarm=True)
             if number % GLANCE == 0 and time.monotonic() - told_at > TELLS_S:
@@ -132,7 +136,10 @@ class Watcher:
                     return
                 self._publish(self.state())
                 told_at = time.monotonic()
-        if self._course.last >= 0:
+        self._is_catching_up = is_first and self._course.last >= 0
+        if self._is_catching_up:
+            self._source.rewind()
+        elif self._course.last >= 0:
             self._forecasting.has_caught_up()
         if self._course.last != before and look.status == "running":
             self._pace.append((look.changed_at or self._clock(), self._course.last))
@@ -149,6 +156,7 @@ class Watcher:
         total = self._known_total(told)
         return {
             "generation": self._generation,
+            "is_catching_up": self._is_catching_up,
             "name": shown(look.name),
             "kind": look.kind,
             "status": look.status,
@@ -156,6 +164,7 @@ class Watcher:
             "unit": look.unit,
             "step": max(self._course.last, 0),
             "total": total,
+            "length": "as --total says" if self._total else shown(look.total_told),
             "rows": self._course.count,
             "loss": points[-1][1] if points else None,
             "rate": None if self._rate is None else short(self._rate),

@@ -37,6 +37,11 @@ class ChosenSource:
             return Look("waiting", name=name, problem=f"{self._path} is not there yet, or is empty.")
         return self._source.look()
 
+    def rewind(self) -> None:
+        """Have the next look give all rows from the first on once more."""
+        if self._source is not None:
+            self._source.rewind()
+
     def _begin(self, source: Source) -> Look:
         was_other, self._source = self._source is not None, source
         look = source.look()

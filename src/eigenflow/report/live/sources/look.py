@@ -77,3 +77,7 @@ class Source(Protocol):
     def look(self) -> Look:
         """Give what is new. What cannot be read now is told in the look, not raised."""
         ...
+
+    def rewind(self) -> None:
+        """Have the next look give all rows from the first on once more."""
+        ...

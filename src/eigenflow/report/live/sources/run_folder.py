@@ -68,6 +68,10 @@ class RunFolderSource:
             happened=happened,
         )
 
+    def rewind(self) -> None:
+        """Have the next look give all rows from the first on once more."""
+        self._tail.rewind()
+
     @property
     def _name(self) -> str:
         return self._path.resolve().name

@@ -68,7 +68,8 @@ function write() {
   put("loss", digits(loss));
   put("expected", expected === null || expected === undefined ? "" : `expected ${digits(expected)}`);
   put("end", forecast ? digits(forecast.value) : "–");
-  put("interval", forecast ? `90 %: ${digits(forecast.lower)} to ${digits(forecast.upper)}` : "no forecast yet");
+  const waits = state.is_catching_up ? "forecasting its past ..." : "no forecast yet";
+  put("interval", forecast ? `90 %: ${digits(forecast.lower)} to ${digits(forecast.upper)}` : waits);
   put("left", state.status === "running" ? spell(state.left_s) : "–");
   put("rate", rate === null || rate === undefined ? "" : `learning rate ${digits(rate, 3)}`);
   const share = total ? Math.min(100, (100 * step) / total) : 0;
@@ -105,7 +106,7 @@ function writeHappened(happened) {
     row.append(time, made("span", one.text));
     return row;
   });
-  $("happened").replaceChildren(...(rows.length ? rows : [made("li", "Nothing but training.")]));
+  $("happened").replaceChildren(...(rows.length ? rows : [made("li", "Nothing to tell so far.")]));
 }
 
 function writeBasis(forecast) {
@@ -115,7 +116,7 @@ function writeBasis(forecast) {
     add("made at", `step ${whole(forecast.made_at)}, for the end at step ${whole(forecast.total)}`);
     add("end", forecast.told);
     add("learning rates", forecast.rates);
-    add("length", forecast.length);
+    add("length", state.length || forecast.length);
     for (const caution of forecast.cautions) add("caution", caution);
   } else add("forecast", "none yet: a dozen losses are needed, then a forecast takes some seconds");
   for (const line of state.events || []) add("note", line);
@@ -125,7 +126,7 @@ function writeBasis(forecast) {
 function colours() {
   const style = getComputedStyle(document.documentElement);
   const one = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(["ink", "muted", "line", "paper", "accent", "fan", "raw", "edge", "good"].map((name) => [name, one(name)]));
+  return Object.fromEntries(["ink", "muted", "line", "page", "accent", "fan", "raw", "bad"].map((name) => [name, one(name)]));
 }
 const faded = (colour, share) => {
   const number = parseInt(colour.slice(1), 16);
@@ -136,8 +137,8 @@ function layout(colour, more) {
   const axis = { gridcolor: colour.line, linecolor: colour.muted, showline: true, ticks: "outside", tickcolor: colour.muted,
     zeroline: false, exponentformat: "power", automargin: true, title: { standoff: 8 } };
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour.ink };
-  const made = { font, paper_bgcolor: colour.paper, plot_bgcolor: colour.paper, margin: { l: 56, r: 14, t: 10, b: 48 },
-    hovermode: "x unified", hoverlabel: { bgcolor: colour.paper, font }, uirevision: "kept", showlegend: true,
+  const made = { font, paper_bgcolor: colour.page, plot_bgcolor: colour.page, margin: { l: 56, r: 14, t: 10, b: 48 },
+    hovermode: "x unified", hoverlabel: { bgcolor: colour.page, font }, uirevision: "kept", showlegend: true,
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { size: 12 } }, ...more };
   made.xaxis = { ...axis, ...more.xaxis };
   made.yaxis = { ...axis, ...more.yaxis };
@@ -161,6 +162,16 @@ function bounds(values, isLog, room = 0.04) {
   const more = room * (high - low) || 0.1 * Math.abs(high) || 1;
   return [low - more, high + more];
 }
+
+// Labels of a logarithmic axis: powers of ten, or 1, 2 and 5 of each where there are few.
+function labels([low, high]) {
+  if (high - low > 1.6) return { dtick: Math.ceil((high - low) / 7) };
+  const powers = [...Array(Math.ceil(high) - Math.floor(low) + 1).keys()].map((k) => 10 ** (Math.floor(low) + k));
+  const few = high - low > 0.5 ? [1, 2, 5] : high - low > 0.2 ? [1, 1.5, 2, 3, 4, 5, 6, 8] : [];
+  return few.length ? { tickvals: powers.flatMap((power) => few.map((one) => one * power)) } : {};
+}
+const axisOf = (text, range, isLog) => ({ title: { text, standoff: 8 }, type: isLog ? "log" : "linear", range,
+  ...(isLog && range ? labels(range) : {}) });
 
 function drawLoss(colour) {
   const { curve, forecast, trail, bad } = state;
@@ -187,12 +198,11 @@ function drawLoss(colour) {
   const range = { x: bounds([...x, ...column(path, 0)], isLog.x, 0.02),
     y: bounds([...column(curve, 1), ...column(ahead, 1), ...column(ahead, 2), ...column(ahead, 3)], isLog.y) };
   const shapes = (bad || []).map((step) => ({ type: "line", x0: step, x1: step, yref: "paper", y0: 0, y1: 1,
-    line: { color: colour.edge, width: 1, dash: "dot" } }));
+    line: { color: colour.bad, width: 1, dash: "dot" } }));
   if (forecast) shapes.push({ type: "line", x0: forecast.made_at, x1: forecast.made_at, yref: "paper", y0: 0, y1: 1,
     line: { color: colour.muted, width: 1, dash: "dot" } });
   Plotly.react("plot-loss", data, layout(colour, { shapes, uirevision: `${state.generation}${isLog.x}${isLog.y}`,
-    xaxis: { title: { text: state.unit + " completed", standoff: 8 }, type: isLog.x ? "log" : "linear", range: range.x },
-    yaxis: { title: { text: "loss", standoff: 8 }, type: isLog.y ? "log" : "linear", range: range.y } }), CONFIG());
+    xaxis: axisOf(`${state.unit} completed`, range.x, isLog.x), yaxis: axisOf("loss", range.y, isLog.y) }), CONFIG());
   put("loss-caption", !curve.length ? "No loss yet." : `${whole(state.rows)} logged losses; each point is the mean of equally many, the pale band their lowest and highest.`
     + (forecast ? " The fan is the forecast of the rest with its 90 % interval; the dotted line is where it was made." : "")
     + (bad && bad.length ? " Red dotted lines: losses that are no numbers." : ""));
@@ -209,9 +219,9 @@ function drawTrail(colour) {
       marker: { size: 6 }, customdata: trail, hovertemplate: "%{y:.4g}, %{customdata[3]:.4g} to %{customdata[4]:.4g}<extra></extra>" }];
   const shapes = loss === null ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: loss, y1: loss,
     line: { color: colour.accent, width: 1.2, dash: "dot" } }];
-  Plotly.react("plot-trail", data, layout(colour, { shapes, uirevision: `${state.generation}`, xaxis: { type: x[x.length - 1] > 20 * x[0] ? "log" : "linear",
-    title: { text: "step at which it was made", standoff: 8 } },
-    yaxis: { title: { text: "loss at the end", standoff: 8 } } }), CONFIG());
+  const isLog = x[x.length - 1] > 20 * x[0];
+  Plotly.react("plot-trail", data, layout(colour, { shapes, uirevision: `${state.generation}${isLog}`,
+    xaxis: axisOf("step at which it was made", bounds(x, isLog), isLog), yaxis: axisOf("loss at the end") }), CONFIG());
 }
 
 function drawModes(colour) {
@@ -224,10 +234,11 @@ function drawModes(colour) {
       line: { color: faded(colour.accent, 1 - 0.75 * (k / Math.max(count - 1, 1))), width: k ? 1.3 : 2.2 }, marker: { size: 4 },
       hovertemplate: `λ${k + 1} %{y:.4g}<extra></extra>`, showlegend: k === 0 || k === count - 1 });
   if (modes.some((row) => row[1] !== null))
-    data.push({ x, y: column(modes, 1), mode: "lines", name: "edge of stability", line: { color: colour.edge, width: 1.8, dash: "dash" },
+    data.push({ x, y: column(modes, 1), mode: "lines", name: "edge of stability", line: { color: colour.bad, width: 1.8, dash: "dash" },
       hovertemplate: "edge %{y:.4g}<extra></extra>" });
-  Plotly.react("plot-modes", data, layout(colour, { uirevision: state.generation, xaxis: { title: { text: "updates completed", standoff: 8 },
-    type: $("logx").checked ? "log" : "linear" }, yaxis: { title: { text: "eigenvalue [1 / time]", standoff: 8 }, type: "log" } }), CONFIG());
+  const values = bounds(modes.flatMap((row) => row.slice(1)), true), isLog = $("logx").checked;
+  Plotly.react("plot-modes", data, layout(colour, { uirevision: `${state.generation}${isLog}`,
+    xaxis: axisOf("updates completed", bounds(x, isLog, 0.02), isLog), yaxis: axisOf("eigenvalue [1 / time]", values, true) }), CONFIG());
 }
 
 function draw() {
