@@ -138,3 +138,24 @@ def test_a_part_hidden_from_the_gradient_is_found_in_float32_too():
     images = point.product(rows.float()).double()
     rates = point.rate_product(rows[:2].float(), direction).double()
     assert audit(point, images, rates, direction).way == DIFFERENCES
+
+
+def test_an_update_that_moves_next_to_nothing_is_no_hidden_part():
+    """Outputs of 1e4 with a kink 3e-7 ahead: two-point differences short enough for it are rounding beside that."""
+
+    class Far(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.level = nn.Parameter(torch.ones(1))
+            self.unit = nn.Parameter(torch.full((1,), 3e-7))
+
+        def forward(self, x):
+            return x * (1e4 * self.level + torch.relu(self.unit)) / 3.0
+
+    inputs = torch.linspace(1.0, 2.0, 7, dtype=torch.float64)[:, None]
+    probe = ef.Probe(Far().double(), inputs, torch.ones(7, 1, dtype=torch.float64))
+    point = probe.at()
+    direction = {"level": torch.zeros(1, dtype=torch.float64), "unit": -torch.ones(1, dtype=torch.float64)}
+    rows = audit_rows(point)
+    found = audit(point, point.product(rows), point.rate_product(rows[:2], direction), direction)
+    assert found.way == "reverse over reverse" and found.holds

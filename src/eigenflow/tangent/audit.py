@@ -34,6 +34,8 @@ OPERATOR_TOLERANCE = 1e-9
 DIFFERENCE_TOLERANCE = 1e-6
 # What rounding leaves of central differences, in units of it: their best steps are about 1e-2 and 1e-3.
 DIFFERENCE_ROUNDING = 1e4
+# And of differences of two points, in units of it over the step; deep networks round more than once.
+TWO_POINT_ROUNDING = 30.0
 # One-sided differences agree to about the square of their step where a derivative exists; at a bound that parameters
 # are held to they differ by as much as the rate itself.
 SIDES_TOLERANCE = 1e-6
@@ -279,7 +281,9 @@ def _follows(point: TangentPoint, change: Tensor, direction: Parameters) -> bool
     """Whether the outputs move as J says: whether the gradient is the derivative of what the network computes.
 
     Two-point differences with small steps pass few kinks; a part that the gradient leaves out shows in all of them.
-    Small steps need float64: in float32 rounding hides the derivative before the last kink is left behind.
+    Small steps need float64: in float32 rounding hides the derivative before the last kink is left behind. What
+    rounding leaves of a difference is no sign of such a part: late in training, updates that are small beside the
+    parameters may change next to nothing of large outputs.
     """
     length = path_length(point.parameters, direction)
     if length == 0:
@@ -287,13 +291,14 @@ def _follows(point: TangentPoint, change: Tensor, direction: Parameters) -> bool
     ways = [(torch.float64, (1e-5, 1e-6, 1e-7), max(1e-7, 1e3 * torch.finfo(change.dtype).eps))]
     if change.dtype != torch.float64:  # for what has no float64: some devices, some operations
         ways.append((change.dtype, (1e-3, 1e-4, 1e-5), 1e-3))
-    allowed_size = torch.maximum(
-        torch.linalg.vector_norm(change), SMALLEST_SHARE * torch.linalg.vector_norm(point.outputs) / length
-    )
+    outputs = torch.linalg.vector_norm(point.outputs) / length
+    size = torch.maximum(torch.linalg.vector_norm(change), SMALLEST_SHARE * outputs)
     for dtype, steps, allowed in ways:
         try:
-            if any(_miss(point, change, direction, s * length, dtype) <= allowed * allowed_size for s in steps):
-                return True
+            for step in steps:
+                rounding = min(TWO_POINT_ROUNDING * torch.finfo(dtype).eps / step, allowed) * outputs
+                if _miss(point, change, direction, step * length, dtype) <= allowed * size + rounding:
+                    return True
         except (RuntimeError, TypeError):
             if dtype == change.dtype:
                 raise

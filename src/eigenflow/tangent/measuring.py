@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+WITHOUT_RATE = (
+    "Steps, jumps and bounds in the forward pass do that. Try measure(drift=False), which does without Mdot."
+)
 # Relative to its eigenvalue, what an audit leaves unexplained of a certified one.
 CERTIFIED = 1e-8
 
@@ -163,6 +166,9 @@ def next_way(point: TangentPoint, found: Audit) -> None:
         ModelError: If there is no other way left.
     """
     is_rate = found.product_error <= found.allowed[0]
+    if is_rate and found.has_two_sides:
+        # What it was held against does not exist, whichever way it is made: others would take long to say so.
+        raise ModelError(f"`model` cannot be measured: {found.reason}. {WITHOUT_RATE}")
     if is_rate and not point.rate_by_differences and (found.way == DIFFERENCES or point.reverse_only):
         # The gradient is not the derivative of what the network computes: no mode of differentiation sees all of Mdot.
         point.rate_by_differences = True
@@ -177,7 +183,7 @@ def next_way(point: TangentPoint, found: Audit) -> None:
         point.reverse_only, point.reason = True, f"torch.func does not hold: {found.reason}"
     else:
         remedy = (
-            "Steps, jumps and bounds in the forward pass do that. Try measure(drift=False), which does without Mdot."
+            WITHOUT_RATE
             if is_rate
             else "What the forward pass writes into its parameters (max_norm on a table that is used twice, clipping) "
             "or keeps from one call to the next does that. Make it a function of parameters and inputs alone."

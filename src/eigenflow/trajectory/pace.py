@@ -29,9 +29,9 @@ __all__ = ["Pace"]
 WARM_UP = 5
 # An estimate of a measurement that was never made may be wrong by this factor.
 UNCERTAIN = 1.5
-# What an estimate takes, as a measurement on a few samples: calls, and as many passes as so many updates. There has to
-# be time for so many of them, as clocks of busy machines are that far off.
-ESTIMATE_S, ESTIMATE_UPDATES, SPARE = 3.0, 20, 2.0
+# What an estimate takes at most, as a measurement on a few samples: calls, and as many passes as so many updates. Seen
+# were 1 to 9 processor seconds.
+ESTIMATE_S, ESTIMATE_UPDATES = 8.0, 40
 # Measurements that say what the next one takes: the first is cold, later ones may slow down.
 RECENT = 3
 # Updates whose median says what one takes.
@@ -186,7 +186,7 @@ class Pace:
 
     def _is_worth_an_estimate(self) -> bool:
         left = self._allowed_s() - self.spent_s
-        return SPARE * (ESTIMATE_S + ESTIMATE_UPDATES * self._update_s()) < left < self._most_s
+        return ESTIMATE_S + ESTIMATE_UPDATES * self._update_s() < left < self._most_s
 
     def _estimated(self) -> float:
         """The estimate of a measurement, or the bound where it fails; 0, so that one is made, without both."""
