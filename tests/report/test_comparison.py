@@ -7,6 +7,7 @@ import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError, RunFolderError
+from eigenflow.report.answers.compared import compared_answers
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from eigenflow.store import RunWriter, accept_run
@@ -64,7 +65,7 @@ def test_what_differs_is_told_and_nothing_else(both, alike):
     assert both.differences == {} and both.cautions == []  # one task, one optimizer, one probe
     assert alike.differences == {"train.steps": ["1000", "300"]}
     (caution,) = alike.cautions
-    assert "lambda_1(0) t = 29.9 to 99.9" in caution  # lambda_1(0) = 1
+    assert "λ₁(0) t = 29.9 to 99.9" in caution  # λ₁(0) = 1
 
 
 def test_distances_are_also_given_at_the_common_time(alike):
@@ -112,14 +113,44 @@ def test_comparison_is_plain_json(both):
     assert [run["name"] for run in json.loads(text)["runs"]] == ["still", "growing"]
 
 
+def test_a_setting_that_is_missing_is_no_difference(folder, tmp_path):
+    """A record of before a setting was there: what it had is not known, and may be what the other one has."""
+    shutil.copytree(folder / "b/growing", tmp_path / "older")
+    header = json.loads((tmp_path / "older/run.json").read_text())
+    del header["config"]["train"]["optimizer"]
+    header["config"]["train"]["steps"] = 10
+    (tmp_path / "older/run.json").write_text(json.dumps(header))
+    accept_run(tmp_path / "older")
+    found = compare([ef.open_run(folder / "a/still"), ef.open_run(tmp_path / "older")])
+    assert found.differences == {"train.steps": ["1000", "10"]} and found.partial == {"train.optimizer": ["sgd", "–"]}
+    assert not any("optimizer" in caution for caution in found.cautions)
+    told = compared_answers(found)[0]
+    assert told.headline == "train.steps" and "1 more setting is not recorded by older" in told.text
+
+
+def test_answers_name_what_flips_and_what_ends_better(both):
+    """The loss of the system that stands still is the sum of g² exp(-2 λ t) / 2, far above that of one that grows."""
+    found = {answer.key: answer for answer in compared_answers(both)}
+    assert list(found) == ["differs", "regime", "flips", "better"]
+    assert found["differs"].headline == "No recorded setting"
+    assert found["regime"].headline == "still: lazy; growing: feature learning"
+    flipped = [
+        name for name in (f"C{number}" for number in range(1, 9))
+        if {run.claim(name).verdict.value for run in both.runs} >= {"supported", "contradicted"}
+    ]  # fmt: skip
+    assert flipped and found["flips"].headline == " and ".join(flipped)
+    losses = [run.analysis.run.measurements["probe_loss"].values[-1] for run in both.runs]
+    assert losses[1] < losses[0] and found["better"].headline.startswith("growing: probe loss")
+
+
 def test_page_holds_the_plane_and_every_verdict(both, tmp_path):
     page = Page(write_comparison(both, tmp_path / "page.html").read_text())
-    assert set(page.traces("plane")) >= {"growing"}
-    verdicts = [
-        attributes["class"] for tag, attributes in page.elements if tag == "span" and "verdict" in str(attributes)
-    ]
-    assert len(verdicts) == sum(len(run.analysis.claims) for run in both.runs)
-    assert not [tag for tag, attributes in page.elements if "src" in attributes or "href" in attributes]
+    assert set(page.traces("plane")) >= {"growing"} and set(page.traces("losses")) == {"still", "growing"}
+    cells = [cell["text"] for attributes, row in page.rows if "data-claim" in attributes for cell in row[3:]]
+    shown = sorted(word for cell in cells for word in ("supported", "contradicted", "undecided") if word in cell)
+    assert shown == sorted(row.verdict.value for run in both.runs for row in run.analysis.claims)
+    for _, attributes in page.elements:
+        assert "src" not in attributes and str(attributes.get("href", "#")).startswith("#")
 
 
 @pytest.mark.rejects

@@ -1,7 +1,7 @@
 """Runs side by side: what differs in their set-up, where each lies between lazy and rich, verdicts, and forecasts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = ["ComparedRun", "Comparison", "compare"]
 _IGNORED = ("name", "measure.threads")
 # Entries of the probe that must agree for losses and energies to be those of one problem.
 _PROBE = ("checksum", "samples", "outputs", "loss", "factor")
+ABSENT = "–"
 
 Progress = Callable[[str], None]
 
@@ -88,13 +89,16 @@ class Comparison:
 
     Attributes:
         runs: In the order given.
-        differences: Settings that are not the same in all runs: one text a run, by dotted key.
+        differences: Settings that are not the same in all runs that recorded them: one text a run, by dotted key; a
+            dash for a run that did not, as it may have had any of these values.
         cautions: What must not be compared between these runs, and why.
+        partial: Settings that only some runs recorded, and those alike: nothing says that the other runs differ.
     """
 
     runs: list[ComparedRun]
     differences: dict[str, list[str]]
     cautions: list[str]
+    partial: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def claims(self) -> list[str]:
@@ -106,6 +110,20 @@ class Comparison:
     def beside(self) -> frozenset[str]:
         """Names of rows on which no claim's verdict depends."""
         return frozenset(row.claim for run in self.runs for row in run.analysis.claims if not row.decides)
+
+    @property
+    def flips(self) -> list[str]:
+        """Rows that are supported in one run and contradicted in another, in the order of `claims`."""
+        return [name for name in self.claims if {"supported", "contradicted"} <= self.verdicts(name)]
+
+    def verdicts(self, name: str) -> set[str]:
+        """Verdicts of a row over the runs that have it."""
+        return {row.verdict.value for run in self.runs if (row := run.claim(name)) is not None}
+
+    @property
+    def is_one_problem(self) -> bool:
+        """Whether all were measured on the same probe, so that their losses are of one quantity."""
+        return not _changed_probe([run.analysis.run for run in self.runs])
 
     @property
     def place_rows(self) -> list[tuple[str, list[float | str | None]]]:
@@ -122,6 +140,7 @@ class Comparison:
         return {
             "schema_version": 1,
             "differences": self.differences,
+            "recorded_by_some": self.partial,
             "cautions": self.cautions,
             "runs": [run.to_dict() for run in self.runs],
         }
@@ -179,7 +198,8 @@ def compare(runs: Sequence[Run], *, progress: Progress | None = None) -> Compari
     ends = [one.relaxations for one in found if one.relaxations is not None]
     if len(ends) == len(found):
         found = [_with_common_distance(one, min(ends)) for one in found]
-    return Comparison(found, _differences(runs), _cautions(runs, found))
+    differences, partial = _settings_apart(runs)
+    return Comparison(found, differences, _cautions(runs, found), partial)
 
 
 def _compared(name: str, analysis: Analysis) -> ComparedRun:
@@ -210,11 +230,15 @@ def _names(parts: list[tuple[str, ...]]) -> list[str]:
     raise AssertionError("paths differ")
 
 
-def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+def _settings_apart(runs: Sequence[Run]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Settings that differ between runs which recorded them, and those that only some runs recorded."""
     settings = [_settings(run) for run in runs]
     keys = list(dict.fromkeys(key for one in settings for key in one if key not in _IGNORED))
-    rows = {key: [one.get(key, "–") for one in settings] for key in keys}
-    return {key: values for key, values in rows.items() if len(set(values)) > 1}
+    rows = {key: [one.get(key, ABSENT) for one in settings] for key in keys}
+    recorded = {key: {one[key] for one in settings if key in one} for key in keys}
+    differences = {key: row for key, row in rows.items() if len(recorded[key]) > 1}
+    partial = {key: row for key, row in rows.items() if len(recorded[key]) == 1 and len(set(row)) > 1}
+    return differences, partial
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -235,20 +259,32 @@ def _short(text: str) -> str:
         return text
 
 
+def _changed_probe(runs: Sequence[Run]) -> list[str]:
+    """Entries of the probe that are not the same in all runs."""
+    probes = [run.header.get("probe") or {} for run in runs]
+    return [key for key in _PROBE if len({str(probe.get(key)) for probe in probes}) > 1]
+
+
+def _optimizer(run: Run) -> str | None:
+    """Its name as the set-up or the preconditioner tells it; None where neither does."""
+    config = run.header.get("config")
+    train = config.get("train") if isinstance(config, Mapping) else None
+    name = train.get("optimizer") if isinstance(train, Mapping) else None
+    return next((str(one) for one in (name, run.header.get("preconditioner")) if one), None)
+
+
 def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
     told = []
-    probes = [run.header.get("probe") or {} for run in runs]
-    changed = [key for key in _PROBE if len({str(probe.get(key)) for probe in probes}) > 1]
-    if changed:
+    if changed := _changed_probe(runs):
         told.append(
             f"The probe sets differ ({', '.join(changed)}): losses, energies and eigenvalues of one run mean nothing "
             f"for another. Verdicts, exponents and coordinates are each run's own."
         )
-    optimizers = {str((run.header.get("config") or {}).get("train", {}).get("optimizer")) for run in runs}
+    optimizers = {name.lower(): name for run in runs if (name := _optimizer(run)) is not None}
     if len(optimizers) > 1:
         told.append(
-            f"The optimizers differ ({', '.join(sorted(optimizers))}): time is the sum of learning rates of each, so "
-            f"times, rates and effective times are not comparable."
+            f"The optimizers differ ({', '.join(optimizers[key] for key in sorted(optimizers))}): time is the sum of "
+            f"learning rates of each, so times, rates and effective times are not comparable."
         )
     ends = [one.relaxations for one in found if one.relaxations is not None]
     if len(ends) < len(found):
@@ -260,7 +296,7 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
     elif max(ends) > 1.01 * min(ends):
         told.append(
             f"The runs end after different numbers of relaxation times of their fastest untouched mode, "
-            f"lambda_1(0) t = {min(ends):.4g} to {max(ends):.4g}: the distance of the operator is also given at "
+            f"λ₁(0) t = {min(ends):.4g} to {max(ends):.4g}: the distance of the operator is also given at "
             f"{min(ends):.4g}; claims and scores are of each whole run."
         )
     lacking = [f"{one.name} ({len(run.gaps)})" for one, run in zip(found, runs, strict=True) if run.gaps]
@@ -277,14 +313,14 @@ def _cautions(runs: Sequence[Run], found: Sequence[ComparedRun]) -> list[str]:
     if plain:
         told.append(
             f"Recorded with a preconditioner P, so that regime, distance, growth and alignments are those of the plain "
-            f"J J^T kept beside the record; eigenvalues, relaxation times, shares, claims and scores are of "
-            f"J P^(-1) J^T: {', '.join(plain)}."
+            f"J Jᵀ kept beside the record; eigenvalues, relaxation times, shares, claims and scores are of "
+            f"J P⁻¹ Jᵀ: {', '.join(plain)}."
         )
     own = [one.name for one in found if one.place is None and one.analysis.run.header.get("preconditioner")]
     if own:
         told.append(
-            f"Recorded with a preconditioner P, whose own motion makes most of the distance of J P^(-1) J^T, and "
-            f"without the plain J J^T beside it, so that no regime is told: {', '.join(own)}. Dense records of up to "
+            f"Recorded with a preconditioner P, whose own motion makes most of the distance of J P⁻¹ Jᵀ, and "
+            f"without the plain J Jᵀ beside it, so that no regime is told: {', '.join(own)}. Dense records of up to "
             f"1,200 rows keep it."
         )
     bounds = [one.name for one in found if one.place is not None and one.place.is_lower_bound]

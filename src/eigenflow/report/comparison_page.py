@@ -1,24 +1,49 @@
-"""A comparison of runs as one self-contained HTML file, with the runs in the lazy-rich plane."""
+"""A comparison of runs as one self-contained HTML file: the answer first, beside the runs in the lazy-rich plane."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from eigenflow.core.writing import write_whole
+from eigenflow.report.answers.compared import compared_answers
+from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.comparison import Comparison
-from eigenflow.report.figures.lazy_rich import plane_figure
+from eigenflow.report.figures.compared import losses_figure
+from eigenflow.report.figures.lazy_rich import LEAST_DISTANCE, plane_figure
 from eigenflow.report.figures.run import METHODS
-from eigenflow.report.page import figure_spec
+from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture
-from eigenflow.report.words import band_text, interval_text, number
+from eigenflow.theory import Claim
 
 __all__ = ["write_comparison"]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A row of the claims over all runs.
+
+    Attributes:
+        name: "C4" or "C4.form".
+        statement: What is asserted.
+        is_beside: Whether no claim's verdict depends on it.
+        flips: Whether it is supported in one run and contradicted in another.
+        claims: One a run; None for one that has no such row.
+    """
+
+    name: str
+    statement: str
+    is_beside: bool
+    flips: bool
+    claims: list[Claim | None]
+
+    @property
+    def tags(self) -> str:
+        """What the page filters rows by."""
+        verdicts = {row.verdict.value for row in self.claims if row is not None}
+        return " ".join([*sorted(verdicts), *(["flips"] if self.flips else [])])
+
+
 def write_comparison(comparison: Comparison, path: Path, *, replace: bool = True) -> Path:
-    """Write a comparison: differences, the lazy-rich plane, verdicts, scores.
+    """Write a comparison: four answers, the lazy-rich plane, cautions, differences, verdicts, scores.
 
     Args:
         comparison: As from `compare`.
@@ -28,22 +53,46 @@ def write_comparison(comparison: Comparison, path: Path, *, replace: bool = True
     Returns:
         The path.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eigenflow.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "interval": interval_text, "band": band_text}
-    text = environment.get_template("comparison.html.j2").render(
+    return write_whole(path, _render(comparison), replace=replace)
+
+
+def _render(comparison: Comparison) -> str:
+    names = [run.name for run in comparison.runs]
+    return render_page(
+        "comparison.html.j2",
+        kind="comparison",
+        title=", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
         comparison=comparison,
-        plane=_plane(comparison),
-        spec=figure_spec,
+        answers=compared_answers(comparison),
+        pictures={"plane": _plane(comparison), "losses": _losses(comparison)},
+        claims=_claims(comparison),
+        words=CLAIM_WORDS,
         methods={name: found[0] for name, found in METHODS.items()},
-        plotly=Markup(get_plotlyjs()),
     )
-    return write_whole(path, text, replace=replace)
+
+
+def _claims(comparison: Comparison) -> list[list[_Row]]:
+    """Rows of each claim, the whole first; those that flip before those that do not."""
+    flips, beside = set(comparison.flips), comparison.beside
+    groups: dict[str, list[_Row]] = {}
+    for name in comparison.claims:
+        found = [run.claim(name) for run in comparison.runs]
+        statement = next(row.statement for row in found if row is not None)
+        row = _Row(name, statement, name in beside, name in flips, found)
+        groups.setdefault(name.split(".")[0], []).append(row)
+    for rows in groups.values():
+        rows.sort(key=lambda row: ("." in row.name, row.is_beside, not row.flips))
+    return sorted(groups.values(), key=lambda rows: (not rows[0].flips, not any(row.flips for row in rows)))
+
+
+def _losses(comparison: Comparison) -> Picture:
+    is_one = comparison.is_one_problem
+    told = "" if is_one else " The probes differ, so each is drawn relative to the loss of its first measurement."
+    return Picture(
+        "losses",
+        losses_figure(comparison.runs, is_one_problem=is_one),
+        f"The loss on the probe at every measurement. Update 0 has no place on a logarithmic axis.{told}",
+    )
 
 
 def _plane(comparison: Comparison) -> Picture:
@@ -56,6 +105,8 @@ def _plane(comparison: Comparison) -> Picture:
     if len(places) < len(found):
         states = ", ".join(name for name in found if name not in places)
         left_out += f" Left out, as records of states, which do not tell how much energy changes its shell: {states}."
+    if still := [name for name, place in places.items() if place.distance[-1] <= LEAST_DISTANCE]:
+        left_out += f" Not seen, as their operator stood still: {', '.join(still)}."
     if not places:
         return Picture("plane", None, "No run says how far its operator went and what changed its shell." + left_out)
     return Picture(

@@ -45,7 +45,10 @@ GLOSSARY = (
         r"\lambda",
     ),
     Term(
-        "mode", "mode", "An eigenvector of M with its eigenvalue: one direction that is learned at one rate.", r"modes?"
+        "mode",
+        "mode",
+        "An eigenvector of M with its eigenvalue: one direction that is learned at one rate.",
+        r"\bmodes?\b",
     ),
     Term(
         "energy",

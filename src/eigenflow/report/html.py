@@ -13,7 +13,6 @@ from eigenflow.core.writing import write_whole
 from eigenflow.report.answers import Next, advice, answers, what_next
 from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.figures.first import first_figure
-from eigenflow.report.glossary import GLOSSARY
 from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
@@ -78,7 +77,6 @@ def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
         deciders={row.claim: row.decided_by or row.claim for row in analysis.claims},
         statements={row.claim: row.statement for row in analysis.claims},
         words=CLAIM_WORDS,
-        glossary=GLOSSARY,
         pictures=drawn,
         setup=_setup(run.header),
         timings={**timings, "analyse_s": analysis.wall_s},

@@ -25,4 +25,8 @@ LEADS = {
     "index": "Whether that clock runs as a power of the training time.",
     "limits": "What the loss would have been with the operator frozen, and with its eigenvalues moving as they did.",
     "plane": "How far each operator has gone, and how much error its modes have handed to each other.",
+    "losses": "How the loss of each run fell, over its updates.",
+    "sweep_loss": "The loss of every run, over the swept number that changes it most.",
+    "sweep_distance": "How far the operator of every run has gone, over the same number.",
+    "sweep_map": "Where every run lies between lazy and rich, and how low its loss came.",
 }

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import eigenflow
-from eigenflow.report.glossary import linked
+from eigenflow.report.glossary import GLOSSARY, linked
 from eigenflow.report.leads import LEADS
 from eigenflow.report.mathematics import formula, typeset
 from eigenflow.report.sections import Picture
@@ -43,8 +43,8 @@ def render_page(template: str, *, kind: str, title: str, **values: Any) -> str:
         "formula": formula,
     }
     page = environment.get_template(template)
-    common = {"spec": figure_spec, "leads": LEADS, "plotly": Markup(get_plotlyjs()), "version": eigenflow.__version__}
-    return page.render(kind=kind, title=title, **common, **values)
+    common = {"spec": figure_spec, "leads": LEADS, "glossary": GLOSSARY, "plotly": Markup(get_plotlyjs())}
+    return page.render(kind=kind, title=title, version=eigenflow.__version__, **common, **values)
 
 
 def figure_spec(picture: Picture) -> Markup:

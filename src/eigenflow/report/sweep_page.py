@@ -1,20 +1,22 @@
-"""A sweep as one self-contained HTML file: no script, nothing that is loaded. The answer stands on the first screen."""
+"""A sweep as one self-contained HTML file, nothing of which is loaded. The answer stands on the first screen."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
-import eigenflow
 from eigenflow.core.writing import check_free, write_whole
-from eigenflow.plots.sweep import SweepLine, plot_over_key
-from eigenflow.report.numbers import interval_text, number
-from eigenflow.report.static_page import picture_data, render
+from eigenflow.plots.sweep import SweepLine
+from eigenflow.report.answers.swept import swept_answers
+from eigenflow.report.claim_words import CLAIM_WORDS
+from eigenflow.report.figures.over_sweep import over_key_figure, sweep_map_figure
+from eigenflow.report.numbers import number
+from eigenflow.report.page import render_page
+from eigenflow.report.sections import Picture
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.over_sweep.dataset import STATES
-from eigenflow.theory.over_sweep.effects import FlippedClaim, SizeExponent, SweepEffects, keys_of, where_text
+from eigenflow.theory.over_sweep.effects import SizeExponent, SweepEffects, keys_of, where_text
 from eigenflow.theory.over_sweep.powers import Power
 
 __all__ = ["run_rows", "write_sweep_page"]
@@ -48,83 +50,27 @@ def write_sweep_page(effects: SweepEffects, path: Path, *, failures: dict[str, s
 def _render(effects: SweepEffects, failures: dict[str, str]) -> str:
     data = effects.data
     rows = run_rows(effects)
-    sections = [
-        ("answer", "Answer"),
-        ("map", "Over the keys"),
-        ("exponents", "Exponents"),
-        ("flips", "Verdicts that flip"),
-    ]
-    return render(
+    return render_page(
         "sweep.html.j2",
+        kind="sweep",
         title=str(data.attrs.get("sweep", "Sweep")),
-        sections=[*sections, ("runs", "Runs")],
-        answers=_answers(effects),
+        answers=swept_answers(effects, LOSSES[effects.loss]),
         cautions=[*effects.notes, *(f"{name} failed: {why}" for name, why in list(failures.items())[:20])],
         pictures=_pictures(effects),
-        caption=_caption(effects),
         exponents=[_exponent_row(one) for one in effects.exponents],
         powers=[(REGIMES[one.quantity], _key_text(one), one) for one in effects.powers],
         flips=effects.flips,
+        words=CLAIM_WORDS,
         loss=LOSSES[effects.loss],
         keys=list(keys_of(data)),
         has_repeats="repeat" in data["state"].dims,
         runs=rows[:MOST_ROWS],
         left_out=max(0, len(rows) - MOST_ROWS),
-        version=eigenflow.__version__,
     )
-
-
-def _answers(effects: SweepEffects) -> list[tuple[str, str]]:
-    told = [("Runs", ", ".join(f"{count} {state}" for state, count in effects.states.items()))]
-    if effects.best is not None:
-        values, loss, error = effects.best
-        spread = "" if error is None else f" ± {number(error, 2)} (standard error over repeats)"
-        told.append(
-            ("Best", f"{LOSSES[effects.loss]} {number(loss)}{spread} at {where_text(values) or 'the one setting'}")
-        )
-    told += _exponents_in_words(effects.exponents)
-    moved: dict[str, list[str]] = {}
-    for one in effects.powers:
-        if one.quantity == "distance":
-            moved.setdefault(where_text(dict(one.where)), []).append(f"{one.key} to the power {_power(one)}")
-    if moved:
-        words = [" and ".join(powers) + (f" with {where}" if where else "") for where, powers in moved.items()]
-        told.append(("Lazy to rich", f"distance of the operator ∝ {'; '.join(words)}"))
-    told.append(("Flips", _flips_in_words(effects.flips, "verdict" in effects.data)))
-    return told
-
-
-def _exponents_in_words(exponents: tuple[SizeExponent, ...]) -> list[tuple[str, str]]:
-    """One line a resource: the exponent, or the range of several."""
-    told = []
-    for resource in dict.fromkeys(one.resource for one in exponents):
-        here = [one for one in exponents if one.resource == resource]
-        fitted = [one for one in here if one.law is not None and one.law.status.value == "fitted"]
-        if len(here) == 1 or not fitted:
-            words = here[0].told() if len(here) == 1 else f"open at all {len(here)} other settings: {here[0].why}"
-        else:
-            values = sorted(one.law.exponent.value for one in fitted if one.law is not None)
-            words = f"{number(values[0])} to {number(values[-1])} at {len(fitted)} of {len(here)} other settings"
-        told.append((f"Exponent over {resource}", words))
-    return told
 
 
 def _key_text(one: Power) -> str:
     return ", ".join(filter(None, [one.key, where_text(dict(one.where))]))
-
-
-def _power(one: Power) -> str:
-    return f"{number(one.value)} {interval_text((one.lower, one.upper))}"
-
-
-def _flips_in_words(flips: tuple[FlippedClaim, ...], is_judged: bool) -> str:
-    if not is_judged:
-        return "no run was judged"
-    if not flips:
-        return "none: no row of the claims is supported in one run and contradicted in another"
-    named = [f"{one.claim} (with {one.key})" if one.key else one.claim for one in flips]
-    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
-    return ", ".join(named[:6]) + more
 
 
 def _exponent_row(one: SizeExponent) -> dict[str, Any]:
@@ -174,20 +120,42 @@ def _shown(value: Any) -> str:
     return number(float(value), 4) if isinstance(value, np.floating) else str(value)
 
 
-def _pictures(effects: SweepEffects) -> list[tuple[str, str]]:
-    """A picture for each number, with its caption: side by side on a screen, one below the other on a phone."""
+def _pictures(effects: SweepEffects) -> dict[str, Picture]:
+    """Loss and distance over the key that matters most, and the lazy-rich map."""
     drawn = _lines(effects)
-    if drawn is None:
-        return []
-    key, tables = drawn
-    names = {"loss": LOSSES[effects.loss], "distance": "distance ‖M − M₀‖ / ‖M₀‖"}
-    found = []
-    for quantity, lines in tables.items():
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    found = {"sweep_map": _map(effects)}
+    for quantity, name in (("loss", LOSSES[effects.loss]), ("distance", "distance ‖M − M₀‖ / ‖M₀‖")):
+        picture = f"sweep_{quantity}"
+        lines = [] if drawn is None else drawn[1].get(quantity, [])
+        if drawn is None or not lines:
+            found[picture] = Picture(picture, None, f"No run that ended has a swept number to draw the {name} over.")
+            continue
         marks = _marks(lines) if quantity == "distance" else ()
-        plot_over_key(lines, ax=figure.subplots(), key=key, quantity=names[quantity], marks=marks)
-        found.append((picture_data(figure), f"{names[quantity]} over {key}"))
+        figure = over_key_figure(lines, key=drawn[0], quantity=name, marks=marks)
+        found[picture] = Picture(picture, figure, _caption(lines))
     return found
+
+
+def _map(effects: SweepEffects) -> Picture:
+    data = effects.data
+    values = {name: data[name].values.ravel() for name in ("distance", "flux_share", effects.loss)}
+    ended = data["state"].values.ravel() >= STATES.index("recorded")
+    kept = ended & np.all([np.isfinite(one) & (one > 0) for one in values.values()], axis=0)
+    if not kept.any():
+        why = "No run that ended says how far its operator went and what changed its shell."
+        return Picture("sweep_map", None, why)
+    names = [str(name) for name in data["run_name"].values.ravel()[kept]]
+    distance, share, loss = (one[kept] for one in values.values())
+    figure = sweep_map_figure(names, distance, share, loss, quantity=LOSSES[effects.loss])
+    left = int((ended & ~kept).sum())
+    more = f" {left} runs that ended have no place on the axes, with a distance or share of 0." if left else ""
+    return Picture(
+        "sweep_map",
+        figure,
+        f"Each point is where a run ended. Left of the first dashed line training is lazy, right of the second it is "
+        f"rich. Upwards is the share of the energy that left its shell instead of being learned. The colour is the "
+        f"{LOSSES[effects.loss]}.{more}",
+    )
 
 
 def _marks(lines: list[SweepLine]) -> list[tuple[float, str]]:
@@ -198,12 +166,12 @@ def _marks(lines: list[SweepLine]) -> list[tuple[float, str]]:
 
 
 def _lines(effects: SweepEffects) -> tuple[str, dict[str, list[SweepLine]]] | None:
-    """The numeric key of most values, and runs that share all others as one line."""
+    """The numeric key that matters most, and runs that share all others as one line."""
     data = effects.data
     keys = {key: (dim, along) for key, (dim, along) in keys_of(data).items() if along.dtype.kind in "iuf"}
     if not keys:
         return None
-    key = max(keys, key=lambda name: len(np.unique(keys[name][1])))
+    key = max(keys, key=lambda name: (_span(effects, name, keys[name][1]), len(np.unique(keys[name][1]))))
     dim, along = keys[key]
     ended = data["state"] >= STATES.index("recorded")
     tables = {}
@@ -212,6 +180,12 @@ def _lines(effects: SweepEffects) -> tuple[str, dict[str, list[SweepLine]]] | No
         if lines:
             tables[quantity] = lines
     return (key, tables) if tables else None
+
+
+def _span(effects: SweepEffects, key: str, along: np.ndarray) -> float:
+    """Over how many e-folds the power of a key takes the loss, from its least value to its largest; 0 without one."""
+    powers = [abs(one.value) for one in effects.powers if one.key == key and one.quantity == "loss"]
+    return float(np.mean(powers) * np.log(along.max() / along.min())) if powers and along.min() > 0 else 0.0
 
 
 def _lines_of(values: xr.DataArray, data: xr.Dataset, dim: str, along: np.ndarray) -> list[SweepLine]:
@@ -233,9 +207,6 @@ def _lines_of(values: xr.DataArray, data: xr.Dataset, dim: str, along: np.ndarra
     return lines[:MOST_LINES]
 
 
-def _caption(effects: SweepEffects) -> str:
-    return (
-        f"Each point is a run, lines join means over repeats. The distance says how far the operator has gone "
-        f"from where it began; below {LAZY:g} training is lazy, above {RICH:g} rich. At most "
-        f"{MOST_LINES} settings of the other keys are drawn."
-    )
+def _caption(lines: list[SweepLine]) -> str:
+    more = f" At most {MOST_LINES} settings of the other keys are drawn." if len(lines) == MOST_LINES else ""
+    return f"Each point is a run, lines join means over repeats.{more}"

@@ -85,9 +85,19 @@ def log_axis(*values: np.ndarray, pad: float = 0.03, most_ticks: int = 8) -> dic
     if high - low > 1.6:
         settings["dtick"] = int(np.ceil((high - low) / most_ticks))
     else:
-        powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
-        settings["tickvals"] = (np.array([1, 2, 5]) * powers[:, None]).ravel().tolist()
+        settings |= _short_ticks(low - room, high + room)
     return settings
+
+
+def _short_ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks of an axis of little more than a decade: the roundest numbers of which at least three are seen."""
+    powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+    for mantissas in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), np.arange(1, 10, 0.5)):
+        places = (np.array(mantissas) * powers[:, None]).ravel()
+        seen = places[(places >= 10**low) & (places <= 10**high)]
+        if len(seen) >= 3:
+            return {"tickvals": seen.tolist(), "exponentformat": "power"}
+    return {"exponentformat": "power"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from eigenflow.plots.file import plotly_text
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, WARM, log_axis, new_figure, positive
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, LossPredictions
 
-__all__ = ["limits_figure", "plane_figure"]
+__all__ = ["COLOURS", "LEAST_DISTANCE", "SYMBOLS", "limits_figure", "mark_regimes", "plane_figure"]
 
 # Okabe and Ito's colours; from the eighth run on markers tell runs of one colour apart.
 COLOURS = (ACCENT, WARM, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
@@ -53,6 +53,15 @@ def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
             hovertemplate=name + "<br>t = %{customdata[0]:.4g}: distance %{x:.3g}, flux share %{y:.3g}<br>growth "
             "%{customdata[1]:.3g}, alignment %{customdata[2]:.3g}<extra></extra>",
         )
+    mark_regimes(figure)
+    figure.update_xaxes(title_text="distance of the operator, ‖M − M₀‖ / ‖M₀‖", **log_axis(*drawn, pad=0.05))
+    figure.update_yaxes(title_text="share of energy that changes its shell", **log_axis(*shares, pad=0.06))
+    figure.update_layout(legend={"x": 1.01, "y": 1.0, "xanchor": "left", "yanchor": "top"})
+    return figure
+
+
+def mark_regimes(figure: go.Figure) -> None:
+    """Draw where lazy ends and rich begins, on a logarithmic horizontal axis of the distance."""
     for value, text in ((LAZY, "lazy"), (RICH, "rich")):
         side = "right" if value == LAZY else "left"
         figure.add_vline(x=value, line={"color": MUTED, "width": 1.2, "dash": "dash"})
@@ -66,10 +75,6 @@ def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
             yanchor="bottom",
             font={"size": 12.5, "color": MUTED},
         )
-    figure.update_xaxes(title_text="distance of the operator, ‖M − M₀‖ / ‖M₀‖", **log_axis(*drawn, pad=0.05))
-    figure.update_yaxes(title_text="share of energy that changes its shell", **log_axis(*shares, pad=0.06))
-    figure.update_layout(legend={"x": 1.01, "y": 1.0, "xanchor": "left", "yanchor": "top"})
-    return figure
 
 
 def limits_figure(predictions: LossPredictions) -> go.Figure:

@@ -191,9 +191,11 @@ reveal();
 
 // Heads of columns beside the cells, for narrow windows.
 for (const table of document.querySelectorAll("table.stacks")) {
-  const heads = [...table.querySelectorAll("thead th")].map((cell) => cell.innerText.replace(/\s+/g, " ").trim());
+  const heads = [...table.querySelectorAll("thead th")].map(
+    // What is folded away has no inner text; a break stands between two nodes.
+    (cell) => [...cell.childNodes].map((node) => node.textContent).join(" ").replace(/\s+/g, " ").trim());
   for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, place) => {
-    if (cell.colSpan === 1 && heads[place] && place > 0) cell.dataset.head = heads[place];
+    if (cell.colSpan === 1 && heads[place] && (place > 0 || table.classList.contains("all"))) cell.dataset.head = heads[place];
   });
 }
 
@@ -211,7 +213,7 @@ if (search) {
       let some = 0;
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
-        const fits = words.every((word) => text.includes(word)) && (wanted.length === 0 || wanted.includes(row.dataset.verdict));
+        const fits = words.every((word) => text.includes(word)) && (wanted.length === 0 || row.dataset.verdict.split(" ").some((one) => wanted.includes(one)));
         row.hidden = !fits;
         if (fits) some += 1;
       }
