@@ -36,9 +36,7 @@ __all__ = [
 ]
 
 
-WITHOUT_RATE = (
-    "Steps, jumps and bounds in the forward pass do that. Try measure(drift=False), which does without Mdot."
-)
+WITHOUT_RATE = "Steps, jumps and bounds in the forward pass do that. Try measure(drift=False), which does without Mdot."
 # Relative to its eigenvalue, what an audit leaves unexplained of a certified one.
 CERTIFIED = 1e-8
 
