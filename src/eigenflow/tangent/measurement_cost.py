@@ -360,8 +360,10 @@ def _product_phases(
         ),
     ]
     if along is not None:
-        # Vectors are taken in groups that fit the working memory.
-        moving = min(at(moved, "peak_bytes", samples, by=linear), 2.0 * WORK_BYTES + 3 * 8.0 * modes * size)
+        moving = at(moved, "peak_bytes", samples, by=linear)
+        if jacobian.others is None:
+            # Vectors are taken in groups that fit the working memory; those of torch.func are taken together.
+            moving = min(moving, 2.0 * WORK_BYTES + 3 * 8.0 * modes * size)
         flops = at(moved, "flops", samples)
         phases.append(PhaseCost("motion of the modes", flops, factors + held + moving, scaled("rate", moved)))
     return phases
