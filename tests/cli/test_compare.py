@@ -21,7 +21,9 @@ def runs(tmp_path_factory):
 
 
 def test_tables_and_page(runs, tmp_path):
-    done = CliRunner().invoke(app, ["compare", *runs, "--html", str(tmp_path / "page.html")], env={"COLUMNS": "120"})
+    done = CliRunner().invoke(
+        app, ["compare", *runs, "--all", "--html", str(tmp_path / "page.html")], env={"COLUMNS": "120"}
+    )
     assert done.exit_code == 0, done.output
     for text in ("still", "growing", "regime", "lazy", "rich", "C8.equation", "supported", "Forecast", "Page: "):
         assert text in done.stdout

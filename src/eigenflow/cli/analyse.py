@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eigenflow.cli.console import claims_table, err, learning_table, out, print_json, scores_table
+from eigenflow.cli.console import claims_table, err, learning_table, out, print_json, say, scores_table, verdicts_table
 from eigenflow.cli.writing import Force, check_outputs, check_own_file
 from eigenflow.core.writing import write_whole
 
@@ -23,6 +23,7 @@ def analyse(
     out_file: Annotated[
         Path | None, typer.Option("--out", help="Write the summary here, not into the run folder.", metavar="FILE")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every assertion of every claim.")] = False,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -45,13 +46,13 @@ def analyse(
     if as_json:
         print_json(summary)
         return
-    out.print(claims_table(analysis.claims))
+    out.print(claims_table(analysis.claims) if everything else verdicts_table(analysis.claims))
     if analysis.forecasts:
         out.print(scores_table(analysis.forecasts))
     if analysis.learned is not None:
         out.print(learning_table(analysis.learned))
         for note in analysis.learned.notes:
-            out.print(note, markup=False, soft_wrap=True)
+            say(note)
     for problem in analysis.problems:
         err.print(f"not computed: {problem}", markup=False)
     out.print(f"Summary: {out_file or opened.path / NAME}", markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """`eigenflow compare RUN RUN...`: runs side by side."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from eigenflow.cli.console import COLOURS, METHODS, err, number, out, print_json
+from eigenflow.cli.console import COLOURS, METHODS, SIGNS, err, number, out, print_json, say
 from eigenflow.cli.sweep_report import is_sweep, print_sweep, read_effects, write_page
 from eigenflow.cli.writing import Force, check_outputs
 from eigenflow.core.errors import ArgumentError
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+# Characters for the names of rows, and for a run's verdict with its sign and the gap before it.
+NAMES, CELL = 34, 15
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or one sweep.", metavar="RUN RUN...")],
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write a page with the lazy-rich plane.", metavar="FILE")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every assertion of every claim.")] = False,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
@@ -52,7 +57,7 @@ def compare(
     if as_json:
         print_json({"format": FORMAT} | found.to_dict())
         return
-    _print(found)
+    _print(found, everything=everything)
     if html is not None:
         out.print(f"Page: {html}", markup=False, soft_wrap=True)
 
@@ -70,27 +75,59 @@ def _compare_sweep(sweep: Path, html: Path | None, *, force: bool, as_json: bool
         out.print(f"Page: {html}", markup=False, soft_wrap=True)
 
 
-def _print(found: "Comparison") -> None:
-    if found.differences:
-        out.print(_table(found, "What differs", [(escape(key), row) for key, row in found.differences.items()]))
-    out.print(_table(found, "Where each run lies between lazy and rich", _places(found)))
-    rows = [(_named(found, name), _verdicts(found, name)) for name in found.claims]
-    out.print(_table(found, "Claims: verdict and estimate; beside a claim in brackets", rows))
-    if found.cuts:
-        title = "Forecast of the rest of the run: RMS of ln(predicted / true)"
-        out.print(_table(found, title, _scores(found)))
+def _print(found: "Comparison", *, everything: bool) -> None:
+    from eigenflow.report.answers.compared import compared_answers
+
+    for answer in compared_answers(found):
+        out.print(
+            f"[dim]{answer.question}[/] [bold]{escape(answer.headline)}[/]",
+            highlight=False,
+            soft_wrap=not out.is_terminal,
+        )
+        say(answer.text)
     for caution in found.cautions:
-        err.print(f"caution: {caution}", markup=False, soft_wrap=True)
+        err.print(f"caution: {caution}", markup=False, soft_wrap=not err.is_terminal)
+    rows = [(escape(key), [escape(cell) for cell in row]) for key, row in found.differences.items()]
+    tables = [("What differs", rows), ("Where each run lies between lazy and rich", _places(found))]
+    tables.append(
+        ("Claims: verdict and estimate; ⇄ supported in one run and contradicted in another", _claims(found, everything))
+    )
+    if found.cuts:
+        tables.append(("Forecast of the rest of the run: RMS of ln(predicted / true)", _scores(found)))
+    for title, rows in tables:
+        for table in _tables(found, title, rows) if rows else []:
+            out.print(table)
+    if not everything:
+        say("Every assertion of every claim: --all.")
 
 
-def _table(found: "Comparison", title: str, rows: list[tuple[str, list[str]]]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for run in found.runs:
-        table.add_column(escape(run.name), justify="right", overflow="fold")
-    for name, cells in rows:
-        table.add_row(name, *cells)
-    return table
+def _tables(found: "Comparison", title: str, rows: list[tuple[str, list[str]]]) -> Iterator[Table]:
+    """One table, or several, each of as many runs as there is room for."""
+    most = max(1, (out.width - NAMES) // CELL)
+    for first in range(0, len(found.runs), most):
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", overflow="fold")
+        for run in found.runs[first : first + most]:
+            table.add_column(escape(run.name), justify="right", overflow="fold")
+        for name, cells in rows:
+            table.add_row(name, *cells[first : first + most])
+        yield table
+
+
+def _claims(found: "Comparison", everything: bool) -> list[tuple[str, list[str]]]:
+    """The claims in words, those that flip first; or all rows, in their order and with those beside in brackets."""
+    from eigenflow.theory.claim_words import CLAIM_WORDS
+
+    flips = set(found.flips)
+    if everything:
+        return [
+            (f"{_named(found, name)}{' ⇄' if name in flips else ''}", _verdicts(found, name)) for name in found.claims
+        ]
+    whole = sorted((name for name in found.claims if "." not in name), key=lambda name: name not in flips)
+    return [
+        (f"[bold]{name}{' ⇄' if name in flips else ''}[/] {escape(CLAIM_WORDS[name].plain)}", _verdicts(found, name))
+        for name in whole
+    ]
 
 
 def _places(found: "Comparison") -> list[tuple[str, list[str]]]:
@@ -112,9 +149,12 @@ def _verdicts(found: "Comparison", name: str) -> list[str]:
         if claim is None:
             cells.append("-")
         else:
-            told = "" if claim.estimate is None else f" {number(claim.estimate)}"
-            by = f" [dim]{claim.decided_by.split('.')[-1]}[/]" if claim.decided_by else ""
-            cells.append(f"[{COLOURS[claim.verdict]}]{claim.verdict}[/]{told}{by}")
+            told = "" if claim.estimate is None else number(claim.estimate)
+            by = f"[dim]{claim.decided_by.split('.')[-1]}[/]" if claim.decided_by else ""
+            below = " ".join(filter(None, [told, by]))
+            cells.append(
+                f"[{COLOURS[claim.verdict]}]{SIGNS[claim.verdict]} {claim.verdict}[/]{below and chr(10)}{below}"
+            )
     return cells
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # `eigenflow --help` must not load the numerical packages
 __all__ = [
     "COLOURS",
     "METHODS",
+    "SIGNS",
     "be_quiet",
     "claims_table",
     "err",
@@ -29,7 +30,9 @@ __all__ = [
     "number",
     "out",
     "print_json",
+    "say",
     "scores_table",
+    "verdicts_table",
 ]
 
 WIDE = 120
@@ -46,6 +49,7 @@ class _Console(Console):
 out = _Console()
 err = _Console(stderr=True)
 
+SIGNS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 METHODS = {"lazy": "lazy limit, v = 0", "transport": "transport, b = 1", "power_law": "power law in time"}
 
@@ -70,6 +74,41 @@ def print_json(value: Any) -> None:
 def number(value: float | None, digits: int = 3) -> str:
     """A few significant digits, or a dash."""
     return "-" if value is None else f"{value:.{digits}g}"
+
+
+def say(text: str) -> None:
+    """Print a line of prose: broken at words where a person reads, whole where a program does."""
+    out.print(text, markup=False, highlight=False, soft_wrap=not out.is_terminal)
+
+
+def verdicts_table(rows: "Sequence[Claim]") -> Table:
+    """The claims as a whole in words: what each says, the number that decided with what is wanted, the verdict."""
+    from eigenflow.theory.claim_words import CLAIM_WORDS
+
+    table = Table(title="Claims of the theory on this run", title_justify="left", box=SIMPLE_HEAD, pad_edge=False,
+                  padding=(0, 1, 0, 0), show_lines=False)  # fmt: skip
+    table.add_column("claim", no_wrap=True)
+    table.add_column("what it says, and the number that decided", ratio=1, overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        if "." in row.claim:
+            continue
+        words = CLAIM_WORDS[row.claim].plain if row.claim in CLAIM_WORDS else row.statement
+        verdict = f"[{COLOURS[row.verdict]}]{SIGNS[row.verdict]} {row.verdict}[/]"
+        table.add_row(f"[bold]{escape(row.claim)}[/]", f"{escape(words)}\n[dim]{escape(_decided(row))}[/]", verdict)
+    counts = {name: sum(row.verdict == name and "." not in row.claim for row in rows) for name in COLOURS}
+    table.caption = ", ".join(f"{count} {name}" for name, count in counts.items())
+    table.caption_justify = "left"
+    return table
+
+
+def _decided(row: "Claim") -> str:
+    """The number behind a verdict, with its interval and band."""
+    if row.estimate is None:
+        return f"no number: {row.reason}"
+    interval = "" if row.interval is None else f" [{number(row.interval[0])}, {number(row.interval[1])}]"
+    wanted = "" if row.band == (None, None) else f", wanted {_band(row.band)}"
+    return f"{row.decided_by or row.claim}: {number(row.estimate)}{interval}{wanted}"
 
 
 def claims_table(rows: "Sequence[Claim]") -> Table:

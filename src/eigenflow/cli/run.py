@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eigenflow.cli.console import claims_table, err, out, print_json, scores_table
+from eigenflow.cli.console import err, out, print_json, scores_table, verdicts_table
 from eigenflow.cli.long_work import resumable, stated_only
 from eigenflow.cli.progress import training_progress
 
@@ -53,7 +53,10 @@ def run(
     if as_json:
         print_json(summary)
         return
-    out.print(claims_table(analysis.claims))
+    from eigenflow.cli.plot import print_run
+
+    print_run(analysis)
+    out.print(verdicts_table(analysis.claims))
     out.print(scores_table(analysis.forecasts))
     out.print(
         f"Summary: {recorded.path / 'summary.json'}\nReport:  {recorded.path / 'report.html'}",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from eigenflow.core.writing import write_whole
 from eigenflow.report.answers.compared import compared_answers
-from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.comparison import Comparison
 from eigenflow.report.figures.compared import losses_figure
 from eigenflow.report.figures.lazy_rich import LEAST_DISTANCE, plane_figure
@@ -13,6 +12,7 @@ from eigenflow.report.figures.run import METHODS
 from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture
 from eigenflow.theory import Claim
+from eigenflow.theory.claim_words import CLAIM_WORDS
 
 __all__ = ["write_comparison"]
 

@@ -11,12 +11,12 @@ from typing import Any
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
 from eigenflow.report.answers import Next, advice, answers, what_next
-from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.figures.first import first_figure
 from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import flattened, headlines, statement
+from eigenflow.theory.claim_words import CLAIM_WORDS
 from eigenflow.theory.verdicts import Claim
 
 __all__ = ["write_report"]

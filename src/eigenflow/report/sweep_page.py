@@ -9,11 +9,11 @@ import xarray as xr
 from eigenflow.core.writing import check_free, write_whole
 from eigenflow.plots.sweep import SweepLine
 from eigenflow.report.answers.swept import swept_answers
-from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.figures.over_sweep import over_key_figure, sweep_map_figure
 from eigenflow.report.numbers import number
 from eigenflow.report.page import render_page
 from eigenflow.report.sections import Picture
+from eigenflow.theory.claim_words import CLAIM_WORDS
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.over_sweep.dataset import STATES
 from eigenflow.theory.over_sweep.effects import SizeExponent, SweepEffects, keys_of, where_text

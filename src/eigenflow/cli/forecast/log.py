@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from eigenflow.cli.console import err, out, print_json
+from eigenflow.cli.console import err, out, print_json, say
 from eigenflow.cli.forecast import options
 from eigenflow.core.display import at_level
 from eigenflow.core.writing import FORMAT
@@ -108,26 +108,25 @@ def _say_plan(known: "CurveSet", total: int | None, name: str | None, page: Path
 
 
 def _show(found: "LogForecast") -> None:
+    from eigenflow.cli.plot import print_forecast
+
     for caution in found.cautions:
-        out.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=True)
-    out.print(f"[bold]{escape(found.headline)}[/]", soft_wrap=True)
-    out.print(
-        f"rates: {found.run.kind}; {found.run.total:,} {found.run.unit} ({found.run.basis})",
-        markup=False,
-        soft_wrap=True,
-    )
+        out.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=not out.is_terminal)
+    out.print(f"[bold]{escape(found.headline)}[/]", soft_wrap=not out.is_terminal)
+    print_forecast(found)
+    say(f"rates: {found.run.kind}; {found.run.total:,} {found.run.unit} ({found.run.basis})")
     if found.target is not None:
-        out.print(f"target: {found.target.answer}", markup=False, soft_wrap=True)
+        say(f"target: {found.target.answer}")
     if found.endings:
         out.print(_endings(found))
-    out.print(f"hidden parts: {found.checked}", markup=False, soft_wrap=True)
+    say(f"hidden parts: {found.checked}")
     for one in found.baselines:
         end = "" if one.end is None else f"; it ends at {one.end:.4g}"
-        out.print(f"baseline: {one.verdict}{end}", markup=False, soft_wrap=True)
+        say(f"baseline: {one.verdict}{end}")
     if len(found.runs) > 1:
         out.print(_runs(found))
     for size in found.sizes:
-        out.print(f"size {repr(size).splitlines()[0]}", markup=False, soft_wrap=True)
+        say(f"size {repr(size).splitlines()[0]}")
 
 
 def _endings(found: "LogForecast") -> Table:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from eigenflow.report.answers.questions import REGIMES, Answer
-from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.comparison import ABSENT, ComparedRun, Comparison
 from eigenflow.report.numbers import number
+from eigenflow.theory.claim_words import CLAIM_WORDS
 from eigenflow.theory.lazy_rich import LAZY, RICH
 
 __all__ = ["compared_answers", "verdicts_in_words"]

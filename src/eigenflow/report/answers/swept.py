@@ -1,8 +1,8 @@
 """Questions about a sweep, answered: how far is it? what is best? what does size bring? lazy or rich? what flips?"""
 
 from eigenflow.report.answers.questions import Answer
-from eigenflow.report.claim_words import CLAIM_WORDS
 from eigenflow.report.numbers import interval_text, number
+from eigenflow.theory.claim_words import CLAIM_WORDS
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.over_sweep.dataset import STATES
 from eigenflow.theory.over_sweep.effects import FlippedClaim, SizeExponent, SweepEffects, where_text
