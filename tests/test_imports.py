@@ -27,6 +27,17 @@ def test_import_loads_no_heavy_package():
     assert done.stdout.strip() == "", done.stderr
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_that_computes(option):
+    """A third of a second of processor time each would be felt at every look."""
+    done = python(
+        f"import sys\nfrom eigenflow.cli import main\ntry:\n    sys.argv = ['eigenflow', '{option}']\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "print(*sorted({'torch', 'numpy', 'scipy', 'xarray', 'pandas', 'plotly', 'jinja2'} & set(sys.modules)), 'end')"
+    )
+    assert done.stdout.splitlines()[-1] == "end"
+
+
 @pytest.mark.parametrize("package", READING)
 def test_reading_side_does_not_load_torch(package):
     done = python(f"import sys, {package}; print('torch' in sys.modules)")

@@ -3,11 +3,11 @@
 import os
 import sys
 import warnings
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from eigenflow import __version__
 from eigenflow.cli.analyse import analyse
 from eigenflow.cli.claims import claims
 from eigenflow.cli.compare import compare
@@ -45,7 +45,7 @@ app.add_typer(forecast_app)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"eigenflow {version('eigenflow')}")
+        typer.echo(f"eigenflow {__version__}")
         raise typer.Exit
 
 

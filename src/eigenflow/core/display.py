@@ -4,16 +4,18 @@ A result names what matters in it with `_card`; arrays are never printed. Datacl
 `__repr__` would come first.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from html import escape
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from eigenflow.core.text import clean
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["AbstractPrinted", "Card", "FieldsPrinted", "at_level", "figure", "interval", "span"]
 
@@ -97,6 +99,8 @@ def _told(value: Any) -> str:
 def _array_told(value: Any) -> str:
     """Shape, and the range of what is finite in it."""
     # Tensors of torch become arrays by themselves, if they need no gradient; this room must not know of torch.
+    import numpy as np  # what is slow to import waits: commands that only print numbers start without it
+
     held = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     shape = " x ".join(map(str, held.shape)) or "scalar"
     if held.dtype.kind == "b":
@@ -109,12 +113,12 @@ def _array_told(value: Any) -> str:
 
 def figure(value: float | None, digits: int = 4) -> str:
     """A number as text; what is missing is a dash."""
-    return "-" if value is None or np.isnan(value) else f"{value:.{digits}g}"
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def at_level(value: float, level: float, *, is_signed: bool = False) -> str:
     """A loss, or a difference of losses, to four decimals, or to three figures of a level where that is finer."""
-    digits = 4 if not 0 < level < np.inf else max(4, 2 - int(np.floor(np.log10(level))))
+    digits = 4 if not 0 < level < math.inf else max(4, 2 - math.floor(math.log10(level)))
     return f"{value:+.{digits}f}" if is_signed else f"{value:.{digits}f}"
 
 
@@ -123,7 +127,7 @@ def interval(value: float | None, lower: float | None, upper: float | None, digi
     return f"{figure(value, digits)} [{figure(lower, digits)}, {figure(upper, digits)}]"
 
 
-def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+def span(values: "Sequence[float] | np.ndarray", digits: int = 3) -> str:
     """First and last of something ordered."""
     if len(values) == 0:
         return "-"
