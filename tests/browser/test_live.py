@@ -11,7 +11,7 @@ from eigenflow.report.live.guard import Access
 from eigenflow.report.live.sources import ChosenSource
 from eigenflow.report.live.watcher import Watcher
 from eigenflow.store import RunWriter, Variable
-from report.live.watched import losses, served
+from report.live.watched import losses, see, served
 from report.recorded import EDGES, STEP_SIZE, eigenvalues_at
 
 HOSTILE = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>"
@@ -38,8 +38,7 @@ class Shown:
             self.writer.log({**row, "loss": loss} if is_finite else {**row, "loss": None, "reason": HOSTILE})
             self.step += 1
         self.writer.flush()
-        for _ in range(2):  # the picture first, then the forecasts of the past
-            self.watcher.turn()
+        see(self.watcher)
 
     def close(self):
         self.writer.close()

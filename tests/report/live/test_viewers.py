@@ -9,7 +9,7 @@ from eigenflow.report.live.watcher import Watcher
 from eigenflow.store import RunWriter
 from report.live.test_watching import begin, expected, log, logged, points
 from report.live.viewers import AsyncViewer
-from report.live.watched import Refusing, served
+from report.live.watched import Refusing, see, served
 
 VIEWERS = 50
 
@@ -32,14 +32,14 @@ async def watched_by_many(path, watcher, board, port):
         if not 12 <= turn < 15:
             first = 100 + 10 * (turn - 15) if turn >= 15 else 10 * turn
             log(writer, first, first + 10, seed=turn)
-        await asyncio.to_thread(watcher.turn)
+        await asyncio.to_thread(see, watcher)
         if turn % 3 == 0:
             await all_have(viewers, board.number)
         for one in rng.sample(viewers, 3):
             one.drop()
     writer.set_status("complete")
     writer.close()
-    await asyncio.to_thread(watcher.turn)
+    await asyncio.to_thread(see, watcher)
     await all_have(viewers, board.number)
     for one in viewers:
         one.leave()

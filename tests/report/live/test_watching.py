@@ -13,7 +13,7 @@ from eigenflow.report.live.sources import ChosenSource
 from eigenflow.report.live.sources.log import LogOptions
 from eigenflow.report.live.watcher import Watcher
 from eigenflow.store import RunWriter, Variable
-from report.live.watched import Refusing, losses
+from report.live.watched import Refusing, losses, see
 from report.recorded import EDGES, STEP_SIZE, eigenvalues_at
 
 STEPS = np.arange(1, 201)
@@ -29,10 +29,8 @@ class Watch:
         self.watcher = Watcher(self.source, self.states.append, clock=lambda: self.now, make_engine=engine)
 
     def sees(self):
-        """Look until there is nothing more to catch up with."""
-        self.watcher.turn()
-        if self.states[-1]["is_catching_up"]:
-            self.watcher.turn()
+        """Look once, and catch up."""
+        see(self.watcher)
         return self.states[-1]
 
 

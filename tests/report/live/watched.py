@@ -19,6 +19,7 @@ from eigenflow.report.live.app import make_app
 from eigenflow.report.live.board import Board, changed
 from eigenflow.report.live.guard import Access
 from eigenflow.report.live.serving import listen
+from eigenflow.report.live.watcher import Watcher
 
 WAIT_S = 20.0
 
@@ -128,6 +129,15 @@ class Viewer:
         self.thread.join(5)
         self.answer.close()
         self.connection.close()
+
+
+def see(watcher: Watcher) -> None:
+    """Look once, bring forecasts to where the picture is, and publish; what the watcher's thread does in time."""
+    watcher.look()
+    watcher.catch_up()
+    until(lambda: watcher.catch_up() or not watcher.is_catching_up, "an end of catching up")
+    watcher.catch_up()
+    watcher.publish()
 
 
 def numbers(viewer: Viewer) -> list[int]:

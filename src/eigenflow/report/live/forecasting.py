@@ -1,7 +1,8 @@
 """The forecasts and alarms of a watched run, which may be resumed from an earlier step."""
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from eigenflow.forecast.live import Alarm, LiveForecast, RestForecast
@@ -27,7 +28,6 @@ class Forecasting:
     Args:
         total: Updates in all, if known.
         law: The law that is fitted.
-        waits: As for `PatientEngine`.
         make_engine: Makes who computes; a process of its own by default.
 
     Attributes:
@@ -36,26 +36,23 @@ class Forecasting:
     """
 
     def __init__(
-        self,
-        total: int | None,
-        *,
-        law: str = "transport",
-        waits: Callable[[], bool] = lambda: True,
-        make_engine: Callable[[], Engine] | None = None,
+        self, total: int | None, *, law: str = "transport", make_engine: Callable[[], Engine] | None = None
     ) -> None:
-        self._waits, self._make_engine = waits, make_engine
+        self._make_engine = make_engine
         self._engine = self._new_engine()
         self._live = LiveForecast(total, max_share=None, law=law, engine=self._engine)
         self._states: list[tuple[int, str, list[list[float]]]] = []
         self._start = self._live.state()
         self._trail: list[list[float]] = []
+        self._past: Iterator[Row] | None = None
+        self._wanted_after: int | None = None
         self.last, self.total, self._count = -1, total, 0
 
     def _new_engine(self) -> PatientEngine:
-        return PatientEngine(PATIENCE_S, None if self._make_engine is None else self._make_engine(), self._waits)
+        return PatientEngine(PATIENCE_S, None if self._make_engine is None else self._make_engine())
 
     def add(self, row: Row) -> tuple[Alarm, ...]:
-        """Take a loss; gives the alarms that it raises."""
+        """Take a loss of a later step than the last one; gives the alarms that it raises."""
         self.last, self._count = row.step, self._count + 1
         news = self._live.add(row.step, row.loss, row.rate)
         if news is None:
@@ -64,24 +61,49 @@ class Forecasting:
             self._keep(news.forecast)
         return news.new_alarms
 
+    def catch_up(self, past: Iterator[Row]) -> None:
+        """Have losses of the past taken by `feed`; steps that were taken already may be among them."""
+        self._past, self._engine.is_catching_up = past, True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `feed` has more to take."""
+        return self._past is not None
+
+    def feed(self, most_s: float) -> list[Alarm]:
+        """Take losses of the past, for so many seconds or until one has to wait for a forecast; gives their alarms."""
+        alarms: list[Alarm] = []
+        until = time.monotonic() + most_s
+        while self._past is not None and not self._engine.is_awaited() and time.monotonic() < until:
+            row = next(self._past, None)
+            if row is None:
+                self._past = None
+            elif row.step > self.last:
+                alarms += self.add(row)
+        return alarms
+
     def has_caught_up(self) -> None:
         """Say that what comes from now on has just been logged; the first time, the end is forecast from all of it."""
         made_at = self._trail[-1][0] if self._trail else 0
         if self._engine.is_catching_up and self._count >= LEAST and LATE * made_at < self.last:
-            found = self._live.forecast_now(0.0)  # the engine has waited for it
+            self._wanted_after = self._engine.answers
+        self._engine.is_catching_up = False
+        if self._wanted_after is not None:
+            found = self._live.forecast_now(0.0)
             if found is not None and found.made_at > made_at:
                 self._keep(found)
-        self._engine.is_catching_up = False
+            if self._engine.answers > self._wanted_after:  # or refused, which is told
+                self._wanted_after = None
 
     def cut(self, step: int) -> None:
-        """Go back to what was known before a step, or at it; later rows must be given again from `last` on."""
+        """Go back to what was known before a step, or at it; `catch_up` must be given the losses again."""
         self._engine.close()
-        kept = [one for one in self._states if one[0] <= step]
-        self._states = kept
+        self._states = [one for one in self._states if one[0] <= step]
         self._engine = self._new_engine()
-        state = json.loads(kept[-1][1]) if kept else self._start
+        state = json.loads(self._states[-1][1]) if self._states else self._start
         self._live = LiveForecast.from_state(state, engine=self._engine)
-        self.last, self._trail = (kept[-1][0], list(kept[-1][2])) if kept else (-1, [])
+        self.last, self._trail = (self._states[-1][0], list(self._states[-1][2])) if self._states else (-1, [])
+        self._past = self._wanted_after = None
 
     def close(self) -> None:
         """End the process that forecasts."""

@@ -3,11 +3,12 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.core.text import clean
+from eigenflow.forecast.live import Alarm
 from eigenflow.forecast.live.engines import Engine
 from eigenflow.report.live.forecasting import Forecasting
 from eigenflow.report.live.history import Course, short
@@ -19,6 +20,8 @@ __all__ = ["Watcher"]
 MOST_HAPPENED, MOST_MEASURED, MOST_TEXT = 40, 300, 400
 # While much is read at once, what is known so far is told this often.
 TELLS_S = 1.0
+# While forecasts of the past are waited for, whether they are there is asked this often.
+GLANCES_S = 0.1
 # Rows between two looks at the clock.
 GLANCE = 500
 # The pace of a run is that of the last minutes.
@@ -50,7 +53,7 @@ class Watcher:
         clock: Callable[[], float] = time.time,
         make_engine: Callable[[], Engine] | None = None,
     ) -> None:
-        self._source, self._publish, self._every_s, self._total = source, publish, every_s, total
+        self._source, self._tell, self._every_s, self._total = source, publish, every_s, total
         self._law, self._clock, self._make_engine = law, clock, make_engine
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="eigenflow-watch", daemon=True)
@@ -70,22 +73,48 @@ class Watcher:
         self._forecasting.close()
 
     def _watch(self) -> None:
+        next_look = 0.0
         while not self._stopped.is_set():
             begun = time.monotonic()
-            self.turn()
-            # Reading takes at most half of a core, however slow the disk is.
-            rest_s = 0.0 if self._is_catching_up else max(self._every_s, time.monotonic() - begun)
-            self._stopped.wait(rest_s)
+            if begun >= next_look:
+                self.look()
+                # Reading takes at most half of a core, however slow the disk is.
+                next_look = max(begun + self._every_s, 2 * time.monotonic() - begun)
+            self.catch_up()
+            self.publish()
+            rest_s = next_look - time.monotonic()
+            self._stopped.wait(min(rest_s, GLANCES_S) if self.is_catching_up else max(rest_s, 0.0))
 
-    def turn(self) -> None:
-        """Look once, and publish what is known then."""
+    def look(self) -> None:
+        """Take what is new."""
         try:
             self._take(self._source.look())
         except (EigenflowError, OSError) as error:
             self._look.problem = str(error)
         except Exception as error:  # whatever a strange log does to a reader, viewers are told, and the next look comes
             self._look.problem = f"{type(error).__name__}: {error}"
-        self._publish(self.state())
+
+    def publish(self) -> None:
+        """Tell what is known."""
+        self._tell(self.state())
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether forecasts are behind the picture."""
+        return self._forecasting.is_behind
+
+    def catch_up(self) -> None:
+        """Bring forecasts nearer to the picture, for at most a moment."""
+        try:
+            self._alarmed(self._forecasting.feed(TELLS_S))
+            if self.is_catching_up or self._course.last < 0 or self._look.status == "waiting":
+                return
+            if self._forecasting.last < self._course.last:
+                self._forecasting.catch_up(self._source.past())
+            else:
+                self._forecasting.has_caught_up()
+        except (EigenflowError, OSError) as error:
+            self._look.problem = str(error)
 
     def _begin(self) -> None:
         self._course, self._pace = Course(), deque[tuple[float, int]](maxlen=1000)
@@ -93,12 +122,9 @@ class Watcher:
         self._rate: float | None = None
         self._forecasting = self._new_forecasting(self._total)
         self._generation += 1
-        # Whether the picture is there, and the forecasts of the past are not.
-        self._is_catching_up = False
 
     def _new_forecasting(self, total: int | None) -> Forecasting:
-        goes_on = lambda: not self._stopped.is_set()  # noqa: E731
-        return Forecasting(total, law=self._law, waits=goes_on, make_engine=self._make_engine)
+        return Forecasting(total, law=self._law, make_engine=self._make_engine)
 
     def _take(self, look: Look) -> None:
         self._look = look
@@ -119,30 +145,29 @@ class Watcher:
                 self._measured = [*self._measured[:-1:2], self._measured[-1]]
 
     def _read(self, look: Look) -> None:
-        """Take the rows; at the beginning for the picture alone, and at the next look for forecasts of the past."""
         if self._course.last < 0 and self._total is None and look.total != self._forecasting.total:
             self._forecasting.close()
             self._forecasting = self._new_forecasting(look.total)
-        told_at, before, is_first = time.monotonic(), self._course.last, self._course.last < 0
+        told_at, before = time.monotonic(), self._course.last
+        # Forecasts of the past are made from a reading of their own, while the picture is there already.
+        is_even = before >= 0 and self._forecasting.last == before and not self.is_catching_up
         for number, row in enumerate(look.rows):
             if row.step > self._course.last:
                 self._course.add(row.step, row.loss)
                 self._rate = row.rate
-            if row.step > self._forecasting.last and not is_first:
-                for alarm in self._forecasting.add(row):
-                    self._happens(f"{alarm.kind}: {alarm.sentence}", is_alarm=True)
+                if is_even:
+                    self._alarmed(self._forecasting.add(row))
             if number % GLANCE == 0 and time.monotonic() - told_at > TELLS_S:
                 if self._stopped.is_set():
                     return
-                self._publish(self.state())
+                self.publish()
                 told_at = time.monotonic()
-        self._is_catching_up = is_first and self._course.last >= 0
-        if self._is_catching_up:
-            self._source.rewind()
-        elif self._course.last >= 0:
-            self._forecasting.has_caught_up()
         if self._course.last != before and look.status == "running":
             self._pace.append((look.changed_at or self._clock(), self._course.last))
+
+    def _alarmed(self, alarms: Iterable[Alarm]) -> None:
+        for one in alarms:
+            self._happens(f"{one.kind}: {one.sentence}", is_alarm=True)
 
     def _happens(self, line: str, *, is_alarm: bool = False) -> None:
         at = round(self._clock(), 1)
@@ -156,7 +181,7 @@ class Watcher:
         total = self._known_total(told)
         return {
             "generation": self._generation,
-            "is_catching_up": self._is_catching_up,
+            "is_catching_up": self.is_catching_up,
             "name": shown(look.name),
             "kind": look.kind,
             "status": look.status,

@@ -1,11 +1,11 @@
 """What a path is: a run folder, or a log; it may not be there yet, and may become another thing."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eigenflow.report.live.sources.log import LogOptions, LogSource
-from eigenflow.report.live.sources.look import Look, Source
+from eigenflow.report.live.sources.look import Look, Row, Source
 from eigenflow.report.live.sources.run_folder import RunFolderSource
 from eigenflow.store.schema import HEADER
 
@@ -37,10 +37,9 @@ class ChosenSource:
             return Look("waiting", name=name, problem=f"{self._path} is not there yet, or is empty.")
         return self._source.look()
 
-    def rewind(self) -> None:
-        """Have the next look give all rows from the first on once more."""
-        if self._source is not None:
-            self._source.rewind()
+    def past(self) -> Iterator[Row]:
+        """All rows from the first on once more."""
+        return iter(()) if self._source is None else self._source.past()
 
     def _begin(self, source: Source) -> Look:
         was_other, self._source = self._source is not None, source

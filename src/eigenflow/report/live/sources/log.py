@@ -59,7 +59,7 @@ class LogSource:
         self._problem = ""
         self._changed_at: float | None = None
         self._rests_until = 0.0
-        self._is_cut_short = self._is_rewound = False
+        self._is_cut_short = False
 
     def look(self) -> Look:
         """Give what is new."""
@@ -82,9 +82,9 @@ class LogSource:
         self._state, self._problem, self._changed_at = state, "", changed_at
         return self._news(run, others)
 
-    def rewind(self) -> None:
-        """Have the next look give all rows from the first on once more."""
-        self._is_rewound = True
+    def past(self) -> Iterator[Row]:
+        """All rows from the first on once more."""
+        return _rows(self._seen, 0)
 
     @property
     def _name(self) -> str:
@@ -92,12 +92,7 @@ class LogSource:
 
     def _nothing_new(self) -> Look:
         is_read = len(self._seen.steps) > 0
-        rows = _rows(self._seen, 0) if self._was_rewound() else iter(())
-        return self._told(Look("running" if is_read else "waiting", rows=rows, problem=self._problem))
-
-    def _was_rewound(self) -> bool:
-        was, self._is_rewound = self._is_rewound, False
-        return was
+        return self._told(Look("running" if is_read else "waiting", problem=self._problem))
 
     def _told(self, look: Look) -> Look:
         look.kind, look.name, look.changed_at = "log", self._seen.name or self._name, self._changed_at
@@ -147,7 +142,7 @@ class LogSource:
         if not is_new and kept < len(before.steps):
             is_new = kept == 0
             cut = None if is_new else int(run.steps[kept - 1])
-        first = 0 if self._was_rewound() or is_new or cut is not None else kept
+        first = 0 if is_new or cut is not None else kept
         happened = ()
         if cut is not None:
             happened = (f"the log goes on from step {cut:,}, what came after it was replaced",)

@@ -78,6 +78,6 @@ class Source(Protocol):
         """Give what is new. What cannot be read now is told in the look, not raised."""
         ...
 
-    def rewind(self) -> None:
-        """Have the next look give all rows from the first on once more."""
+    def past(self) -> Iterator[Row]:
+        """All rows from the first on once more, beside those of `look`; up to the last look at least."""
         ...

@@ -68,9 +68,9 @@ class RunFolderSource:
             happened=happened,
         )
 
-    def rewind(self) -> None:
-        """Have the next look give all rows from the first on once more."""
-        self._tail.rewind()
+    def past(self) -> Iterator[Row]:
+        """All rows from the first on once more."""
+        return (one for row in LossTail(self._path).rows() if (one := as_row(row)) is not None)
 
     @property
     def _name(self) -> str:
@@ -107,15 +107,14 @@ class RunFolderSource:
 
     def _rows(self, measured: frozenset[int]) -> Iterator[Row]:
         for row in self._tail.rows():
-            if LOSS not in row:
+            if (found := as_row(row)) is None:
                 continue
-            loss, rate = row[LOSS], row.get("learning_rate")
-            self._last_step = row[STEP] + 1
-            if rate:
-                self._edge = edge_of(rate, row.get("momentum"))
+            self._last_step = found.step
+            if found.rate:
+                self._edge = edge_of(found.rate, row.get("momentum"))
                 if row[STEP] in measured:
                     self._edges[row[STEP]] = self._edge
-            yield Row(row[STEP] + 1, float("nan" if loss is None else loss), None if rate is None else float(rate))
+            yield found
 
     def _measurements(self, now: Manifest) -> Iterator[Measured]:
         """To be taken after the rows, which know the learning rates."""
@@ -135,6 +134,14 @@ class RunFolderSource:
             with contextlib.suppress(OSError):
                 return (self._path / name).stat().st_mtime
         return None
+
+
+def as_row(row: Mapping[str, Any]) -> Row | None:
+    """A logged row; None if it has no loss. Its `step` counts the updates before the logged one."""
+    if LOSS not in row:
+        return None
+    loss, rate = row[LOSS], row.get("learning_rate")
+    return Row(row[STEP] + 1, float("nan" if loss is None else loss), None if rate is None else float(rate))
 
 
 def edge_of(rate: float, momentum: Any) -> float:
