@@ -57,8 +57,11 @@ def test_kept_changes_are_bounded_in_bytes_too():
     board = Board()
     for k in range(40):
         board.publish({"curve": [k] * (MOST_BYTES // 20)})
-    kept = sum(len(one.content) for one in board._events)
-    assert kept <= MOST_BYTES and kept == board._bytes
+    assert board.kept_bytes <= MOST_BYTES
+    few = Board(most_events=3)
+    for k in range(20):
+        few.publish({"step": k})
+    assert few.kept_bytes == sum(len(one.content) for one in few.after(few.number - 3))
 
 
 def test_texts_cannot_end_an_event():

@@ -1,5 +1,6 @@
 """Who may look, and what they get: real requests to a real server on this machine."""
 
+import asyncio
 import gzip
 import json
 import socket
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from eigenflow.report.live.app import make_app
 from eigenflow.report.live.board import Board
 from eigenflow.report.live.guard import Access
 from report.live.watched import Viewer, get, numbers, served, until
@@ -52,6 +54,19 @@ def test_without_a_host_or_with_two_nothing_is_shown(port):
             raw.sendall(b"GET /state.json HTTP/1.1\r\n" + lines + b"Connection: close\r\n\r\n")
             answer = b"".join(iter(lambda: raw.recv(4096), b""))
         assert answer.split()[1] in (b"400", b"421") and b"a run" not in answer
+
+
+def test_two_names_are_refused_whatever_server_stands_before(board):
+    """uvicorn refuses them itself; another server may hand them on."""
+    guard, sent = make_app(board, Access.to("127.0.0.1", wants_token=False)), []
+    scope = {"type": "http", "method": "GET", "path": "/state.json", "query_string": b""}
+    headers = [(b"host", b"localhost"), (b"host", b"evil.example")]
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard({**scope, "headers": headers}, None, send))
+    assert sent[0]["status"] == 421
 
 
 @pytest.mark.parametrize("host", KNOWN)

@@ -8,6 +8,7 @@ import pytest
 
 from eigenflow.core.errors import FileError
 from eigenflow.forecast.live.engines import Inline
+from eigenflow.forecast.reading.growing import read_growing
 from eigenflow.report.live.history import HEAD, MOST, Course
 from eigenflow.report.live.sources import ChosenSource
 from eigenflow.report.live.sources.log import LogOptions
@@ -92,6 +93,23 @@ def test_a_last_line_without_an_end_counts_once_the_log_rests(tmp_path):
     assert watch.sees()["step"] == 3
     watch.now += 60
     assert watch.sees()["step"] == 4
+
+
+def test_what_is_written_while_a_log_is_read_is_not_taken_in_half(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text("step,loss\n1,3.5\n2,3.25\n3,3.125\n")
+
+    def read_late(*arguments, **options):
+        with path.open("a") as file:
+            file.write("4,30")
+        return read_growing(*arguments, **options)
+
+    watch = Watch(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("eigenflow.report.live.sources.log.read_growing", read_late)
+        assert points(watch.sees())[-1] == (3, 3.125)
+    path.write_text("step,loss\n1,3.5\n2,3.25\n3,3.125\n4,3.0625\n")
+    assert points(watch.sees())[-1] == (4, 3.0625)
 
 
 def csv_text(count):
@@ -295,6 +313,27 @@ def test_rows_of_a_resumed_run_that_came_between_two_looks(tmp_path):
         log(writer, 30, 100, seed=4)
     state = watch.sees()
     assert points(state) == expected(*logged(path)) and state["rows"] == 100
+
+
+def test_a_look_between_the_two_writes_of_a_resume(tmp_path):
+    """The header says first from where it goes on; the log is cut a moment later."""
+    path = tmp_path / "run"
+    watch = Watch(path)
+    writer = begin(path)
+    log(writer, 0, 70)
+    watch.sees()
+    writer.close()
+    before = (path / "losses.jsonl").read_bytes()
+    with RunWriter.resume(path, start=40) as writer:
+        after = (path / "losses.jsonl").read_bytes()
+        (path / "losses.jsonl").write_bytes(before)
+        assert watch.sees()["step"] == 70
+        (path / "losses.jsonl").write_bytes(after)
+        assert points(watch.sees()) == expected(*logged(path))
+        log(writer, 40, 80, seed=6)
+    state = watch.sees()
+    assert points(state) == expected(*logged(path)) and state["generation"] == 1
+    assert len(state["happened"]) == 1
 
 
 def test_a_folder_that_is_replaced_by_a_new_run_begins_anew(tmp_path):

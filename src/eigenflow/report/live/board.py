@@ -53,6 +53,11 @@ class Board:
         """The newest state; not to be changed."""
         return self._state
 
+    @property
+    def kept_bytes(self) -> int:
+        """Size of the changes that are kept."""
+        return self._bytes
+
     def publish(self, state: dict[str, Any]) -> None:
         """Take a state; viewers are told if it differs from the last one."""
         with self._lock:
