@@ -466,3 +466,34 @@ def test_what_a_strange_reader_raises_is_told_and_the_next_look_comes(tmp_path):
     watch.source.look = look
     state = watch.sees()
     assert state["step"] == 20 and not state["problem"]
+
+
+def test_the_loss_that_is_told_is_that_of_the_last_hundredth():
+    """Not of single batches; and of the picture, however far behind forecasts are."""
+    values = losses(np.arange(1, 50_001), noise=0.2)
+    course = Course()
+    for step, value in enumerate(values, start=1):
+        course.add(step, float(value))
+    # Blocks are equally long, so the last hundredth of them ends with the last loss.
+    assert course.recent() == pytest.approx(np.exp(np.log(values[-600:]).mean()), rel=0.02)
+    assert Course().recent() is None
+
+
+def test_the_picture_is_there_before_the_forecasts_of_the_past(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json_lines(STEPS, LOSSES))
+
+    class Slow(Inline):
+        def ask(self, question, schedule):
+            pass
+
+    watch = Watch(path, Slow)
+    watch.watcher.look()
+    for _ in range(3):
+        watch.watcher.catch_up()
+    state = watch.watcher.state()
+    assert state["is_catching_up"] and state["step"] == 200 and state["trail"] == [] and state["expected"] is None
+    assert points(state)[-1][0] == 200 and state["loss"] == pytest.approx(float(LOSSES[-3:].mean()), rel=0.05)
+    path.write_text(json_lines(STEPS, LOSSES) + json_lines([201], [2.5]))
+    watch.watcher.look()  # losses go on coming meanwhile
+    assert watch.watcher.state()["step"] == 201

@@ -120,8 +120,7 @@ class Forecasting:
         """For the page: forecast, trail, alarms."""
         now = self._live.now
         return {
-            "smooth": None if now.loss is None else short(now.loss),
-            "expected": None if now.expected is None else short(now.expected),
+            "expected": None if now.expected is None or self.is_behind else short(now.expected),
             "forecast": None if now.forecast is None else forecast_told(now.forecast),
             "trail": self._trail,
             "alarms": [alarm_told(one) for one in now.alarms],

@@ -7,6 +7,7 @@ __all__ = ["Course", "short"]
 # Points that are drawn at most, and first losses that are kept one by one: a logarithmic axis shows them.
 MOST, HEAD = 1000, 100
 MOST_BAD = 50
+RECENT = 100
 DIGITS = 6
 
 
@@ -58,6 +59,12 @@ class Course:
         self.last = max([one[0] for one in (*self._head, *blocks)], default=-1)
         self.bad = [one for one in self.bad if one <= self.last]
         self.count = len(self._head) + sum(one[1] for one in blocks) + len(self.bad)
+
+    def recent(self) -> float | None:
+        """Mean loss of about the last hundredth of the run; None before there is one."""
+        points = self.points()
+        last = points[-max(1, len(points) // RECENT) :]
+        return short(exp(sum(log(one[1]) for one in last) / len(last))) if points else None
 
     def points(self) -> list[list[float]]:
         """Step, mean, lowest and highest loss, in the order of steps."""

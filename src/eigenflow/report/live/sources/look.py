@@ -52,6 +52,7 @@ class Look:
         total: Updates in all, where the run says it.
         total_told: Where that is from, in words.
         unit: What a step is, in the plural.
+        preconditioner: Of which optimizer the measured operator is; empty for the plain one.
         changed_at: When the log was last written, seconds since 1970.
         happened: What else is to be told, one line each.
     """
@@ -67,6 +68,7 @@ class Look:
     total: int | None = None
     total_told: str = ""
     unit: str = "updates"
+    preconditioner: str = ""
     changed_at: float | None = None
     happened: tuple[str, ...] = ()
 

@@ -64,6 +64,7 @@ class RunFolderSource:
             kind="run folder",
             total=total,
             total_told=told,
+            preconditioner=str(now.header.get("preconditioner") or ""),
             changed_at=self._changed_at(),
             happened=happened,
         )

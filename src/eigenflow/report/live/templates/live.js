@@ -56,8 +56,7 @@ const QUIET_S = 120; // a log does not say that its run has ended
 const GRAVE = ["divergence"];
 
 function write() {
-  const { name, kind, step, total, unit, rate, forecast, expected, alarms, problem } = state;
-  const loss = state.smooth ?? state.loss;
+  const { name, kind, step, total, unit, loss, rate, forecast, expected, alarms, problem } = state;
   put("kind", kind ? `live page of a ${kind}` : "live page");
   put("name", name || "…");
   const [words, look] = STATUS[state.status] || [state.status, ""];
@@ -167,7 +166,7 @@ function bounds(values, isLog, room = 0.04) {
 function labels([low, high]) {
   if (high - low > 1.6) return { dtick: Math.ceil((high - low) / 7) };
   const powers = [...Array(Math.ceil(high) - Math.floor(low) + 1).keys()].map((k) => 10 ** (Math.floor(low) + k));
-  const few = high - low > 0.5 ? [1, 2, 5] : high - low > 0.2 ? [1, 1.5, 2, 3, 4, 5, 6, 8] : [];
+  const few = high - low > 0.9 ? [1, 2, 5] : high - low > 0.5 ? [1, 1.5, 2, 3, 5, 7] : high - low > 0.2 ? [1, 1.5, 2, 3, 4, 5, 6, 8] : [];
   return few.length ? { tickvals: powers.flatMap((power) => few.map((one) => one * power)) } : {};
 }
 const axisOf = (text, range, isLog) => ({ title: { text, standoff: 8 }, type: isLog ? "log" : "linear", range,
@@ -205,12 +204,12 @@ function drawLoss(colour) {
     xaxis: axisOf(`${state.unit} completed`, range.x, isLog.x), yaxis: axisOf("loss", range.y, isLog.y) }), CONFIG());
   put("loss-caption", !curve.length ? "No loss yet." : `${whole(state.rows)} logged losses; each point is the mean of equally many, the pale band their lowest and highest.`
     + (forecast ? " The fan is the forecast of the rest with its 90 % interval; the dotted line is where it was made." : "")
+    + (state.is_catching_up ? " Forecasts of the run's past are still being made." : "")
     + (bad && bad.length ? " Red dotted lines: losses that are no numbers." : ""));
 }
 
 function drawTrail(colour) {
-  const { trail } = state;
-  const loss = state.smooth ?? state.loss;
+  const { trail, loss } = state;
   $("trail-part").hidden = trail.length < 2;
   if (trail.length < 2) return;
   const x = column(trail, 0);
@@ -234,9 +233,15 @@ function drawModes(colour) {
       line: { color: faded(colour.accent, 1 - 0.75 * (k / Math.max(count - 1, 1))), width: k ? 1.3 : 2.2 }, marker: { size: 4 },
       hovertemplate: `λ${k + 1} %{y:.4g}<extra></extra>`, showlegend: k === 0 || k === count - 1 });
   if (modes.some((row) => row[1] !== null))
-    data.push({ x, y: column(modes, 1), mode: "lines", name: "edge of stability", line: { color: colour.bad, width: 1.8, dash: "dash" },
+    data.push({ x, y: column(modes, 1), mode: "lines", name: state.preconditioner ? "2 / learning rate" : "edge of stability", line: { color: colour.bad, width: 1.8, dash: "dash" },
       hovertemplate: "edge %{y:.4g}<extra></extra>" });
-  const values = bounds(modes.flatMap((row) => row.slice(1)), true), isLog = $("logx").checked;
+  // A rate that falls to 0 takes the edge out of the picture.
+  const highest = Math.max(...modes.flatMap((row) => row.slice(2)));
+  const values = bounds(modes.flatMap((row) => [Math.min(row[1] ?? highest, 4 * highest), ...row.slice(2)]), true), isLog = $("logx").checked;
+  put("modes-caption", state.preconditioner ? `The largest eigenvalues of the operator of ${state.preconditioner} where it was measured. Steps without `
+    + "averaged gradients are unstable along a mode above 2 / learning rate; with averages of β = 0.9, as Adam takes them, above 19 times that."
+    : "The largest eigenvalues of the tangent operator where it was measured. Gradient descent is unstable along a mode above the edge, "
+    + "2 / learning rate (with momentum β, 2 (1 + β) / learning rate).");
   Plotly.react("plot-modes", data, layout(colour, { uirevision: `${state.generation}${isLog}`,
     xaxis: axisOf("updates completed", bounds(x, isLog, 0.02), isLog), yaxis: axisOf("eigenvalue [1 / time]", values, true) }), CONFIG());
 }
