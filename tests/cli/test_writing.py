@@ -75,7 +75,7 @@ def computed_once(inputs):
     from eigenflow.forecast.outlook import picture as outlook_picture
     from eigenflow.forecast.study import study
     from eigenflow.plots import file as picture_file
-    from eigenflow.report import comparison, comparison_page, html, outlook_page, static_page, summary
+    from eigenflow.report import comparison, comparison_page, html, outlook_page, summary
 
     def analysed(run):
         return SimpleNamespace(
@@ -103,7 +103,6 @@ def computed_once(inputs):
         (comparison, "compare"): lambda *_, **__: comparison.Comparison([], {}, []),
         (comparison_page, "_render"): lambda *_: "page" * 1000,
         (picture_file, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
-        (static_page, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
         (outlook, "forecast_logs"): lambda *_, **__: answered,
         (outlook_page, "_render"): lambda *_: "page" * 1000,
         (outlook_picture, "outlook_figure"): lambda *_: None,

@@ -8,15 +8,17 @@ import pytest
 from matplotlib.figure import Figure
 
 import eigenflow as ef
+from eigenflow.core.display import at_level
 from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import LeaveOneSchedule, backtest, fit_study, pooled_fitter, profiles, recommend
+from eigenflow.forecast.evaluation.selection import LEAST_HELD
 from eigenflow.forecast.fitting.identification import RISE, Profile
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from eigenflow.forecast.pictures import profiles_figure
 from eigenflow.plots import bounds_text, plot_allocation, plot_profile
 from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 from forecast.logs import SCHEDULES, study
-from report.page_tags import Tags
+from report.page_tags import Tags, figures, numbers
 
 AHEAD = ef.Schedule.cosine(total=3000, warmup=100, peak=3e-4)
 
@@ -48,14 +50,38 @@ def written(page, tmp_path_factory):
     return Tags(path.read_text(encoding="utf-8"))
 
 
-def test_the_page_loads_nothing_and_runs_nothing(written):
+def test_the_page_loads_nothing_and_holds_its_figures(written):
     names = {tag for tag, _ in written.tags}
-    assert not names & {"script", "link", "iframe", "object"}
-    sources = [attributes["src"] for _, attributes in written.tags if "src" in attributes]
-    assert len(sources) == 4 and all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert not names & {"link", "iframe", "object", "img"}
+    assert not any("src" in attributes for _, attributes in written.tags)
+    assert set(figures(written)) == {"forecasts", "rates", "fits", "residuals", "profiles"}
     links = [attributes["href"] for tag, attributes in written.tags if tag == "a"]
     anchors = {attributes.get("id") for _, attributes in written.tags}
     assert links and all(link.startswith("#") and link[1:] in anchors for link in links)
+
+
+def test_figures_hold_the_forecast_and_the_measured_points(page, written):
+    drawn = figures(written)
+    fan = {trace["name"]: trace for trace in drawn["forecasts"]["data"]}
+    shown = {"a &amp; b": "loss", "a &amp; b, lower": "lower", "a &amp; b, upper": "upper"}
+    for name, column in shown.items():
+        np.testing.assert_array_equal(numbers(fan[name]["y"]), page.forecasts[column])
+    dots = [trace for trace in drawn["fits"]["data"] if trace["mode"] == "markers"]
+    for trace, curve in zip(dots, page.study.curves, strict=True):
+        np.testing.assert_array_equal(numbers(trace["y"]), curve.losses)
+    rates = {trace["name"]: numbers(trace["y"]) for trace in drawn["rates"]["data"]}
+    assert rates["a &amp; b"].max() == pytest.approx(AHEAD.peak, rel=0.01)  # drawn within a tolerance of the peak
+
+
+def test_the_first_answers_tell_the_end_the_law_and_the_number_behind_it(page, written):
+    last = page.forecasts.iloc[-1]
+    text = " ".join(written.text.split())
+    assert at_level(last["loss"], last["loss"]) in text[text.index("How will it end?") :][:120]
+    chosen = page.recommendation
+    assert f"{chosen.law}, {'' if chosen.is_clear else 'not '}clearly ahead of" in text
+    assert f"{chosen.advantage:.2f} times its score" in text
+    held = [share for share in chosen.coverage.values() if share < LEAST_HELD]
+    assert bool(held) == ("Missed:" in text)
 
 
 def test_tables_hold_the_numbers_that_were_computed(page, written):
@@ -65,8 +91,10 @@ def test_tables_hold_the_numbers_that_were_computed(page, written):
     for row in page.study.fits[0].parameters:
         assert row["value"] in values
     for _, own in page.scores.groupby("law"):
-        assert own["final_error"].abs().mean() in values
-    for words in ("my <fit>.json", "a & b", "something <could> not be done", page.recommendation.reason):
+        for column in ("final_error", "mae", "coverage", "winkler"):
+            assert own[column].abs().mean() in values
+    assert set(page.recommendation.ranking.values()) <= set(values)
+    for words in ("my <fit>.json", "a & b", "something <could> not be done", page.recommendation.reason[1:]):
         assert words in written.text
     assert bounds_text(page.profiles[0].lower, page.profiles[0].upper) in written.text
 
@@ -94,7 +122,7 @@ def test_nothing_is_replaced_and_no_folder_is_made_unasked(page, tmp_path):
         write_forecast_page(page, tmp_path / "nowhere" / "page.html")
     with pytest.raises(ArgumentError, match="is a folder"):
         write_forecast_page(page, tmp_path)
-    assert "mine" not in write_forecast_page(page, there, replace=True).read_text(encoding="utf-8")
+    assert write_forecast_page(page, there, replace=True).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_a_profile_is_drawn_through_the_ends_of_its_interval():

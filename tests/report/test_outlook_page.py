@@ -1,6 +1,6 @@
 """The page of an answer: what the terminal says stands in it, cautions first; it needs nothing else."""
 
-import base64
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from eigenflow.forecast.outlook.picture import outlook_figure
 from eigenflow.plots.outlook import plot_outlook, plot_rates_ahead
 from eigenflow.report.outlook_page import write_outlook_page
 from forecast.logs import loss_of
-from report.page_tags import Tags
+from report.page_tags import Tags, figures, numbers
 
 PLAN = Schedule.constant(total=1600, peak=3e-4, warmup=100)
 
@@ -33,13 +33,13 @@ def page(found, tmp_path_factory):
     return Tags(path.read_text(encoding="utf-8"))
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page):
+def test_the_page_loads_nothing_and_holds_its_figures(page):
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "iframe", "object", "b"}
-    sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 1 and sources[0].startswith("data:image/svg+xml;base64,")
-    drawn = base64.b64decode(sources[0].partition(",")[2])
-    assert b"<svg" in drawn and b"<script" not in drawn
+    assert not names & {"link", "iframe", "object", "img"}
+    assert not any("src" in attributes for _, attributes in page.tags)
+    assert set(figures(page)) == {"outlook", "rates", "hidden"}
+    headings = [name for tag, _ in page.tags for name in [tag] if tag == "h1"]
+    assert headings == ["h1"] and "<b>run</b>" in page.text
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     anchors = {attributes.get("id") for _, attributes in page.tags}
     assert links and all(link.startswith("#") and link[1:] in anchors for link in links)
@@ -48,10 +48,54 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
 def test_everything_that_the_terminal_says_stands_there_and_cautions_first(found, page):
     text = " ".join(page.text.split())
     places = [text.index(caution) for caution in found.cautions]
-    assert found.cautions and max(places) < text.index(found.headline)
+    assert found.cautions and max(places) < text.index("How will it end?")
+    assert found.end.told in text
     sayings = [found.target.answer, found.checked, found.run.kind, found.run.basis]
     for saying in (*sayings, *(one.verdict for one in found.baselines), *(note for note in found.notes)):
         assert " ".join(saying.split()) in text or " ".join(saying.split())[1:] in text, saying
+    for one in found.baselines:
+        assert one.end is None or f"ends at {one.end:.4g}" in text
+
+
+def test_a_part_that_missed_is_warned_of(found, tmp_path):
+    def made(checks):
+        path = write_outlook_page(replace(found, checks=checks), tmp_path / "page.html", replace=True)
+        return " ".join(Tags(path.read_text(encoding="utf-8")).text.split())
+
+    held = tuple(replace(part, lower=0.5 * part.true, upper=2 * part.true) for part in found.checks)
+    missed = replace(held[0], lower=1.1 * held[0].true)
+    count = len(held)
+    assert f"{count} of {count} hidden parts held" in made(held) and "intervals missed" not in made(held)
+    told = made((missed, *held[1:]))
+    assert f"{count - 1} of {count} hidden parts held" in told and f"1 of {count} intervals missed" in told
+
+
+def test_figures_hold_the_forecast_its_interval_and_the_rates_in_the_same_colours(found, page):
+    drawn = figures(page)
+    loss = {trace["name"]: trace for trace in drawn["outlook"]["data"]}
+    ahead = found.path.steps >= found.run.last
+    shown = {"": found.path.loss, ", lower": found.path.lower, ", upper": found.path.upper}
+    for ending, values in shown.items():
+        trace = loss[f"forecast, 90 % interval{ending}"]
+        np.testing.assert_array_equal(numbers(trace["y"]), values[ahead])
+        np.testing.assert_array_equal(numbers(trace["x"]), found.path.steps[ahead])
+    np.testing.assert_array_equal(numbers(loss["logged"]["y"]), found.run.curve.losses)
+    rates = {trace["name"]: trace for trace in drawn["rates"]["data"]}
+    buttons = {attributes["data-traces"]: attributes for _, attributes in page.tags if "data-traces" in attributes}
+    for one in found.endings:
+        mine, its = loss[one.name], rates[one.name]
+        assert mine["line"]["color"] == its["line"]["color"] == buttons[mine["meta"]["group"]]["data-colour"]
+        assert numbers(mine["y"])[-1] == one.end.loss and numbers(mine["x"])[-1] == one.end.step
+    asked = [one.name for one in found.endings if one.is_asked]
+    assert asked and all(loss[one.name]["visible"] == (one.name in asked) for one in found.endings)
+
+
+def test_forecasts_of_hidden_parts_are_drawn_over_what_came(found, page):
+    fans = [trace for trace in figures(page)["hidden"]["data"] if "customdata" in trace]
+    for part, trace in zip(found.checks, fans, strict=True):
+        np.testing.assert_array_equal(numbers(trace["y"]), part.path.loss)
+        assert int(numbers(trace["x"])[-1]) == part.step
+    assert any(trace["visible"] for trace in fans)
 
 
 def test_tables_hold_the_numbers_that_were_computed(found, page):

@@ -132,3 +132,10 @@ def span(values: "Sequence[float] | np.ndarray", digits: int = 3) -> str:
     if len(values) == 0:
         return "-"
     return f"{figure(float(values[0]), digits)} to {figure(float(values[-1]), digits)}"
+
+
+def bounds_text(lower: float | None, upper: float | None) -> str:
+    """Between what a parameter is bounded, in words; None is an open end."""
+    if lower is None:
+        return "open on both sides" if upper is None else f"below {upper:.3g}, open"
+    return f"above {lower:.3g}, open" if upper is None else f"{lower:.3g} to {upper:.3g}"

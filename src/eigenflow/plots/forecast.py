@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from eigenflow.core.display import bounds_text as bounds_text
 from eigenflow.plots.file import picture_text
 
 __all__ = [
@@ -192,10 +193,3 @@ def plot_profile(
     ax.set_ylabel("fall of ln(likelihood)")
     ax.set_title(bounds_text(lower, upper), loc="left", fontsize=9)
     return ax
-
-
-def bounds_text(lower: float | None, upper: float | None) -> str:
-    """Between what a parameter is bounded, in words; None is an open end."""
-    if lower is None:
-        return "open on both sides" if upper is None else f"below {upper:.3g}, open"
-    return f"above {lower:.3g}, open" if upper is None else f"{lower:.3g} to {upper:.3g}"

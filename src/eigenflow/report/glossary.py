@@ -1,7 +1,8 @@
-"""Terms and symbols of the report: what they mean, and links to that from every text that uses them."""
+"""Terms and symbols of the pages: what they mean, and links to that from every text that uses them."""
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -129,19 +130,26 @@ GLOSSARY = (
         r"\bcontrols?\b",
     ),
 )
-_WORDS = re.compile("|".join(f"(?P<{term.key}>{term.pattern})" for term in GLOSSARY if term.pattern))
-_MEANINGS = {term.key: term.meaning for term in GLOSSARY}
 
 
-def linked(text: str) -> Markup:
+@lru_cache(maxsize=8)
+def _searched(terms: tuple[Term, ...]) -> tuple[re.Pattern[str], dict[str, Term]]:
+    """A pattern of all words, with groups that are numbered, and the term of each group."""
+    named = {f"term{k}": term for k, term in enumerate(terms) if term.pattern}
+    return re.compile("|".join(f"(?P<{name}>{term.pattern})" for name, term in named.items())), named
+
+
+def linked(text: str, terms: tuple[Term, ...] = GLOSSARY) -> Markup:
     """A text with the first use of every term made a link to its entry; whatever else it holds is escaped."""
+    words, named = _searched(terms)
     made, seen, place = Markup(""), set(), 0
-    for match in _WORDS.finditer(text):
-        key = match.lastgroup
-        if key is None or key in seen:
+    for match in words.finditer(text):
+        term = named.get(match.lastgroup or "")
+        if term is None or term.key in seen:
             continue
-        seen.add(key)
+        seen.add(term.key)
         made += escape(text[place : match.start()])
-        made += Markup('<a class="term" href="#term-{}" title="{}">{}</a>').format(key, _MEANINGS[key], match.group())
+        link = '<a class="term" href="#term-{}" title="{}">{}</a>'
+        made += Markup(link).format(term.key, term.meaning, match.group())
         place = match.end()
     return made + escape(text[place:])

@@ -1,7 +1,6 @@
 """The report's pictures with their captions; where a run does not allow one, the reason instead."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,26 +10,12 @@ from eigenflow.report import state_sections, theory_sections
 from eigenflow.report.figures.drift import strength_figure, velocity_figure
 from eigenflow.report.figures.run import eigenvalue_figure, forecast_figure, loss_figure
 from eigenflow.report.figures.shells import energy_figure, flux_figure, populated, terms_figure, transfer_figure
+from eigenflow.report.picture import Picture as Picture
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import interval_text, number, short_energy_words
 from eigenflow.shells import ShellBudget
 
 __all__ = ["Picture", "pictures"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with its caption, or the reason why there is none.
-
-    Attributes:
-        key: Short name, unique in a report.
-        figure: None where the run does not allow it.
-        caption: How to read the figure and what is behind it; without a figure, why it is missing.
-    """
-
-    key: str
-    figure: go.Figure | None
-    caption: str
 
 
 def pictures(analysis: Analysis) -> dict[str, Picture]:

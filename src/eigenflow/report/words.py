@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from eigenflow.report.figures.run import METHODS
+from eigenflow.report.methods import method_name as method_name
 from eigenflow.report.numbers import band_text as band_text
 from eigenflow.report.numbers import interval_text as interval_text
 from eigenflow.report.numbers import number as number
@@ -26,11 +26,6 @@ __all__ = [
 ]
 
 LISTED = 6  # entries of a long list that are shown
-
-
-def method_name(method: str) -> str:
-    """A forecast method's name for people."""
-    return METHODS[method][0] if method in METHODS else method
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -241,7 +241,7 @@ def _walk(
         theta = result.x
         values.append(float(value))
         costs.append(float(result.cost))
-        if costs[-1] > best.cost + 4 * RISE:
+        if costs[-1] > best.cost + RISE:  # the end of the interval lies behind
             break
     return np.array(values), np.array(costs)
 

@@ -167,8 +167,10 @@ def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, sett
     covariates = Covariates.choose(law, sizes, peaks, rate_slopes=prior.rate_slopes if prior else ())
     allowed = allowed_misfit([window.log_losses for window in windows], sizes, settings)
     fitted = tuple(
-        FittedCurve(law.prepare(history), window.log_losses, size, peak, window.white, missed)
-        for history, window, size, peak, missed in zip(histories, windows, sizes, peaks, allowed, strict=True)
+        FittedCurve(prepared, window.log_losses, size, peak, window.white, missed)
+        for prepared, window, size, peak, missed in zip(
+            _prepared(law, histories), windows, sizes, peaks, allowed, strict=True
+        )
     )
     mean, precision = np.zeros(covariates.count), np.zeros((covariates.count, covariates.count))
     if prior is not None:
@@ -178,6 +180,19 @@ def build_objective(curves: Sequence[Curve], law: Law, prior: Prior | None, sett
     values, vectors = np.linalg.eigh(precision)
     root = (np.sqrt(np.maximum(values, 0.0)) * vectors).T[values > 0]
     return Objective(covariates, fitted, mean, root, settings.smallest_noise, settings)
+
+
+def _prepared(law: Law, histories: Sequence[History]) -> list[Any]:
+    """What a law makes of each history; equal ones, as of several sizes under one schedule, share it."""
+    known: dict[tuple[bytes, ...], Any] = {}
+    found = []
+    for history in histories:
+        batch = b"" if history.batch is None else history.batch.tobytes()
+        key = (history.steps.tobytes(), history.rates.tobytes(), batch)
+        if key not in known:
+            known[key] = law.prepare(history)
+        found.append(known[key])
+    return found
 
 
 def _log_weights(found: Sequence[tuple[Objective, Any, Prior | None]], fixed: dict[str, float] | None) -> list[float]:

@@ -19,7 +19,7 @@ proportion to the rate).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,6 +55,8 @@ PARAMETERS = (
 )
 NAMES = tuple(parameter.name for parameter in PARAMETERS)
 FLOOR, BIAS, EXPONENT, OFFSET, NOISE, POWER, RELAXATION, BREADTH, ALPHA, CLOCK = range(len(PARAMETERS))
+# What noise depends on but for its level.
+OF_NOISE = [OFFSET, POWER, RELAXATION, BREADTH, ALPHA, CLOCK]
 # Where no prior is: the middle of what is found on language models.
 TYPICAL = {"A": 0.08, "a": 0.5, "s0": 0.01, "B": 0.08, "q": 0.65, "r": 200.0, "b": 2.0, "alpha": 0.3, "p": 1.0}
 SPREAD = np.array([0.05, 0.7, 0.4, 1.5, 0.7, 0.15, 1.0, 1.0, 0.3, 0.15])
@@ -70,6 +72,7 @@ class PreparedCurve:
         knots: Positions of the knots in the clock.
         observed: Positions of the observations in the clock.
         is_past: Whether a knot lies before an observation.
+        memory: Ages and noise for the last parameters that they depend on; curves that share a schedule share this.
     """
 
     path: RatePath
@@ -77,6 +80,7 @@ class PreparedCurve:
     knots: Int[np.ndarray, " knot"]
     observed: Int[np.ndarray, " point"]
     is_past: np.ndarray
+    memory: dict[tuple[float, bytes], tuple["_Age", "_Noise"]] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,28 @@ class _Age:
             offset / (offset + clock) - offset / (offset + reference),
             slope / (offset + clock),
         )
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """B sum_j (w_j - w_(j-1)) H(u_j) / H_ref, but for B.
+
+    Attributes:
+        value: The sum.
+        gradient: Derivatives of the quotient, times H_ref.
+        full: H_ref.
+    """
+
+    value: Points
+    gradient: Gradient
+    full: float
+
+    def scaled(self, log_level: float) -> tuple[Points, Gradient]:
+        """Give the noise at a level, and its derivatives with respect to all parameters."""
+        scale = float(np.exp(log_level)) / self.full
+        noise, gradient = scale * self.value, scale * self.gradient
+        gradient[:, NOISE] = noise
+        return noise, gradient
 
 
 @dataclass(frozen=True)
@@ -132,13 +158,9 @@ class TransportLaw:
 
     def evaluate(self, theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve) -> tuple[Points, Gradient]:
         """Give ln(loss) at each observation, and its derivatives with respect to `theta`."""
-        offset = float(np.exp(theta[OFFSET])) * self.reference
-        clock, slope = prepared.clock.power_sums(float(theta[CLOCK]))
-        age, knot_age = (
-            _Age.of(clock[at], slope[at], offset, self.reference) for at in (prepared.observed, prepared.knots)
-        )
+        age, unit = self._shared(theta, prepared)
         log_bias, by_bias = _bias(theta, age)
-        noise, by_noise = _noise(theta, prepared, age, knot_age, offset / (offset + self.reference))
+        noise, by_noise = unit.scaled(float(theta[NOISE]))
         if self.feedback:
             return log_bias + np.log1p(noise), by_bias + by_noise / (1.0 + noise)[:, None]
         # Noise in units of L_inf (1 + A) (the bias at the reference), added.
@@ -148,6 +170,19 @@ class TransportLaw:
         by_unit[:, FLOOR], by_unit[:, BIAS] = 1.0, 1.0 / (1.0 + np.exp(-theta[BIAS]))
         gradient = by_bias + ratio[:, None] * (by_unit + by_noise / np.maximum(noise, 1e-300)[:, None])
         return log_bias + np.log1p(ratio), gradient / (1.0 + ratio)[:, None]
+
+    def _shared(self, theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve) -> tuple["_Age", "_Noise"]:
+        """Ages and noise: the same for all sizes under one schedule, whose floors, biases and noise levels differ."""
+        key = (self.reference, theta[OF_NOISE].tobytes())
+        if key not in prepared.memory:
+            offset = float(np.exp(theta[OFFSET])) * self.reference
+            clock, slope = prepared.clock.power_sums(float(theta[CLOCK]))
+            age, knot_age = (
+                _Age.of(clock[at], slope[at], offset, self.reference) for at in (prepared.observed, prepared.knots)
+            )
+            prepared.memory.clear()
+            prepared.memory[key] = age, _noise(theta, prepared, age, knot_age, offset / (offset + self.reference))
+        return prepared.memory[key]
 
     def start(
         self,
@@ -179,8 +214,8 @@ def _bias(theta: Float[np.ndarray, " parameter"], age: _Age) -> tuple[Points, Gr
 
 def _noise(
     theta: Float[np.ndarray, " parameter"], prepared: PreparedCurve, age: _Age, knot_age: _Age, start_age: float
-) -> tuple[Points, Gradient]:
-    """B sum_j (w_j - w_(j-1)) H(u_j) / H_ref and its derivatives; `start_age` is X before the first update.
+) -> _Noise:
+    """The noise but for its level, and its derivatives; `start_age` is X before the first update.
 
     Along a straight piece the sum over updates is an integral, the slope times G(u_begin) - G(u_end), G that of H.
     """
@@ -213,11 +248,7 @@ def _noise(
     of_full[ALPHA] = -full_by_time * float(start_by_alpha[0])
     of_full[OFFSET] = -full_by_time * float(np.exp(alpha * start[0])) * (1.0 - start_age)
 
-    scale = float(np.exp(theta[NOISE])) / full
-    noise = scale * value
-    gradient = scale * (gradient - value[:, None] * of_full / full)
-    gradient[:, NOISE] = noise
-    return noise, gradient
+    return _Noise(value, gradient - value[:, None] * of_full / full, full)
 
 
 def _effective_time(age: _Age, alpha: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:

@@ -13,7 +13,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.evaluation.backtests import BacktestCase, Fitter, backtest
 from eigenflow.forecast.evaluation.protocols import LeaveOneSchedule, LeaveOneSize, RestOfRun, Split, SplitProtocol
-from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.fit import Fit, Forecast
 from eigenflow.forecast.fitting.search import fit_parameters
 from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
 from eigenflow.forecast.intervals.calibration import shipped_calibration
@@ -55,6 +55,7 @@ class HiddenPart(AbstractPrinted):
         upper: Upper end.
         inside: Share of all hidden points of the curve in their intervals.
         others: What each baseline says of the last loss, by name.
+        path: Forecast of all hidden points of the curve.
     """
 
     hidden: str
@@ -66,6 +67,7 @@ class HiddenPart(AbstractPrinted):
     upper: float
     inside: float
     others: dict[str, float]
+    path: Forecast
 
     @property
     def error(self) -> float:
@@ -166,7 +168,8 @@ def _parts(cases: Sequence[BacktestCase], curves: CurveSet, law: str) -> Iterato
         ends = (float(np.exp(np.log(part[-count:]).mean())) for part in (case.true, case.predicted, lower, upper))
         true, middle, low, high = ends
         last = int(case.steps[-1])
-        yield HiddenPart(case.protocol, case.curve, last, true, middle, low, high, inside, others)
+        path = Forecast(case.steps, case.predicted, lower, upper)
+        yield HiddenPart(case.protocol, case.curve, last, true, middle, low, high, inside, others, path)
 
 
 def _last_count(points: int) -> int:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import ndtri
 
 from eigenflow.core.display import AbstractPrinted, Card, interval
 from eigenflow.core.errors import ArgumentError
 from eigenflow.core.resampling import LEVEL
-from eigenflow.forecast.fitting.fit import Fit
+from eigenflow.forecast.fitting.fit import Fit, Forecast
 from eigenflow.forecast.intervals.calibrated import CalibratedIntervals
 from eigenflow.forecast.intervals.model import TYPICAL_RUN_SD
 from eigenflow.forecast.laws.protocol import History, Law
@@ -25,6 +25,8 @@ from eigenflow.forecast.schedules.schedule import Schedule
 __all__ = ["End", "Ending", "end_of", "endings_of"]
 
 DRAWS = 64
+# Steps of a forecast path at most.
+PATH = 160
 # Laws beside the fitted one that see learning rates, so that they have a say in what a schedule changes.
 RATE_LAWS = ("momentum", "power_time", "multi_power")
 
@@ -65,6 +67,7 @@ class Ending(AbstractPrinted):
         difference: Its last loss minus that of the plan; negative is better.
         lower: Lower end of the difference's 90 % interval.
         upper: Upper end.
+        path: Forecast of its loss, from where its rates leave those of the plan (at most `PATH` steps).
         is_asked: Whether the user asked for it.
         cautions: What the fitted runs do not cover.
     """
@@ -75,6 +78,7 @@ class Ending(AbstractPrinted):
     difference: float
     lower: float
     upper: float
+    path: Forecast
     is_asked: bool = False
     cautions: tuple[str, ...] = ()
 
@@ -96,7 +100,20 @@ class Ending(AbstractPrinted):
 def end_of(fit: Fit, schedule: Schedule, size: float | None) -> tuple[End, tuple[str, ...]]:
     """Forecast the last loss of a schedule, and say what the fitted runs do not cover of it."""
     found = fit.predict_steps(schedule, np.array([schedule.total]), size=size)
-    return End(schedule.total, *(float(part[-1]) for part in (found.loss, found.lower, found.upper))), found.cautions
+    return _last(found), found.cautions
+
+
+def _last(path: Forecast) -> End:
+    return End(int(path.steps[-1]), *(float(part[-1]) for part in (path.loss, path.lower, path.upper)))
+
+
+def _steps_apart(schedule: Schedule, plan: Schedule) -> Int[np.ndarray, " step"]:
+    """Steps from the first update whose rate is not the plan's, to the end; for the plan itself, its end."""
+    shared = min(schedule.total, plan.total)
+    other = np.flatnonzero(schedule.rates[:shared] != plan.rates[:shared])
+    first = int(other[0]) if len(other) else shared
+    first = min(max(first, schedule.warmup, 1), schedule.total)
+    return np.unique(np.linspace(first, schedule.total, PATH).round().astype(np.int64))
 
 
 def endings_of(
@@ -121,16 +138,17 @@ def endings_of(
     if not others:
         return ()
     schedules = [plan, *others.values()]
-    ends = [end_of(fit, one, size) for one in schedules]
+    paths = [fit.predict_steps(one, _steps_apart(one, plan), size=size) for one in schedules]
+    ends = [_last(path) for path in paths]
     drawn = _drawn(fit, schedules, size, rng)
     beside = _beside(fit, schedules, size)
     made = []
     for k, (name, schedule) in enumerate(others.items(), start=1):
-        end, cautions = ends[k]
-        difference = end.loss - ends[0][0].loss
-        half = _half_width(end, ends[0][0], drawn[:, k] - drawn[:, 0], beside[:, k] - beside[:, 0])
+        difference = ends[k].loss - ends[0].loss
+        half = _half_width(ends[k], ends[0], drawn[:, k] - drawn[:, 0], beside[:, k] - beside[:, 0])
         low, high = difference - half, difference + half
-        made.append(Ending(name, schedule, end, difference, low, high, name in asked, cautions))
+        told = paths[k].cautions
+        made.append(Ending(name, schedule, ends[k], difference, low, high, paths[k], name in asked, told))
     return tuple(made)
 
 

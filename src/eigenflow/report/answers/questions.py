@@ -1,11 +1,11 @@
 """Five questions that a reader brings to a run, answered: done? lazy or rich? better later? which claims? what now?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.report.answer import Answer as Answer
 from eigenflow.report.answers.advice import Advice
 from eigenflow.report.answers.next import FINISHED, Next
 from eigenflow.report.answers.trend import last_trend
@@ -21,25 +21,6 @@ REGIMES = {
     Regime.BETWEEN: "Between lazy and feature learning",
     Regime.RICH: "Feature learning",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer.
-
-    Attributes:
-        key: Short name.
-        question: As a reader would ask it.
-        headline: The answer in a few words.
-        text: The numbers behind it, a sentence or two.
-        anchor: Where in the report more of it stands.
-    """
-
-    key: str
-    question: str
-    headline: str
-    text: str
-    anchor: str
 
 
 def answers(analysis: Analysis, coming: Next, advised: Sequence[Advice]) -> list[Answer]:

@@ -18,18 +18,13 @@ from eigenflow.report.figures.canvas import (
     positive,
     thinned,
 )
+from eigenflow.report.methods import METHODS as METHODS
 from eigenflow.store import Run
 from eigenflow.theory import Observed
 from eigenflow.theory.forecasts.rest_of_run import RestForecast
 
 __all__ = ["METHODS", "eigenvalue_figure", "forecast_figure", "loss_figure"]
 
-# Names, colours and dashes of the forecasts: readable in print without colour too.
-METHODS = {
-    "lazy": ("lazy (v = 0)", ACCENT, "solid", "rgba(0,114,178,0.18)"),
-    "transport": ("transport (b = 1)", WARM, "dash", "rgba(213,94,0,0.18)"),
-    "power_law": ("power law in t", "#009E73", "dashdot", "rgba(0,158,115,0.18)"),
-}
 # What is forecast: `Observed.quantity`.
 QUANTITIES = {"loss": "probe loss", "energy": "½ ‖e‖² of the symmetrised operator"}
 TRUTH = "#c3cad2"

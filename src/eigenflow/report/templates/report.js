@@ -36,7 +36,7 @@ function arranged(spec, width) {
   });
   layout.height = Math.round(rows * height);
   const bars = [...spec.data, ...Object.entries(layout).filter(([key]) => /^coloraxis/.test(key)).map(([, axis]) => axis)];
-const shown = bars.filter((one) => one.colorbar || (one.marker && one.marker.colorbar)).map((one) => one.colorbar || one.marker.colorbar);
+  const shown = bars.filter((one) => one.colorbar || (one.marker && one.marker.colorbar)).map((one) => one.colorbar || one.marker.colorbar);
   shown.forEach((bar, place) => Object.assign(bar, { x: 1.02, xanchor: "left", yanchor: "top",
     ...(shown.length > 1 ? { y: 1 - place * (tall + down), len: tall } : { y: 1, len: Math.min(1, 1.6 / rows) }) }));
   if (layout.legend && layout.legend.orientation === "h" && layout.legend.y < 0) layout.legend.y *= height / (rows * height);
@@ -94,7 +94,7 @@ function fitted(spec, width) {
   }
   layout.margin.l = Math.min(layout.margin.l, 66);
   layout.margin.r = Math.min(layout.margin.r, 14);
-  const names = new Set(spec.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name));
+  const names = new Set(spec.data.filter((trace) => trace.name && trace.showlegend !== false && trace.visible !== false).map((trace) => trace.name));
   if (layout.showlegend !== false && names.size > 0) {
     // Below everything, one entry a line.
     for (const trace of spec.data) trace.name = broken(trace.name, Math.floor(width / 7.5) - 8);
@@ -106,10 +106,41 @@ function fitted(spec, width) {
   }
 }
 
+// Traces that a button shows and hides, in every figure that has some of its group.
+const toggles = [...document.querySelectorAll("button[data-traces]")];
+const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+const groupOf = (trace) => (trace.meta ? trace.meta.group : undefined);
+function chosen(spec) {
+  for (const trace of spec.data) {
+    const button = toggles.find((one) => one.dataset.traces === groupOf(trace));
+    if (button) trace.visible = isPressed(button);
+  }
+}
+
+function toggle(button) {
+  button.setAttribute("aria-pressed", String(!isPressed(button)));
+  plots.filter((plot) => plot.data && plot.data.some((trace) => groupOf(trace) === button.dataset.traces)).forEach(draw);
+}
+
+function onLegend(event) {
+  const button = toggles.find((one) => one.dataset.traces === groupOf(event.data[event.curveNumber]));
+  if (button) toggle(button);
+  return !button; // without a button the legend shows and hides by itself
+}
+
+function paint() {
+  for (const { dataset: { colour }, style } of toggles)
+    if (colour) style.setProperty("--swatch", (dark.matches && DARK[colour.toLowerCase()]) || colour);
+}
+for (const button of toggles) button.addEventListener("click", () => toggle(button));
+paint();
+
 function specOf(plot) {
   let text = document.getElementById(plot.dataset.spec).textContent;
   if (dark.matches && !isPrinting) text = text.replace(COLOURS, (found) => DARK[found.toLowerCase()]);
   const spec = JSON.parse(text);
+  spec.layout.uirevision = "kept"; // a reader's zoom outlives another drawing
+  chosen(spec);
   fitted(spec, isPrinting ? 680 : plot.clientWidth);
   if (isPrinting) spec.layout.width = 680;
   return spec;
@@ -135,23 +166,25 @@ function draw(plot) {
   plot.dataset.width = plot.clientWidth;
   Plotly.react(plot, spec.data, spec.layout, SETTINGS(plot)).then(() => {
     if (wasDrawn) return;
-    plot.on("plotly_hover", (event) => follow(plot, event));
+    plot.on("plotly_hover", (event) => follow(event));
+    plot.on("plotly_legendclick", onLegend);
     plot.on("plotly_unhover", () => document.querySelectorAll(".cursor").forEach((line) => line.remove()));
   });
 }
 
-// One line at the same time in every figure over time.
-const isTime = (axis) => axis && axis.title && /^time/.test(axis.title.text || "");
-function follow(source, event) {
+// One line at the same time, or step, in every figure over it.
+const clockOf = (axis) => (/^(time|step)/.exec((axis && axis.title && axis.title.text) || "") || [])[1];
+function follow(event) {
   const point = event.points[0];
-  if (!isTime(point.xaxis)) return;
+  const clock = clockOf(point.xaxis);
+  if (!clock) return;
   document.querySelectorAll(".cursor").forEach((line) => line.remove());
   for (const plot of plots) {
     if (!plot._fullLayout || !isSeen(plot)) continue;
     for (const id of plot._fullLayout._subplots.xaxis) {
       const axis = plot._fullLayout[id.replace("x", "xaxis")];
       const partner = plot._fullLayout[id.replace("x", "yaxis")];
-      if (!isTime(axis) || !partner) continue;
+      if (clockOf(axis) !== clock || !partner) continue;
       const place = axis.d2p(point.x);
       if (!(place >= 0 && place <= axis._length)) continue;
       const line = document.createElement("div");
@@ -174,7 +207,7 @@ plots.forEach((plot) => { draw(plot); observer.observe(plot); });
 for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", () => {
   if (part.open) plots.filter((plot) => part.contains(plot) && plot.dataset.width === undefined).forEach(draw);
 });
-dark.addEventListener("change", () => plots.forEach(draw));
+dark.addEventListener("change", () => { paint(); plots.forEach(draw); });
 // Paper is narrower than most windows, and light; printing does not tell plotly.
 window.addEventListener("beforeprint", () => { isPrinting = true; plots.forEach(draw); });
 window.addEventListener("afterprint", () => { isPrinting = false; plots.forEach(draw); });
