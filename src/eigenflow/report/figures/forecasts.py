@@ -45,7 +45,7 @@ SHOWN = 4
 # A profile over more than this factor is drawn over a logarithmic axis.
 WIDE = 20.0
 BELOW: dict[str, Any] = {"legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}, "margin_b": 100}
-ACROSS = {"hovermode": "x unified"}
+ACROSS: dict[str, Any] = {"hovermode": "x unified"}
 
 
 def toggles(study: Study, forecasts: Sequence[str]) -> list[Toggle]:

@@ -1,5 +1,7 @@
 """Figures of an answer to a log: the run with its forecast, other schedules, what was hidden, and the rates behind."""
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -24,8 +26,8 @@ __all__ = ["HIDDEN", "hidden_figure", "hidden_toggles", "outlook_figure", "rates
 # The scale begins at this share of the run, or in the middle of its log.
 LATE = 0.15
 HIDDEN = "hidden"
-BELOW = {"legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}, "margin_b": 96}
-ACROSS = {"hovermode": "x unified"}
+BELOW: dict[str, Any] = {"legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}, "margin_b": 96}
+ACROSS: dict[str, Any] = {"hovermode": "x unified"}
 
 
 def schedule_toggles(found: LogForecast) -> list[Toggle]:
