@@ -14,6 +14,7 @@ from eigenflow.cli.compare import compare
 from eigenflow.cli.console import be_quiet, err, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.double_descent import double_descent
+from eigenflow.cli.figures import figures
 from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.measure import measure
 from eigenflow.cli.modes import modes
@@ -38,7 +39,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, sweep, measure, analyse, claims, modes, compare, report, watch, solve, double_descent, doctor):
+for command in (
+    run,
+    sweep,
+    measure,
+    analyse,
+    claims,
+    modes,
+    compare,
+    report,
+    figures,
+    watch,
+    solve,
+    double_descent,
+    doctor,
+):
     app.command(no_args_is_help=False)(command)
 app.add_typer(forecast_app)
 

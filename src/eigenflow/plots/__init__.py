@@ -8,6 +8,9 @@ from eigenflow.plots.axes import axes_or_new as axes_or_new
 from eigenflow.plots.claims import JudgedRow as JudgedRow
 from eigenflow.plots.claims import plot_claims as plot_claims
 from eigenflow.plots.claims import plot_estimates as plot_estimates
+from eigenflow.plots.course import plot_eigenvalues as plot_eigenvalues
+from eigenflow.plots.course import plot_lazy_rich as plot_lazy_rich
+from eigenflow.plots.course import plot_rest_forecasts as plot_rest_forecasts
 from eigenflow.plots.double_descent import plot_risk_curves as plot_risk_curves
 from eigenflow.plots.double_descent import plot_risk_map as plot_risk_map
 from eigenflow.plots.file import picture_bytes as picture_bytes
@@ -26,6 +29,9 @@ from eigenflow.plots.measured import plot_shell_energies as plot_shell_energies
 from eigenflow.plots.measured import plot_spectrum as plot_spectrum
 from eigenflow.plots.outlook import plot_outlook as plot_outlook
 from eigenflow.plots.outlook import plot_rates_ahead as plot_rates_ahead
+from eigenflow.plots.paper import PAPER_DPI as PAPER_DPI
+from eigenflow.plots.paper import PAPER_WIDTHS as PAPER_WIDTHS
+from eigenflow.plots.paper import paper_style as paper_style
 from eigenflow.plots.phase import PhaseArrays as PhaseArrays
 from eigenflow.plots.phase import plot_phase_diagram as plot_phase_diagram
 from eigenflow.plots.phase import plot_phase_diagrams as plot_phase_diagrams

@@ -13,6 +13,8 @@ from eigenflow.plots.file import picture_text
 __all__ = ["JudgedRow", "plot_claims", "plot_estimates"]
 
 _COLOURS = {"supported": "#9ec9a8", "contradicted": "#e6a39a", "undecided": "#e9e6df"}
+# Seen in black and white too.
+_HATCHES = {"contradicted": "////"}
 _INK = "#1d2730"
 _MISSING = "#ffffff"
 # Of rows beside a claim.
@@ -103,16 +105,22 @@ def plot_claims(runs: Mapping[str, Sequence[JudgedRow]], *, ax: Axes, only_asser
 def _cell(ax: Axes, column: int, line: int, row: JudgedRow | None) -> None:
     colour = _MISSING if row is None else _COLOURS[row.verdict]
     shade = 1.0 if row is None or getattr(row, "decides", True) else _PALE
-    ax.add_patch(Rectangle((column, line), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5, alpha=shade))
+    style = {"facecolor": colour, "edgecolor": "white", "linewidth": 1.5, "alpha": shade}
+    hatch = None if row is None else _HATCHES.get(row.verdict)
+    ax.add_patch(Rectangle((column, line), 1, 1, hatch=hatch, **style))
     if row is not None and row.estimate is not None:
         weight = "bold" if "." not in row.claim else "normal"
         text = f"{row.estimate:.2g}"
-        style = {"ha": "center", "va": "center", "fontsize": 7, "color": _INK, "fontweight": weight, "alpha": shade}
-        ax.text(column + 0.5, line + 0.5, text, **style)
+        words = {"ha": "center", "va": "center", "fontsize": 7, "color": _INK, "fontweight": weight, "alpha": shade}
+        box = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}  # no number on a hatch
+        ax.text(column + 0.5, line + 0.5, text, bbox=box, **words)
 
 
 def _legend(ax: Axes) -> None:
-    handles = [Rectangle((0, 0), 1, 1, facecolor=colour, label=verdict) for verdict, colour in _COLOURS.items()]
+    handles = [
+        Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="white", hatch=_HATCHES.get(verdict), label=verdict)
+        for verdict, colour in _COLOURS.items()
+    ]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, frameon=False, fontsize=8)
 
 

@@ -14,32 +14,36 @@ if TYPE_CHECKING:
 __all__ = ["picture_bytes", "picture_text", "plotly_text", "write_picture"]
 
 LONGEST = 60
+SCREEN_DPI = 110
 
 
-def write_picture(figure: "Figure", path: Path, *, replace: bool = True) -> Path:
+def write_picture(figure: "Figure", path: Path, *, replace: bool = True, dpi: float = SCREEN_DPI) -> Path:
     """Draw a figure into a file, whose ending says of which kind; it is there as a whole or not at all.
 
     Args:
         figure: Of matplotlib.
         path: The file, in a folder that exists.
         replace: Whether an existing file may be replaced.
+        dpi: Pixels of an inch, where it has pixels.
     """
-    return write_whole(path, picture_bytes(figure, path.suffix.lower().removeprefix(".") or "png"), replace=replace)
+    kind = path.suffix.lower().removeprefix(".") or "png"
+    return write_whole(path, picture_bytes(figure, kind, dpi=dpi), replace=replace)
 
 
-def picture_bytes(figure: "Figure", kind: str, **more: Any) -> bytes:
+def picture_bytes(figure: "Figure", kind: str, *, dpi: float = SCREEN_DPI, **more: Any) -> bytes:
     """Draw a figure in memory.
 
     Args:
         figure: Of matplotlib.
         kind: As matplotlib names it, such as "png".
+        dpi: Pixels of an inch.
         more: For `Figure.savefig`.
     """
     drawn = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; that is no news to who reads such names.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
-        figure.savefig(drawn, format=kind, dpi=110, **more)
+        figure.savefig(drawn, format=kind, dpi=dpi, **more)
     return drawn.getvalue()
 
 
