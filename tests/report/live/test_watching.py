@@ -401,15 +401,15 @@ def test_forecasts_of_the_past_are_made_as_if_it_had_been_watched(tmp_path):
 
 def test_after_a_resume_forecasts_are_those_of_the_rows_that_stayed(tmp_path):
     """The same as of one who never saw the rows that were replaced."""
-    path, steps = tmp_path / "a.jsonl", np.arange(1, 101)
+    path, steps = tmp_path / "a.jsonl", np.arange(1, 41)
     first, second = losses(steps, noise=0.002), losses(steps, noise=0.002, seed=7) * 1.02
     path.write_text(json_lines(steps, first))
     watch = Watch(path, Inline)
     before = watch.sees()["trail"]
-    path.write_text(json_lines(steps, [*first[:50], *second[50:]]))
+    path.write_text(json_lines(steps, [*first[:20], *second[20:]]))
     state = watch.sees()
-    kept = [row for row in before if row[0] <= 50]
-    assert state["step"] == 100 and kept and state["trail"][: len(kept)] == kept and state["trail"] != before
+    kept = [row for row in before if row[0] <= 20]
+    assert state["step"] == 40 and kept and state["trail"][: len(kept)] == kept and state["trail"] != before
     assert state["trail"] == Watch(path, Inline).sees()["trail"]
 
 

@@ -135,7 +135,7 @@ def see(watcher: Watcher) -> None:
     """Look once, bring forecasts to where the picture is, and publish; what the watcher's thread does in time."""
     watcher.look()
     watcher.catch_up()
-    until(lambda: watcher.catch_up() or not watcher.is_catching_up, "an end of catching up")
+    until(lambda: watcher.catch_up() or not watcher.is_catching_up, "an end of catching up", 120.0)
     watcher.catch_up()
     watcher.publish()
 

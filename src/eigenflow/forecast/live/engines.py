@@ -10,7 +10,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import eigenflow
 from eigenflow.forecast.live.band import RestForecast
@@ -48,6 +48,7 @@ class Answer:
         return cls(None, form["refused"], form["cpu_s"])
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Takes one question at a time."""
 

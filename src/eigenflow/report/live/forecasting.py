@@ -41,9 +41,9 @@ class Forecasting:
         self._make_engine = make_engine
         self._engine = self._new_engine()
         self._live = LiveForecast(total, max_share=None, law=law, engine=self._engine)
-        self._states: list[tuple[int, str, list[list[float]]]] = []
+        self._states: list[tuple[int, str, list[list[float | int]]]] = []
         self._start = self._live.state()
-        self._trail: list[list[float]] = []
+        self._trail: list[list[float | int]] = []
         self._past: Iterator[Row] | None = None
         self._wanted_after: int | None = None
         self.last, self.total, self._count = -1, total, 0
@@ -128,7 +128,7 @@ class Forecasting:
         }
 
 
-def trail_row(one: RestForecast) -> list[float]:
+def trail_row(one: RestForecast) -> list[float | int]:
     """When it was made, for which end, and the end with its interval."""
     return [one.made_at, one.total, short(one.value), short(one.lower), short(one.upper)]
 

@@ -66,9 +66,9 @@ class Course:
         last = points[-max(1, len(points) // RECENT) :]
         return short(exp(sum(log(one[1]) for one in last) / len(last))) if points else None
 
-    def points(self) -> list[list[float]]:
+    def points(self) -> list[list[float | int]]:
         """Step, mean, lowest and highest loss, in the order of steps."""
-        drawn: list[list[float]] = [[step, short(loss), short(loss), short(loss)] for step, loss in self._head]
+        drawn: list[list[float | int]] = [[step, short(loss), short(loss), short(loss)] for step, loss in self._head]
         for step, rows, total, low, high in [*self._blocks, *([self._open] if self._open else [])]:
             drawn.append([step, short(exp(total / rows)), short(low), short(high)])
         return drawn

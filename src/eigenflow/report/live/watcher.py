@@ -207,7 +207,7 @@ class Watcher:
         total = self._total or self._look.total or (told["forecast"] or {}).get("total")
         return None if total is None or total < self._course.last else total
 
-    def _left_s(self, total: int | None) -> float | None:
+    def _left_s(self, total: int | None) -> int | None:
         """Seconds to the end at the pace of the last minutes."""
         if len(self._pace) < 2 or total is None or self._look.status != "running":
             return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = ["Look", "Measured", "Row", "Source"]
 
@@ -73,6 +73,7 @@ class Look:
     happened: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Source(Protocol):
     """Something that is looked at again and again, by one reader."""
 
