@@ -95,7 +95,10 @@ def test_many_runs_stand_in_several_tables(runs, tmp_path):
     for name in names:
         write_run(tmp_path / name, power_law_modes(8, rho=1.0, seed=0), steps=20, count=3)
     lines = read("compare", *(tmp_path / name for name in names))
-    assert fits(lines) and all(any(name in line for line in lines) for name in names)
+    assert fits(lines)
+    heads = [line.split() for line in lines if line.split() and set(line.split()) <= set(names)]
+    assert {name for head in heads for name in head} == set(names)
+    assert 1 < max(map(len, heads)) < len(names)  # side by side, as many as there is room for
 
 
 def test_a_plot_is_as_wide_as_told_and_shows_where_the_loss_went():
