@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
+from matplotlib.ticker import MaxNLocator
 from plotly.subplots import make_subplots
 
-from eigenflow.report.numbers import power_of_ten
+from eigenflow.report.numbers import number, power_of_ten
 
 __all__ = [
     "ACCENT",
@@ -97,7 +98,10 @@ def _short_ticks(low: float, high: float) -> dict[str, Any]:
         seen = places[(places >= 10**low) & (places <= 10**high)]
         if len(seen) >= 3:
             return {"tickvals": seen.tolist(), "exponentformat": "power"}
-    return {"exponentformat": "power"}
+    # A few per cent: three numbers, written out, as powers of ten would be as long as the panel.
+    places = MaxNLocator(3).tick_values(10**low, 10**high)
+    seen = places[(places >= 10**low) & (places <= 10**high)]
+    return {"tickvals": seen.tolist(), "ticktext": [number(value, 4) for value in seen], "exponentformat": "power"}
 
 
 @dataclass(frozen=True)

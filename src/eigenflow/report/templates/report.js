@@ -72,6 +72,13 @@ function broken(text, letters) {
 function fitted(spec, width) {
   const layout = spec.layout;
   arranged(spec, width);
+  for (const key of Object.keys(layout)) {
+    // A label of a power of ten, and a blank beside it, take some sixty pixels.
+    const axis = /^xaxis\d*$/.test(key) ? layout[key] : null;
+    if (!axis || axis.type !== "log") continue;
+    const [from, to] = axis.domain || [0, 1];
+    fewerTicks(axis, Math.min(8, Math.max(2, Math.floor(((to - from) * (width - layout.margin.l - layout.margin.r)) / 60))));
+  }
   if (width >= NARROW) return;
   const letters = Math.max(18, Math.floor((width - 20) / 9.5));
   if (layout.title && layout.title.text) {
