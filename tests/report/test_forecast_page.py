@@ -78,7 +78,7 @@ def test_the_first_answers_tell_the_end_the_law_and_the_number_behind_it(page, w
     text = " ".join(written.text.split())
     assert at_level(last["loss"], last["loss"]) in text[text.index("How will it end?") :][:120]
     chosen = page.recommendation
-    assert f"{chosen.law}, {'' if chosen.is_clear else 'not '}clearly ahead of" in text
+    assert f"{chosen.law}, {'' if chosen.is_clear else 'not '}clearly ahead: " in text
     assert f"{chosen.advantage:.2f} times its score" in text
     held = [share for share in chosen.coverage.values() if share < LEAST_HELD]
     assert bool(held) == ("Missed:" in text)

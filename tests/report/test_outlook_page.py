@@ -12,6 +12,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import Schedule
 from eigenflow.forecast.outlook.picture import outlook_figure
 from eigenflow.plots.outlook import plot_outlook, plot_rates_ahead
+from eigenflow.report.card import forecast_card
 from eigenflow.report.outlook_page import write_outlook_page
 from forecast.logs import loss_of
 from report.page_tags import Tags, figures, numbers
@@ -134,3 +135,13 @@ def test_plots_take_arrays_and_give_back_their_axes():
     below = Figure().subplots()
     edges = np.array([0, 5, 10])
     assert plot_rates_ahead({"plan": (edges, np.array([1.0, 0.5]))}, 5, ax=below) is below
+
+
+def test_the_card_tells_the_end_and_draws_its_interval(found):
+    figure = forecast_card(found)
+    told = [text.get_text() for text in figure.texts]
+    assert any(found.end.told in words for words in told) and "<b>run</b>" in told
+    fan = figure.axes[0].lines[1]
+    assert fan.get_ydata()[-1] == found.end.loss and fan.get_xdata()[-1] == found.run.total
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose([band[:, 1].min()], [found.path.lower[found.path.steps >= found.run.last].min()])

@@ -19,6 +19,10 @@ def report(
         Path | None,
         typer.Option("--out", help="Write the report of one run here, not into the run folder.", metavar="FILE"),
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Also write a picture of one run to share, a PNG of 1200 x 630 pixels.", metavar="FILE.png"),
+    ] = None,
     force: Force = False,
     follow: Annotated[
         float | None,
@@ -46,8 +50,10 @@ def report(
     if out_file is not None and len(runs) > 1:
         raise ArgumentError(f"`--out` takes one report, but {len(runs)} runs are given. Report them one by one.")
     sweeps = [run for run in runs if is_sweep(run)]
+    if card is not None and (len(runs) > 1 or sweeps):
+        raise ArgumentError("`--card` is of one run. Report runs one by one to make a card of each.")
     opened = [open_run(run) for run in runs if run not in sweeps]  # a wrong folder is noticed before any work
-    check_outputs({"--out": out_file}, inputs=runs, replace=force)
+    check_outputs({"--out": out_file, "--card": card}, inputs=runs, replace=force)
     if out_file is None:
         for folder in [*sweeps, *(run.path for run in opened)]:
             check_own_file(folder / "report.html")
@@ -57,7 +63,7 @@ def report(
         written.append(str(write_page(read_effects(sweep), sweep, page, replace=may_replace)))
     for run in opened:
         with err.status(f"Reporting {run.path}, a few seconds ..."):
-            written.append(str(write_report(analyse(run), out_file, replace=force)))
+            written.append(str(write_report(analyse(run), out_file, replace=force, card=card)))
     if as_json:
         print_json(written)
         return

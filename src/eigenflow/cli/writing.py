@@ -40,6 +40,8 @@ def check_outputs(
             continue
         if option == "--picture" and path.suffix.lower() not in PICTURES:
             raise ArgumentError(f"`--picture` must end in one of {', '.join(PICTURES)}, but is '{path}'.")
+        if option == "--card" and path.suffix.lower() != ".png":
+            raise ArgumentError(f"`--card` must end in .png, but is '{path}'. It is a picture of 1200 x 630 pixels.")
         check_free(path, option=option, replace=replace, inputs=read)
         _refuse_inside(path, option, read)
         # The name itself may be a link, which is replaced and not followed.

@@ -5,6 +5,9 @@ A result's own `.plot()` unpacks itself into one of them.
 """
 
 from eigenflow.plots.axes import axes_or_new as axes_or_new
+from eigenflow.plots.card import CardFan as CardFan
+from eigenflow.plots.card import share_card as share_card
+from eigenflow.plots.card import write_card as write_card
 from eigenflow.plots.claims import JudgedRow as JudgedRow
 from eigenflow.plots.claims import plot_claims as plot_claims
 from eigenflow.plots.claims import plot_estimates as plot_estimates

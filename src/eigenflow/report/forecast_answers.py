@@ -128,7 +128,7 @@ def _law(page: ForecastPage) -> tuple[str, str]:
         )
     clear = "clearly" if chosen.is_clear else "not clearly"
     runner_up = list(chosen.ranking)[1]
-    headline = f"{chosen.law}, {clear} ahead of {runner_up}: {chosen.advantage:.2f} times its score"
+    headline = f"{chosen.law}, {clear} ahead: {runner_up} has {chosen.advantage:.2f} times its score"
     return headline, f"{chosen.reason[:1].upper()}{chosen.reason[1:]}."
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
+from eigenflow.plots.card import write_card
 from eigenflow.report.answers import Next, advice, answers, what_next
 from eigenflow.report.figures.first import first_figure
 from eigenflow.report.page import render_page
+from eigenflow.report.run_card import run_card
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import flattened, headlines, statement
@@ -34,6 +36,7 @@ def write_report(
     *,
     replace: bool = True,
     refresh_s: float | None = None,
+    card: Path | None = None,
     **timings: float,
 ) -> Path:
     """Write the report of an analysed run: figures, verdicts, forecasts with scores, configuration.
@@ -43,12 +46,17 @@ def write_report(
         path: The file to write, in a folder that exists. By default `report.html` in the run folder.
         replace: Whether an existing file may be replaced; the run folder's own report always may.
         refresh_s: Seconds after which a browser shall load the page again, for a run that goes on; None for never.
+        card: A PNG of 1200 x 630 pixels to write beside it, for sharing; `replace` holds for it too.
         timings: Seconds by name, shown beside those of the analysis itself.
 
     Returns:
         The path of the file, about 5 MB of which plotly.js takes nearly all.
     """
-    text = _render(analysis, timings)
+    coming = None if card is None else what_next(analysis.run)
+    text = _render(analysis, timings, coming)
+    if card is not None and coming is not None:
+        told = answers(analysis, coming, advice(analysis, coming))
+        write_card(run_card(analysis, coming, told, name=_name(analysis)), card, replace=replace)
     if refresh_s is not None:
         text = text.replace(CHARSET, f'{CHARSET}\n<meta http-equiv="refresh" content="{refresh_s:.0f}">', 1)
     if path is None:
@@ -56,17 +64,22 @@ def write_report(
     return write_whole(path, text, replace=replace)
 
 
-def _render(analysis: Analysis, timings: Mapping[str, float]) -> str:
-    run, config = analysis.run, analysis.run.header.get("config")
+def _name(analysis: Analysis) -> str:
+    config = analysis.run.header.get("config")
     name = config.get("name") if isinstance(config, Mapping) else None
-    coming = what_next(run)
+    return str(name or analysis.run.path.resolve().name)
+
+
+def _render(analysis: Analysis, timings: Mapping[str, float], coming: Next | None = None) -> str:
+    run = analysis.run
+    coming = coming or what_next(run)
     advised = advice(analysis, coming)
     first = first_figure(run, None if coming.found is None or coming.found.run.is_finished else coming.found.path)
     drawn = {"first": Picture("first", first, _first_caption(coming))} | pictures(analysis)
     return render_page(
         "report.html.j2",
         kind="report",
-        title=str(name or run.path.resolve().name),
+        title=_name(analysis),
         path=run.path.resolve().name,  # its whole path would tell whoever the page is sent to where it lay
         answers=answers(analysis, coming, advised),
         advised=advised,

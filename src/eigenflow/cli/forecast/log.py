@@ -46,6 +46,10 @@ def log(
     target: Annotated[float | None, typer.Option(help="A loss that is wanted, in nats: when is it reached?")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the answer as a page.", metavar="HTML")] = None,
     picture: options.Picture = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture to share, a PNG of 1200 x 630 pixels.", metavar="FILE.png"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what was read, the schedule that is taken, and the cost; then stop.")
     ] = False,
@@ -78,6 +82,11 @@ def log(
         from eigenflow.plots.file import write_picture
 
         write_picture(outlook_figure(found), picture, replace=force)
+    if card is not None:
+        from eigenflow.plots.card import write_card
+        from eigenflow.report.card import forecast_card
+
+        write_card(forecast_card(found), card, replace=force)
     if as_json:
         print_json(_as_dict(found, out_file))
         return

@@ -107,7 +107,7 @@ def _reading(command: Callable[..., None], *, assumes_rates: bool) -> Callable[.
     @functools.wraps(command)
     def reader(**given: Any) -> None:
         if "force" in given:  # of a command that writes: its files are checked before any work
-            outputs = {"--out": given.get("out_file"), "--picture": given.get("picture")}
+            outputs = {"--out": given.get("out_file"), "--picture": given.get("picture"), "--card": given.get("card")}
             check_outputs(outputs, inputs=[*given["curves"], given["schedules"]], replace=given["force"])
         known = _read(**{name: given.pop(name) for name in reading}, assumes_rates=assumes_rates)
         command(known=known, **given)
