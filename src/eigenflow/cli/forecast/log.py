@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["log"]
 
 # Processor seconds: of starting, of the fit and the hidden parts of one curve, and of the page.
-START_S, FIRST_S, CURVE_S, PAGE_S = 1.7, 1.0, 0.7, 1.5
+START_S, FIRST_S, CURVE_S, PAGE_S = 1.7, 1.0, 0.5, 0.5
 
 
 @options.reads_logs
