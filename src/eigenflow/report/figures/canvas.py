@@ -99,7 +99,7 @@ def _short_ticks(low: float, high: float) -> dict[str, Any]:
         if len(seen) >= 3:
             return {"tickvals": seen.tolist(), "exponentformat": "power"}
     # A few per cent: three numbers, written out, as powers of ten would be as long as the panel.
-    places = MaxNLocator(3).tick_values(10**low, 10**high)
+    places = np.asarray(MaxNLocator(3).tick_values(10**low, 10**high))
     seen = places[(places >= 10**low) & (places <= 10**high)]
     return {"tickvals": seen.tolist(), "ticktext": [number(value, 4) for value in seen], "exponentformat": "power"}
 
