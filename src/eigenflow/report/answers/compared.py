@@ -106,6 +106,8 @@ def _better(comparison: Comparison) -> tuple[str, str]:
     ends = [float(one["holdout_loss" if has_tests else "probe_loss"].values[-1]) for one in data]
     order = sorted(range(len(runs)), key=lambda place: ends[place])
     best, others = order[0], order[1:]
+    if not others:
+        return "There is one run", f"Its last {what} is {number(ends[best])}."
     numbers = f"{what} {number(ends[best])}, against {', '.join(number(ends[place]) for place in others)}"
     if ends[others[0]] <= ends[best] * (1 + 1e-3):
         return "They end alike", f"The last {numbers}."
