@@ -97,6 +97,8 @@ def verdicts_in_words(comparison: Comparison, name: str) -> str:
 
 def _better(comparison: Comparison) -> tuple[str, str]:
     runs = comparison.runs
+    if len(runs) < 2:
+        return "Nothing to compare", "There are fewer than two runs."
     if not comparison.is_one_problem:
         fell = [f"{run.name} to {number(100 * run.loss[1] / run.loss[0])} %" for run in runs if run.loss[0] > 0]
         return "Not comparable", f"The probe sets differ. Of its own first probe loss fell {', '.join(fell)}."
@@ -106,8 +108,6 @@ def _better(comparison: Comparison) -> tuple[str, str]:
     ends = [float(one["holdout_loss" if has_tests else "probe_loss"].values[-1]) for one in data]
     order = sorted(range(len(runs)), key=lambda place: ends[place])
     best, others = order[0], order[1:]
-    if not others:
-        return "There is one run", f"Its last {what} is {number(ends[best])}."
     numbers = f"{what} {number(ends[best])}, against {', '.join(number(ends[place]) for place in others)}"
     if ends[others[0]] <= ends[best] * (1 + 1e-3):
         return "They end alike", f"The last {numbers}."
