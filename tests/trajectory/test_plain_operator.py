@@ -84,7 +84,7 @@ def test_one_training_is_told_alike_with_and_without_its_preconditioner(tmp_path
     own = lazy_rich(data, ef.shell_budget(runs[1]))
     assert not own.is_plain and own.coordinate > 2 * second.coordinate
     (told,) = [caution for caution in found.cautions if "preconditioner P" in caution]
-    assert "those of the plain J J^T" in told and found.runs[1].name in told
+    assert "those of the plain J Jᵀ" in told and found.runs[1].name in told
     assert found.runs[1].to_dict()["lazy_rich"]["is_plain"]
 
 
