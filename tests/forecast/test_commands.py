@@ -144,7 +144,9 @@ def test_a_page_is_written_once_and_replaced_only_when_told_so(folder):
     told = json.loads(eigenflow(*words, "--json", cwd=folder).stdout)
     assert told["out"] == "page.html" and set(told["not_identified"]) <= {"L0", "A", "C", "a"}
     text = (folder / "page.html").read_text(encoding="utf-8")
-    assert "new" in text and "data:image/svg+xml" in text and "http" not in re.sub(r"http-equiv", "", text)
+    # plotly.js itself names addresses that nothing asks for.
+    around = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "new" in around and 'data-spec="spec-' in around and "http" not in around.replace("http-equiv", "")
     again = eigenflow(*words, cwd=folder, code=2)
     assert "exists already" in again.stderr and (folder / "page.html").read_text(encoding="utf-8") == text
     eigenflow(*words, "--force", cwd=folder)
@@ -243,7 +245,7 @@ def test_the_report_takes_a_table_of_runs_as_plan_does_and_checks_it_first(folde
     assert "`--column`" in alone.stderr and "`--plan TABLE` is missing" in alone.stderr
     eigenflow(*words, *ours, cwd=folder)
     text = (folder / "planned.html").read_text(encoding="utf-8")
-    assert re.search(r"24 finished runs; \w+: L = ", text) and text.count('<td class="n">1 × 10²²</td>') == 1
+    assert re.search(r"24 finished runs; \w+: L = ", text) and text.count("1 × 10²²</td>") == 1
 
 
 @pytest.mark.parametrize(("peak", "factor"), [("3e-3", "10"), ("3e-5", "0.1"), ("3.03e-4", None), ("3e-4", None)])
