@@ -32,7 +32,8 @@ _POWER = re.compile(r"\^\(?(-?[0-9bpzat+-]+)\)?(?![\w.])")
 @lru_cache(maxsize=256)
 def formula(latex: str) -> Markup:
     """A formula in LaTeX as inline MathML."""
-    return Markup(convert(latex))
+    # In HTML the element says it all; the address of its namespace would be the only one in a page.
+    return Markup(convert(latex).replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
 
 
 def typeset(text: str) -> str:
