@@ -151,6 +151,29 @@ class Browser:
                     found.append((one.words, other.words))
         return found
 
+    def hover(self, key: str, share: float) -> tuple[float, float]:
+        """Move the pointer into a figure, this share of its width from the left; returns where."""
+        x, y = self.run(
+            "const drag = document.querySelector(`#figure-${arguments[0]} .nsewdrag`);"
+            "drag.scrollIntoView({block: 'center'});"
+            "const box = drag.getBoundingClientRect();"
+            "return [box.left + arguments[1] * box.width, box.top + box.height / 2]",
+            key,
+            share,
+        )
+        for step in (0, 2):  # plotly takes the second move for hovering
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + step, "y": y})
+            self.settle()
+        return x, y
+
+    def require_clean(self, width: int) -> None:
+        """No text on another or too small to read, nothing wider than the window, no error, nothing asked for."""
+        assert self.overlaps() == []
+        assert self.run("return document.documentElement.scrollWidth") <= width
+        assert [text.words for text in self.texts() if text.is_drawn and text.size < 10] == []
+        assert self.errors() == []
+        assert {url.split(":")[0] for url in self.requests()} <= {"file", "data", "blob"}
+
     def unfold(self) -> None:
         """Open every part that folds, and let figures take their place."""
         self.run("for (const one of document.querySelectorAll('details')) one.open = true;")

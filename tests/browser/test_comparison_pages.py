@@ -77,11 +77,7 @@ def test_every_figure_is_drawn_and_no_text_lies_on_another(browser, pages, kind,
         ".map((one) => one.id.slice(7))"
     )
     assert set(drawn) == FIGURES[kind]
-    assert browser.overlaps() == []
-    assert browser.run("return document.documentElement.scrollWidth") <= width
-    assert [text.words for text in browser.texts() if text.is_drawn and text.size < 10] == []
-    assert browser.errors() == []
-    assert {url.split(":")[0] for url in browser.requests()} <= {"file", "data", "blob"}
+    browser.require_clean(width)
 
 
 @pytest.mark.parametrize("width", [1400, 390])

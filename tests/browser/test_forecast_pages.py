@@ -68,11 +68,7 @@ def test_every_figure_is_drawn_and_no_text_lies_on_another(browser, page, width,
     browser.open(page, width=width, scheme=scheme)
     browser.unfold()
     assert browser.run("return document.querySelectorAll('.plot[data-spec]').length") >= 3
-    assert browser.overlaps() == []
-    assert browser.run("return document.documentElement.scrollWidth") <= width
-    assert [text.words for text in browser.texts() if text.is_drawn and text.size < 10] == []
-    assert browser.errors() == []
-    assert {url.split(":")[0] for url in browser.requests()} <= {"file", "data", "blob"}
+    browser.require_clean(width)
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -119,31 +115,15 @@ def test_missed_parts_are_marked_and_seen_at_first(browser, outlook, answer):
     assert [one for _, one in marked] == (missed if any(missed) else [True] + [False] * (len(missed) - 1))
 
 
-def hover(browser, key, share):
-    """Move the pointer into a figure, this share of its width from the left."""
-    x, y = browser.run(
-        "const drag = document.querySelector(`#figure-${arguments[0]} .nsewdrag`);"
-        "drag.scrollIntoView({block: 'center'});"
-        "const box = drag.getBoundingClientRect();"
-        "return [box.left + arguments[1] * box.width, box.top + box.height / 2]",
-        key,
-        share,
-    )
-    for step in (0, 2):  # plotly takes the second move for hovering
-        told = {"type": "mouseMoved", "x": x + step, "y": y}
-        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", told)
-        browser.settle()
-
-
 def test_hovering_over_a_step_marks_it_in_loss_and_rates_and_tells_the_interval(browser, outlook):
     browser.open(outlook)
-    hover(browser, "outlook", 0.9)
+    browser.hover("outlook", 0.9)
     browser.wait("return document.querySelector('#figure-outlook .hoverlayer').textContent !== ''")
     over = "return [...document.querySelectorAll('.cursor')].map((line) => line.closest('figure').id.slice(7))"
     assert set(browser.run(over)) == {"outlook", "rates"}  # no hidden part lies ahead of the log
     told = browser.run("return document.querySelector('#figure-outlook .hoverlayer').textContent")
     assert "step" in told and "90 %" in told
-    hover(browser, "outlook", 0.4)
+    browser.hover("outlook", 0.4)
     browser.wait("return document.querySelectorAll('.cursor').length === 3")
     assert set(browser.run(over)) == {"outlook", "rates", "hidden"}
 

@@ -30,11 +30,7 @@ def test_every_figure_is_drawn_and_no_text_lies_on_another(browser, page, width,
     browser.open(page, width=width, scheme=scheme)
     browser.unfold()
     assert browser.run("return document.querySelectorAll('.plot[data-spec]').length") >= 15
-    assert browser.overlaps() == []
-    assert browser.run("return document.documentElement.scrollWidth") <= width
-    assert [text.words for text in browser.texts() if text.is_drawn and text.size < 10] == []
-    assert browser.errors() == []
-    assert {url.split(":")[0] for url in browser.requests()} <= {"file", "data", "blob"}
+    browser.require_clean(width)
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -75,27 +71,10 @@ def test_dark_is_dark(browser, page):
     assert browser.run(behind) == "rgb(255, 255, 255)" and browser.run(figure) == "#ffffff"
 
 
-def hover(browser, key, share):
-    """Move the pointer into a figure, this share of its width from the left."""
-    place = browser.run(
-        "const drag = document.querySelector(`#figure-${arguments[0]} .nsewdrag`);"
-        "drag.scrollIntoView({block: 'center'});"
-        "const box = drag.getBoundingClientRect();"
-        "return [box.left + arguments[1] * box.width, box.top + box.height / 2]",
-        key,
-        share,
-    )
-    for step in (0, 2):  # plotly takes the second move for hovering
-        told = {"type": "mouseMoved", "x": place[0] + step, "y": place[1]}
-        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", told)
-        browser.settle()
-    return place
-
-
 def test_hovering_over_a_time_marks_it_in_every_figure_over_time(browser, page):
     browser.open(page)
     browser.unfold()
-    hover(browser, "loss", 0.6)
+    browser.hover("loss", 0.6)
     browser.wait("return document.querySelectorAll('.hoverlayer .hovertext').length > 0")
     over = browser.run(
         "return [...document.querySelectorAll('.cursor')].map((line) => line.closest('figure').id.slice(7))"
@@ -108,7 +87,7 @@ def test_zooming_in_and_out(browser, page):
     ranges = "return document.querySelector('#figure-loss .plot')._fullLayout.xaxis.range.map((x) => x)"
     browser.open(page)
     before = browser.run(ranges)
-    x, y = hover(browser, "loss", 0.3)
+    x, y = browser.hover("loss", 0.3)
     for kind, at in (("mousePressed", x), ("mouseMoved", x + 150), ("mouseMoved", x + 300), ("mouseReleased", x + 300)):
         told = {"type": kind, "x": at, "y": y + (at > x), "button": "left", "buttons": 1, "clickCount": 1}
         browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", told)

@@ -46,7 +46,8 @@ def make_app(board: Board, access: Access, *, beats_s: float = BEATS_S) -> Guard
     page = pages.get_template("live.html.j2").render(plotly_version=plotly.__version__)
     # Style and script have no values in them; in CSS and JavaScript HTML's escapes would do harm.
     style = pages.get_template("live.css").render()
-    script, _, _ = pages.loader.get_source(pages, "live.js")  # type: ignore[union-attr]
+    assert pages.loader is not None
+    script, _, _ = pages.loader.get_source(pages, "live.js")
 
     async def show_page(request: Request) -> Response:
         return Response(page, media_type="text/html", headers=NOT_KEPT)
