@@ -10,8 +10,12 @@ import eigenflow as ef
 STEPS, EVERY = 48, 3
 
 
-def train(folder: Path, *, forgets: bool = False) -> None:
-    """AdamW on regression, every few steps a checkpoint."""
+class Stopped(Exception):
+    """A training that ends on its way."""
+
+
+def train(folder: Path, *, forgets: bool = False, stops_at: int | None = None) -> None:
+    """AdamW on regression, every few steps a checkpoint; one that `forgets` goes on with an optimizer as new."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.Linear(12, 1)).double()
@@ -43,8 +47,5 @@ def train(folder: Path, *, forgets: bool = False) -> None:
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": step + 1}
                 torch.save(state, folder / "new.pt")
                 (folder / "new.pt").rename(saved)
-
-
-def train_forgetting(folder: Path) -> None:
-    """Goes on with an optimizer that knows nothing of what was before."""
-    train(folder, forgets=True)
+            if step + 1 == stops_at:
+                raise Stopped

@@ -2,6 +2,7 @@
 
 import pytest
 
+from integrations.killed_plain import Stopped, train
 from integrations.killing import assert_same_record, killed_again_and_again
 
 
@@ -14,8 +15,14 @@ def test_killed_ten_times(tmp_path):
 
 
 def test_a_run_that_goes_on_wrongly_is_found_out(tmp_path):
-    """Without the optimizer's state training goes on, but not as it would have gone."""
-    report = killed_again_and_again("integrations.killed_plain:train_forgetting", tmp_path, times=3, seed=1)
-    run = report.finished[0] / "run"
+    """Without the optimizer's state training goes on, but not as it would have gone; with it, as if nothing was."""
+    for name in ("whole", "remembers", "forgets"):
+        (tmp_path / name).mkdir()
+    train(tmp_path / "whole")
+    for name in ("remembers", "forgets"):
+        with pytest.raises(Stopped):
+            train(tmp_path / name, stops_at=24)
+        train(tmp_path / name, forgets=name == "forgets")
+    assert_same_record(tmp_path / "remembers" / "run", tmp_path / "whole" / "run")
     with pytest.raises(AssertionError, match="loss"):
-        assert_same_record(run, report.whole / "run", tolerance=1e-10)
+        assert_same_record(tmp_path / "forgets" / "run", tmp_path / "whole" / "run", tolerance=1e-10)
