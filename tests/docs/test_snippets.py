@@ -127,8 +127,9 @@ def test_commands_run_as_printed(name, is_long, root):
     for words in commands(page):
         if not is_long and any(mark in " ".join(words) for mark in LONG):
             continue
-        for folder in [where / word for word in words if word.startswith("runs/")]:
-            if "--out" not in words and not folder.exists():
+        for before, word in zip(words, words[1:], strict=False):
+            folder = where / word
+            if word.startswith("runs/") and before != "--out" and not folder.exists():
                 record_small_run(folder)
         done = eigenflow(*words[1:], cwd=where)
         assert done.code == 0, (words, done.stderr)

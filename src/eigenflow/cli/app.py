@@ -14,6 +14,7 @@ from eigenflow.cli.compare import compare
 from eigenflow.cli.console import be_quiet, err, fail
 from eigenflow.cli.doctor import doctor
 from eigenflow.cli.double_descent import double_descent
+from eigenflow.cli.export import export
 from eigenflow.cli.figures import figures
 from eigenflow.cli.forecast import forecast_app
 from eigenflow.cli.measure import measure
@@ -49,6 +50,7 @@ for command in (
     compare,
     report,
     figures,
+    export,
     watch,
     solve,
     double_descent,

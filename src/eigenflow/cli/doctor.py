@@ -20,8 +20,8 @@ __all__ = ["doctor", "examine"]
 
 NEEDED = ("numpy", "scipy", "pandas", "xarray", "zarr", "pydantic", "plotly", "matplotlib")
 MEASURING = ("torch", "safetensors")
-WHAT_FOR = {"lab": "`eigenflow run`", "logs": "Parquet and TensorBoard logs"}
-OPTIONAL = {"scikit-learn": "lab", "pyarrow": "logs", "tensorboard": "logs"}
+WHAT_FOR = {"lab": "`eigenflow run`", "logs": "Parquet and TensorBoard logs", "export": "`eigenflow export` to netCDF"}
+OPTIONAL = {"scikit-learn": "lab", "pyarrow": "logs", "tensorboard": "logs", "h5netcdf": "export"}
 
 
 def doctor(

@@ -16,6 +16,8 @@ EXTRAS = {
     "submitit": "slurm",
     "obstore": "cloud",
     "joblib": "lab",
+    "h5netcdf": "export",
+    "h5py": "export",
     "starlette": "live",
     "uvicorn": "live",
 }

@@ -6,7 +6,6 @@ forbids the browser to fetch anything.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
@@ -18,6 +17,7 @@ from eigenflow.report.run_card import run_card
 from eigenflow.report.sections import Picture, pictures
 from eigenflow.report.summary import Analysis
 from eigenflow.report.words import flattened, headlines, statement
+from eigenflow.store import Run, record_size
 from eigenflow.theory.claim_words import CLAIM_WORDS
 from eigenflow.theory.verdicts import Claim
 
@@ -91,7 +91,7 @@ def _render(analysis: Analysis, timings: Mapping[str, float], coming: Next | Non
         statements={row.claim: row.statement for row in analysis.claims},
         words=CLAIM_WORDS,
         pictures=drawn,
-        setup=_setup(run.header),
+        setup=_setup(run),
         timings={**timings, "analyse_s": analysis.wall_s},
     )
 
@@ -117,12 +117,16 @@ def _first_caption(coming: Next) -> str:
     )
 
 
-def _setup(header: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def _setup(run: Run) -> dict[str, list[tuple[str, str]]]:
     """The run's header as titled tables; seeds are gathered once more, because a repetition needs them."""
-    shown = {key: value for key, value in header.items() if key not in _HIDDEN}
+    shown = {key: value for key, value in run.header.items() if key not in _HIDDEN}
     groups = {key: value for key, value in shown.items() if isinstance(value, Mapping)}
     order = [*(key for key in _TITLES if key in groups), *(key for key in groups if key not in _TITLES)]
     tables = {_TITLES.get(key, key): list(flattened(groups[key])) for key in order}
     seeds = [row for row in flattened(groups) if row[0].split(".")[-1] in ("seed", "seeds")]
     rest = list(flattened({key: value for key, value in shown.items() if key not in groups}))
-    return {"Seeds": seeds or [("seeds", "none stored")], **tables, "Run folder": rest}
+    return {
+        "Seeds": seeds or [("seeds", "none stored")],
+        **tables,
+        "Run folder": [*rest, ("size", str(record_size(run.path)))],
+    }
