@@ -10,7 +10,7 @@ import eigenflow as ef
 STEPS, EVERY = 48, 3
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A training that ends on its way."""
 
 
@@ -48,4 +48,4 @@ def train(folder: Path, *, forgets: bool = False, stops_at: int | None = None) -
                 torch.save(state, folder / "new.pt")
                 (folder / "new.pt").rename(saved)
             if step + 1 == stops_at:
-                raise Stopped
+                raise StoppedError

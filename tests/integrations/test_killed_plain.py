@@ -2,7 +2,7 @@
 
 import pytest
 
-from integrations.killed_plain import Stopped, train
+from integrations.killed_plain import StoppedError, train
 from integrations.killing import assert_same_record, killed_again_and_again
 
 
@@ -20,7 +20,7 @@ def test_a_run_that_goes_on_wrongly_is_found_out(tmp_path):
         (tmp_path / name).mkdir()
     train(tmp_path / "whole")
     for name in ("remembers", "forgets"):
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             train(tmp_path / name, stops_at=24)
         train(tmp_path / name, forgets=name == "forgets")
     assert_same_record(tmp_path / "remembers" / "run", tmp_path / "whole" / "run")

@@ -31,6 +31,11 @@ from eigenflow.core.writing import explain
 
 __all__ = ["app", "main"]
 
+# What reads and judges works on many small matrices: threads of OpenBLAS mostly wait for each other there, on a busy
+# machine for several times as long as the work takes. Who sets the variable keeps it.
+ONE_THREAD = "OPENBLAS_NUM_THREADS"
+OF_LARGE_MATRICES = ("double-descent", "measure", "modes", "solve")
+
 app = typer.Typer(
     name="eigenflow",
     help="Measure, model and forecast how learning flows through the spectrum of a network.",
@@ -80,6 +85,8 @@ def settings(
 ) -> None:
     """Measure, model and forecast how learning flows through the spectrum of a network."""
     be_quiet(quiet)
+    if context.invoked_subcommand not in OF_LARGE_MATRICES:
+        os.environ.setdefault(ONE_THREAD, "1")
     context.with_resource(limits(**parse_limits(limit or [])))
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["loss_plot", "print_forecast", "print_run"]
 
 Curve = tuple[np.ndarray, np.ndarray]
+# Steps, forecast, and both ends of its interval.
+Fan = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 17, 40, 100
 # A cell of the terminal has two columns of points.
@@ -47,13 +49,19 @@ def print_run(analysis: "Analysis") -> None:
     out.print(loss_plot(known, coming, x="completed updates", name=name or "forecast"))
 
 
+def print_curve(known: Curve, coming: Fan | None, *, x: str) -> None:
+    """Draw what `loss_plot` is given, where a person reads."""
+    if _is_read():
+        out.print(loss_plot(known, coming, x=x))
+
+
 def _is_read() -> bool:
     return out.is_terminal and not err.quiet and out.width >= LEAST_WIDTH
 
 
 def loss_plot(
     known: Curve,
-    coming: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None,
+    coming: Fan | None,
     *,
     x: str,
     name: str = "forecast",

@@ -37,7 +37,6 @@ def run(
     Example: `eigenflow run --set train.steps=4000 --out runs/short`
     """
     from eigenflow.lab import estimate_cost, load_config, run_experiment
-    from eigenflow.lab.judging import judge_run
 
     begin = perf_counter()
     settings = load_config(config, changes)
@@ -45,9 +44,16 @@ def run(
     cost = estimate_cost(settings)
     if stated_only(settings.name, settings, cost, dry_run=dry_run, as_json=as_json):
         return
+    if not (resume or as_json or err.quiet):
+        from eigenflow.cli.first_look import first_look
+
+        first_look(settings)
     with resumable("run", config, changes, folder), training_progress(cost.share_done) as show:
         recorded = run_experiment(settings, folder, resume=resume, progress=show)
     train_s = perf_counter() - begin
+    # Only now, as its imports would keep the first look waiting.
+    from eigenflow.lab.judging import judge_run
+
     with err.status("Analysing and writing the report ..."):
         analysis, summary = judge_run(recorded, report=True, train_s=train_s, begin=begin)
     if as_json:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from eigenflow.lab.config import ExperimentConfig
 from eigenflow.lab.models import build_model
 from eigenflow.lab.rates import parameter_groups
 from eigenflow.lab.tasks import load_task
-from eigenflow.lab.trainer import Trainer
+from eigenflow.lab.trainer import Trainer, Update
 from eigenflow.store import Run, open_run
 from eigenflow.tangent import Probe
 from eigenflow.trajectory import Recorder
 from eigenflow.trajectory.header import pack_state, read_state
 
-__all__ = ["ExperimentCost", "config_differences", "estimate_cost", "run_experiment"]
+__all__ = ["ExperimentCost", "config_differences", "estimate_cost", "first_updates", "run_experiment"]
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a measured step costs, in seconds and in eigenproblems of its size: two are solved; M and Mdot are formed at two
@@ -81,10 +82,10 @@ def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
     """Time a few updates and one eigenproblem, and scale."""
     trainer, probe, schedule = _build(config)
     updates = trainer.updates()
-    for _ in zip(range(10), updates, strict=False):  # warm-up
+    for _ in islice(updates, 10):  # warm-up
         pass
     start = time.perf_counter()
-    timed = sum(1 for _ in zip(range(50), updates, strict=False))
+    timed = sum(1 for _ in islice(updates, 50))
     per_step = (time.perf_counter() - start) / max(1, timed)
     each = _eigenproblem_s(probe.size)
     return ExperimentCost(
@@ -96,6 +97,25 @@ def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
         parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         measurements=len(schedule),
     )
+
+
+def first_updates(config: ExperimentConfig, seconds: float) -> list[Update]:
+    """Make the first updates of an experiment without measuring or writing: what it does to the loss, soon.
+
+    Args:
+        config: The experiment.
+        seconds: How long to train; at most all of its updates.
+
+    Returns:
+        The updates, the same as those that `run_experiment` makes.
+    """
+    trainer, _, _ = _build(config)
+    end, made = time.perf_counter() + seconds, []
+    for update in trainer.updates():
+        made.append(update)
+        if time.perf_counter() > end:
+            break
+    return made
 
 
 def _eigenproblem_s(size: int) -> float:
@@ -133,7 +153,7 @@ def run_experiment(
     start = _load_checkpoint(trainer, out, config) if resume else None
     updates = trainer.updates(start or 0)
     if not start:
-        for _ in zip(range(config.measure.first), updates, strict=False):  # beforehand, and not recorded
+        for _ in islice(updates, config.measure.first):  # beforehand, and not recorded
             pass
     measured = 0
     with _recorder(config, out, trainer, probe, schedule, start) as recorder:

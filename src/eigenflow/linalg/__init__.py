@@ -5,6 +5,7 @@ from eigenflow.linalg.clusters import cluster_labels as cluster_labels
 from eigenflow.linalg.clusters import match_modes as match_modes
 from eigenflow.linalg.clusters import resolve_clusters as resolve_clusters
 from eigenflow.linalg.clusters import turn_clusters as turn_clusters
+from eigenflow.linalg.clusters import turn_rows as turn_rows
 from eigenflow.linalg.dense import EigenPairs as EigenPairs
 from eigenflow.linalg.dense import dense_eigenpairs as dense_eigenpairs
 from eigenflow.linalg.density import ShellEstimate as ShellEstimate

@@ -134,13 +134,12 @@ def certify_dense(pairs: EigenPairs, size: int, modes: int) -> CertifiedPairs:
     ends = torch.cat([values.new_tensor([torch.inf]), values, values.new_tensor([-torch.inf])])
     if len(values) == modes < size:
         ends[-1] = values[-1]
-    angles = torch.ones_like(values[:modes])
-    for label in torch.unique(clusters):
-        members = torch.nonzero(clusters == label)[:, 0]
-        first, last = int(members[0]), int(members[-1])
-        gap = min(float(ends[first] - values[first]), float(values[last] - ends[last + 2]))
-        size_of = float(torch.linalg.vector_norm(residuals[members] + rounding))
-        angles[members] = min(1.0, size_of / gap) if gap > 0 else 1.0
+    counts = torch.bincount(clusters)
+    last = torch.cumsum(counts, 0) - 1
+    first = last - counts + 1
+    gaps = torch.minimum(ends[first] - values[first], values[last] - ends[last + 2])
+    squares = torch.zeros_like(gaps).index_add_(0, clusters, (residuals[:modes] + rounding).square())
+    angles = torch.where(gaps > 0, squares.sqrt() / gaps.clamp(min=1e-300), 1.0).clamp(max=1.0)[clusters]
     return CertifiedPairs(
         eigenvalues=values[:modes],
         eigenvectors=pairs.eigenvectors[:modes],

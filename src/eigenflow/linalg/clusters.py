@@ -6,7 +6,7 @@ from torch import Tensor
 
 from eigenflow.linalg.dense import EigenPairs
 
-__all__ = ["cluster_labels", "match_modes", "resolve_clusters", "turn_clusters"]
+__all__ = ["cluster_labels", "match_modes", "resolve_clusters", "turn_clusters", "turn_rows"]
 
 
 def cluster_labels(eigenvalues: Float[Tensor, " modes"], tolerance: float) -> Int[Tensor, " modes"]:
@@ -50,7 +50,7 @@ def resolve_clusters(
     if int(torch.bincount(clusters).max()) == 1:
         return pairs, rates
     rotation = turn_clusters(rates, clusters)
-    vectors = rotation @ vectors
+    vectors = turn_rows(rotation, vectors, clusters)
     images = vectors @ matrix
     values = (images * vectors).sum(1)
     residuals = torch.linalg.vector_norm(images - values[:, None] * vectors, dim=1)
@@ -70,6 +70,24 @@ def turn_clusters(rates: Float[Tensor, "modes modes"], clusters: Int[Tensor, " m
         block = slice(int(members[0]), int(members[-1]) + 1)
         rotation[block, block] = torch.linalg.eigh(rates[block, block])[1].flip(1).T
     return rotation
+
+
+def turn_rows(
+    rotation: Float[Tensor, "modes modes"], rows: Float[Tensor, "modes local"], clusters: Int[Tensor, " modes"]
+) -> Float[Tensor, "modes local"]:
+    """`rotation @ rows` for a rotation as of `turn_clusters`: only rows of clusters of two or more move.
+
+    Args:
+        rotation: Orthogonal, the identity but inside clusters.
+        rows: One a mode.
+        clusters: Labels.
+    """
+    moved = torch.nonzero(torch.bincount(clusters)[clusters] > 1)[:, 0]
+    if len(moved) == 0:
+        return rows
+    turned = rows.clone()
+    turned[moved] = rotation[moved][:, moved] @ rows[moved]
+    return turned
 
 
 def match_modes(overlap: Float[Tensor, "after before"]) -> Int[Tensor, " before"]:

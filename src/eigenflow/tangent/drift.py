@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eigenflow.core.display import FieldsPrinted
-from eigenflow.linalg import AbstractRowSpace, CertifiedPairs, turn_clusters
+from eigenflow.linalg import AbstractRowSpace, CertifiedPairs, turn_clusters, turn_rows
 
 __all__ = ["ModeDrift", "mode_drift"]
 
@@ -48,12 +48,14 @@ def mode_drift(pairs: CertifiedPairs, images: Float[Tensor, "modes local"], spac
     """
     vectors, values, clusters = pairs.eigenvectors, pairs.eigenvalues, pairs.clusters
     rates = space.inner(vectors, images)
-    outside = images - rates.T @ vectors
-    gram = space.inner(outside, outside)
+    gram = _gram_outside(vectors, images, rates, space)
     rates = 0.5 * (rates + rates.T)
     rotation = turn_clusters(rates, clusters)
-    rates, gram = rotation @ rates @ rotation.T, rotation @ gram @ rotation.T
-    outflow = gram.diagonal().clamp(min=0).sqrt()
+    rates = turn_rows(rotation, turn_rows(rotation, rates, clusters).T, clusters)
+    outflow = torch.zeros_like(values)
+    if gram is not None:
+        gram = turn_rows(rotation, turn_rows(rotation, gram, clusters).T, clusters)
+        outflow = gram.diagonal().clamp(min=0).sqrt()
     # The rotation mixes angles inside clusters, where they are those of the subspace, the same for all.
     angles = pairs.angle_bounds
     sizes = (rates.square().sum(1) + outflow.square()).sqrt()
@@ -71,3 +73,11 @@ def mode_drift(pairs: CertifiedPairs, images: Float[Tensor, "modes local"], spac
         coupling_bounds=torch.where(is_apart, bounds, torch.inf),
         outflow=outflow,
     )
+
+
+def _gram_outside(vectors: Tensor, images: Tensor, rates: Tensor, space: AbstractRowSpace) -> Tensor | None:
+    """Inner products of the images' parts outside the modes; None where the modes are a whole basis."""
+    if len(vectors) == space.size:
+        return None
+    outside = images - rates.T @ vectors
+    return space.inner(outside, outside)

@@ -61,8 +61,18 @@ class HoldoutPoint:
         test_space: AbstractRowSpace | None = None,
     ):
         self.train, self.test = train, test
-        self.train_space = train_space or RowSpace(train.size, train.error.device)
-        self.test_space = test_space or RowSpace(test.size, test.error.device)
+        self._spaces = train_space, test_space
+
+    # Made when they are asked for, as both evaluate the network: on the way of an update only test outputs are wanted.
+    @cached_property
+    def train_space(self) -> AbstractRowSpace:
+        """Where rows over the probe set live."""
+        return self._spaces[0] or RowSpace(self.train.size, self.train.error.device)
+
+    @cached_property
+    def test_space(self) -> AbstractRowSpace:
+        """Where rows over the holdout set live."""
+        return self._spaces[1] or RowSpace(self.test.size, self.test.error.device)
 
     @property
     def error(self) -> Float[Tensor, " tests"]:

@@ -15,6 +15,7 @@ from eigenflow.linalg import (
     block_eigenpairs,
     certify_dense,
     dense_eigenpairs,
+    turn_rows,
 )
 from eigenflow.tangent.audit import DIFFERENCES, Audit, allowed_error, audit, audit_rows
 from eigenflow.tangent.drift import ModeDrift, mode_drift
@@ -250,8 +251,11 @@ def snapshot(
         labels, overlaps = identity.labels[:modes], identity.overlaps[:modes]
         identity = replace(identity, labels=labels, overlaps=overlaps, rotation=rotation)
     product_miss, rate_miss = operator.audit.unexplained
-    is_apart = pairs.clusters[:, None] != pairs.clusters[None, :]
-    gaps = torch.where(is_apart, (pairs.eigenvalues[:, None] - pairs.eigenvalues[None, :]).abs(), 1.0)
+    coupling_bounds = None
+    if drift is not None:
+        is_apart = pairs.clusters[:, None] != pairs.clusters[None, :]
+        gaps = torch.where(is_apart, (pairs.eigenvalues[:, None] - pairs.eigenvalues[None, :]).abs(), 1.0)
+        coupling_bounds = drift.coupling_bounds + rate_miss / gaps
     return Snapshot(
         eigenvalues=pairs.eigenvalues,
         eigenvectors=pairs.eigenvectors,
@@ -272,7 +276,7 @@ def snapshot(
         is_converged=pairs.is_converged & (product_miss <= CERTIFIED * pairs.eigenvalues.clamp(min=0)),
         status=pairs.status,
         rate_bounds=None if drift is None else drift.rate_bounds + rate_miss,
-        coupling_bounds=None if drift is None else drift.coupling_bounds + rate_miss / gaps,
+        coupling_bounds=coupling_bounds,
         outflow=None if drift is None else drift.outflow,
         trace=operator.trace,
         trace_rate=operator.trace_rate,
@@ -284,14 +288,16 @@ def snapshot(
 
 def turned(pairs: CertifiedPairs, rotation: Tensor) -> CertifiedPairs:
     """Pairs after a rotation inside clusters: Rayleigh quotients and residuals of the new vectors."""
+    is_same = rotation.diagonal() == 1.0
+    if bool(is_same.all()):
+        return pairs
     values = rotation.square() @ pairs.eigenvalues
     spread = (rotation.square() * (pairs.eigenvalues[None, :] - values[:, None]).square()).sum(1)
     residuals = ((rotation.abs() @ pairs.residuals).square() + spread).sqrt()
-    is_same = rotation.diagonal() == 1.0
     return replace(
         pairs,
         eigenvalues=torch.where(is_same, pairs.eigenvalues, values),
-        eigenvectors=rotation @ pairs.eigenvectors,
+        eigenvectors=turn_rows(rotation, pairs.eigenvectors, pairs.clusters),
         residuals=torch.where(is_same, pairs.residuals, residuals),
         eigenvalue_bounds=torch.where(is_same, pairs.eigenvalue_bounds, pairs.eigenvalue_bounds + spread.sqrt()),
     )

@@ -335,7 +335,11 @@ def test_what_cannot_be_measured_is_said_before_anything_is_written(tmp_path):
         ),
         ((folder, "no_module_of_ours:make", data()), ArgumentError, r"module 'no_module_of_ours', which is neither"),
         ((folder, "json:nothing", data()), ArgumentError, r"json has no 'nothing'. It has:"),
-        ((folder, "json", data()), ArgumentError, r"must be module:function or train.py:function, such as train:build, but is 'json'"),
+        (
+            (folder, "json", data()),
+            ArgumentError,
+            r"must be module:function or train.py:function, such as train:build, but is 'json'",
+        ),
         ((folder, None, data()), ArgumentError, r"`model` is needed: '.*' has no config.json"),
         ((folder, 3, data()), ArgumentError, r"`model` must be module:factory, a function.*but is int"),
         ((folder, make_net, {"inputs": data()["inputs"]}), ArgumentError, r"holds 'inputs'. It must hold `inputs` and"),
