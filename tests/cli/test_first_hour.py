@@ -2,6 +2,7 @@
 
 import io
 import sys
+from importlib import import_module
 
 import pytest
 from rich.console import Console
@@ -87,12 +88,11 @@ def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch):
 
 
 def test_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
-    import eigenflow.lab
-
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(eigenflow.lab, "run_experiment", interrupted)
+    # By its name among the modules, as another test has it imported anew.
+    monkeypatch.setattr(import_module("eigenflow.lab"), "run_experiment", interrupted)
     done = program("run", "--set", "train.steps=50", "--out", "my run", cwd=tmp_path)
     assert done.code == 130
     assert "go on with: eigenflow run --set train.steps=50 --out 'my run' --resume" in done.stderr
