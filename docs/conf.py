@@ -51,6 +51,8 @@ html_show_sourcelink = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
+    # A marimo notebook, which the gallery cannot show; the page of how to start says how to open it.
+    "ignore_pattern": r"(__init__|tour)\.py$",
     # These take minutes, need runs, or write into the repository: shown, not run.
     "filename_pattern": r"/(?!study|scaling_study|atlas|sample_logs|width_sweep)[a-z_]+\.py$",
     "reset_argv": "gallery_arguments.arguments",

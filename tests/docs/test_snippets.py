@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_commands_run_as_printed(name, is_long, root):
     for words in commands(page):
         if not is_long and any(mark in " ".join(words) for mark in LONG):
             continue
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in pairwise(words):
             folder = where / word
             if word.startswith("runs/") and before != "--out" and not folder.exists():
                 record_small_run(folder)
