@@ -39,7 +39,7 @@ def odd(tmp_path_factory):
     with RunWriter.create(folder, header={"config": {"name": "=1+1"}}) as writer:
         for step, text in enumerate(TEXTS):
             values = {
-                "half": Variable((), np.float32(0.1) * step, "1", "Anteil, µ"),
+                "half": Variable((), np.asarray(np.float32(0.1) * step), "1", "Anteil, µ"),
                 "small": Variable(("mode",), ODD * (-1) ** step, "1 / time", "odd numbers"),
                 "large": Variable(("mode",), np.full(5, 2**62 + 1), "1", "beyond 53 bits"),
                 "is_odd": Variable(("mode",), np.arange(5) % 2 == step % 2, "1", "truth"),

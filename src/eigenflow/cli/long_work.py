@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from eigenflow.cli.console import err, print_json
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["resumable", "stated_only"]
 
 
+@runtime_checkable
 class Cost(Protocol):
     """A dataclass of numbers that says itself in words."""
 
