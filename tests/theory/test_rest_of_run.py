@@ -1,11 +1,15 @@
 """Forecasts of a run that obeys b = 1 transport exactly, by the protocol of the cuts."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import eigenflow as ef
 from eigenflow.core.errors import ArgumentError
 from eigenflow.theory import observe_until
+from eigenflow.theory.forecasts.ahead import forecast_ahead
 from eigenflow.theory.forecasts.rest_of_run import forecast_rest
 from report.recorded import MEASURED, STEP_SIZE, STEPS, loss_at, record_run
 
@@ -54,3 +58,28 @@ def test_a_run_too_short_says_so_and_goes_on(tmp_path):
 def test_cut_out_of_range(run, cut):
     with pytest.raises(ArgumentError, match="`cut` must lie between 0 and 1"):
         observe_until(run, cut)
+
+
+def test_a_run_is_carried_on_beyond_its_end(run):
+    """The run's equation goes on: eigenvalues grow as (1 + t)^0.1, so transport is chosen and holds the truth."""
+    found = forecast_ahead(run, forecast_rest(run)[0])
+    assert found is not None and found.method == "transport" and found.cuts == (0.25, 0.5)
+    assert found.steps[0] == STEPS and found.steps[-1] == 2 * STEPS
+    truth = np.array([loss_at(step * STEP_SIZE) for step in found.steps])
+    # 1 + t is not t: what the law misses by is smaller, the later it starts.
+    assert np.abs(np.log(found.loss / truth)).max() < found.missed < 0.1
+    assert np.all((found.lower < truth) & (truth < found.upper))
+
+
+@pytest.mark.parametrize("changed", ["minibatches", "no scores", "rates at zero"])
+def test_a_run_whose_modes_do_not_make_its_loss_is_not_carried_on(run, changed):
+    forecasts = forecast_rest(run)[0]
+    if changed == "minibatches":
+        forecasts = [replace(one, observed=replace(one.observed, source="measured")) for one in forecasts]
+    if changed == "no scores":
+        forecasts = [one for one in forecasts if one.observed.cut < 0.2]
+    if changed == "rates at zero":
+        losses = run.losses.assign(time=np.minimum(run.losses["time"], 0.9 * run.losses["time"].iloc[-1]))
+        run = SimpleNamespace(path=run.path, losses=losses, measurements=run.measurements, header=run.header,
+                              first_step=run.first_step, has_squared_loss=True)  # fmt: skip
+    assert forecast_ahead(run, forecasts) is None

@@ -1,4 +1,4 @@
-"""What a run does to the loss, before anything is measured: its first updates, made once more, and a forecast."""
+"""What a run does to the loss, shown before anything is measured."""
 
 from typing import TYPE_CHECKING
 
@@ -8,46 +8,27 @@ from eigenflow.cli.console import err
 from eigenflow.cli.plot import print_curve
 
 if TYPE_CHECKING:
-    from eigenflow.forecast.live import RestForecast
     from eigenflow.lab import ExperimentConfig
-    from eigenflow.lab.trainer import Update
 
-__all__ = ["first_look"]
+__all__ = ["show_first_look"]
 
 # Updates are quick and measurements are not: so long a training shows much of most runs.
-SECONDS = 2.0
-# Fewer losses are no log.
-LEAST = 20
-POINTS = 60
+SECONDS = 1.5
 
 
-def first_look(config: "ExperimentConfig") -> None:
-    """Train for two seconds, forecast the rest of that, and show both; the run itself begins anew afterwards."""
-    from eigenflow.lab import first_updates
+def show_first_look(config: "ExperimentConfig") -> None:
+    """Train for a moment, carry the loss on by the modes, and show both; the run itself begins anew afterwards."""
+    from eigenflow.lab import first_look
 
-    updates = first_updates(config, SECONDS)
-    loss = f"loss {updates[0].loss:.3g} to {updates[-1].loss:.3g}"
-    told = f"first look: {len(updates):,} of {config.train.steps:,} updates, {loss}"
-    found = _rest(updates, config)
-    if found is not None:
-        told += f"; the last one is forecast at {found.told}"
+    found = first_look(config, SECONDS)
+    made = len(found.losses)
+    told = f"first look: {made:,} of {config.train.steps:,} updates, loss {found.losses[0]:.3g} to "
+    told += f"{found.losses[-1]:.3g}"
+    coming = None
+    if len(found.steps) and np.isfinite(found.missed):
+        off = np.exp(found.missed)
+        told += f"; its modes as they are now would end at {found.carried[-1]:.2g} (from half of this they were "
+        told += f"{100 * (off - 1):.2g} % off)"
+        coming = found.steps, found.carried, found.carried / off, found.carried * off
     err.print(told, markup=False, highlight=False, soft_wrap=True)
-    known = np.arange(1, len(updates) + 1), np.array([one.loss for one in updates])
-    if found is None:
-        return
-    ahead = np.linspace(len(updates), found.total, POINTS).round()
-    middle, half = found.at(ahead)
-    coming = (ahead, *(np.exp(one) for one in (middle, middle - half, middle + half)))
-    print_curve(known, coming, x="completed updates")
-
-
-def _rest(updates: "list[Update]", config: "ExperimentConfig") -> "RestForecast | None":
-    """None where nothing is left to forecast, or too little was seen to say."""
-    if not LEAST <= len(updates) < config.train.steps:
-        return None
-    from eigenflow.forecast.live import LiveForecast
-
-    live = LiveForecast(config.train.steps, background=False, max_share=0.0)
-    for update in updates:
-        live.add(update.step + 1, update.loss, config.train.learning_rate)
-    return live.forecast_now()
+    print_curve((np.arange(1, made + 1), found.losses), coming, x="completed updates", band="as far off as before")

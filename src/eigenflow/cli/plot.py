@@ -49,10 +49,10 @@ def print_run(analysis: "Analysis") -> None:
     out.print(loss_plot(known, coming, x="completed updates", name=name or "forecast"))
 
 
-def print_curve(known: Curve, coming: Fan | None, *, x: str) -> None:
+def print_curve(known: Curve, coming: Fan | None, *, x: str, band: str) -> None:
     """Draw what `loss_plot` is given, where a person reads."""
     if _is_read():
-        out.print(loss_plot(known, coming, x=x))
+        out.print(loss_plot(known, coming, x=x, band=band))
 
 
 def _is_read() -> bool:
@@ -65,15 +65,17 @@ def loss_plot(
     *,
     x: str,
     name: str = "forecast",
+    band: str = "90 % interval",
     width: int | None = None,
 ) -> Text:
     """Draw a loss over steps on a logarithmic scale, and a forecast in its 90 % fan.
 
     Args:
         known: Steps and losses; what is not above 0 has no place.
-        coming: Steps, forecast, and both ends of its 90 % interval.
+        coming: Steps, forecast, and both ends of its band.
         x: What steps are.
         name: Of the forecast.
+        band: What lies between its ends.
         width: In characters; by default that of the terminal, at most 100.
     """
     import plotext
@@ -83,7 +85,7 @@ def loss_plot(
     plotext.theme("clear")
     if coming is not None:
         steps, loss, lower, upper = coming
-        for end, label in ((lower, "90 % interval"), (upper, None)):
+        for end, label in ((lower, band), (upper, None)):
             _line((steps, end), "·", COLOURS["fan"], label)
         _line((steps, loss), "+", COLOURS["forecast"], name)
     _line(known, "braille", COLOURS["line"], "loss")

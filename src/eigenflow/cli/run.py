@@ -45,9 +45,9 @@ def run(
     if stated_only(settings.name, settings, cost, dry_run=dry_run, as_json=as_json):
         return
     if not (resume or as_json or err.quiet):
-        from eigenflow.cli.first_look import first_look
+        from eigenflow.cli.first_look import show_first_look
 
-        first_look(settings)
+        show_first_look(settings)
     with resumable("run", config, changes, folder), training_progress(cost.share_done) as show:
         recorded = run_experiment(settings, folder, resume=resume, progress=show)
     train_s = perf_counter() - begin

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from eigenflow.lab.coordinates import coordinate_check as coordinate_check
     from eigenflow.lab.experiment import ExperimentCost as ExperimentCost
     from eigenflow.lab.experiment import estimate_cost as estimate_cost
-    from eigenflow.lab.experiment import first_updates as first_updates
     from eigenflow.lab.experiment import run_experiment as run_experiment
+    from eigenflow.lab.glance import first_look as first_look
     from eigenflow.lab.lazy_rich_crossover import Crossover as Crossover
     from eigenflow.lab.lazy_rich_crossover import crossover as crossover
     from eigenflow.lab.lazy_rich_crossover import slope as slope
@@ -30,7 +30,7 @@ _HOMES = {
     "coordinate_check": "coordinates",
     "crossover": "lazy_rich_crossover",
     "estimate_cost": "experiment",
-    "first_updates": "experiment",
+    "first_look": "glance",
     "lazy_rich_sweep": "lazy_rich_sweeps",
     "lazy_rich_variations": "variations",
     "load_config": "config",
@@ -47,7 +47,7 @@ __all__ = [
     "coordinate_check",
     "crossover",
     "estimate_cost",
-    "first_updates",
+    "first_look",
     "lazy_rich_sweep",
     "lazy_rich_variations",
     "load_config",

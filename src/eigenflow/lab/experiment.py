@@ -16,13 +16,13 @@ from eigenflow.lab.config import ExperimentConfig
 from eigenflow.lab.models import build_model
 from eigenflow.lab.rates import parameter_groups
 from eigenflow.lab.tasks import load_task
-from eigenflow.lab.trainer import Trainer, Update
+from eigenflow.lab.trainer import Trainer
 from eigenflow.store import Run, open_run
 from eigenflow.tangent import Probe
 from eigenflow.trajectory import Recorder
 from eigenflow.trajectory.header import pack_state, read_state
 
-__all__ = ["ExperimentCost", "config_differences", "estimate_cost", "first_updates", "run_experiment"]
+__all__ = ["ExperimentCost", "build_experiment", "config_differences", "estimate_cost", "run_experiment"]
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a measured step costs, in seconds and in eigenproblems of its size: two are solved; M and Mdot are formed at two
@@ -80,7 +80,7 @@ class ExperimentCost:
 
 def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
     """Time a few updates and one eigenproblem, and scale."""
-    trainer, probe, schedule = _build(config)
+    trainer, probe, schedule = build_experiment(config)
     updates = trainer.updates()
     for _ in islice(updates, 10):  # warm-up
         pass
@@ -97,25 +97,6 @@ def estimate_cost(config: ExperimentConfig) -> ExperimentCost:
         parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         measurements=len(schedule),
     )
-
-
-def first_updates(config: ExperimentConfig, seconds: float) -> list[Update]:
-    """Make the first updates of an experiment without measuring or writing: what it does to the loss, soon.
-
-    Args:
-        config: The experiment.
-        seconds: How long to train; at most all of its updates.
-
-    Returns:
-        The updates, the same as those that `run_experiment` makes.
-    """
-    trainer, _, _ = _build(config)
-    end, made = time.perf_counter() + seconds, []
-    for update in trainer.updates():
-        made.append(update)
-        if time.perf_counter() > end:
-            break
-    return made
 
 
 def _eigenproblem_s(size: int) -> float:
@@ -149,7 +130,7 @@ def run_experiment(
         NonFiniteError: If training diverges; what was recorded stays.
     """
     out = Path(out)
-    trainer, probe, schedule = _build(config)
+    trainer, probe, schedule = build_experiment(config)
     start = _load_checkpoint(trainer, out, config) if resume else None
     updates = trainer.updates(start or 0)
     if not start:
@@ -190,7 +171,8 @@ def _recorder(
     )
 
 
-def _build(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
+def build_experiment(config: ExperimentConfig) -> tuple[Trainer, Probe, list[int]]:
+    """The trainer of an untouched network, its probe, and the steps that are measured."""
     if config.measure.threads:
         torch.set_num_threads(config.measure.threads)
     task = load_task(config.task)

@@ -38,7 +38,7 @@ class CardFan:
     Attributes:
         steps: Completed updates.
         loss: Forecast there.
-        lower: Lower end of its 90 % interval.
+        lower: Lower end of its band.
         upper: Upper end.
     """
 
@@ -46,6 +46,7 @@ class CardFan:
     loss: Points
     lower: Points
     upper: Points
+    band: str = "its 90 % interval"
 
 
 def write_card(figure: Figure, path: Path, *, replace: bool = False) -> Path:
@@ -153,7 +154,7 @@ def _draw_loss(ax: Axes, measured: tuple[Points, Points], fan: CardFan | None, u
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(LINE)
     ax.set_title("loss" + (f" [{picture_text(unit)}]" if unit else "") + " over updates"
-                 + ("" if fan is None else ", forecast dashed with its 90 % interval"),
+                 + ("" if fan is None else f", forecast dashed with {fan.band}"),
                  fontsize=_points(15), color=MUTED, loc="left")  # fmt: skip
 
 

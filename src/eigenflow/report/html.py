@@ -7,6 +7,8 @@ forbids the browser to fetch anything.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from plotly.graph_objects import Figure
+
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
 from eigenflow.plots.card import write_card
@@ -52,7 +54,7 @@ def write_report(
     Returns:
         The path of the file, about 5 MB of which plotly.js takes nearly all.
     """
-    coming = None if card is None else what_next(analysis.run)
+    coming = None if card is None else what_next(analysis.run, analysis.forecasts)
     text = _render(analysis, timings, coming)
     if card is not None and coming is not None:
         told = answers(analysis, coming, advice(analysis, coming))
@@ -72,9 +74,9 @@ def _name(analysis: Analysis) -> str:
 
 def _render(analysis: Analysis, timings: Mapping[str, float], coming: Next | None = None) -> str:
     run = analysis.run
-    coming = coming or what_next(run)
+    coming = coming or what_next(run, analysis.forecasts)
     advised = advice(analysis, coming)
-    first = first_figure(run, None if coming.found is None or coming.found.run.is_finished else coming.found.path)
+    first = _first(run, coming)
     drawn = {"first": Picture("first", first, _first_caption(coming))} | pictures(analysis)
     return render_page(
         "report.html.j2",
@@ -104,16 +106,29 @@ def _by_claim(claims: Sequence[Claim]) -> list[tuple[str, list[tuple[Claim, bool
     return list(found.items())
 
 
+def _first(run: Run, coming: Next) -> Figure:
+    if coming.ahead is not None:
+        return first_figure(run, coming.ahead, name="forecast, as far off as before")
+    return first_figure(run, None if coming.law is None or coming.law.run.is_finished else coming.law.path)
+
+
 def _first_caption(coming: Next) -> str:
+    if coming.ahead is not None:
+        return (
+            "Trained loss as logged (at most 800 rows drawn), the loss on the probe at each measurement, and the run "
+            "carried on by its modes as they were measured last, at its last rate. The band is as wide as the same was "
+            "off on this run itself, from earlier cuts."
+        )
     if coming.found is None:
         return f"No forecast: {coming.why_not.rstrip('.')}."
     if coming.found.run.is_finished:
         return "The rates of this run are used up, so nothing is forecast."
-    rates = coming.found.run.kind
+    if coming.law is None:
+        return "No forecast: the law that forecasts losses missed every part of this log that was hidden from it."
     return (
         f"Trained loss as logged (at most 800 rows drawn), the loss on the probe at each measurement, and the forecast "
         f"of the rest with its 90 % interval, which holds parameters, noise, misfit and other laws. Rates to come: "
-        f"{rates}."
+        f"{coming.law.run.kind}."
     )
 
 

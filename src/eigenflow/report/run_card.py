@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from eigenflow.plots.card import share_card
+from eigenflow.plots.card import CardFan, share_card
 from eigenflow.report.answers import Answer
 from eigenflow.report.answers.next import Next
 from eigenflow.report.card import forecast_fan
@@ -32,9 +32,12 @@ def run_card(analysis: Analysis, coming: Next, told: list[Answer], *, name: str)
     by_key = {one.key: one for one in told}
     notes = [f"{by_key[key].question} {by_key[key].headline}." for key in ("done", "regime", "next", "change")]
     verdicts = [(row.claim, row.verdict.value) for row in analysis.claims if "." not in row.claim]
-    fan = None if coming.found is None else forecast_fan(coming.found)
+    ahead, law = coming.ahead, coming.law
+    fan = None if law is None else forecast_fan(law)
+    if ahead is not None:
+        fan = CardFan(ahead.steps.astype(np.float64), ahead.loss, ahead.lower, ahead.upper, "how far off it was before")
     measured = steps[kept], values[kept]
     headline = f"Loss {values[kept][-1]:.4g} after {steps[kept][-1]:,.0f} updates"
-    if fan is not None and coming.found is not None:
-        headline = f"Ends at {coming.found.end.told}"
+    if fan is not None and law is not None:
+        headline = f"Ends at {law.end.told}"
     return share_card(name, "report", headline, notes, measured=measured, fan=fan, verdicts=verdicts)

@@ -1,5 +1,6 @@
 """What a run says should be changed: runs that must get each advice, and runs that must not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from eigenflow.report.answers import Next, advice, answers, what_next
 from eigenflow.store import RunWriter, Variable, open_run
 from eigenflow.theory.claims import Evidence
+from eigenflow.theory.forecasts.rest_of_run import forecast_rest
 from eigenflow.theory.verdicts import Claim, Verdict
-from report.recorded import EDGES, MEASURED, STEP_SIZE, STEPS, _variables, loss_at
+from report.recorded import EDGES, MEASURED, STEP_SIZE, STEPS, _variables, loss_at, record_run
 
 
 def record(path, *, held=None, steps=STEPS, measured=tuple(MEASURED), rate=STEP_SIZE, planned=STEPS, loss=loss_at,
@@ -128,3 +130,37 @@ def test_no_forecast_says_why(tmp_path):
     coming = what_next(run)
     assert coming.found is None and coming.why_not
     assert coming.why_not.rstrip(".") in five(run)["next"].text
+
+
+def test_modes_speak_where_they_knew_the_past_better_than_the_law(tmp_path):
+    """The same run, with the scores of its own modes: they are nearer, and give the loss that is to come."""
+    record_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    coming = what_next(run, forecast_rest(run)[0])
+    assert coming.ahead is not None and coming.law is None
+    headline = answers(SimpleNamespace(run=run, claims=CLAIMS, evidence=Evidence(run)), coming, [])[2].headline
+    assert headline.startswith("Yes: ") and headline.endswith("after 800 updates in all, at its last rate")
+    told = float(coming.ahead.loss[-1])
+    assert abs(np.log(told / loss_at(800 * STEP_SIZE))) < 0.1
+
+
+def test_the_law_speaks_where_it_knew_the_past_better(tmp_path):
+    """Loss 2 + 5 (1 + step)^-0.5 is the law's own form, whatever modes may say."""
+    run = record(tmp_path / "run", loss=lambda time: 2.0 + 5.0 * (1 + time / STEP_SIZE) ** -0.5)
+    far = SimpleNamespace(missed=0.5)
+    coming = replace(what_next(run), carried=far)
+    assert coming.ahead is None and coming.law is coming.found
+    assert replace(coming, carried=SimpleNamespace(missed=0.0)).ahead is not None
+    assert "800 updates" in five(run)["next"].headline  # as many again
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_refuted"),
+    [((), False), (((1.0, True), (1.0, False)), False), (((0.1, False),), False), (((1.0, False),), True),
+     (((0.1, False), (0.1, False)), True)],
+)  # fmt: skip
+def test_a_law_is_refuted_by_what_was_hidden_from_it(parts, is_refuted):
+    """By two parts of which no interval held, or by one that it missed by a factor of more than two."""
+    found = SimpleNamespace(checks=[SimpleNamespace(error=error, holds=holds) for error, holds in parts])
+    coming = replace(NOTHING, found=found)
+    assert coming.is_refuted is is_refuted and (coming.law is None) is is_refuted

@@ -116,16 +116,20 @@ def _held_out(run: Run) -> Advice | None:
         return Advice(
             "data",
             "More training samples, not more updates",
-            f"Since step {steps[half]:,} the held-out loss fell by {number(100 * fell, 2)} % while the one on the "
+            f"Since step {steps[half]:,} the held-out loss {_went(fell)} while the one on the "
             f"probe fell by {number(100 * trained_fell, 2)} %.",
         )
     return None
 
 
+def _went(fell: float) -> str:
+    return f"{'fell' if fell >= 0 else 'rose'} by {number(100 * abs(fell), 2)} %"
+
+
 def _schedule(coming: Next) -> Advice | None:
-    if coming.found is None:
+    if coming.law is None:
         return None
-    clear = [one for one in coming.found.endings if one.is_clear and one.difference < 0]
+    clear = [one for one in coming.law.endings if one.is_clear and one.difference < 0]
     if not clear:
         return None
     best = min(clear, key=lambda one: one.difference)
@@ -139,8 +143,17 @@ def _schedule(coming: Next) -> Advice | None:
 
 def _length(run: Run, coming: Next) -> Advice | None:
     """To go on, where the run is over, the loss would fall clearly, and held-out samples still gain."""
-    found = coming.found
-    if found is None or not coming.is_longer or _held_out(run) is not None:
+    if not coming.is_longer or _held_out(run) is not None:
+        return None
+    ahead, found = coming.ahead, coming.law
+    if ahead is not None and ahead.upper[-1] < ahead.loss[0]:
+        return Advice(
+            "length",
+            "Train longer",
+            f"As many updates again at the last rate would bring the loss from {number(float(ahead.loss[0]))} to "
+            f"{number(float(ahead.loss[-1]))}, if its modes decay as they do.",
+        )
+    if found is None:
         return None
     last = float(np.median(found.run.curve.losses[-max(1, len(found.run.curve.losses) // 50) :]))
     if found.end.upper >= last:

@@ -1,6 +1,9 @@
-"""What comes next in a run: the forecast of its logged loss by the law that `eigenflow forecast` fits."""
+"""What comes next in a run: its loss by the law that `eigenflow forecast` fits, or carried on by its own modes.
 
-from collections.abc import Mapping
+Which of the two speaks is decided by what each would have said of the run's past: see `Next`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +13,8 @@ from eigenflow.core.errors import EigenflowError
 from eigenflow.forecast.outlook.logs import forecast_logs
 from eigenflow.forecast.outlook.result import LogForecast
 from eigenflow.store import Run
+from eigenflow.theory.forecasts.ahead import AheadForecast, forecast_ahead
+from eigenflow.theory.forecasts.rest_of_run import RestForecast
 
 __all__ = ["LONGER", "Next", "what_next"]
 
@@ -18,6 +23,9 @@ LONGER = 2
 # Rows that the law is fitted to; evenly spread ones say as much of a smooth curve as all of them.
 MOST_ROWS = 4000
 FINISHED = ("complete", "complete with gaps")
+# A law that no hidden part of the log confirms is not believed: if there are two such parts, or one that it missed by
+# this factor.
+FAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -29,19 +37,45 @@ class Next:
         why_not: The reason, in words; "" with an answer.
         planned: Updates of the whole run where its record says them; None where it does not.
         is_longer: Whether the run is over and the forecast is of one that goes on at its last rate.
+        carried: The run carried on by its modes, to twice its updates at its last rate; None where they do not make the
+            logged loss.
     """
 
     found: LogForecast | None
     why_not: str
     planned: int | None
     is_longer: bool
+    carried: AheadForecast | None = None
+
+    @property
+    def ahead(self) -> AheadForecast | None:
+        """The run carried on, where that was nearer to its own past than the law, or the law has nothing to say."""
+        if self.carried is None or not self.is_longer:
+            return None
+        checks = () if self.found is None else self.found.checks
+        law = min((abs(part.error) for part in checks), default=np.inf)
+        return self.carried if self.carried.missed < law else None
+
+    @property
+    def law(self) -> LogForecast | None:
+        """The answer of the law, where it is the one that is given."""
+        return None if self.found is None or self.ahead is not None or self.is_refuted else self.found
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether the law does not follow this log: no interval held for what was hidden of it."""
+        checks = () if self.found is None else self.found.checks
+        if not checks or any(part.holds for part in checks):
+            return False
+        return len(checks) > 1 or bool(max(abs(part.error) for part in checks) > np.log(FAR))
 
 
-def what_next(run: Run) -> Next:
-    """Forecast the rest of a run from its logged losses and rates.
+def what_next(run: Run, forecasts: Sequence[RestForecast] = ()) -> Next:
+    """Forecast the rest of a run from its logged losses and rates, and from its modes.
 
     Args:
         run: As from `open_run`; it may still be running.
+        forecasts: Of the rest of the run from its beginning, as an analysis has them.
 
     Returns:
         Of a run that goes on, its end. Of one that is over, what as many updates again would bring at its last rate; if
@@ -61,10 +95,11 @@ def what_next(run: Run) -> Next:
     ended_at_zero = "lr" in rows and len(rows) > 0 and rows["lr"].iloc[-1] <= 1e-3 * rows["lr"].max()
     is_longer = is_over and not ended_at_zero
     total = LONGER * (int(losses["step"].iloc[-1]) + 1) if is_longer else None if is_over else planned
+    carried = forecast_ahead(run, forecasts) if is_longer else None
     try:
-        return Next(forecast_logs(rows, total=total), "", planned, is_longer)
+        return Next(forecast_logs(rows, total=total), "", planned, is_longer, carried)
     except EigenflowError as error:
-        return Next(None, str(error), planned, is_longer)
+        return Next(None, str(error), planned, is_longer, carried)
 
 
 def planned_updates(run: Run) -> int | None:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from eigenflow.core.errors import ArgumentError
+from eigenflow.forecast.outlook.result import LogForecast
 from eigenflow.report.answer import Answer as Answer
 from eigenflow.report.answers.advice import Advice
 from eigenflow.report.answers.next import FINISHED, Next
 from eigenflow.report.answers.trend import last_trend
 from eigenflow.report.numbers import interval_text, number
 from eigenflow.report.summary import Analysis
+from eigenflow.theory.forecasts.ahead import AheadForecast
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, Regime, lazy_rich
 from eigenflow.theory.verdicts import Verdict
 
@@ -102,29 +104,56 @@ def place_of(analysis: Analysis) -> LazyRich | str:
 
 
 def _next(coming: Next) -> tuple[str, str]:
+    if coming.ahead is not None:
+        return _carried_on(coming.ahead, coming)
     found = coming.found
     if found is None:
         return "Not known", f"There is no forecast of the loss: {coming.why_not.rstrip('.')}."
-    run, end = found.run, found.end
-    last = float(np.median(run.curve.losses[-max(1, len(run.curve.losses) // 50) :]))
-    ends = f"{number(end.loss)} {interval_text((end.lower, end.upper))}"
     told = f"From parts of this log that were hidden: {found.checked}."
+    if found.run.is_finished:
+        return _used_up(found, told)
+    if coming.is_refuted:
+        return "Not known: the law that forecasts losses does not follow this one", told
     if found.cautions:
         told += f" Caution: {found.cautions[0].rstrip('.')}."
-    if run.is_finished:
-        best = min((one for one in found.endings if one.is_clear and one.difference < 0), default=None,
-                   key=lambda one: one.difference)  # fmt: skip
-        headline = "Not under these rates: they are used up"
-        more = (
-            "None of the schedules that were tried is clearly better over the same updates."
-            if best is None
-            else f"Over the same updates {best.name} would have ended {number(-best.difference)} lower."
-        )
-        return headline, f"{more} {told}"
-    is_better = end.upper < last
+    end, last = found.end, last_loss(found)
     when = f"after {end.step:,} updates" + (" in all, at its last rate" if coming.is_longer else "")
-    way = "Yes" if is_better else "No" if end.lower > last else "Perhaps"
+    way = "Yes" if end.upper < last else "No" if end.lower > last else "Perhaps"
+    ends = f"{number(end.loss)} {interval_text((end.lower, end.upper))}"
     return f"{way}: {ends} {when}", f"The last logged losses are {number(last)}. {told}"
+
+
+def _carried_on(ahead: AheadForecast, coming: Next) -> tuple[str, str]:
+    """The answer of the run's own modes."""
+    end = f"{number(float(ahead.loss[-1]))} after {int(ahead.steps[-1]):,} updates in all, at its last rate"
+    way = "Yes" if ahead.upper[-1] < ahead.loss[0] else "Perhaps"
+    parts = " and ".join({0.25: "a quarter", 0.5: "half"}.get(cut, f"{100 * cut:.0f} %") for cut in ahead.cuts)
+    how = {"lazy": "the operator stood still", "transport": "eigenvalues moved on as they did"}[ahead.method]
+    told = (
+        f"So if {how} from here on, each mode decaying at its own rate. From {parts} of this run the same gave the "
+        f"loss at twice the updates within {_percent(float(np.expm1(ahead.missed)))}."
+    )
+    if coming.found is not None and coming.found.checks:
+        told += f" The law of loss curves, on parts that were hidden: {coming.found.checked}."
+    return f"{way}: {end}", told
+
+
+def _used_up(found: LogForecast, told: str) -> tuple[str, str]:
+    """The answer for a run whose rates have come to zero."""
+    clear = [one for one in found.endings if one.is_clear and one.difference < 0]
+    best = min(clear, default=None, key=lambda one: one.difference)
+    more = (
+        "None of the schedules that were tried is clearly better over the same updates."
+        if best is None
+        else f"Over the same updates {best.name} would have ended {number(-best.difference)} lower."
+    )
+    return "Not under these rates: they are used up", f"{more} {told}"
+
+
+def last_loss(found: LogForecast) -> float:
+    """The last logged losses of the run that a forecast is about, their median over a fiftieth of it."""
+    losses = found.run.curve.losses
+    return float(np.median(losses[-max(1, len(losses) // 50) :]))
 
 
 def _claims(analysis: Analysis) -> tuple[str, str]:

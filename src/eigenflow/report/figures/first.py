@@ -1,9 +1,10 @@
 """The first picture of a report: the loss over updates, and what is forecast of the rest."""
 
+from typing import Protocol
+
 import numpy as np
 import plotly.graph_objects as go
 
-from eigenflow.forecast.fitting.fit import Forecast
 from eigenflow.report.figures.canvas import ACCENT, MUTED, WARM, log_axis, new_figure, positive
 from eigenflow.store import Run
 
@@ -14,12 +15,26 @@ FAN = "rgba(0,158,115,0.2)"
 GREEN = "#009E73"
 
 
-def first_figure(run: Run, coming: Forecast | None) -> go.Figure:
+class Coming(Protocol):
+    """Loss over completed updates, with what it may be off by."""
+
+    @property
+    def steps(self) -> np.ndarray: ...
+    @property
+    def loss(self) -> np.ndarray: ...
+    @property
+    def lower(self) -> np.ndarray: ...
+    @property
+    def upper(self) -> np.ndarray: ...
+
+
+def first_figure(run: Run, coming: Coming | None, *, name: str = "forecast, 90 % interval") -> go.Figure:
     """Draw the logged loss, the probe's, the held-out one, and a forecast with its interval.
 
     Args:
         run: With at least one measurement.
         coming: Loss over completed updates; what lies before the end of the log is left out. None: no forecast.
+        name: Of the forecast, with what its band is.
     """
     figure = new_figure("Loss so far, and its forecast" if coming is not None else "Loss so far", height=400)
     data, losses = run.measurements, run.losses
@@ -38,34 +53,34 @@ def first_figure(run: Run, coming: Forecast | None) -> go.Figure:
         _line(figure, "held-out loss", steps, data["holdout_loss"].values, WARM, symbol="diamond")
         drawn.append(data["holdout_loss"].values)
     if coming is not None:
-        drawn += _fan(figure, coming, last)
+        drawn += _fan(figure, coming, last, name)
     figure.update_xaxes(title_text="updates", rangemode="tozero", tickformat=",d", nticks=6)
     figure.update_yaxes(title_text="loss", **log_axis(*drawn))
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}, margin_b=84)
     return figure
 
 
-def _fan(figure: go.Figure, coming: Forecast, last: float) -> list[np.ndarray]:
+def _fan(figure: go.Figure, coming: Coming, last: float, name: str) -> list[np.ndarray]:
     is_later = coming.steps >= last
     steps, loss = coming.steps[is_later], coming.loss[is_later]
     lower, upper = coming.lower[is_later], coming.upper[is_later]
-    for name, values in (("lower", lower), ("upper", upper)):
+    for end, values in (("lower", lower), ("upper", upper)):
         figure.add_scatter(
             x=steps,
             y=positive(values),
-            name=f"forecast, {name}",
+            name=f"forecast, {end}",
             mode="lines",
             line={"width": 0},
             showlegend=False,
             hoverinfo="skip",
-            fill="tonexty" if name == "upper" else None,
+            fill="tonexty" if end == "upper" else None,
             fillcolor=FAN,
         )
     figure.add_scatter(
         x=steps,
         y=positive(loss),
         customdata=np.stack([lower, upper], axis=1),
-        name="forecast, 90 % interval",
+        name=name,
         mode="lines",
         line={"color": GREEN, "width": 2.2, "dash": "dash"},
         hovertemplate="update %{x}: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>",

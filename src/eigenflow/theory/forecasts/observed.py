@@ -12,10 +12,12 @@ from eigenflow.core.grid import first_steps
 from eigenflow.core.rounding import WHOLE, above_rounding
 from eigenflow.store import Run
 
-__all__ = ["CUTS", "Observed", "observe_until"]
+__all__ = ["CUTS", "Observed", "observe_all", "observe_until"]
 
 CUTS = (0.10, 0.25, 0.50)
 SCORED_STEPS = 64
+# Measurements and losses that a forecast needs.
+LEAST = 3
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def observe_until(run: Run, cut: float) -> Observed:
     # What is learned to rounding is neither known nor to be forecast.
     says = above_rounding(losses)
     known, later = says & (steps <= cut_step), np.flatnonzero(says & (steps > cut_step))
-    if measured.sizes["step"] < 3 or len(later) < 3:
+    if measured.sizes["step"] < LEAST or len(later) < LEAST:
         raise RunFolderError(
             f"Run `{run.path}` has {measured.sizes['step']} measurements before {cut:.0%} of its {total} steps and "
-            f"{len(later)} losses after; a forecast needs 3 of each. Measure more steps."
+            f"{len(later)} losses after; a forecast needs {LEAST} of each. Measure more steps."
         )
     if len(later) > SCORED_STEPS:
         wanted = np.geomspace(steps[later[0]], steps[later[-1]], SCORED_STEPS)
@@ -90,6 +92,35 @@ def observe_until(run: Run, cut: float) -> Observed:
         source,
         "loss" if run.has_squared_loss else "energy",
     )
+
+
+def observe_all(run: Run, reach: int, count: int) -> Observed:
+    """A whole run, and steps beyond its end at its last learning rate; their losses are not known, NaN.
+
+    Args:
+        run: As from `open_run`.
+        reach: The last of the later steps, in updates of the run.
+        count: Number of later steps, log-spaced; the first is the end of the run.
+
+    Raises:
+        RunFolderError: If there are too few measurements or losses, or the rates have come to zero.
+    """
+    steps, times, losses, source = _probe_losses(run)
+    data = run.measurements
+    if data.sizes["step"] < LEAST or len(steps) < LEAST or times[-1] <= times[-2]:
+        raise RunFolderError(
+            f"Run `{run.path}` has {data.sizes['step']} measurements and {len(steps)} losses, the last after an update "
+            f"of {times[-1] - times[-2] if len(times) > 1 else 0:g} in time; a forecast beyond its end needs {LEAST} "
+            f"of each, and an update that moves."
+        )
+    length = (times[-1] - times[-2]) / (steps[-1] - steps[-2])
+    end = int(steps[-1]) + 1
+    first = run.first_step
+    later = np.unique(np.geomspace(end - first, reach * (end - first), count).round().astype(np.int64)) + first
+    quantity: Literal["loss", "energy"] = "loss" if run.has_squared_loss else "energy"
+    later_times = times[-1] + length * (later - steps[-1])
+    unknown = np.full(len(later), np.nan)
+    return Observed(1.0, end, data, steps, times, losses, later, later_times, unknown, source, quantity)
 
 
 def _probe_losses(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
