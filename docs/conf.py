@@ -54,7 +54,7 @@ sphinx_gallery_conf = {
     # A marimo notebook, which the gallery cannot show; the page of how to start says how to open it.
     "ignore_pattern": r"(__init__|tour)\.py$",
     # These take minutes, need runs, or write into the repository: shown, not run.
-    "filename_pattern": r"/(?!study|scaling_study|atlas|sample_logs|width_sweep)[a-z_]+\.py$",
+    "filename_pattern": r"/(?!study|scaling_study|atlas|sample_logs|train_gpt_logs|width_sweep)[a-z_]+\.py$",
     "reset_argv": "gallery_arguments.arguments",
     "within_subsection_order": "ExampleTitleSortKey",
     "download_all_examples": False,

@@ -1,10 +1,19 @@
-"""Draw the pictures of README and guides into `docs/images`.
+"""Draw the pictures of the guides and of the gallery into `docs/images`.
 
-Run:  python docs/pictures.py runs/digits        (the folder that `make run` leaves)
+Those of the gallery are made by the very commands that `docs/index.md` prints below them.
+
+Run:  python docs/pictures.py [NAME ...]        (names of files in docs/images; without any: all, some four minutes)
 """
 
+import os
+import re
+import shlex
+import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,30 +26,48 @@ from matplotlib.figure import Figure
 
 import eigenflow as ef
 from eigenflow.scaling import allocate, fit_scaling, read_scaling_table
-from eigenflow.store import Run
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 LOGS = ROOT / "examples" / "logs"
-# Energies below this share of the largest are left white.
-FAINT = 1e-7
+INDEX = ROOT / "docs" / "index.md"
 
 
-def draw_energy(run: Run, ax: Axes) -> None:
-    """Energy by time and eigenvalue, in shells of a quarter decade."""
-    shells = run.shells
-    edges = shells["edge"].values[::4]
-    energy = shells["energy"].values[:, 1:-1]
-    energy = energy[:, : 4 * (energy.shape[1] // 4)].reshape(len(energy), -1, 4).sum(axis=2)
-    times = np.append(shells["time"].values[1:], shells["time"].values[-1] * 1.2)
-    energy = energy[1:]
-    shown = np.ma.masked_less(energy / energy.max(), FAINT)
-    norm = mpl.colors.LogNorm(FAINT, 1.0)
-    image = ax.pcolormesh(times, edges[: energy.shape[1] + 1], shown.T, norm=norm, cmap="magma_r")
-    filled = np.flatnonzero(shown.max(axis=0).filled(0) > 0)
-    ax.set(xscale="log", yscale="log", ylim=(edges[filled[0]], edges[filled[-1] + 1]))
-    ax.set(xlabel="time (sum of learning rates)", ylabel="eigenvalue λ [1 / time]")
-    ax.figure.colorbar(image, ax=ax, label="energy (share of the largest)")
+@dataclass(frozen=True)
+class Finding:
+    """A picture of the gallery and the line that makes it."""
+
+    image: str
+    command: str
+
+    @property
+    def words(self) -> list[str]:
+        """The command, in words."""
+        return shlex.split(self.command)
+
+    @property
+    def made(self) -> str:
+        """The file that the command writes."""
+        return self.words[-1]
+
+
+def read_findings(page: Path = INDEX) -> list[Finding]:
+    """The gallery, as a page prints it: each picture is followed by a block with one line."""
+    found = re.findall(
+        r"images/(gallery_\w+\.png)(?:(?!images/).)*?```bash\n([^\n]+)\n```", page.read_text(encoding="utf-8"), re.S
+    )
+    return [Finding(image, command) for image, command in found]
+
+
+def make_finding(finding: Finding) -> None:
+    """Run the line in an empty folder that has the examples, as a reader has them."""
+    program = {"eigenflow": ["-m", "eigenflow"], "python": []}[finding.words[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "examples").symlink_to(ROOT / "examples")
+        command = [sys.executable, *program, *finding.words[1:]]
+        subprocess.run(command, cwd=folder, check=True, env={**os.environ, "MPLBACKEND": "agg"})
+        shutil.copyfile(Path(folder) / finding.made, IMAGES / finding.image)
+    print(IMAGES / finding.image)
 
 
 def solve_example() -> ef.TransportProblem:
@@ -131,23 +158,31 @@ def save(figure: Figure, name: str) -> None:
     print(IMAGES / name)
 
 
-def main(folder: str) -> None:
-    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
-    draw_energy(ef.open_run(folder), axes[0])
-    draw_density(axes[1])
-    draw_forecast(axes[2])
-    for ax, title in zip(axes, ("Measure a network", "Solve the equation", "Forecast a run"), strict=True):
-        ax.set_title(title, fontsize=11)
-    save(figure, "overview.png")
-    for name, draw in (("equation", draw_density), ("loss_curves", draw_forecast), ("plan", draw_plan)):
-        figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-        draw(ax)
-        save(figure, f"{name}.png")
+def make_guide(draw: Callable[[Axes], None], name: str) -> None:
+    figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    draw(ax)
+    save(figure, name)
+
+
+def make_modes() -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     draw_modes(axes)
     save(figure, "modes.png")
 
 
+def main(names: list[str]) -> None:
+    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    makers: dict[str, Callable[[], None]] = {"modes.png": make_modes}
+    for name, draw in (("equation.png", draw_density), ("loss_curves.png", draw_forecast), ("plan.png", draw_plan)):
+        makers[name] = lambda name=name, draw=draw: make_guide(draw, name)
+    for finding in read_findings():
+        makers[finding.image] = lambda finding=finding: make_finding(finding)
+    unknown = [name for name in names if name not in makers]
+    if unknown:
+        sys.exit(f"NAME must be one of {', '.join(makers)}, but is {', '.join(unknown)}.")
+    for name in names or makers:
+        makers[name]()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "runs/digits")
+    main(sys.argv[1:])

@@ -25,6 +25,14 @@ def test_eigenvalues_and_frontier_stand_where_they_are(ax):
     assert 0.5 < low < 2 and high > 404  # the frontier does not stretch the axis
 
 
+def test_eigenvalues_that_are_rounding_are_left_out(ax):
+    """A matrix of rank 2 has a third eigenvalue of 1e-14, by the solver; ranks are spread over the others."""
+    times = np.array([1.0, 10.0])
+    plot_eigenvalues(times, np.array([[40.0, 2.0, 1e-14], [80.0, 4.0, -1e-14]]), ax=ax, has_frontier=False)
+    drawn = [line.get_ydata() for line in ax.get_lines()]
+    np.testing.assert_allclose(drawn, [[40.0, 80.0], [2.0, 4.0]])
+
+
 def test_states_that_count_updates_have_no_frontier(ax):
     plot_eigenvalues(np.array([1.0, 2.0]), np.ones((2, 2)), ax=ax, has_frontier=False)
     assert ax.get_legend() is None and ax.get_xlabel() == "completed updates"

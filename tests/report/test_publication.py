@@ -18,7 +18,7 @@ from eigenflow.cli.figures import NAMES
 from eigenflow.core.errors import ArgumentError
 from eigenflow.plots import PAPER_WIDTHS, paper_style
 from eigenflow.report import analyse
-from eigenflow.report.publication import PICTURES, run_figure, write_figures
+from eigenflow.report.publication import PICTURES, course_figure, run_figure, write_figures
 from eigenflow.store import open_run
 from report.recorded import record_run
 
@@ -170,3 +170,14 @@ class TestRejects:
             run_figure("los", analysis)
         with pytest.raises(ArgumentError, match="pdf, png"):
             write_figures(analysis, tmp_path, kind="gif")
+
+
+def test_the_picture_of_a_run_has_its_loss_and_its_eigenvalues(analysis):
+    """On a screen, over the whole of the record; dashes are left to what is no measurement."""
+    loss, eigenvalues = course_figure(analysis).axes
+    steps = analysis.run.losses["step"].to_numpy() + 1
+    np.testing.assert_allclose(loss.get_lines()[0].get_xdata(), steps)
+    data = analysis.run.measurements
+    shown = data["time"].values > 0
+    np.testing.assert_allclose(eigenvalues.get_lines()[0].get_ydata(), data["eigenvalue"].values[shown, 0])
+    assert {line.get_linestyle() for line in eigenvalues.get_lines()[:-1]} == {"-"}

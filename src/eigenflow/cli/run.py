@@ -9,6 +9,7 @@ import typer
 from eigenflow.cli.console import err, out, print_json, scores_table, verdicts_table
 from eigenflow.cli.long_work import resumable, stated_only
 from eigenflow.cli.progress import training_progress
+from eigenflow.cli.writing import Force, check_outputs
 
 __all__ = ["run"]
 
@@ -18,7 +19,7 @@ def run(
         str | None,
         typer.Argument(
             help="TOML file, or the name of a shipped experiment: digits, digits-sgd, digits-cnn, digits-width, "
-            "patches, source."
+            "gpt, patches, source."
         ),
     ] = None,
     changes: Annotated[
@@ -28,6 +29,8 @@ def run(
         Path | None,
         typer.Option("--out", help="Run folder, new or empty. Default: runs/NAME.", metavar="DIR"),
     ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the loss and the eigenvalues.", metavar="PNG")] = None,
+    force: Force = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="State the cost and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary (or cost) as JSON.")] = False,
@@ -39,6 +42,7 @@ def run(
     from eigenflow.lab import estimate_cost, load_config, run_experiment
 
     begin = perf_counter()
+    check_outputs({"--picture": picture}, replace=force)
     settings = load_config(config, changes)
     folder = out_folder or Path("runs") / settings.name
     cost = estimate_cost(settings)
@@ -56,6 +60,11 @@ def run(
 
     with err.status("Analysing and writing the report ..."):
         analysis, summary = judge_run(recorded, report=True, train_s=train_s, begin=begin)
+    if picture is not None:
+        from eigenflow.plots.file import write_picture
+        from eigenflow.report.publication import course_figure
+
+        write_picture(course_figure(analysis), picture, replace=force)
     if as_json:
         print_json(summary)
         return

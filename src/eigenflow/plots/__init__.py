@@ -35,6 +35,7 @@ from eigenflow.plots.outlook import plot_rates_ahead as plot_rates_ahead
 from eigenflow.plots.paper import PAPER_DPI as PAPER_DPI
 from eigenflow.plots.paper import PAPER_WIDTHS as PAPER_WIDTHS
 from eigenflow.plots.paper import paper_style as paper_style
+from eigenflow.plots.paper import screen_style as screen_style
 from eigenflow.plots.phase import PhaseArrays as PhaseArrays
 from eigenflow.plots.phase import plot_phase_diagram as plot_phase_diagram
 from eigenflow.plots.phase import plot_phase_diagrams as plot_phase_diagrams

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
+from eigenflow.plots.axes import plain_if_short
 from eigenflow.plots.file import picture_text
 
 __all__ = ["plot_eigenvalues", "plot_lazy_rich", "plot_rest_forecasts"]
@@ -15,6 +16,8 @@ STYLES = ("--", "-.", ":", "-")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 MUTED = "#66717d"
 LEAST_DISTANCE = 1e-4
+# Of the largest eigenvalue: a dense solver returns zero as this share of it, or less, for some thousand rows.
+ROUNDING = 1e-12
 
 Points = Float[np.ndarray, " point"]
 
@@ -31,7 +34,7 @@ def plot_eigenvalues(
 
     Args:
         times: Of the measurements; time 0 has no place on the logarithmic axis.
-        eigenvalues: In falling order at each time, 1 / time.
+        eigenvalues: In falling order at each time, 1 / time. Those that are zero up to rounding are left out.
         ax: Axes to draw into.
         most: Ranks that are drawn, evenly spread over the logarithm of the rank.
         has_frontier: Whether times are in the unit of 1 / eigenvalue.
@@ -41,11 +44,13 @@ def plot_eigenvalues(
     """
     from matplotlib import colormaps
 
-    ranks = np.unique(np.geomspace(1, eigenvalues.shape[1], most).round().astype(int))
     shown = times > 0
+    least = ROUNDING * np.nanmax(np.abs(eigenvalues[shown]), axis=1, keepdims=True, initial=0.0)
+    known = np.where(eigenvalues[shown] > least, eigenvalues[shown], np.nan)
+    count = max(1, int(np.isfinite(known).any(axis=0).sum()))
+    ranks = np.unique(np.geomspace(1, count, most).round().astype(int))
     for rank, colour in zip(ranks, colormaps["viridis"](np.linspace(0, 0.88, len(ranks))), strict=True):
-        values = np.where(eigenvalues[shown, rank - 1] > 0, eigenvalues[shown, rank - 1], np.nan)
-        ax.loglog(times[shown], values, "-", color=colour, linewidth=1.0)
+        ax.loglog(times[shown], known[:, rank - 1], "-", color=colour, linewidth=1.0)
     low, high = ax.get_ylim()
     if has_frontier:
         ax.plot(times[shown], 0.5 / times[shown], "--", color=COLOURS[-1], linewidth=1.2, label="frontier 1 / (2t)")
@@ -115,17 +120,9 @@ def plot_lazy_rich(paths: Mapping[str, tuple[Points, Points]], *, ax: Axes, lazy
     for level, words, side in ((lazy, "lazy ", "right"), (rich, " rich", "left")):
         ax.axvline(level, color=MUTED, linewidth=0.8, linestyle="--")
         ax.annotate(words, (level, 1.0), xycoords=("data", "axes fraction"), ha=side, va="bottom", color=MUTED)
-    _plain_if_short(ax)
+    plain_if_short(ax)
     ax.set_xlabel("distance of the operator, ‖M − M₀‖ / ‖M₀‖")
     ax.set_ylabel("share of energy that\nchanges its shell")
     if len(paths) > 1:
         ax.legend(frameon=False)
     return ax
-
-
-def _plain_if_short(ax: Axes) -> None:
-    """Plain numbers on a vertical logarithmic axis of less than a decade, whose ticks are no powers of ten."""
-    low, high = ax.get_ylim()
-    if high < 10.0 * low:
-        for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            place(lambda value, _: f"{value:.3g}")

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
+from eigenflow.plots.axes import plain_if_short
+
 __all__ = ["plot_drift_strength", "plot_learning_times", "plot_run_losses", "plot_shell_energies", "plot_spectrum"]
 
 SHOWN_TIMES = 6
@@ -73,6 +75,7 @@ def plot_run_losses(
             transform=ax.get_xaxis_transform(),
             label="measured",
         )
+    plain_if_short(ax)
     ax.set_xlabel("updates")
     ax.set_ylabel("loss")
     ax.legend(frameon=False, fontsize=8)

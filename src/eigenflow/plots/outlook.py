@@ -32,6 +32,7 @@ def plot_outlook(
     ax: Axes,
     unit: str = "nats",
     target: float | None = None,
+    came: tuple[Int[np.ndarray, " _"], Float[np.ndarray, " _"]] | None = None,
 ) -> Axes:
     """Draw a run as dots, the law as a line, the forecast of the rest in its 90 % fan, and ends of other schedules.
 
@@ -46,6 +47,7 @@ def plot_outlook(
         ax: Axes to draw into.
         unit: Of the loss.
         target: A wanted loss.
+        came: Steps and losses that the forecast did not know.
 
     Returns:
         The same `ax`. Its scale leaves out the first fall of the run.
@@ -56,6 +58,8 @@ def plot_outlook(
         ax.fill_between(steps[ahead], lower[ahead], upper[ahead], color=COLOURS[0], alpha=0.2, linewidth=0)
         ax.plot(steps[ahead], loss[ahead], color=COLOURS[0], linewidth=1.6, label="forecast, 90 % interval")
         ax.axvline(int(steps[ahead][0]), color="#66717d", linewidth=0.8, linestyle=":")
+    if came is not None and len(came[0]):
+        ax.plot(*came, "o", color=MEASURED, mfc="none", markersize=3.0, markeredgewidth=0.8, label="what came, hidden")
     last = int(steps[-1])
     for index, (name, updates, value, low, high) in enumerate(ends):
         colour = COLOURS[(index + 1) % len(COLOURS)]
@@ -65,7 +69,8 @@ def plot_outlook(
         ax.errorbar(place, value, errors, fmt="o", color=colour, markersize=4, capsize=2.5, linewidth=1.2, label=shown)
     if target is not None:
         ax.axhline(target, color=COLOURS[3], linewidth=1.0, linestyle="--", label=f"target {target:g}")
-    ax.set_ylim(*_scale(measured, lower, upper, steps, ends, target))
+    seen = measured if came is None else (np.append(measured[0], came[0]), np.append(measured[1], came[1]))
+    ax.set_ylim(*_scale(seen, measured[0][-1], lower, upper, steps, ends, target))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.set_xlabel("completed updates" + ("; ends of other schedules stand to the right" if ends else ""))
     ax.set_ylabel(f"loss [{picture_text(unit)}]")
@@ -75,13 +80,14 @@ def plot_outlook(
 
 def _scale(
     measured: tuple[np.ndarray, np.ndarray],
+    known_to: float,
     lower: Points,
     upper: Points,
     steps: Steps,
     ends: Sequence[tuple[str, int, float, float, float]],
     target: float | None,
 ) -> tuple[float, float]:
-    begin = min(LATE * steps[-1], 0.5 * measured[0][-1])
+    begin = min(LATE * steps[-1], 0.5 * known_to)
     known, late = measured[1][measured[0] >= begin], steps >= begin
     values = np.concatenate([known, lower[late], upper[late][-1:], [end[3] for end in ends], [end[4] for end in ends]])
     values = values if target is None else np.append(values, target)

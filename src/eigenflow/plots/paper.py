@@ -1,4 +1,4 @@
-"""A style for print: columns of a journal, letters of 8 pt, fonts embedded, lines that differ without colour too."""
+"""Styles: for print, with columns of a journal, letters of 8 pt, lines that differ without colour; and for screens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from cycler import cycler
 
 from eigenflow.core.errors import ArgumentError
 
-__all__ = ["PAPER_DPI", "PAPER_WIDTHS", "paper_style"]
+__all__ = ["PAPER_DPI", "PAPER_WIDTHS", "paper_style", "screen_style"]
 
 PAPER_WIDTHS = {1: 3.3, 2: 6.9}  # inches, of one column and of both
 PAPER_DPI = 300
@@ -65,3 +65,19 @@ def paper_style(columns: int = 1, *, height: float | None = None) -> Iterator[tu
     size = (width, height or round(LOW * PAPER_WIDTHS[1] * (1.0 if columns == 1 else 1.4), 2))
     with mpl.rc_context({**SETTINGS, "figure.figsize": size}):
         yield size
+
+
+@contextmanager
+def screen_style() -> Iterator[None]:
+    """Draw and save figures that are read on a screen: letters of 9 pt, colours of `paper_style`, no dashes.
+
+    Sizes are those of the caller's figures.
+    """
+    letters: dict[Any, Any] = {key: value + 1.0 for key, value in SETTINGS.items() if key.endswith("size")}
+    unlike: dict[Any, Any] = {
+        "axes.prop_cycle": cycler(color=COLOURS),
+        "savefig.dpi": "figure",
+        "axes.titlelocation": "left",
+    }
+    with mpl.rc_context({**SETTINGS, **letters, **unlike}):
+        yield

@@ -19,6 +19,7 @@ from eigenflow.plots import (
     plot_lazy_rich,
     plot_rest_forecasts,
     plot_run_losses,
+    screen_style,
     write_picture,
 )
 from eigenflow.report.answers.questions import place_of
@@ -26,7 +27,7 @@ from eigenflow.report.figures.run import METHODS, QUANTITIES
 from eigenflow.report.summary import Analysis
 from eigenflow.theory.lazy_rich import LAZY, RICH
 
-__all__ = ["FORMATS", "PICTURES", "PrintedFigures", "run_figure", "write_figures"]
+__all__ = ["FORMATS", "PICTURES", "PrintedFigures", "course_figure", "run_figure", "write_figures"]
 
 FORMATS = ("pdf", "png", "svg", "eps")
 # Of a line of a label, upwards, and across by columns.
@@ -145,6 +146,23 @@ def run_figure(name: str, analysis: Analysis, *, columns: int = 1) -> Figure:
         ax.set_ylabel(_broken(ax.get_ylabel(), UPWARDS))
         ax.set_xlabel(_broken(ax.get_xlabel(), ACROSS[columns]))
         _place_legend(figure, ax)
+    return figure
+
+
+def course_figure(analysis: Analysis) -> Figure:
+    """Draw the loss of a run and its eigenvalues beside each other, for a screen; what it lacks is left out.
+
+    Args:
+        analysis: As from `analyse`.
+    """
+    with screen_style():
+        figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+        for ax, draw in zip(figure.subplots(1, 2), (_loss, _eigenvalues), strict=True):
+            try:
+                draw(analysis, ax)
+            except ArgumentError as error:
+                ax.set_axis_off()
+                ax.set_title(fill(str(error), ACROSS[1]))
     return figure
 
 

@@ -16,6 +16,7 @@ from eigenflow.core.writing import FORMAT
 if TYPE_CHECKING:
     from eigenflow.forecast.curves import CurveSet
     from eigenflow.forecast.outlook.ends import End
+    from eigenflow.forecast.outlook.hindsight import Hindsight
     from eigenflow.forecast.outlook.rest import PlannedRun
     from eigenflow.forecast.outlook.result import LogForecast
 
@@ -43,6 +44,15 @@ def log(
             metavar="SCHEDULE",
         ),
     ] = None,
+    until: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Forecast as it would have been after this update: later points of the run are hidden, and stand "
+            "beside what was forecast of them.",
+            metavar="STEP",
+        ),
+    ] = None,
     target: Annotated[float | None, typer.Option(help="A loss that is wanted, in nats: when is it reached?")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the answer as a page.", metavar="HTML")] = None,
     picture: options.Picture = None,
@@ -66,6 +76,12 @@ def log(
     """
     from eigenflow.forecast.outlook import forecast_logs
 
+    past = None
+    if until is not None:
+        from eigenflow.forecast.outlook.hindsight import hide_rest
+
+        past = hide_rest(known, until, run=run)
+        known, run = past.curves, past.run
     if dry_run:
         _say_plan(known, total, run, out_file, as_json)
         return
@@ -81,16 +97,18 @@ def log(
         from eigenflow.forecast.outlook.picture import outlook_figure
         from eigenflow.plots.file import write_picture
 
-        write_picture(outlook_figure(found), picture, replace=force)
+        write_picture(outlook_figure(found, came=None if past is None else past.came), picture, replace=force)
     if card is not None:
         from eigenflow.plots.card import write_card
         from eigenflow.report.card import forecast_card
 
         write_card(forecast_card(found), card, replace=force)
     if as_json:
-        print_json(_as_dict(found, out_file))
+        print_json(_as_dict(found, out_file) | _came_dict(found, past))
         return
     _show(found)
+    if past is not None:
+        say(f"what came: {past.told(found)}")
     if out_file is not None:
         out.print(f"written to {out_file}", markup=False, soft_wrap=True)
 
@@ -210,6 +228,14 @@ def _as_dict(found: "LogForecast", page: Path | None) -> dict[str, Any]:
         "notes": found.notes,
         "cpu_s": found.cpu_s,
     }
+
+
+def _came_dict(found: "LogForecast", past: "Hindsight | None") -> dict[str, Any]:
+    if past is None:
+        return {"came": None}
+    low, high = past.interval(found)
+    step, loss = int(past.came.steps[-1]), float(past.came.losses[-1])
+    return {"came": {"step": step, "loss": loss, "interval": [low, high], "holds": low <= loss <= high}}
 
 
 def _end_dict(end: "End") -> dict[str, Any]:
