@@ -9,7 +9,7 @@ import typer
 from eigenflow.cli.console import err, out, print_json, scores_table, verdicts_table
 from eigenflow.cli.long_work import resumable, stated_only
 from eigenflow.cli.progress import training_progress
-from eigenflow.cli.writing import Force, check_outputs
+from eigenflow.cli.writing import check_outputs
 
 __all__ = ["run"]
 
@@ -30,7 +30,7 @@ def run(
         typer.Option("--out", help="Run folder, new or empty. Default: runs/NAME.", metavar="DIR"),
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the loss and the eigenvalues.", metavar="PNG")] = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the picture, if there is one.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="State the cost and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary (or cost) as JSON.")] = False,
