@@ -105,7 +105,7 @@ def computed_once(inputs):
         (picture_file, "picture_bytes"): lambda *_, **__: b"drawn" * 100,
         (outlook, "forecast_logs"): lambda *_, **__: answered,
         (outlook_page, "_render"): lambda *_: "page" * 1000,
-        (outlook_picture, "outlook_figure"): lambda *_: None,
+        (outlook_picture, "outlook_figure"): lambda *_, **__: None,
     }
     with pytest.MonkeyPatch.context() as patch:
         for (module, name), what in stands_in.items():
