@@ -24,7 +24,7 @@ MOST_BYTES = 150_000
 
 
 def pictures():
-    """`docs/pictures.py`, which reads the gallery and makes its pictures anew."""
+    """The script beside the pages, which reads the gallery and makes its pictures anew."""
     spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
