@@ -70,10 +70,10 @@ def main(picture: str | None = None, steps: int = STEPS) -> dict[str, float]:
         figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), layout="constrained", sharey=True)
         for (name, alpha), ax in zip(ALPHAS.items(), axes, strict=True):
             run = record(alpha, Path(folder) / name, steps)
-            data = run.measurements
-            distances[name] = float(data["initial_distance"][-1])
+            measured = run.measurements
+            distances[name] = float(measured["initial_distance"][-1])
             # In units of alpha^2 both operators are the same one at the start.
-            plot_eigenvalues(data["time"].values * alpha**2, data["eigenvalue"].values / alpha**2, ax=ax)
+            plot_eigenvalues(measured["time"].values * alpha**2, measured["eigenvalue"].values / alpha**2, ax=ax)
             ax.set_title(f"{name}, alpha = {alpha:g}: the operator moved by {distances[name]:.2g} of its size")
             ax.legend(frameon=False, loc="upper right")
             print(f"{name}: ||M - M0|| / ||M0|| = {distances[name]:.3g}, loss {run.losses['loss'].iloc[-1]:.2g}")
