@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eigenflow.core.resampling import block_interval, percentile_interval
+from eigenflow.core.resampling import block_indices, block_interval, drawn_counts, percentile_interval
 from eigenflow.core.scores import score_curve
 
 
@@ -41,3 +41,11 @@ def test_percentile_interval_of_a_line_of_numbers():
     """0 ... 100: 90 % of them lie from 5 to 95, 50 % from 25 to 75."""
     assert percentile_interval(range(101)) == pytest.approx((5.0, 95.0))
     assert percentile_interval(np.arange(101.0), level=0.5) == pytest.approx((25.0, 75.0))
+
+
+def test_sums_over_draws_are_products_with_counts():
+    rng = np.random.default_rng(3)
+    values, draws = rng.standard_normal((17, 4)), block_indices(17, rng, draws=50)
+    counts = drawn_counts(draws)
+    np.testing.assert_array_equal(counts.sum(1), 17)
+    np.testing.assert_allclose(counts @ values, values[draws].sum(1), rtol=0, atol=1e-13)

@@ -18,7 +18,13 @@ from eigenflow.closure.of_run import run_velocities
 from eigenflow.closure.velocities import Velocities, shell_velocities
 from eigenflow.core.checks import check_kind
 from eigenflow.core.display import AbstractPrinted, Card, FieldsPrinted, interval, span
-from eigenflow.core.resampling import LEVEL, block_indices, correlated_interval, correlated_quantiles
+from eigenflow.core.resampling import (
+    LEVEL,
+    block_indices,
+    correlated_interval,
+    correlated_quantiles,
+    drawn_counts,
+)
 from eigenflow.core.rounding import EXACT
 from eigenflow.shells import ShellBudget
 from eigenflow.store import Run
@@ -183,7 +189,7 @@ def fit_closure(budget: Run | ShellBudget | Velocities, *, seed: int = 0) -> Clo
     errors = np.stack([data.errors(b) for b in EXPONENTS], axis=1)
     draws = block_indices(len(data.times), rng)
     best = int(errors.sum(0).argmin())
-    b, b_draws = float(EXPONENTS[best]), EXPONENTS[errors[draws].sum(1).argmin(1)]
+    b, b_draws = float(EXPONENTS[best]), EXPONENTS[(drawn_counts(draws) @ errors).argmin(1)]
     # What a time adds to b is the slope of its error there.
     around = np.clip([best - 1, best + 1], 0, len(EXPONENTS) - 1)
     b_parts = errors[:, around[0]] - errors[:, around[1]]

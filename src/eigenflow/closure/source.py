@@ -18,7 +18,7 @@ from jaxtyping import Float
 from eigenflow.closure.intervals import MIN_POOLED
 from eigenflow.core.display import FieldsPrinted
 from eigenflow.core.errors import ArgumentError
-from eigenflow.core.resampling import LEVEL, block_indices
+from eigenflow.core.resampling import LEVEL, block_indices, drawn_counts
 from eigenflow.core.rounding import ROUNDING
 from eigenflow.shells import ShellBudget
 
@@ -97,7 +97,7 @@ def nonlocal_source(
         mean = inner[inside].mean(0)
         near, far = _split(mean)
         flux_near, flux_far = _flux(near), _flux(far)
-        drawn = [_share(inner[inside[index]].mean(0)) for index in block_indices(len(inside), rng, draws=draws)]
+        drawn = _drawn_shares(inner[inside], drawn_counts(block_indices(len(inside), rng, draws=draws)))
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         sums = [np.abs(x).sum() for x in (far.sum(1), near.sum(1), lost[inside].mean(0))]
         whole = np.abs(exchange[inside].mean(0)).sum()
@@ -138,6 +138,16 @@ def _flux(exchange: np.ndarray) -> Float[np.ndarray, " inner_edge"]:
     """Downward flux through each edge between bounded shells: all that shells below gain from shells above."""
     from_above = np.cumsum(exchange[:, ::-1], axis=1)[:, ::-1]
     return np.diagonal(np.cumsum(from_above, axis=0), offset=1).copy()
+
+
+def _drawn_shares(
+    exchange: Float[np.ndarray, "update shell shell"], counts: Float[np.ndarray, "draws update"]
+) -> Float[np.ndarray, " draws"]:
+    """`_share` of the mean of each draw, a few draws at once."""
+    flat, size = exchange.reshape(len(exchange), -1), exchange.shape[1]
+    is_far = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).reshape(-1) > 1
+    sums = np.array([np.abs(some @ flat) @ np.stack([is_far, ~is_far], 1) for some in counts]).reshape(-1, 2)
+    return sums[:, 0] / np.maximum(sums.sum(1), np.finfo(np.float64).tiny)
 
 
 def _share(exchange: np.ndarray) -> float:

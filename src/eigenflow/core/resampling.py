@@ -25,6 +25,7 @@ __all__ = [
     "correlated_half_width",
     "correlated_interval",
     "correlated_quantiles",
+    "drawn_counts",
     "percentile_interval",
 ]
 
@@ -45,6 +46,13 @@ def block_indices(
     block = max(1, round(length ** (1 / 3))) if block is None else block
     starts = rng.integers(0, length, size=(draws, -(-length // block)))
     return ((starts[:, :, None] + np.arange(block)) % length).reshape(draws, -1)[:, :length]
+
+
+def drawn_counts(indices: Int[np.ndarray, "draws length"]) -> Float[np.ndarray, "draws length"]:
+    """How often each place was drawn: sums over draws of values are products with this, without gathering them."""
+    draws, length = indices.shape
+    places = indices + length * np.arange(draws)[:, None]
+    return np.bincount(places.reshape(-1), minlength=draws * length).reshape(draws, length).astype(np.float64)
 
 
 def block_interval(

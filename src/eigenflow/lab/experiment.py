@@ -27,9 +27,9 @@ __all__ = ["ExperimentCost", "build_experiment", "config_differences", "estimate
 CHECKPOINT = "checkpoint.safetensors"
 # What a measured step costs, in seconds and in eigenproblems of its size: two are solved; M and Mdot are formed at two
 # instants, held against plain reverse mode, and turned into the eigenbases. Likewise analysis and report, once and for
-# each measurement. Timed on the shipped experiments with 300 and 1,000 rows.
-MEASUREMENT_S, MEASUREMENT_EIGENPROBLEMS = 0.5, 7.5
-ANALYSIS_S, ANALYSIS_EIGENPROBLEMS = 12.5, 0.5
+# each measurement. Timed on the shipped experiments with 300 to 1,000 rows.
+MEASUREMENT_S, MEASUREMENT_EIGENPROBLEMS = 0.5, 5.0
+ANALYSIS_S, ANALYSIS_EIGENPROBLEMS = 9.0, 0.5
 LARGEST_TIMED = 1000
 
 Progress = Callable[[int, int, int], None]

@@ -1,7 +1,9 @@
 """The solution of a transport problem, with its budget and what is known of its accuracy."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,11 +78,6 @@ class TransportSolution(AbstractPrinted):
             "lines", if the source is not. The method "exact" gives cells of which less than e^-5 is left to some ten
             digits of their own mass, down to 1e-300, unless paths under a c(t) fan out; others are good to `error`.
         total: Integral of g over the domain, shape (time,). For energy this is twice the loss.
-        frontier: Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried:
-            where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
-            (equations/hypotheses.md#frontier-coordinates). Only paths inside the domain count: inf while
-            none has lost that much (or none is left), 0 when all have. The source does not enter. For a drift that is
-            no `PowerDrift` paths are followed numerically, and it is good to 1e-8 where the rate is smooth.
         budget: Where the mass has gone.
         error: Estimated error of `mass`, summed over the cells, shape (time,); on the safe side for
             smooth data. For `CellMasses` it is what halving their resolution would change; for the
@@ -88,6 +85,7 @@ class TransportSolution(AbstractPrinted):
         status: See `SolveStatus`.
         method: Name of the method that was used.
         reason: Why that method.
+        find_frontier: Computes `frontier`, which costs as much as a solve and is not always asked for.
     """
 
     problem: TransportProblem
@@ -95,12 +93,23 @@ class TransportSolution(AbstractPrinted):
     edges: Float[np.ndarray, " edge"]
     mass: Float[np.ndarray, "time cell"]
     total: Float[np.ndarray, " time"]
-    frontier: Float[np.ndarray, " time"]
     budget: Budget
     error: Float[np.ndarray, " time"]
     status: SolveStatus
     method: str
     reason: str
+    find_frontier: Callable[[], Float[np.ndarray, " time"]] = field(compare=False)
+
+    @cached_property
+    def frontier(self) -> Float[np.ndarray, " time"]:
+        """Eigenvalue of the lowest mode that has lost the share 1 - 1/e of what it carried, shape (time,).
+
+        It is where the exponent Q of the characteristic ending there is 1, in instantaneous lambda
+        (equations/hypotheses.md#frontier-coordinates). Only paths inside the domain count: inf while none has lost that
+        much (or none is left), 0 when all have. The source does not enter. For a drift that is no `PowerDrift` paths
+        are followed numerically, and it is good to 1e-8 where the rate is smooth.
+        """
+        return self.find_frontier()
 
     def _card(self) -> Card:
         budget, learned = self.budget, self.frontier[-1]

@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from eigenflow.core.checks import check_kind, real_array
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.core.limits import metered, within
+from eigenflow.core.limits import Limits, current_limits, limits, metered, within
+from eigenflow.transport.flows.flow import AbstractFlow
 from eigenflow.transport.flows.paths import Values
 from eigenflow.transport.methods.catalogue import choose
 from eigenflow.transport.methods.frontier import frontier
@@ -145,19 +147,31 @@ def _solution(task: Task, chosen: AbstractMethod, reason: str) -> TransportSolut
         edges=edges,
         mass=evolved.mass,
         total=total,
-        frontier=_frontier(task),
         budget=budget,
         error=evolved.error,
         status=_judge(chosen, problem, budget, evolved),
         method=chosen.name,
         reason=reason,
+        find_frontier=_Frontier(task.flow, problem, task.times, task.ends, current_limits()),
     )
 
 
-def _frontier(task: Task) -> Float[np.ndarray, " time"]:
-    if task.flow is None:
-        return traced_frontier(task.problem.drift, task.problem.dissipation, task.times, task.ends)
-    return frontier(task.flow, task.times, task.ends)
+@dataclass(frozen=True)
+class _Frontier:
+    """Finds the frontier of a solved problem when it is asked for, under the limits of the solve."""
+
+    flow: AbstractFlow | None
+    problem: TransportProblem
+    times: Float[np.ndarray, " time"]
+    ends: tuple[float, float]
+    allowed: Limits
+
+    def __call__(self) -> Float[np.ndarray, " time"]:
+        # What overflows is far outside of the domain, and harmless.
+        with limits(**asdict(self.allowed)), metered(), np.errstate(over="ignore"):
+            if self.flow is None:
+                return traced_frontier(self.problem.drift, self.problem.dissipation, self.times, self.ends)
+            return frontier(self.flow, self.times, self.ends)
 
 
 def _refuse_not_finite(evolved: Evolved, total: Float[np.ndarray, " time"]) -> None:

@@ -26,6 +26,8 @@ FINISHED = ("complete", "complete with gaps")
 # A law that no hidden part of the log confirms is not believed: if there are two such parts, or one that it missed by
 # this factor.
 FAR = 2.0
+# A run whose modes knew its past within this is carried on by them, and the law is not asked: fitting it takes longer.
+NEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def what_next(run: Run, forecasts: Sequence[RestForecast] = ()) -> Next:
     is_longer = is_over and not ended_at_zero
     total = LONGER * (int(losses["step"].iloc[-1]) + 1) if is_longer else None if is_over else planned
     carried = forecast_ahead(run, forecasts) if is_longer else None
+    if carried is not None and carried.missed <= NEAR:
+        return Next(None, "its modes are carried on instead", planned, is_longer, carried)
     try:
         return Next(forecast_logs(rows, total=total), "", planned, is_longer, carried)
     except EigenflowError as error:

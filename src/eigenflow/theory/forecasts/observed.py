@@ -67,7 +67,7 @@ def observe_until(run: Run, cut: float) -> Observed:
     cut_step = run.first_step + first_steps(cut, total)
     data = run.measurements
     # An update that starts at step k is known once k + 1 updates are made.
-    measured = data.isel(step=np.flatnonzero(data["step"].values + 1 <= cut_step))
+    measured = data.isel(step=slice(int(np.searchsorted(data["step"].values + 1, cut_step, side="right"))))
     # What is learned to rounding is neither known nor to be forecast.
     says = above_rounding(losses)
     known, later = says & (steps <= cut_step), np.flatnonzero(says & (steps > cut_step))
