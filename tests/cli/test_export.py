@@ -25,7 +25,7 @@ def test_tables_and_how_large_the_record_is(place):
     files = done.stdout.split()
     assert "tables/losses.csv" in files and files[-1] == "tables/columns.json"
     size = record_size(place / "run")
-    assert f"The record of {len(MEASURED)} measurements: {size}." in done.stderr
+    assert f"The record of {len(MEASURED)} measurements: {size}." in " ".join(done.stderr.split())  # wrapped or not
     assert f"{size.files:,} files" in done.stderr
     losses = pd.read_csv(place / "tables" / "losses.csv")
     pd.testing.assert_frame_equal(losses, open_run(place / "run").losses, check_exact=True)

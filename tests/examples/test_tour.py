@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +17,18 @@ import eigenflow as ef
 from eigenflow.shells import shell_budget
 from eigenflow.theory.lazy_rich import lazy_rich
 
-marimo = pytest.importorskip("marimo", reason="needs the dependency group `notebooks`")
+pytestmark = pytest.mark.skipif(find_spec("marimo") is None, reason="needs the dependency group `notebooks`")
 pytestmark = pytest.mark.measure
 ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "examples" / "tour.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _marimo_leaves_with_its_tests():
+    """Other packages take a process that has loaded it for a notebook, and want IPython there."""
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ("marimo", "_marimo")]:
+        del sys.modules[name]
 
 
 def shown(outputs) -> str:

@@ -159,10 +159,14 @@ class Page(HTMLParser):
         return named
 
 
+# Pages hold large arrays in single precision.
+SHORT = 2.0**-23
+
+
 def numbers(values) -> np.ndarray:
     """An array as plotly writes it: a list with nulls, or base64 with a type and a shape."""
     if isinstance(values, dict):
-        flat = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+        flat = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).astype(np.float64)
         shape = values.get("shape")
         return flat.reshape([int(size) for size in shape.split(",")]) if shape else flat
     return np.array([np.nan if value is None else value for value in values], dtype=float)

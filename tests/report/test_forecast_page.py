@@ -19,6 +19,7 @@ from eigenflow.plots import bounds_text, plot_allocation, plot_profile
 from eigenflow.report.forecast_page import ForecastPage, write_forecast_page
 from forecast.logs import SCHEDULES, study
 from report.page_tags import Tags, figures, numbers
+from report.recorded import SHORT
 
 AHEAD = ef.Schedule.cosine(total=3000, warmup=100, peak=3e-4)
 
@@ -65,10 +66,10 @@ def test_figures_hold_the_forecast_and_the_measured_points(page, written):
     fan = {trace["name"]: trace for trace in drawn["forecasts"]["data"]}
     shown = {"a &amp; b": "loss", "a &amp; b, lower": "lower", "a &amp; b, upper": "upper"}
     for name, column in shown.items():
-        np.testing.assert_array_equal(numbers(fan[name]["y"]), page.forecasts[column])
+        np.testing.assert_allclose(numbers(fan[name]["y"]), page.forecasts[column], rtol=SHORT)
     dots = [trace for trace in drawn["fits"]["data"] if trace["mode"] == "markers"]
     for trace, curve in zip(dots, page.study.curves, strict=True):
-        np.testing.assert_array_equal(numbers(trace["y"]), curve.losses)
+        np.testing.assert_allclose(numbers(trace["y"]), curve.losses, rtol=SHORT)
     rates = {trace["name"]: numbers(trace["y"]) for trace in drawn["rates"]["data"]}
     assert rates["a &amp; b"].max() == pytest.approx(AHEAD.peak, rel=0.01)  # drawn within a tolerance of the peak
 

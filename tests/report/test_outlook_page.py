@@ -16,6 +16,7 @@ from eigenflow.report.card import forecast_card
 from eigenflow.report.outlook_page import write_outlook_page
 from forecast.logs import loss_of
 from report.page_tags import Tags, figures, numbers
+from report.recorded import SHORT
 
 PLAN = Schedule.constant(total=1600, peak=3e-4, warmup=100)
 
@@ -78,9 +79,9 @@ def test_figures_hold_the_forecast_its_interval_and_the_rates_in_the_same_colour
     shown = {"": found.path.loss, ", lower": found.path.lower, ", upper": found.path.upper}
     for ending, values in shown.items():
         trace = loss[f"forecast, 90 % interval{ending}"]
-        np.testing.assert_array_equal(numbers(trace["y"]), values[ahead])
+        np.testing.assert_allclose(numbers(trace["y"]), values[ahead], rtol=SHORT)
         np.testing.assert_array_equal(numbers(trace["x"]), found.path.steps[ahead])
-    np.testing.assert_array_equal(numbers(loss["logged"]["y"]), found.run.curve.losses)
+    np.testing.assert_allclose(numbers(loss["logged"]["y"]), found.run.curve.losses, rtol=SHORT)
     rates = {trace["name"]: trace for trace in drawn["rates"]["data"]}
     buttons = {attributes["data-traces"]: attributes for _, attributes in page.tags if "data-traces" in attributes}
     for one in found.endings:
