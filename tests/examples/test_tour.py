@@ -17,18 +17,14 @@ import eigenflow as ef
 from eigenflow.shells import shell_budget
 from eigenflow.theory.lazy_rich import lazy_rich
 
-pytestmark = pytest.mark.skipif(find_spec("marimo") is None, reason="needs the dependency group `notebooks`")
-pytestmark = pytest.mark.measure
+# In a lane of its own: transformers takes a process that has loaded marimo for a notebook, and wants IPython there.
+pytestmark = [
+    pytest.mark.measure,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("marimo") is None, reason="needs the dependency group `notebooks`"),
+]
 ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "examples" / "tour.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _marimo_leaves_with_its_tests():
-    """Other packages take a process that has loaded it for a notebook, and want IPython there."""
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] in ("marimo", "_marimo")]:
-        del sys.modules[name]
 
 
 def shown(outputs) -> str:
