@@ -4,7 +4,6 @@ import re
 import runpy
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +17,7 @@ from eigenflow.shells import shell_budget
 from eigenflow.theory.lazy_rich import lazy_rich
 
 # In a lane of its own: transformers takes a process that has loaded marimo for a notebook, and wants IPython there.
-pytestmark = [
-    pytest.mark.measure,
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("marimo") is None, reason="needs the dependency group `notebooks`"),
-]
+pytestmark = [pytest.mark.measure, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "examples" / "tour.py"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eigenflow.forecast.outlook.result import LogForecast
     from eigenflow.report.summary import Analysis
 
-__all__ = ["loss_plot", "print_forecast", "print_run"]
+__all__ = ["loss_plot", "print_curve", "print_forecast", "print_run"]
 
 Curve = tuple[np.ndarray, np.ndarray]
 # Steps, forecast, and both ends of its interval.

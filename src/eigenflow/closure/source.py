@@ -143,10 +143,11 @@ def _flux(exchange: np.ndarray) -> Float[np.ndarray, " inner_edge"]:
 def _drawn_shares(
     exchange: Float[np.ndarray, "update shell shell"], counts: Float[np.ndarray, "draws update"]
 ) -> Float[np.ndarray, " draws"]:
-    """`_share` of the mean of each draw, a few draws at once."""
+    """`_share` of the mean of each draw."""
     flat, size = exchange.reshape(len(exchange), -1), exchange.shape[1]
     is_far = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).reshape(-1) > 1
-    sums = np.array([np.abs(some @ flat) @ np.stack([is_far, ~is_far], 1) for some in counts]).reshape(-1, 2)
+    parts = np.stack([is_far, ~is_far], axis=1).astype(np.float64)
+    sums = np.array([np.abs(some @ flat) @ parts for some in counts]).reshape(-1, 2)
     return sums[:, 0] / np.maximum(sums.sum(1), np.finfo(np.float64).tiny)
 
 

@@ -40,6 +40,7 @@ class CardFan:
         loss: Forecast there.
         lower: Lower end of its band.
         upper: Upper end.
+        band: What lies between them, in words.
     """
 
     steps: Points

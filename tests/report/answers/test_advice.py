@@ -164,3 +164,10 @@ def test_a_law_is_refuted_by_what_was_hidden_from_it(parts, is_refuted):
     found = SimpleNamespace(checks=[SimpleNamespace(error=error, holds=holds) for error, holds in parts])
     coming = replace(NOTHING, found=found)
     assert coming.is_refuted is is_refuted and (coming.law is None) is is_refuted
+
+
+@pytest.mark.parametrize(("missed", "speaks"), [(0.6, True), (0.8, False)])
+def test_modes_that_missed_by_a_factor_of_two_are_not_believed_even_alone(missed, speaks):
+    """ln 2 = 0.69; no law stands beside them here."""
+    coming = replace(NOTHING, is_longer=True, carried=SimpleNamespace(missed=missed))
+    assert (coming.ahead is not None) is speaks

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eigenflow.report.answers.next import Next
+from eigenflow.report.answers.next import Next, last_loss
 from eigenflow.report.numbers import interval_text, number
 from eigenflow.report.summary import Analysis
 from eigenflow.store import Run
@@ -155,7 +155,7 @@ def _length(run: Run, coming: Next) -> Advice | None:
         )
     if found is None:
         return None
-    last = float(np.median(found.run.curve.losses[-max(1, len(found.run.curve.losses) // 50) :]))
+    last = last_loss(found)
     if found.end.upper >= last:
         return None
     return Advice(

@@ -16,7 +16,7 @@ from eigenflow.store import Run
 from eigenflow.theory.forecasts.ahead import AheadForecast, forecast_ahead
 from eigenflow.theory.forecasts.rest_of_run import RestForecast
 
-__all__ = ["LONGER", "Next", "what_next"]
+__all__ = ["LONGER", "Next", "last_loss", "what_next"]
 
 # A run that has come to its end is asked what so many times its updates would have brought.
 LONGER = 2
@@ -24,7 +24,7 @@ LONGER = 2
 MOST_ROWS = 4000
 FINISHED = ("complete", "complete with gaps")
 # A law that no hidden part of the log confirms is not believed: if there are two such parts, or one that it missed by
-# this factor.
+# this factor. Nor are modes that missed by as much.
 FAR = 2.0
 # A run whose modes knew its past within this is carried on by them, and the law is not asked: fitting it takes longer.
 NEAR = 0.1
@@ -56,7 +56,7 @@ class Next:
             return None
         checks = () if self.found is None else self.found.checks
         law = min((abs(part.error) for part in checks), default=np.inf)
-        return self.carried if self.carried.missed < law else None
+        return self.carried if self.carried.missed < min(law, np.log(FAR)) else None
 
     @property
     def law(self) -> LogForecast | None:
@@ -104,6 +104,12 @@ def what_next(run: Run, forecasts: Sequence[RestForecast] = ()) -> Next:
         return Next(forecast_logs(rows, total=total), "", planned, is_longer, carried)
     except EigenflowError as error:
         return Next(None, str(error), planned, is_longer, carried)
+
+
+def last_loss(found: LogForecast) -> float:
+    """The last logged losses of the run that a forecast is about, their median over a fiftieth of it."""
+    losses = found.run.curve.losses
+    return float(np.median(losses[-max(1, len(losses) // 50) :]))
 
 
 def planned_updates(run: Run) -> int | None:

@@ -8,7 +8,7 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast.outlook.result import LogForecast
 from eigenflow.report.answer import Answer as Answer
 from eigenflow.report.answers.advice import Advice
-from eigenflow.report.answers.next import FINISHED, Next
+from eigenflow.report.answers.next import FINISHED, Next, last_loss
 from eigenflow.report.answers.trend import last_trend
 from eigenflow.report.numbers import interval_text, number
 from eigenflow.report.summary import Analysis
@@ -148,12 +148,6 @@ def _used_up(found: LogForecast, told: str) -> tuple[str, str]:
         else f"Over the same updates {best.name} would have ended {number(-best.difference)} lower."
     )
     return "Not under these rates: they are used up", f"{more} {told}"
-
-
-def last_loss(found: LogForecast) -> float:
-    """The last logged losses of the run that a forecast is about, their median over a fiftieth of it."""
-    losses = found.run.curve.losses
-    return float(np.median(losses[-max(1, len(losses) // 50) :]))
 
 
 def _claims(analysis: Analysis) -> tuple[str, str]:

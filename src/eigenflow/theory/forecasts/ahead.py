@@ -60,10 +60,12 @@ def forecast_ahead(run: Run, forecasts: Sequence[RestForecast]) -> AheadForecast
     """
     scored = [one for one in forecasts if one.method in LIMITS and one.observed.cut >= LEAST_CUT]
     scored = [one for one in scored if one.observed.quantity == "loss" and one.observed.source == "logged"]
-    if not scored or any(one.method == "lazy" and not np.isfinite(missed(one)) for one in scored):
+    if not scored:
         return None
-    worst = {name: max(missed(one) for one in scored if one.method == name) for name in {one.method for one in scored}}
+    worst = {name: max(_missed(one) for one in scored if one.method == name) for name in {one.method for one in scored}}
     method = min(worst, key=lambda name: worst[name])
+    if not np.isfinite(worst[method]):
+        return None
     try:
         observed = observe_all(run, REACH, POINTS)
         found: LimitForecast = LIMITS[method](observed)
@@ -77,7 +79,7 @@ def forecast_ahead(run: Run, forecasts: Sequence[RestForecast]) -> AheadForecast
     return AheadForecast(method, steps, loss, loss * np.exp(-off), loss * np.exp(off), off, cuts)
 
 
-def missed(one: RestForecast) -> float:
+def _missed(one: RestForecast) -> float:
     """The largest |ln(forecast / true)| up to twice the updates that it knew."""
     observed: Observed = one.observed
     near = observed.later_steps <= REACH * observed.cut_step
