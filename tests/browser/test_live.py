@@ -172,3 +172,39 @@ def test_a_token_in_the_address_becomes_a_cookie(browser, shown):
         assert browser.run("return location.href") == f"http://127.0.0.1:{port}/"
         assert browser.errors() == []
         browser.open("about:blank")
+
+
+def looked_at(browser, is_looked_at):
+    """Without windows every page counts as seen, so the page is told otherwise."""
+    told = "delete document.hidden;" if is_looked_at else "Object.defineProperty(document, 'hidden', HIDDEN);"
+    hidden = "const HIDDEN = { get: () => true, configurable: true };"
+    browser.run(f"{hidden} {told} document.dispatchEvent(new Event('visibilitychange'));")
+
+
+def test_more_pages_than_a_browser_keeps_connections(browser, shown):
+    """Six to one server are kept. Pages in the background let go of theirs, and their titles follow all the same."""
+    shown.goes_on(40)
+    driver, first = browser.driver, browser.driver.current_window_handle
+    pages = []
+    try:
+        with served(shown.board) as port:
+            for _ in range(8):
+                driver.switch_to.new_window("tab")
+                pages.append(driver.current_window_handle)
+                browser.open(f"http://127.0.0.1:{port}/")
+                shows(browser, "40")
+                looked_at(browser, False)
+            shown.goes_on(10)
+            browser.wait(f"{TITLE}.startsWith('step 50')", seconds=25)
+            assert browser.run("return events === null")
+            driver.switch_to.window(pages[0])
+            looked_at(browser, True)
+            shows(browser, "50")
+            browser.wait("return events !== null && events.readyState === EventSource.OPEN")
+            shown.goes_on(10)
+            shows(browser, "60")
+    finally:
+        for page in pages:
+            driver.switch_to.window(page)
+            driver.close()
+        driver.switch_to.window(first)

@@ -275,20 +275,40 @@ const heard = () => {
   connection("live", "good");
 };
 
+let events = null; // the stream, where somebody looks
 function listen() {
-  const events = new EventSource("events");
-  events.addEventListener("open", heard);
-  events.addEventListener("state", (event) => take(JSON.parse(event.data)));
-  events.addEventListener("change", (event) => take(changed(state || {}, JSON.parse(event.data))));
-  events.addEventListener("beat", (event) => {
+  events = new EventSource("events");
+  const stream = events;
+  stream.addEventListener("open", heard);
+  stream.addEventListener("state", (event) => take(JSON.parse(event.data)));
+  stream.addEventListener("change", (event) => take(changed(state || {}, JSON.parse(event.data))));
+  stream.addEventListener("beat", (event) => {
     heard();
     clockOff = Date.now() / 1000 - JSON.parse(event.data).now;
   });
-  events.addEventListener("end", () => connection("the server has ended", "bad"));
-  events.addEventListener("error", () => {
-    connection(events.readyState === EventSource.CLOSED ? "connection lost" : "reconnecting", "waiting");
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  stream.addEventListener("end", () => connection("the server has ended", "bad"));
+  stream.addEventListener("error", () => {
+    connection(stream.readyState === EventSource.CLOSED ? "connection lost" : "reconnecting", "waiting");
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === events && listen(), 5000);
   });
+}
+
+// A browser keeps six connections to one server, so pages that nobody looks at must not hold one each: a seventh page
+// would stay empty. They ask now and then instead, so that their titles still warn.
+const ASKS_MS = 15000;
+let asking = null;
+function ask() {
+  fetch("state.json", { cache: "no-store" }).then((answer) => answer.json()).then((now) => events === null && take(now))
+    .catch(() => connection("connection lost", "waiting"));
+}
+function attend() {
+  if (document.hidden === (events === null)) return;
+  clearInterval(asking);
+  if (document.hidden) {
+    events.close();
+    events = null;
+    asking = setInterval(ask, ASKS_MS);
+  } else listen();
 }
 
 let isDrawing = false;
@@ -305,8 +325,12 @@ function take(now) {
   }, 100);
 }
 
-document.addEventListener("visibilitychange", () => isStale && draw());
+document.addEventListener("visibilitychange", () => {
+  attend();
+  if (isStale) draw();
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 for (const id of ["logx", "logy"]) $(id).addEventListener("change", draw);
 setInterval(tellAge, 1000);
-listen();
+if (document.hidden) asking = setInterval(ask, ASKS_MS), ask();
+else listen();
