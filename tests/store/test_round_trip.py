@@ -1,4 +1,5 @@
 import json
+import shutil
 import statistics
 import time
 
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 from eigenflow.store import SCHEMA_VERSION, RunWriter, Variable, open_run
 from store.checks import assert_complete, assert_exact
@@ -99,6 +101,33 @@ def test_dtypes_and_all_zero_arrays_survive(folder):
         for name, value in values(step).items():
             np.testing.assert_array_equal(run.measurements[name].values[step], value)
             assert run.measurements[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(), (5,), (40, 30), (2, 1, 3)])
+def test_files_are_those_that_zarr_writes(folder, tmp_path, dtype, shape):
+    """zarr itself puts the same values into a copy of the group; its files are the same, byte for byte."""
+    values = np.random.default_rng(0).integers(0, 2, size=shape).astype(dtype) * np.array(1, dtype)
+    dims = tuple(f"axis{k}" for k in range(len(shape)))
+    with RunWriter.create(folder, header={}) as writer:
+        for step in range(18):  # more than the first length of the arrays
+            writer.append(step, {"a": Variable(dims, values, "1", "a")})
+    ours, theirs = folder / "measurements.zarr", tmp_path / "theirs.zarr"
+    shutil.copytree(ours, theirs)
+    for chunk in (theirs / "a").glob("c.*"):
+        chunk.unlink()
+    array = zarr.open_array(theirs / "a", mode="r+", zarr_format=3)
+    array.resize((16, *shape))
+    array.resize((18, *shape))
+    for place in range(18):
+        array[place] = values
+    names = sorted(path.relative_to(ours) for path in ours.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file())
+    for name in names:
+        if name.name == "zarr.json":
+            assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text())
+        else:
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
 def test_empty_run_has_empty_tables(folder):

@@ -103,7 +103,7 @@ def _is_same(target: Path, other: Path) -> bool:
         return False
 
 
-def write_whole(path: str | Path, content: bytes | str, *, replace: bool = True) -> Path:
+def write_whole(path: str | Path, content: bytes | str, *, replace: bool = True, sync: bool = True) -> Path:
     """Write a file as a whole, and return when it is on the disk.
 
     A reader, and whoever comes after a kill or a power cut, sees the old content or the new.
@@ -112,6 +112,7 @@ def write_whole(path: str | Path, content: bytes | str, *, replace: bool = True)
         path: The file; its folder must exist.
         content: All of the new content; text is written as UTF-8.
         replace: Whether a file that is there may be replaced.
+        sync: Whether to wait for the disk. If not, a power cut may leave a part of it: for files whose sum is kept.
 
     Returns:
         The path.
@@ -126,25 +127,27 @@ def write_whole(path: str | Path, content: bytes | str, *, replace: bool = True)
     # A name of its own length, as one that is built from a long name may be too long.
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     try:
-        _write_new(temporary, data)
+        _write_new(temporary, data, sync=sync)
         try:
             _put_in_place(temporary, target, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        if sync:
+            _sync_folder(target.parent)
     except OSError as error:
         raise FileError(explain(target, error)) from error
     return target
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, data: bytes, *, sync: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise

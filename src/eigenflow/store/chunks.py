@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from numcodecs.zstd import Zstd
 
-__all__ = ["decode_chunk", "delete_chunks_from", "present_indices"]
+__all__ = ["LEVEL", "chunk_name", "decode_chunk", "delete_chunks_from", "encode_chunk", "present_indices"]
 
 _PREFIX = "c"
+# Of zstd's compression: measurements are mostly noise in their last digits, which no level makes smaller.
+LEVEL = 1
 _MAGIC = bytes.fromhex("28b52ffd")
 # Longer than any place along an axis that was ever written.
 _MOST_DIGITS = 12
@@ -66,6 +68,16 @@ def delete_chunks_from(array: Path, count: int) -> None:
         index = _index_of(path.name)
         if index is not None and index >= count:
             path.unlink()
+
+
+def chunk_name(index: int | None, axes: int) -> str:
+    """The file of the values at a place along `step`, of so many further axes; None: of a constant."""
+    return ".".join([_PREFIX, *map(str, [] if index is None else [index]), *["0"] * axes])
+
+
+def encode_chunk(values: np.ndarray, dtype: np.dtype[np.generic]) -> bytes:
+    """Pack one chunk: a zstd frame that states its size and carries a checksum."""
+    return Zstd(level=LEVEL, checksum=True).encode(np.ascontiguousarray(values, dtype))
 
 
 def decode_chunk(content: bytes, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> np.ndarray:

@@ -176,10 +176,10 @@ def _to_name(name: Any, key: str) -> str:
     )
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace a JSON file as a whole. `value` must have come through `to_json`."""
+def write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
+    """Replace a JSON file as a whole. `value` must have come through `to_json`; `sync` as in `write_whole`."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    write_whole(path, f"{text}\n")
+    write_whole(path, f"{text}\n", sync=sync)
 
 
 def _refuse_constant(name: str) -> NoReturn:

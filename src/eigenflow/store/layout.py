@@ -14,9 +14,10 @@ import numpy as np
 
 from eigenflow.core.errors import RunFolderError
 from eigenflow.core.limits import within
+from eigenflow.core.writing import write_whole
 from eigenflow.store.checksums import canonical, digest
-from eigenflow.store.chunks import decode_chunk
-from eigenflow.store.folder import explain_link, read_file, read_json
+from eigenflow.store.chunks import chunk_name, decode_chunk, encode_chunk
+from eigenflow.store.folder import explain_link, read_file, read_json, write_json
 from eigenflow.store.schema import STEP, is_variable_name
 
 __all__ = ["COORDINATES", "GROUP_METADATA", "Layout", "StoredArray", "checksum_of_step", "read_layout"]
@@ -68,12 +69,25 @@ class StoredArray:
 
     def read_chunk(self, index: int = 0) -> bytes:
         """The packed values at a place along `step`; for a constant the whole."""
-        places = [0] * len(self.shape) if self.length is None else [index] + [0] * len(self.shape)
-        path = self.path / ".".join(["c", *map(str, places)])
+        path = self.path / chunk_name(None if self.length is None else index, len(self.shape))
         try:
             return read_file(path)
         except FileNotFoundError:
             raise RunFolderError(f"`{path}` is missing. Restore it from a backup.") from None
+
+    def write_chunk(self, index: int, values: np.ndarray) -> bytes:
+        """Put values at a place along `step`, over whatever lies there; returns them packed."""
+        content = encode_chunk(values, self.dtype)
+        write_whole(self.path / chunk_name(index, len(self.shape)), content, sync=False)
+        return content
+
+    def set_length(self, length: int) -> None:
+        """Make it as long along `step`; the values that are there stay."""
+        path = self.path / GROUP_METADATA
+        metadata = _read(path)
+        if metadata["shape"][0] != length:
+            metadata["shape"][0] = length
+            write_json(path, metadata, sync=False)
 
     def unpack(self, content: bytes, index: int = 0) -> np.ndarray:
         """The values in what `read_chunk` gave."""

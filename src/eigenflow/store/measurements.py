@@ -5,8 +5,8 @@ the old ones. While a run is written its arrays are longer than what was measure
 rewrite of every array's metadata at each append; `seal` cuts them to size and makes the group one
 that `xarray.open_zarr` opens as it is. Which steps count is not said here but in `run.json`.
 
-LocalStore of zarr >= 3.1.3 writes each file under a temporary name and renames it, so neither
-metadata nor a chunk is ever half-written by a kill.
+Metadata is written by zarr, whose LocalStore (>= 3.1.3) writes each file under a temporary name and
+renames it, and chunks by `chunks` likewise, so neither is ever half-written by a kill.
 """
 
 import shutil
@@ -19,8 +19,8 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from eigenflow.core.errors import ArgumentError, NonFiniteError, RunFolderError, ShapeError
-from eigenflow.store.chunks import delete_chunks_from
+from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
+from eigenflow.store.chunks import LEVEL, delete_chunks_from
 from eigenflow.store.folder import in_words, read_json, remove_leftovers, write_json
 from eigenflow.store.layout import COORDINATES, GROUP_METADATA, Layout, StoredArray, checksum_of_step, read_layout
 from eigenflow.store.schema import STEP, Variable, is_variable_name
@@ -37,16 +37,16 @@ class MeasurementWriter:
     def __init__(self, path: Path) -> None:
         """Begin a group; nothing is written before the first measurement."""
         self._path = path
-        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._constants: dict[str, Variable] = {}
         self._layout: Layout | None = None
         self._layout_sum: str | None = None
+        self._length = 0
         self._is_sealed = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """The arrays that grow along `step`, itself among them."""
-        return tuple(self._arrays)
+        return () if self._layout is None else tuple(self._layout.growing)
 
     def reopen(self, names: tuple[str, ...], count: int) -> None:
         """Go on with a group of which the first `count` measurements are committed.
@@ -61,14 +61,17 @@ class MeasurementWriter:
             if count == 0:
                 self._delete()
                 return
-            layout = self._layout = read_layout(self._path, names, count)
+            layout = read_layout(self._path, names, count)
             self._constants = {name: _as_variable(array) for name, array in layout.constants.items()}
             self._unseal()
-            group = zarr.open_group(self._path, mode="r+", zarr_format=3, use_consolidated=False)
-            for name in names:
-                array = self._arrays[name] = _stored_array(group, name)
-                delete_chunks_from(self._path / name, count)
-                self._resize(array, count)
+            self._cut(layout, count)
+            self._layout = layout
+
+    def _cut(self, layout: Layout, count: int) -> None:
+        for array in layout.growing.values():
+            delete_chunks_from(array.path, count)
+            array.set_length(count)
+        self._length = count
 
     def _delete(self) -> None:
         if self._path.exists():
@@ -86,8 +89,8 @@ class MeasurementWriter:
         """
         for name, variable in {**variables, **constants}.items():
             _check_finite(name, variable)
-        if self._arrays:
-            self._check_same(variables)
+        if self._layout is not None:
+            self._check_same(self._layout, variables)
             self._check_same_constants(constants)
         else:
             _check_first(variables, constants)
@@ -105,41 +108,31 @@ class MeasurementWriter:
             The sums of the layout and of this measurement.
         """
         with in_words(self._path):
-            if not self._arrays:
-                self._create(variables, constants)
+            layout = self._layout or self._create(variables, constants)
             if self._is_sealed:
                 self._unseal()
+            if self._length <= index:
+                length = max(2 * self._length, index + 1, _FIRST_CAPACITY)
+                for array in layout.growing.values():
+                    array.set_length(length)
+                self._length = length
+            if self._layout_sum is None:
+                self._layout_sum = layout.checksum()
             values = {STEP: np.array(step)} | {name: variable.values for name, variable in variables.items()}
-            for name, array in self._arrays.items():
-                if array.shape[0] <= index:
-                    self._resize(array, max(2 * array.shape[0], index + 1, _FIRST_CAPACITY))
-                array[index] = values[name]
-            return self._sums(index)
-
-    def _sums(self, index: int) -> tuple[str, str]:
-        if self._layout is None:
-            self._layout = read_layout(self._path, self.names, 0)
-        if self._layout_sum is None:
-            self._layout_sum = self._layout.checksum()
-        chunks = {name: array.read_chunk(index) for name, array in self._layout.growing.items()}
-        return self._layout_sum, checksum_of_step(chunks)
+            chunks = {name: array.write_chunk(index, values[name]) for name, array in layout.growing.items()}
+            return self._layout_sum, checksum_of_step(chunks)
 
     def seal(self, count: int) -> None:
         """Cut the arrays to `count` measurements and gather their metadata, for other readers."""
-        if not self._arrays or self._is_sealed:
+        if self._layout is None or self._is_sealed:
             return
         with in_words(self._path):
-            self._seal(count)
+            self._cut(self._layout, count)
+            remove_leftovers(self._path, recursive=False)  # zarr would take them for members of the group
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+                zarr.consolidate_metadata(str(self._path))
         self._is_sealed = True
-
-    def _seal(self, count: int) -> None:
-        for name, array in self._arrays.items():
-            delete_chunks_from(self._path / name, count)
-            self._resize(array, count)
-        remove_leftovers(self._path, recursive=False)  # zarr would take them for members of the group
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
-            zarr.consolidate_metadata(str(self._path))
 
     def _unseal(self) -> None:
         # The gathered metadata would go stale, and zarr would believe it.
@@ -149,28 +142,23 @@ class MeasurementWriter:
             write_json(path, metadata)
         self._is_sealed = False
 
-    def _create(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> None:
+    def _create(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> Layout:
         # With nothing committed, whatever is there was left by a kill while it was made.
         self._delete()
-        self._layout = self._layout_sum = None
         attributes = {COORDINATES: " ".join(constants)} if constants else {}
         group = zarr.create_group(self._path, zarr_format=3, attributes=attributes)
         for name, constant in constants.items():
             _make_array(group, name, constant, length=None)[...] = constant.values
-        self._constants = dict(constants)
-        self._is_sealed = False
         growing = {STEP: _STEP, **variables}
-        self._arrays = {
-            name: _make_array(group, name, variable, length=_FIRST_CAPACITY) for name, variable in growing.items()
-        }
+        for name, variable in growing.items():
+            _make_array(group, name, variable, length=_FIRST_CAPACITY)
+        self._constants, self._length = dict(constants), _FIRST_CAPACITY
+        self._layout, self._layout_sum, self._is_sealed = read_layout(self._path, tuple(growing), 0), None, False
+        return self._layout
 
     @staticmethod
-    def _resize(array: zarr.Array[Any], length: int) -> None:
-        if array.shape[0] != length:
-            array.resize((length, *array.shape[1:]))
-
-    def _check_same(self, variables: Mapping[str, Variable]) -> None:
-        expected = set(self._arrays) - {STEP}
+    def _check_same(layout: Layout, variables: Mapping[str, Variable]) -> None:
+        expected = set(layout.growing) - {STEP}
         if set(variables) != expected:
             raise ArgumentError(
                 f"`variables` must be those of the first measurement, but misses "
@@ -178,8 +166,8 @@ class MeasurementWriter:
                 f"Measure the same at every step, or record another run."
             )
         for name, variable in variables.items():
-            array = self._arrays[name]
-            _check_alike(name, variable, _array_dims(array)[1:], array.shape[1:], array.dtype)
+            array = layout.growing[name]
+            _check_alike(name, variable, array.dims[1:], array.shape, array.dtype)
 
     def _check_same_constants(self, constants: Mapping[str, Variable]) -> None:
         for name, constant in constants.items():
@@ -195,19 +183,6 @@ class MeasurementWriter:
                     f"Constant '{name}' differs from the one given with the first measurement. "
                     f"Make it a variable if it changes over a run."
                 )
-
-
-def _array_dims(array: zarr.Array[Any]) -> tuple[str, ...]:
-    """Names of the axes of a stored array, `step` among them."""
-    return tuple(str(name) for name in getattr(array.metadata, "dimension_names", None) or ())
-
-
-def _stored_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """Get an array by name, without listing the group: a kill may leave odd files in it."""
-    array = group[name]
-    if isinstance(array, zarr.Array):
-        return array
-    raise RunFolderError(f"`{group.store_path}`: '{name}' is no array. Restore it from a backup.")
 
 
 def _as_variable(array: StoredArray) -> Variable:
@@ -226,7 +201,7 @@ def _make_array(group: zarr.Group, name: str, variable: Variable, *, length: int
         dtype=variable.values.dtype,
         fill_value=_fill_value(name, variable),
         dimension_names=(STEP, *variable.dims) if grows else variable.dims,
-        compressors=ZstdCodec(level=1, checksum=True),
+        compressors=ZstdCodec(level=LEVEL, checksum=True),
         # One folder level: a folder for each chunk would double the cost of an append.
         chunk_key_encoding={"name": "default", "separator": "."},
         attributes={
