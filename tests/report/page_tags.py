@@ -5,8 +5,9 @@ import json
 from html.parser import HTMLParser
 
 import numpy as np
+import plotly.graph_objects as go
 
-__all__ = ["Tags", "figures", "numbers"]
+__all__ = ["Tags", "checked", "figures", "numbers"]
 
 
 class Tags(HTMLParser):
@@ -47,3 +48,8 @@ def numbers(values) -> np.ndarray:
     if isinstance(values, dict):
         return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
     return np.asarray(values)
+
+
+def checked(figure) -> go.Figure:
+    """A figure as plotly's own object, which refuses every name and value that plotly.js does not know."""
+    return go.Figure(data=figure.data, layout=figure.layout)

@@ -7,6 +7,7 @@ from eigenflow.closure import forward_test, nonlocal_source
 from eigenflow.core.grid import log_steps
 from eigenflow.report.figures.closure import forward_figure, source_figure
 from particles import drifting_run
+from report.page_tags import checked
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def run():
 
 def test_forecast_errors_are_drawn_for_every_method_and_cut(run):
     test = forward_test(*run, cuts=(0.05, 0.1, 0.2, 0.4))
-    figure = forward_figure(test)
+    figure = checked(forward_figure(test))
     assert len(figure.data) == 5 + 4  # a power law of the loss places no energy
     for trace in figure.data[:1]:
         np.testing.assert_allclose(trace.x, [5, 10, 20, 40])
@@ -25,6 +26,6 @@ def test_forecast_errors_are_drawn_for_every_method_and_cut(run):
 
 def test_source_is_drawn_with_both_fluxes(run):
     found = nonlocal_source(run[1])
-    share, passed, jumped = source_figure(found).data
+    share, passed, jumped = checked(source_figure(found)).data
     np.testing.assert_allclose(share.y, found.share)
     assert np.abs(jumped.y).max() == 0 < np.abs(passed.y).max()

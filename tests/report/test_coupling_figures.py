@@ -10,6 +10,7 @@ from eigenflow.theory.coupling.locality import transfer_locality
 from eigenflow.theory.coupling.log_shift import log_shift
 from eigenflow.theory.exponents.regularity import regularity
 from eigenflow.theory.self_similarity import frontiers, shell_collapse
+from report.page_tags import checked
 from synthetic_run import budget_of, measure, riccati
 from theory.self_similarity.test_frontier import history
 from theory.test_loss_exponent import TIMES
@@ -21,11 +22,11 @@ def data():
 
 
 def traces(figure):
-    return {trace.name: trace for trace in figure.data}
+    return {trace.name: trace for trace in checked(figure).data}
 
 
 def labelled(figure):
-    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
+    axes = [*checked(figure).select_xaxes(), *checked(figure).select_yaxes()]
     return all(axis.title.text for axis in axes)
 
 
@@ -36,24 +37,24 @@ def test_locality_and_shift(data):
     np.testing.assert_array_equal(drawn["measured"].y, locality.width)
     np.testing.assert_array_equal(drawn["if distance did not matter"].y, locality.null_width)
     assert drawn["share"].z.shape[1] == len(locality.times)
-    bars = shift_figure(shift).data[0]
+    bars = checked(shift_figure(shift)).data[0]
     np.testing.assert_array_equal(bars.y, shift.mean_share[np.isin(shift.shifts, bars.x)])
     assert labelled(shift_figure(shift))
 
 
 def test_collapse_draws_every_time_twice(data):
     found = shell_collapse(budget_of(data))
-    figure = collapse_figure(found)
+    figure = checked(collapse_figure(found))
     for time in found.times:
         assert sum(trace.name == f"t = {time:.3g}" for trace in figure.data) == 2
     assert f"{found.mismatch:.2g}" in figure.layout.title.text
-    assert labelled(figure)
+    assert labelled(collapse_figure(found))
 
 
 def test_frontiers_and_exponents():
     run = history(1.3, times=TIMES, seed=1, count=800)
     found = frontiers(run)
-    figure = frontier_figure(found)
+    figure = checked(frontier_figure(found))
     assert len(figure.layout.annotations) == 4
     measured = [trace for trace in figure.data if trace.name == "measured"]
     for trace, frontier in zip(measured, found.values(), strict=True):

@@ -67,9 +67,9 @@ def test_page_keeps_loss_and_energy_apart(analysis, tmp_path):
 def test_curvature_is_a_term_of_figures_and_summary(analysis, tmp_path):
     from eigenflow.report.figures.shells import terms_figure
 
-    assert "curvature" in {trace.name for trace in terms_figure(analysis.budget).data}
+    assert "curvature" in {trace["name"] for trace in terms_figure(analysis.budget).data}
     assert analysis.summary()["budget"]["median_shares"]["curvature"] > 0
     recorded.record_run(tmp_path / "squared")
     squared = analyse(ef.open_run(tmp_path / "squared"))
-    assert "curvature" not in {trace.name for trace in terms_figure(squared.budget).data}
+    assert "curvature" not in {trace["name"] for trace in terms_figure(squared.budget).data}
     assert json.loads(json.dumps(squared.summary()["budget"]["median_shares"]["curvature"])) == 0.0

@@ -4,11 +4,13 @@ import dataclasses
 import warnings
 
 import numpy as np
+import plotly.graph_objects
 import pytest
 
 from eigenflow.report import analyse, write_report
 from eigenflow.report.mathematics import typeset
 from eigenflow.store import open_run
+from report.page_tags import figures
 from report.recorded import (
     EDGES,
     GROWTH,
@@ -90,6 +92,14 @@ def test_every_figure_has_title_caption_and_labelled_axes(page, key):
     x_titles = [axis["title"].get("text") for name, axis in layout.items() if name.startswith("xaxis")]
     assert all("time" in (title or "") for title in x_titles)  # λ is labelled in 1 / time
     assert layout["yaxis"]["title"]["text"]
+
+
+def test_plotly_knows_every_setting_of_every_figure(page):
+    """plotly's own objects refuse a name or a value that plotly.js does not know."""
+    found = figures(page)
+    assert len(found) >= 19
+    for figure in found.values():
+        plotly.graph_objects.Figure(figure)
 
 
 def test_claims_are_those_of_the_analysis(analysis, page):

@@ -11,6 +11,7 @@ from eigenflow.report.figures.lazy_rich import limits_figure, plane_figure
 from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks
 from eigenflow.theory.effective_time.regular_variation import regular_variation
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
+from report.page_tags import checked
 from report.recorded import numbers
 from synthetic_run import budget_of, measure, power_law_modes
 
@@ -24,7 +25,7 @@ def data():
 
 def traces(figure):
     """By name, as a browser reads them; strict JSON, gaps as null."""
-    found = json.loads(plotly.io.to_json(figure))
+    found = json.loads(plotly.io.to_json(checked(figure)))
     return {trace.get("name"): trace for trace in found["data"]}, found["layout"]
 
 

@@ -3,16 +3,17 @@
 import json
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.page import figure_spec
 from eigenflow.report.picture import Picture
 from report.recorded import numbers
 
 
 def spec(x, y):
-    figure = go.Figure(go.Scatter(x=x, y=y))
+    figure = Figure()
+    figure.add_scatter(x=x, y=y)
     return json.loads(str(figure_spec(Picture("k", figure, "caption"))))["data"][0]
 
 

@@ -10,6 +10,7 @@ from eigenflow.report import analyse, write_report
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from eigenflow.report.sections import pictures
+from report.page_tags import checked
 
 pytestmark = pytest.mark.measure
 NEED_UPDATES = {"forecast", "flux", "terms", "velocity", "transfer", "forward", "source", "locality", "shift"}
@@ -39,7 +40,7 @@ def test_pages_show_what_states_say_and_nothing_empty(runs, name, tmp_path):
     for picture in found.values():
         assert picture.caption
         if picture.figure is not None:  # every picture has a point that is drawn
-            drawn = [trace for trace in picture.figure.data if trace.name not in (None, "1 / (2t)")]
+            drawn = [trace for trace in checked(picture.figure).data if trace.name not in (None, "1 / (2t)")]
             assert any(np.isfinite(np.asarray(trace.y, dtype=float)).any() for trace in drawn)
     page = write_report(analysis, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "this is a record of states" in page and page.index("record of states") < page.index('id="loss"')
@@ -50,7 +51,9 @@ def test_pages_show_what_states_say_and_nothing_empty(runs, name, tmp_path):
 
 def test_first_state_is_drawn_where_states_are_near(runs):
     figure = pictures(analyse(runs["two"]))["eigenvalues"].figure
-    assert figure is not None and figure.layout.xaxis.type != "log"
+    assert figure is not None
+    figure = checked(figure)
+    assert figure.layout.xaxis.type != "log"
     np.testing.assert_allclose(figure.data[0].x, [0.0, 0.9])
     np.testing.assert_array_equal(figure.data[0].y, runs["two"].measurements["eigenvalue"][:, 0])
 
@@ -58,7 +61,7 @@ def test_first_state_is_drawn_where_states_are_near(runs):
 def test_overlap_with_the_first_state_is_what_is_stored(runs):
     figure = pictures(analyse(runs["rates"]))["since_start"].figure
     assert figure is not None
-    traces = {trace.name: trace for trace in figure.data}
+    traces = {trace.name: trace for trace in checked(figure).data}
     data = runs["rates"].measurements
     np.testing.assert_array_equal(traces["operator aligned with the first"].y, data["initial_alignment"])
     np.testing.assert_array_equal(traces["distance"].y[1:], data["initial_distance"][1:])

@@ -7,12 +7,11 @@ forbids the browser to fetch anything.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plotly.graph_objects import Figure
-
 from eigenflow.core.judged import beside_last
 from eigenflow.core.writing import write_whole
 from eigenflow.plots.card import write_card
 from eigenflow.report.answers import Next, advice, answers, what_next
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.first import first_figure
 from eigenflow.report.page import render_page
 from eigenflow.report.run_card import run_card

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import plotly.io
+from jaxtyping import Float
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -21,8 +22,8 @@ from eigenflow.report.picture import Picture
 
 __all__ = ["figure_spec", "render_page"]
 
-# What of a trace may be shortened. Small arrays make no page heavy.
-SHORT, MANY = ("x", "y", "z", "customdata"), 128
+# Smaller arrays make no page heavy.
+MANY = 128
 TINY, HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -59,25 +60,36 @@ def render_page(template: str, *, kind: str, title: str, glossary: tuple[Term, .
 
 
 def figure_spec(picture: Picture) -> Markup:
-    """A figure as JSON that can stand inside a script element: plotly writes `<` and `>` as escapes."""
+    """A figure as JSON that can stand inside a script element: `<` and `>` are written as escapes."""
     assert picture.figure is not None
-    form = picture.figure.to_plotly_json()
-    for trace in form["data"]:
-        trace.update({key: _short(value) for key, value in trace.items() if key in SHORT})
-    text = plotly.io.to_json(form, validate=False)
+    text = plotly.io.to_json(_packed({"data": picture.figure.data, "layout": picture.figure.layout}), validate=False)
     assert text is not None
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _short(values: Any) -> Any:
-    """Large arrays, as plotly has packed them, in single precision where that holds them: it is more than is seen."""
-    if not isinstance(values, dict) or values.get("dtype") != "f8":
-        return values
-    numbers = np.frombuffer(base64.b64decode(values["bdata"]))
+def _packed(value: Any) -> Any:
+    """Arrays of numbers as plotly.js reads them fastest, in base64."""
+    if isinstance(value, dict):
+        return {key: _packed(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_packed(one) for one in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind == "f":
+        array = _short(np.ascontiguousarray(value, np.float64))
+    elif value.dtype.kind in "iu" and np.abs(value).max(initial=0) < 2**31:
+        array = np.ascontiguousarray(value, np.int32)
+    else:
+        return value.tolist()
+    packed = {"dtype": f"{array.dtype.kind}{array.itemsize}", "bdata": base64.b64encode(array.tobytes()).decode()}
+    return packed if array.ndim == 1 else {**packed, "shape": ", ".join(map(str, array.shape))}
+
+
+def _short(numbers: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Large arrays in single precision where that holds them: it is more than is seen."""
     size = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)])
     if numbers.size < MANY or not size.size or size.min() < TINY or size.max() > HUGE:
-        return values
+        return numbers
     short, whole = numbers.astype(np.float32), np.round(numbers) == numbers
-    if (short[whole] != numbers[whole]).any():  # such as steps, which are told as they are
-        return values
-    return {**values, "dtype": "f4", "bdata": base64.b64encode(short.tobytes()).decode()}
+    # Such as steps, which are told as they are.
+    return numbers if (short[whole] != numbers[whole]).any() else short

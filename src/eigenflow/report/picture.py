@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
+from eigenflow.report.figures.figure import Figure
 
 __all__ = ["Picture"]
 
@@ -18,5 +18,5 @@ class Picture:
     """
 
     key: str
-    figure: go.Figure | None
+    figure: Figure | None
     caption: str

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.report import state_sections, theory_sections
 from eigenflow.report.figures.drift import strength_figure, velocity_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.run import eigenvalue_figure, forecast_figure, loss_figure
 from eigenflow.report.figures.shells import energy_figure, flux_figure, populated, terms_figure, transfer_figure
 from eigenflow.report.picture import Picture as Picture
@@ -22,7 +22,7 @@ def pictures(analysis: Analysis) -> dict[str, Picture]:
     """All pictures of a report, by key."""
     if analysis.budget is None:
         return state_pictures(analysis)
-    makers: dict[str, Callable[[Analysis], tuple[go.Figure | None, str]]] = {
+    makers: dict[str, Callable[[Analysis], tuple[Figure | None, str]]] = {
         "loss": _loss,
         "forecast": _forecast,
         "eigenvalues": _eigenvalues,
@@ -62,7 +62,7 @@ def _budget(analysis: Analysis) -> ShellBudget:
     return analysis.budget
 
 
-def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _loss(analysis: Analysis) -> tuple[Figure | None, str]:
     run = analysis.run
     if not _has_later_times(analysis):
         return None, _TOO_EARLY
@@ -74,7 +74,7 @@ def _loss(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _forecast(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _forecast(analysis: Analysis) -> tuple[Figure | None, str]:
     if not analysis.forecasts:
         return None, "There is no forecast: " + (
             _joined(problem for problem in analysis.problems if problem.startswith("forecast"))
@@ -91,7 +91,7 @@ def _forecast(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _eigenvalues(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _eigenvalues(analysis: Analysis) -> tuple[Figure | None, str]:
     run = analysis.run
     if not _has_later_times(analysis):
         return None, _TOO_EARLY
@@ -104,7 +104,7 @@ def _eigenvalues(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _energy(analysis: Analysis) -> tuple[Figure | None, str]:
     budget = _budget(analysis)
     shells = populated(budget)
     if shells.start == shells.stop or not (budget.energy_after.values[:, shells] > 0).any():
@@ -121,7 +121,7 @@ def _energy(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _flux(analysis: Analysis) -> tuple[Figure | None, str]:
     budget = _budget(analysis)
     shells = populated(budget)
     if shells.start == shells.stop:
@@ -136,7 +136,7 @@ def _flux(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _terms(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _terms(analysis: Analysis) -> tuple[Figure | None, str]:
     budget = _budget(analysis)
     return terms_figure(budget), (
         "Each term is the sum of absolute values over shells: dissipation by the gradient-descent step, transfer "
@@ -146,7 +146,7 @@ def _terms(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _velocity(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _velocity(analysis: Analysis) -> tuple[Figure | None, str]:
     law = analysis.closure
     if law is None:
         return None, _no_law(analysis)
@@ -159,7 +159,7 @@ def _velocity(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _strength(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _strength(analysis: Analysis) -> tuple[Figure | None, str]:
     law = analysis.closure
     if law is None:
         return None, _no_law(analysis)
@@ -170,7 +170,7 @@ def _strength(analysis: Analysis) -> tuple[go.Figure | None, str]:
     )
 
 
-def _transfer(analysis: Analysis) -> tuple[go.Figure | None, str]:
+def _transfer(analysis: Analysis) -> tuple[Figure | None, str]:
     budget = _budget(analysis)
     shells = populated(budget)
     if shells.stop - shells.start < 2:

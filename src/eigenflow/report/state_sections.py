@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.report.figures.canvas import TIME, TimeAxis
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.run import eigenvalue_figure, loss_figure
 from eigenflow.report.figures.shells import energy_figure, populated
 from eigenflow.report.figures.states import since_start_figure
@@ -15,7 +15,7 @@ from eigenflow.store import Run
 
 __all__ = ["FEWEST", "MAKERS", "OF_THEORY"]
 
-Made = tuple[go.Figure | None, str]
+Made = tuple[Figure | None, str]
 # Pictures of the theory that states allow; those that a record does not are left out.
 OF_THEORY = ("collapse", "frontier", "exponents", "clocks", "index", "limits")
 UPDATES = "completed updates"

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 
-import plotly.graph_objects as go
-
 from eigenflow.report.figures.closure import forward_figure, source_figure
 from eigenflow.report.figures.coupling import locality_figure, shift_figure
 from eigenflow.report.figures.effective_time import clocks_figure, index_figure
 from eigenflow.report.figures.exponents import exponents_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.lazy_rich import limits_figure
 from eigenflow.report.figures.self_similarity import collapse_figure, frontier_figure
 from eigenflow.theory.claims import Evidence
 
 __all__ = ["MAKERS", "Maker"]
 
-Made = tuple[go.Figure | None, str]
+Made = tuple[Figure | None, str]
 Maker = Callable[[Evidence], Made]
 
 

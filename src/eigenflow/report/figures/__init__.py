@@ -1,1 +1,1 @@
-"""The figures of a run's report, by plotly: finished results drawn. Nothing is computed here."""
+"""The figures of a run's report, for plotly.js: finished results drawn. Nothing is computed here."""

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from matplotlib.ticker import MaxNLocator
-from plotly.subplots import make_subplots
 
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.numbers import number, power_of_ten
 
 __all__ = [
@@ -41,28 +40,32 @@ SIGNED_DECADES = 5  # what a signed colour scale shows on either side of zero
 
 
 def new_figure(
-    title: str, *, columns: int = 1, height: int = 430, subplot_titles: list[str] | None = None, **grid: Any
-) -> go.Figure:
+    title: str,
+    *,
+    columns: int = 1,
+    height: int = 430,
+    titles: list[str] | None = None,
+    shared_y: bool = False,
+    spacing: float | None = None,
+) -> Figure:
     """Make an empty figure with this report's look.
 
     Args:
         title: What is seen; above the plot, left.
         columns: Panels side by side.
         height: In pixels; the width follows the page.
-        subplot_titles: One a panel.
-        grid: More for `plotly.subplots.make_subplots`.
+        titles: Of the panels, one each.
+        shared_y: Whether the panels have one vertical axis.
+        spacing: Between the panels, as a share of the width.
     """
-    figure = make_subplots(rows=1, cols=columns, subplot_titles=subplot_titles, **grid)
+    figure = Figure(columns, titles=titles, shared_y=shared_y, spacing=spacing)
     figure.update_annotations(font={"size": 13, "color": INK})
+    place = {"x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
     figure.update_layout(
-        template="none",
-        title={"text": title, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container"},
-        title_font={"size": 16, "color": INK, "weight": 600},
-        title_pad={"t": 14},
-        title_yanchor="top",
+        title={"text": title, "font": {"size": 16, "color": INK, "weight": 600}, "pad": {"t": 14}, **place},
         font={"family": FONT, "size": 12.5, "color": INK},
         height=height,
-        margin={"l": 76, "r": 24, "t": 74 if subplot_titles else 52, "b": 62},
+        margin={"l": 76, "r": 24, "t": 74 if titles else 52, "b": 62},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
         hoverlabel={"font": {"family": FONT}},

@@ -1,10 +1,10 @@
 """Figures of the closure: velocities with intervals and the law, forecasts by the equation, the measured source."""
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.closure import ForwardTest, NonlocalSource
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, RATE, TIME, WARM, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 
 __all__ = ["forward_figure", "source_figure"]
 
@@ -21,7 +21,7 @@ MOST_DECADES = 4  # of forecast errors below the largest that is not absurd
 WORST = 10.0  # an error of ln(loss) beyond which a forecast is off the picture
 
 
-def forward_figure(test: ForwardTest) -> go.Figure:
+def forward_figure(test: ForwardTest) -> Figure:
     """Draw the error of each forecast over the share of the run that was known: of the loss, and of where energy is.
 
     Args:
@@ -31,8 +31,8 @@ def forward_figure(test: ForwardTest) -> go.Figure:
         "Forecasts of the rest of the run, by what was known",
         columns=2,
         height=450,
-        subplot_titles=["RMS of ln(predicted / true loss)", "share of the energy in a wrong shell"],
-        horizontal_spacing=0.1,
+        titles=["RMS of ln(predicted / true loss)", "share of the energy in a wrong shell"],
+        spacing=0.1,
     )
     cuts = np.array([100.0 * cut.cut for cut in test.cuts])
     errors = {name: np.array([cut.forecasts[name].score.rms_log_ratio for cut in test.cuts]) for name in METHODS}
@@ -49,14 +49,13 @@ def forward_figure(test: ForwardTest) -> go.Figure:
             customdata=errors[name],
             hovertemplate=hover.replace("%{y:.3g}", "%{customdata:.3g}"),
             marker={"color": color, "size": 6, "symbol": np.where(is_beyond, "triangle-up-open", "circle").tolist()},
-            row=1,
             col=1,
             **common,
         )
         misplaced = [cut.forecasts[name].misplaced for cut in test.cuts]
         if all(share is not None for share in misplaced):
             hidden = {"showlegend": False, "marker": {"color": color, "size": 6}}
-            figure.add_scatter(x=cuts, y=misplaced, hovertemplate=hover, row=1, col=2, **common, **hidden)
+            figure.add_scatter(x=cuts, y=misplaced, hovertemplate=hover, col=2, **common, **hidden)
     figure.update_xaxes(title_text="known share of the steps [%]", **log_axis(cuts, pad=0.05))
     if len(shown):
         shown = np.append(shown[shown > shown.max() * 10.0**-MOST_DECADES], top)
@@ -66,7 +65,7 @@ def forward_figure(test: ForwardTest) -> go.Figure:
     return figure
 
 
-def source_figure(found: NonlocalSource) -> go.Figure:
+def source_figure(found: NonlocalSource) -> Figure:
     """Draw how much of the flux jumps over shells, over time, and both fluxes over the eigenvalue in the middle window.
 
     Args:
@@ -77,8 +76,8 @@ def source_figure(found: NonlocalSource) -> go.Figure:
         "Energy that passes from shell to shell, and energy that jumps",
         columns=2,
         height=440,
-        subplot_titles=["share of the flux that jumps", f"flux through edges, t ≈ {found.times[middle]:.3g}"],
-        horizontal_spacing=0.12,
+        titles=["share of the flux that jumps", f"flux through edges, t ≈ {found.times[middle]:.3g}"],
+        spacing=0.12,
     )
     figure.add_scatter(
         x=found.times,
@@ -93,7 +92,6 @@ def source_figure(found: NonlocalSource) -> go.Figure:
         mode="lines+markers",
         line={"color": INK},
         hovertemplate="t ≈ %{x:.3g}, share %{y:.3g}, %{customdata:.0f} updates<extra></extra>",
-        row=1,
         col=1,
     )
     edges = found.edges[1:-1]
@@ -109,7 +107,6 @@ def source_figure(found: NonlocalSource) -> go.Figure:
             line={"color": color},
             marker={"size": 5},
             hovertemplate="edge %{x:.3g}, t Φ / E = %{y:.3g}<extra>" + name + "</extra>",
-            row=1,
             col=2,
         )
     figure.update_xaxes(title_text=TIME, col=1, **log_axis(found.times, pad=0.06))

@@ -1,17 +1,17 @@
 """The losses of several runs in one picture."""
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.plots.file import plotly_text
 from eigenflow.report.comparison import ComparedRun
 from eigenflow.report.figures.canvas import log_axis, new_figure, positive
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.lazy_rich import COLOURS, SYMBOLS
 
 __all__ = ["losses_figure"]
 
 
-def losses_figure(runs: list[ComparedRun], *, is_one_problem: bool) -> go.Figure:
+def losses_figure(runs: list[ComparedRun], *, is_one_problem: bool) -> Figure:
     """Draw the probe loss of runs over completed updates, in the colours of the plane of `plane_figure`.
 
     Args:

@@ -1,9 +1,9 @@
 """Figures of the coupling between shells: how far transfer reaches, and whether it is the same everywhere."""
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, cell_bounds, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.theory.coupling.locality import Locality
 from eigenflow.theory.coupling.log_shift import LogShift
 
@@ -16,7 +16,7 @@ LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 BAND = "rgba(0,114,178,0.18)"
 
 
-def locality_figure(locality: Locality) -> go.Figure:
+def locality_figure(locality: Locality) -> Figure:
     """Draw how the exchange of energy spreads over distance, and its mean distance over time.
 
     Args:
@@ -26,8 +26,8 @@ def locality_figure(locality: Locality) -> go.Figure:
         "How far updates carry energy",
         columns=2,
         height=430,
-        subplot_titles=["share of exchange at each distance", "mean distance"],
-        horizontal_spacing=0.2,
+        titles=["share of exchange at each distance", "mean distance"],
+        spacing=0.2,
     )
     shown = _reached(locality.profile)
     distances = locality.distances[:shown]
@@ -48,7 +48,6 @@ def locality_figure(locality: Locality) -> go.Figure:
             "x": 0.415,
             "xanchor": "left",
         },
-        row=1,
         col=1,
     )
     lines = (
@@ -64,7 +63,6 @@ def locality_figure(locality: Locality) -> go.Figure:
             mode="lines",
             line={"color": color, "dash": dash, "width": 2},
             hovertemplate=f"{name}<br>t = %{{x:.4g}}, %{{y:.3g}} decades<extra></extra>",
-            row=1,
             col=2,
         )
     figure.update_xaxes(title_text=TIME, showgrid=False, **log_axis(cell_bounds(locality.times), pad=0.0), col=1)
@@ -80,7 +78,7 @@ def _reached(profile: np.ndarray) -> int:
     return max(3, 1 + int(np.flatnonzero((profile >= 0.005).any(0)).max(initial=0)))
 
 
-def shift_figure(shift: LogShift) -> go.Figure:
+def shift_figure(shift: LogShift) -> Figure:
     """Draw which share of a shell goes to which shift, with its spread over shells.
 
     Args:

@@ -1,10 +1,10 @@
 """Figures of the fitted drift law v = -c(t) lambda^b beside the velocities that it was fitted to."""
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.closure import MIN_MODES, Closure
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.shells import ShellBudget
 
 __all__ = ["strength_figure", "velocity_figure"]
@@ -12,7 +12,7 @@ __all__ = ["strength_figure", "velocity_figure"]
 BAND = "rgba(213,94,0,0.18)"
 
 
-def velocity_figure(budget: ShellBudget, closure: Closure, positions: list[int]) -> go.Figure:
+def velocity_figure(budget: ShellBudget, closure: Closure, positions: list[int]) -> Figure:
     """Draw the logarithmic velocity of the shells at a few times, with the fitted law.
 
     Args:
@@ -24,8 +24,8 @@ def velocity_figure(budget: ShellBudget, closure: Closure, positions: list[int])
         "The drift law at four times" if len(positions) == 4 else "The drift law",
         columns=len(positions),
         height=410,
-        subplot_titles=[f"t = {closure.times[position]:.4g}" for position in positions],
-        horizontal_spacing=0.085,
+        titles=[f"t = {closure.times[position]:.4g}" for position in positions],
+        spacing=0.085,
     )
     ends = (budget.time + budget.step_size).values
     for column, position in enumerate(positions, start=1):
@@ -39,7 +39,7 @@ def velocity_figure(budget: ShellBudget, closure: Closure, positions: list[int])
     return figure
 
 
-def _velocities(figure: go.Figure, budget: ShellBudget, row: int, column: int) -> np.ndarray:
+def _velocities(figure: Figure, budget: ShellBudget, row: int, column: int) -> np.ndarray:
     """Draw the shells that the fit used at one time; return their mean eigenvalues."""
     counts, mean, rate = (
         values.values[row, 1:-1] for values in (budget.mode_count, budget.mean_eigenvalue, budget.mean_rate)
@@ -59,19 +59,18 @@ def _velocities(figure: go.Figure, budget: ShellBudget, row: int, column: int) -
             "line": {"width": 0.5, "color": "#ffffff"},
         },
         hovertemplate="λ = %{x:.3g}, %{customdata:.0f} modes<br>λ̇ / λ = %{y:.3g}<extra></extra>",
-        row=1,
         col=column,
     )
     return mean[is_used]
 
 
-def _law(figure: go.Figure, closure: Closure, position: int, places: np.ndarray, column: int) -> None:
+def _law(figure: Figure, closure: Closure, position: int, places: np.ndarray, column: int) -> None:
     curve = np.geomspace(places.min(), places.max(), 60)
     shape = (curve / closure.reference) ** (closure.b - 1)
     low, middle, high = (
         -strength[position] * shape for strength in (closure.strength_low, closure.strength, closure.strength_high)
     )
-    common = {"x": curve, "mode": "lines", "legendgroup": "law", "hoverinfo": "skip", "row": 1, "col": column}
+    common = {"x": curve, "mode": "lines", "legendgroup": "law", "hoverinfo": "skip", "col": column}
     figure.add_scatter(y=low, line={"width": 0}, showlegend=False, name="law, low", **common)
     figure.add_scatter(
         y=high, line={"width": 0}, fill="tonexty", fillcolor=BAND, showlegend=False, name="law, high", **common
@@ -80,7 +79,7 @@ def _law(figure: go.Figure, closure: Closure, position: int, places: np.ndarray,
     figure.add_scatter(y=middle, line=line, showlegend=column == 1, name="law −c(t) λ^(b−1), 90 % interval", **common)
 
 
-def strength_figure(closure: Closure) -> go.Figure:
+def strength_figure(closure: Closure) -> Figure:
     """Draw t kappa(t), the law's strength without unit, with its interval and its median.
 
     Args:

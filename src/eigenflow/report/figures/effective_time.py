@@ -1,10 +1,10 @@
 """Figures of effective time: the clocks of modes and shells with their spread, and the index of the common one."""
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, TIME, WARM, log_axis, new_figure, positive
+from eigenflow.report.figures.figure import Figure
 from eigenflow.theory.effective_time.clocks import Clocks
 from eigenflow.theory.effective_time.regular_variation import RegularVariation
 
@@ -18,7 +18,7 @@ COUNTS = 0.02
 LEAST_RATIO, LARGEST_RATIO = 0.1, 10.0
 
 
-def clocks_figure(clocks: Clocks) -> go.Figure:
+def clocks_figure(clocks: Clocks) -> Figure:
     """Draw the effective time of modes or shells over time, and how far each is from the common one.
 
     Args:
@@ -29,8 +29,8 @@ def clocks_figure(clocks: Clocks) -> go.Figure:
         f"Effective time of {unit}, from the {'eigenvalues' if clocks.kind == 'operator' else 'error'}",
         columns=2,
         height=470,
-        subplot_titles=["τ of each, and the common one", "τ of each over the common τ"],
-        horizontal_spacing=0.11,
+        titles=["τ of each, and the common one", "τ of each over the common τ"],
+        spacing=0.11,
     )
     _each(figure, clocks, unit)
     times, common = clocks.times, clocks.common
@@ -41,11 +41,10 @@ def clocks_figure(clocks: Clocks) -> go.Figure:
         mode="lines",
         line={"color": INK, "width": 2.5},
         hovertemplate="t = %{x:.4g}, τ = %{y:.4g}<extra></extra>",
-        row=1,
         col=1,
     )
     line = {"color": MUTED, "dash": "dash", "width": 1.5}
-    figure.add_scatter(x=times, y=times, name="τ = t (lazy)", mode="lines", hoverinfo="skip", line=line, row=1, col=1)
+    figure.add_scatter(x=times, y=times, name="τ = t (lazy)", mode="lines", hoverinfo="skip", line=line, col=1)
     low, high = clocks.extent
     _band(figure, times, low, high, ALL, f"5 to 95 % of all {len(clocks.rates)} {unit}")
     spread = clocks.spread
@@ -62,7 +61,7 @@ def clocks_figure(clocks: Clocks) -> go.Figure:
     return figure
 
 
-def _each(figure: go.Figure, clocks: Clocks, unit: str) -> None:
+def _each(figure: Figure, clocks: Clocks, unit: str) -> None:
     index = np.unique(np.linspace(0, len(clocks.rates) - 1, DRAWN).round().astype(int))
     logs = np.log(clocks.rates[index])
     share = (logs[0] - logs) / max(float(np.ptp(logs)), 1e-9)
@@ -77,7 +76,6 @@ def _each(figure: go.Figure, clocks: Clocks, unit: str) -> None:
                 showlegend=False,
                 line={"color": color, "width": 1.1 if clocks.weights[:, position].max() >= COUNTS else 0.5},
                 hovertemplate=f"{unit[:-1]} at λ(0) = {rate:.3g}<br>t = %{{x:.4g}}, %{{y:.4g}}<extra></extra>",
-                row=1,
                 col=column,
             )
     figure.add_scatter(
@@ -100,14 +98,14 @@ def _each(figure: go.Figure, clocks: Clocks, unit: str) -> None:
     )
 
 
-def _band(figure: go.Figure, times: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str) -> None:
+def _band(figure: Figure, times: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str) -> None:
     floor = np.maximum(low, 0.01 * LEAST_RATIO)  # a logarithmic axis has no place for 0
-    common = {"x": times, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "row": 1, "col": 2}
+    common = {"x": times, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "col": 2}
     figure.add_scatter(y=floor, showlegend=False, name=f"{name}, low", **common)
     figure.add_scatter(y=np.maximum(high, floor), fill="tonexty", fillcolor=fill, name=name, **common)
 
 
-def index_figure(found: RegularVariation) -> go.Figure:
+def index_figure(found: RegularVariation) -> Figure:
     """Draw the index of the common effective time over time, by every estimator.
 
     Args:

@@ -1,8 +1,7 @@
 """Figures of exponents: regularity of what is not yet learned, and the loss exponent in time."""
 
-import plotly.graph_objects as go
-
 from eigenflow.report.figures.canvas import ACCENT, MUTED, WARM, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.theory.exponents.regularity import Regularity
 
 __all__ = ["exponents_figure"]
@@ -11,7 +10,7 @@ LEGEND = {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}
 FILLS = {ACCENT: "rgba(0,114,178,0.18)", WARM: "rgba(213,94,0,0.18)"}
 
 
-def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.Figure:
+def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> Figure:
     """Draw the source and capacity exponents of the unlearned modes over training, with 90 % intervals.
 
     Args:
@@ -22,8 +21,8 @@ def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.
         "Regularity of what is not yet learned",
         columns=3,
         height=420,
-        subplot_titles=["source exponent σ", "change of σ on the same ranks", "capacity exponent"],
-        horizontal_spacing=0.075,
+        titles=["source exponent σ", "change of σ on the same ranks", "capacity exponent"],
+        spacing=0.075,
     )
     bases = [("moving basis", moving, ACCENT, "solid")]
     if fixed is not None:
@@ -37,11 +36,11 @@ def exponents_figure(moving: Regularity, fixed: Regularity | None = None) -> go.
     return figure
 
 
-def _with_interval(figure: go.Figure, found: Regularity, basis: str, color: str, dash: str) -> None:
+def _with_interval(figure: Figure, found: Regularity, basis: str, color: str, dash: str) -> None:
     """Draw the three exponents of one basis, each as a line in its band."""
     for column, name in enumerate(("source", "source_change", "capacity"), start=1):
         values, half = getattr(found, name), getattr(found, f"{name}_half_width")
-        common = {"x": found.times, "mode": "lines", "legendgroup": basis, "row": 1, "col": column}
+        common = {"x": found.times, "mode": "lines", "legendgroup": basis, "col": column}
         edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         figure.add_scatter(y=values - half, name=f"{basis}, low", **edge, **common)
         figure.add_scatter(

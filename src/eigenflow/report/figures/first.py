@@ -3,9 +3,9 @@
 from typing import Protocol
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.report.figures.canvas import ACCENT, MUTED, WARM, log_axis, new_figure, positive
+from eigenflow.report.figures.figure import Figure
 from eigenflow.store import Run
 
 __all__ = ["first_figure"]
@@ -28,7 +28,7 @@ class Coming(Protocol):
     def upper(self) -> np.ndarray: ...
 
 
-def first_figure(run: Run, coming: Coming | None, *, name: str = "forecast, 90 % interval") -> go.Figure:
+def first_figure(run: Run, coming: Coming | None, *, name: str = "forecast, 90 % interval") -> Figure:
     """Draw the logged loss, the probe's, the held-out one, and a forecast with its interval.
 
     Args:
@@ -60,7 +60,7 @@ def first_figure(run: Run, coming: Coming | None, *, name: str = "forecast, 90 %
     return figure
 
 
-def _fan(figure: go.Figure, coming: Coming, last: float, name: str) -> list[np.ndarray]:
+def _fan(figure: Figure, coming: Coming, last: float, name: str) -> list[np.ndarray]:
     is_later = coming.steps >= last
     steps, loss = coming.steps[is_later], coming.loss[is_later]
     lower, upper = coming.lower[is_later], coming.upper[is_later]
@@ -90,7 +90,7 @@ def _fan(figure: go.Figure, coming: Coming, last: float, name: str) -> list[np.n
 
 
 def _line(
-    figure: go.Figure,
+    figure: Figure,
     name: str,
     steps: np.ndarray,
     values: np.ndarray,

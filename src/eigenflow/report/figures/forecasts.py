@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from eigenflow.core.display import bounds_text
 from eigenflow.forecast.curves import format_size
@@ -15,6 +14,7 @@ from eigenflow.forecast.fitting.identification import RISE, Profile
 from eigenflow.forecast.schedules.schedule import Schedule
 from eigenflow.forecast.study.study import Study
 from eigenflow.report.figures.canvas import ACCENT, MUTED, WARM, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.paths import (
     add_dots,
     add_fan,
@@ -56,7 +56,7 @@ def toggles(study: Study, forecasts: Sequence[str]) -> list[Toggle]:
 
 def forecasts_figure(
     study: Study, table: pd.DataFrame, buttons: Sequence[Toggle], *, size: float | None = None
-) -> go.Figure:
+) -> Figure:
     """Draw every forecast of a table with its fan, and what was measured of the same runs at the same size.
 
     Args:
@@ -85,7 +85,7 @@ def forecasts_figure(
     return figure
 
 
-def fits_figure(study: Study, buttons: Sequence[Toggle]) -> go.Figure:
+def fits_figure(study: Study, buttons: Sequence[Toggle]) -> Figure:
     """Draw what was measured of every fitted curve, and the first law's line through it."""
     figure = new_figure(f"Measured (dots) and {study.laws[0]} (lines)")
     groups = {button.name: button for button in buttons}
@@ -110,13 +110,13 @@ def fits_figure(study: Study, buttons: Sequence[Toggle]) -> go.Figure:
     return figure
 
 
-def residuals_figure(study: Study) -> go.Figure:
+def residuals_figure(study: Study) -> Figure:
     """Draw ln(law / measured) of every curve at its fitted points, a panel each law, over the noise that it found."""
     fits = study.fits
     titles = [_fit_name(fit) for fit in fits]
-    figure = new_figure("Residuals", columns=len(fits), subplot_titles=titles if len(fits) > 1 else None, height=330)
+    figure = new_figure("Residuals", columns=len(fits), titles=titles if len(fits) > 1 else None, height=330)
     for column, fit in enumerate(fits, start=1):
-        place: dict[str, Any] = {"row": 1, "col": column}
+        place: dict[str, Any] = {"col": column}
         band = 100 * fit.noise
         figure.add_hrect(y0=-band, y1=band, fillcolor=MUTED, opacity=0.2, line_width=0, layer="below", **place)
         for k, (name, residual) in enumerate(zip(fit.curves, fit.residuals, strict=True)):
@@ -133,13 +133,13 @@ def residuals_figure(study: Study) -> go.Figure:
     return figure
 
 
-def profiles_figure(found: Sequence[Profile], fit: Fit) -> go.Figure:
+def profiles_figure(found: Sequence[Profile], fit: Fit) -> Figure:
     """Draw the profile likelihood of every parameter, a panel each; the dashed line ends a 90 % interval."""
     units = {parameter.name: parameter.unit for parameter in fit.law.parameters}
     titles = [f"{one.name}: {bounds_text(one.lower, one.upper)}" for one in found]
-    figure = new_figure("Profiles of the parameters", columns=len(found), subplot_titles=titles, height=300)
+    figure = new_figure("Profiles of the parameters", columns=len(found), titles=titles, height=300)
     for column, one in enumerate(found, start=1):
-        place: dict[str, Any] = {"row": 1, "col": column}
+        place: dict[str, Any] = {"col": column}
         values, rise = _smooth(one)
         figure.add_scatter(x=values, y=rise, mode="lines", line={"color": ACCENT, "width": 1.6}, showlegend=False,
                            hovertemplate="%{x:.4g}: %{y:.2f}<extra></extra>", **place)  # fmt: skip
@@ -157,7 +157,7 @@ def profiles_figure(found: Sequence[Profile], fit: Fit) -> go.Figure:
     return figure
 
 
-def rates_figure(fitted: Study, schedules: Mapping[str, Schedule], buttons: Sequence[Toggle]) -> go.Figure:
+def rates_figure(fitted: Study, schedules: Mapping[str, Schedule], buttons: Sequence[Toggle]) -> Figure:
     """Draw the rates of all forecasts in their colours, and those of fitted runs that are not forecast in grey.
 
     Args:
@@ -181,17 +181,17 @@ def rates_figure(fitted: Study, schedules: Mapping[str, Schedule], buttons: Sequ
     return figure
 
 
-def plan_figure(plan: Allocation, fit: ScalingFit) -> go.Figure:
+def plan_figure(plan: Allocation, fit: ScalingFit) -> Figure:
     """Draw the best size and the best number of tokens over compute, and what the law leaves unexplained."""
     titles = ["parameters N", "tokens D", "measured above the law [%]"]
-    figure = new_figure("Best size by budget", columns=3, subplot_titles=titles, height=360)
+    figure = new_figure("Best size by budget", columns=3, titles=titles, height=360)
     per_token = plan.flops / FLOPS_PER_PARAMETER_TOKEN
     panels = (
         (plan.size, plan.size_lower, plan.size_upper, fit.table.size),
         (plan.tokens, per_token / plan.size_upper, per_token / plan.size_lower, fit.table.tokens),
     )
     for column, (best, lower, upper, runs) in enumerate(panels, start=1):
-        place: dict[str, Any] = {"row": 1, "col": column}
+        place: dict[str, Any] = {"col": column}
         figure.add_scatter(x=fit.table.flops, y=runs, mode="markers", marker={"color": MUTED, "size": 4},
                            name="fitted runs", legendgroup="runs", showlegend=column == 1,
                            hovertemplate="%{x:.3g} FLOP: %{y:.3g}<extra>run</extra>", **place)  # fmt: skip
@@ -202,7 +202,7 @@ def plan_figure(plan: Allocation, fit: ScalingFit) -> go.Figure:
                            hovertemplate="%{x:.3g} FLOP: %{y:.3g}<extra>best</extra>", **place)  # fmt: skip
         figure.update_yaxes(**log_axis(best, lower, upper, runs, most_ticks=5), **place)
     figure.add_scatter(x=fit.table.flops, y=100 * fit.residuals, mode="markers", marker={"color": MUTED, "size": 4},
-                       showlegend=False, hovertemplate="%{x:.3g} FLOP: %{y:.2g} %<extra></extra>", row=1,
+                       showlegend=False, hovertemplate="%{x:.3g} FLOP: %{y:.2g} %<extra></extra>",
                        col=3)  # fmt: skip
     figure.update_xaxes(title_text="compute C = 6 N D [FLOP]", **log_axis(plan.flops, fit.table.flops, most_ticks=4))
     figure.update_layout(**(BELOW | {"legend": BELOW["legend"] | {"y": -0.3}}))

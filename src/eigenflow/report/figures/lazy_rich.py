@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.plots.file import plotly_text
 from eigenflow.report.figures.canvas import ACCENT, INK, MUTED, WARM, log_axis, new_figure, positive
+from eigenflow.report.figures.figure import Figure
 from eigenflow.theory.lazy_rich import LAZY, RICH, LazyRich, LossPredictions
 
 __all__ = ["COLOURS", "LEAST_DISTANCE", "SYMBOLS", "limits_figure", "mark_regimes", "plane_figure"]
@@ -17,7 +17,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LEAST_DISTANCE = 1e-4
 
 
-def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
+def plane_figure(places: Mapping[str, LazyRich]) -> Figure:
     """Draw the path of runs in the plane of operator distance and flux share; the marker is where each ends.
 
     Args:
@@ -60,7 +60,7 @@ def plane_figure(places: Mapping[str, LazyRich]) -> go.Figure:
     return figure
 
 
-def mark_regimes(figure: go.Figure) -> None:
+def mark_regimes(figure: Figure) -> None:
     """Draw where lazy ends and rich begins, on a logarithmic horizontal axis of the distance."""
     for value, text in ((LAZY, "lazy"), (RICH, "rich")):
         side = "right" if value == LAZY else "left"
@@ -77,7 +77,7 @@ def mark_regimes(figure: go.Figure) -> None:
         )
 
 
-def limits_figure(predictions: LossPredictions) -> go.Figure:
+def limits_figure(predictions: LossPredictions) -> Figure:
     """Draw what both limits make of the loss from the first measurement, beside the truth.
 
     Args:

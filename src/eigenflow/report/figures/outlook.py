@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from eigenflow.forecast.fitting.fit import Forecast
 from eigenflow.forecast.outlook.ends import Ending
 from eigenflow.forecast.outlook.result import LogForecast
 from eigenflow.report.figures.canvas import MUTED, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.paths import (
     SERIES,
     add_dots,
@@ -49,7 +49,7 @@ def hidden_toggles(found: LogForecast) -> list[Toggle]:
     ]
 
 
-def outlook_figure(found: LogForecast) -> go.Figure:
+def outlook_figure(found: LogForecast) -> Figure:
     """Draw the run, its forecast in the 90 % fan, other schedules, and forecasts of its hidden parts."""
     run, path = found.run, found.path
     figure = new_figure("Loss so far, and its forecast" if not run.is_finished else "Loss, and the fitted law")
@@ -72,15 +72,14 @@ def outlook_figure(found: LogForecast) -> go.Figure:
         add_end_of_log(figure, run.last)
     if found.target is not None:
         line = {"color": SERIES[3], "width": 1.2, "dash": "dash"}
-        figure.add_hline(y=found.target.loss, line=line, annotation_text=f"target {found.target.loss:g}",
-                         annotation_position="top left", annotation_font_size=12)  # fmt: skip
+        figure.add_hline(found.target.loss, line=line, note=f"target {found.target.loss:g}")
     figure.update_xaxes(**step_axis(run.unit))
     figure.update_yaxes(title_text=f"loss [{found.curves.loss_unit}]", range=_scale(found))
     figure.update_layout(**BELOW, **ACROSS)
     return figure
 
 
-def rates_figure(found: LogForecast) -> go.Figure:
+def rates_figure(found: LogForecast) -> Figure:
     """Draw the rates of the plan and of other schedules, in the colours of their losses."""
     run = found.run
     figure = new_figure("Learning rates", height=300)
@@ -97,7 +96,7 @@ def rates_figure(found: LogForecast) -> go.Figure:
     return figure
 
 
-def hidden_figure(found: LogForecast) -> go.Figure:
+def hidden_figure(found: LogForecast) -> Figure:
     """Draw what was forecast of parts that were hidden, over what came."""
     figure = new_figure("Hidden parts, and what was forecast of them")
     curves = {curve.label: curve for curve in found.study.curves}

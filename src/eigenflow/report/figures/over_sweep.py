@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float
 
 from eigenflow.plots.file import plotly_text
 from eigenflow.plots.sweep import SweepLine
 from eigenflow.report.figures.canvas import MUTED, log_axis, new_figure, positive
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.figures.lazy_rich import COLOURS, SYMBOLS, mark_regimes
 from eigenflow.theory.lazy_rich import LAZY, RICH
 
@@ -20,7 +20,7 @@ MOST_NAMED = 8  # swept values that are named on the axis themselves
 
 def over_key_figure(
     lines: Sequence[SweepLine], *, key: str, quantity: str, marks: Sequence[tuple[float, str]] = ()
-) -> go.Figure:
+) -> Figure:
     """Draw single runs as points and means over repeats as lines, on logarithmic axes where all is positive.
 
     Args:
@@ -98,7 +98,7 @@ def sweep_map_figure(
     loss: Float[np.ndarray, " run"],
     *,
     quantity: str,
-) -> go.Figure:
+) -> Figure:
     """Draw where runs lie between lazy and rich, coloured by how low their loss came.
 
     Args:

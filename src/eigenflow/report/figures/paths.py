@@ -8,12 +8,12 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from eigenflow.forecast.fitting.fit import Forecast
 from eigenflow.forecast.schedules.schedule import DRAWN_WITHIN, Schedule
 from eigenflow.report.figures.canvas import INK, MUTED
+from eigenflow.report.figures.figure import Figure
 
 __all__ = ["SERIES", "add_dots", "add_end_of_log", "add_fan", "add_rates", "colour_of", "late_range", "step_axis"]
 
@@ -29,7 +29,7 @@ def colour_of(place: int) -> str:
 
 
 def add_dots(
-    figure: go.Figure,
+    figure: Figure,
     steps: Int[np.ndarray, " point"],
     losses: Float[np.ndarray, " point"],
     *,
@@ -67,7 +67,7 @@ def add_dots(
 
 
 def add_fan(
-    figure: go.Figure,
+    figure: Figure,
     path: Forecast,
     *,
     name: str,
@@ -113,7 +113,7 @@ def add_fan(
 
 
 def add_rates(
-    figure: go.Figure,
+    figure: Figure,
     schedule: Schedule,
     *,
     name: str,
@@ -147,7 +147,7 @@ def add_rates(
     )
 
 
-def add_end_of_log(figure: go.Figure, step: int) -> None:
+def add_end_of_log(figure: Figure, step: int) -> None:
     """Add the line at which the log ends."""
     figure.add_vline(x=step, line={"color": MUTED, "width": 1, "dash": "dot"})
 

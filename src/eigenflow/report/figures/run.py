@@ -1,7 +1,6 @@
 """Figures of a run's course: losses, forecasts of the rest, eigenvalues. They draw finished results."""
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.colors import sample_colorscale
 
@@ -18,6 +17,7 @@ from eigenflow.report.figures.canvas import (
     positive,
     thinned,
 )
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.methods import METHODS as METHODS
 from eigenflow.store import Run
 from eigenflow.theory import Observed
@@ -35,7 +35,7 @@ FEW_POINTS = 16
 BAR_TICKS = 5
 
 
-def loss_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
+def loss_figure(run: Run, *, axis: TimeAxis | None = None) -> Figure:
     """Draw the logged loss, and the measured losses of probe and holdout set, over time.
 
     For a loss that is not squared, half the energy of the symmetrised operator stands beside them.
@@ -80,7 +80,7 @@ def _logged(run: Run, *columns: str, has_zero: bool = False) -> list[Float[np.nd
 
 
 def _line(
-    figure: go.Figure,
+    figure: Figure,
     name: str,
     times: np.ndarray,
     values: np.ndarray,
@@ -102,7 +102,7 @@ def _line(
     )
 
 
-def forecast_figure(forecasts: list[RestForecast]) -> go.Figure:
+def forecast_figure(forecasts: list[RestForecast]) -> Figure:
     """Draw what each method forecast from each cut, beside the truth.
 
     Args:
@@ -113,9 +113,9 @@ def forecast_figure(forecasts: list[RestForecast]) -> go.Figure:
         "Forecasts of the rest of the run",
         columns=len(cuts),
         height=460,
-        subplot_titles=[f"{cut:.0%} of the steps known" for cut in cuts],
-        shared_yaxes=True,
-        horizontal_spacing=0.025,
+        titles=[f"{cut:.0%} of the steps known" for cut in cuts],
+        shared_y=True,
+        spacing=0.025,
     )
     shown, truth = [], []
     for column, cut in enumerate(cuts, start=1):
@@ -140,7 +140,7 @@ def forecast_figure(forecasts: list[RestForecast]) -> go.Figure:
 
 
 def _limit_losses(
-    figure: go.Figure,
+    figure: Figure,
     shown: list[np.ndarray],
     truth: list[np.ndarray],
     last_known: dict[float, float],
@@ -163,12 +163,11 @@ def _limit_losses(
             mode="lines",
             line={"color": MUTED, "width": 1.2, "dash": "dot"},
             hoverinfo="skip",
-            row=1,
             col=column,
         )
 
 
-def _forecast_lines(figure: go.Figure, forecast: RestForecast, column: int) -> None:
+def _forecast_lines(figure: Figure, forecast: RestForecast, column: int) -> None:
     name, color, dash, fill = METHODS.get(forecast.method, (forecast.method, MUTED, "dot", "rgba(102,113,125,0.2)"))
     times = forecast.observed.later_times
     common = {"x": times, "legendgroup": forecast.method, "hoverinfo": "skip", "showlegend": False, "mode": "lines"}
@@ -181,7 +180,6 @@ def _forecast_lines(figure: go.Figure, forecast: RestForecast, column: int) -> N
             fill="tonexty" if end == "upper" else None,
             fillcolor=fill,
             name=f"{forecast.method} {end}",
-            row=1,
             col=column,
             **common,
         )
@@ -191,13 +189,12 @@ def _forecast_lines(figure: go.Figure, forecast: RestForecast, column: int) -> N
         name=name,
         line={"color": color, "dash": dash, "width": 2},
         hovertemplate=f"{name}<br>t = %{{x:.4g}}, %{{y:.4g}}<extra></extra>",
-        row=1,
         col=column,
         **common,
     )
 
 
-def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
+def _truth_lines(figure: Figure, observed: Observed, column: int) -> None:
     kept = thinned(observed.times, LOGGED_POINTS)
     figure.add_scatter(
         x=positive(observed.times[kept]),
@@ -208,7 +205,6 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
         mode="lines",
         line={"color": INK, "width": 2},
         hovertemplate="known<br>t = %{x:.4g}, %{y:.4g}<extra></extra>",
-        row=1,
         col=column,
     )
     figure.add_scatter(
@@ -221,12 +217,11 @@ def _truth_lines(figure: go.Figure, observed: Observed, column: int) -> None:
         line={"color": TRUTH, "width": 7},
         marker={"color": TRUTH, "size": 8},
         hovertemplate="truth<br>t = %{x:.4g}, %{y:.4g}<extra></extra>",
-        row=1,
         col=column,
     )
 
 
-def eigenvalue_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
+def eigenvalue_figure(run: Run, *, axis: TimeAxis | None = None) -> Figure:
     """Draw eigenvalues of log-spaced ranks over time, with the frontier 1 / (2 t) and the stability limit 2 / eta.
 
     Args:
@@ -265,7 +260,7 @@ def eigenvalue_figure(run: Run, *, axis: TimeAxis | None = None) -> go.Figure:
     return figure
 
 
-def _stability_line(figure: go.Figure, run: Run) -> np.ndarray:
+def _stability_line(figure: Figure, run: Run) -> np.ndarray:
     if not {"time", "learning_rate"} <= set(run.losses.columns):
         return np.array([])
     time, learning_rate = _logged(run, "time", "learning_rate")
@@ -281,7 +276,7 @@ def _stability_line(figure: go.Figure, run: Run) -> np.ndarray:
     return limit
 
 
-def _rank_bar(figure: go.Figure, count: int) -> None:
+def _rank_bar(figure: Figure, count: int) -> None:
     """A colour bar for the ranks; lines cannot carry one."""
     marks = np.unique(np.geomspace(1, count, BAR_TICKS).round().astype(int))
     # A marker without a place: only its colour bar shows.

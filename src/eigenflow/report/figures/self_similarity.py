@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from eigenflow.core.errors import EigenflowError
 from eigenflow.report.figures.canvas import ACCENT, WARM, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.numbers import power_of_ten
 from eigenflow.theory.self_similarity import Collapse, Coordinate, Frontier
 
@@ -24,7 +24,7 @@ AXES: dict[Coordinate, str] = {
 }
 
 
-def collapse_figure(collapse: Collapse) -> go.Figure:
+def collapse_figure(collapse: Collapse) -> Figure:
     """Draw spectra of all times as measured, and scaled onto their common curve.
 
     Args:
@@ -35,8 +35,8 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
         f"Data collapse: rms mismatch {collapse.mismatch:.2g}, weighted with energy",
         columns=2,
         height=450,
-        subplot_titles=["energy of the shells", f"scaled with z = {z:.2f}, a = {a:.2f}"],
-        horizontal_spacing=0.13,
+        titles=["energy of the shells", f"scaled with z = {z:.2f}, a = {a:.2f}"],
+        spacing=0.13,
     )
     drawn = _spectra(figure, collapse)
     low, high = np.log(np.concatenate(drawn[1][0])).min(), np.log(np.concatenate(drawn[1][0])).max()
@@ -48,7 +48,6 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
         name="common curve",
         line={"color": WARM, "width": 2},
         hoverinfo="skip",
-        row=1,
         col=2,
     )
     _colour_of_time(figure, collapse.times)
@@ -60,7 +59,7 @@ def collapse_figure(collapse: Collapse) -> go.Figure:
     return figure
 
 
-def _spectra(figure: go.Figure, collapse: Collapse) -> Drawn:
+def _spectra(figure: Figure, collapse: Collapse) -> Drawn:
     """Draw every time's spectrum into both panels; return the places and heights drawn in each."""
     z, a, logs = collapse.shift_exponent, collapse.decay_exponent, np.log(collapse.times)
     place = (logs - logs[0]) / max(float(logs[-1] - logs[0]), 1e-300)
@@ -85,13 +84,12 @@ def _spectra(figure: go.Figure, collapse: Collapse) -> Drawn:
                 line={"color": color, "width": 1},
                 marker={"color": color, "size": 4},
                 hovertemplate=f"t = {time:.4g}<br>%{{x:.3g}}: %{{y:.3g}}<extra></extra>",
-                row=1,
                 col=column + 1,
             )
     return drawn
 
 
-def _colour_of_time(figure: go.Figure, times: np.ndarray) -> None:
+def _colour_of_time(figure: Figure, times: np.ndarray) -> None:
     """A colour bar for the times, as the marker of a point that is not seen."""
     ends = np.log10(times[[0, -1]])
     marks = np.arange(np.ceil(ends[0]), np.floor(ends[1]) + 1)
@@ -114,12 +112,11 @@ def _colour_of_time(figure: go.Figure, times: np.ndarray) -> None:
                 "outlinewidth": 0,
             },
         },
-        row=1,
         col=2,
     )
 
 
-def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> go.Figure:
+def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> Figure:
     """Draw the frontier in each coordinate, with the power of time that it follows.
 
     Args:
@@ -129,8 +126,8 @@ def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> go.Figure:
         "The frontier of learned modes: exponents of time in four coordinates",
         columns=len(frontiers),
         height=380,
-        subplot_titles=[_exponent(frontier) for frontier in frontiers.values()],
-        horizontal_spacing=0.1,
+        titles=[_exponent(frontier) for frontier in frontiers.values()],
+        spacing=0.1,
     )
     for column, (name, frontier) in enumerate(frontiers.items(), start=1):
         figure.add_scatter(
@@ -141,7 +138,6 @@ def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> go.Figure:
             showlegend=column == 1,
             marker={"color": ACCENT, "size": 5},
             hovertemplate="t = %{x:.4g}: %{y:.3g}<extra></extra>",
-            row=1,
             col=column,
         )
         try:
@@ -157,7 +153,6 @@ def frontier_figure(frontiers: Mapping[Coordinate, Frontier]) -> go.Figure:
                 showlegend=column == 1,
                 line={"color": WARM, "width": 2},
                 hoverinfo="skip",
-                row=1,
                 col=column,
             )
         figure.update_xaxes(title_text="t", col=column, **log_axis(frontier.times, most_ticks=4))

@@ -1,7 +1,6 @@
 """Figures of the energy budget over shells: where energy sits, where it goes, and by which term."""
 
 import numpy as np
-import plotly.graph_objects as go
 import xarray as xr
 from jaxtyping import Float
 
@@ -19,6 +18,7 @@ from eigenflow.report.figures.canvas import (
     signed_colours,
     signed_log,
 )
+from eigenflow.report.figures.figure import Figure
 from eigenflow.report.numbers import power_of_ten
 from eigenflow.shells import ShellBudget, ShellEnergies
 
@@ -55,7 +55,7 @@ def _bounds(budget: ShellBudget | ShellEnergies, shells: slice) -> Float[np.ndar
     return budget.edges[shells.start - 1 : shells.stop]
 
 
-def energy_figure(budget: ShellBudget | ShellEnergies, *, axis: TimeAxis | None = None) -> go.Figure:
+def energy_figure(budget: ShellBudget | ShellEnergies, *, axis: TimeAxis | None = None) -> Figure:
     """Draw the energy of every shell after each measured update, or at each state that has a place on the axis.
 
     Args:
@@ -104,7 +104,7 @@ def _cells(values: Float[np.ndarray, "step row"], times: Float[np.ndarray, " ste
     return np.stack([values.T, np.broadcast_to(times, values.T.shape)], axis=-1)
 
 
-def _frontier(figure: go.Figure, times: np.ndarray, column: int = 1, color: str = "#ffffff") -> None:
+def _frontier(figure: Figure, times: np.ndarray, column: int = 1, color: str = "#ffffff") -> None:
     figure.add_scatter(
         x=times,
         y=1 / (2 * times),
@@ -113,12 +113,11 @@ def _frontier(figure: go.Figure, times: np.ndarray, column: int = 1, color: str 
         hoverinfo="skip",
         showlegend=column == 1,
         line={"color": WARM if color == "#ffffff" else color, "dash": "dash", "width": 2},
-        row=1,
         col=column,
     )
 
 
-def flux_figure(budget: ShellBudget) -> go.Figure:
+def flux_figure(budget: ShellBudget) -> Figure:
     """Draw the downward flux through every edge beside the dissipation rate of every shell, on one colour scale.
 
     Args:
@@ -135,9 +134,9 @@ def flux_figure(budget: ShellBudget) -> go.Figure:
         "Where energy goes: flux between shells, and dissipation in them",
         columns=2,
         height=470,
-        subplot_titles=["downward flux through each edge", "dissipation rate of each shell"],
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
+        titles=["downward flux through each edge", "dissipation rate of each shell"],
+        shared_y=True,
+        spacing=0.03,
     )
     panels = (
         ("flux", flux, cell_bounds(budget.edges[edges])),
@@ -152,7 +151,6 @@ def flux_figure(budget: ShellBudget) -> go.Figure:
             coloraxis="coloraxis",
             name=name,
             hovertemplate="t = %{customdata[1]:.4g}, λ ≈ %{y:.3g}<br>" + name + " %{customdata[0]:.3g}<extra></extra>",
-            row=1,
             col=column,
         )
         _frontier(figure, times, column, color=INK)
@@ -164,7 +162,7 @@ def flux_figure(budget: ShellBudget) -> go.Figure:
     return figure
 
 
-def terms_figure(budget: ShellBudget) -> go.Figure:
+def terms_figure(budget: ShellBudget) -> Figure:
     """Draw the budget's terms over time: their shares, and their sizes.
 
     Args:
@@ -176,8 +174,8 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
         "The terms of the budget over time",
         columns=2,
         height=440,
-        subplot_titles=["share of all terms", "size, as a rate"],
-        horizontal_spacing=0.11,
+        titles=["share of all terms", "size, as a rate"],
+        spacing=0.11,
     )
     sizes = {name: np.abs(getattr(budget, name).values).sum(1) for name in TERMS}
     shown = {name: color for name, color in TERMS.items() if name not in OPTIONAL or sizes[name].any()}
@@ -190,7 +188,6 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
             groupnorm="percent",
             line={"color": color, "width": 0.8},
             hovertemplate=f"{name}<br>t = %{{x:.4g}}, share %{{y:.3g}} %<extra></extra>",
-            row=1,
             col=1,
             **common,
         )
@@ -199,7 +196,6 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
             line={"color": color, "width": 2},
             showlegend=False,
             hovertemplate=f"{name}<br>t = %{{x:.4g}}, %{{y:.3g}} energy / time<extra></extra>",
-            row=1,
             col=2,
             **common,
         )
@@ -211,7 +207,7 @@ def terms_figure(budget: ShellBudget) -> go.Figure:
     return figure
 
 
-def transfer_figure(budget: ShellBudget, positions: list[int]) -> go.Figure:
+def transfer_figure(budget: ShellBudget, positions: list[int]) -> Figure:
     """Draw the energy that single updates carried between shells, signed, as shares of the whole energy.
 
     Args:
@@ -224,9 +220,9 @@ def transfer_figure(budget: ShellBudget, positions: list[int]) -> go.Figure:
         "Energy carried from shell to shell by one update",
         columns=len(positions),
         height=450,
-        subplot_titles=[f"t = {_ends(budget)[position]:.4g}" for position in positions],
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
+        titles=[f"t = {_ends(budget)[position]:.4g}" for position in positions],
+        shared_y=True,
+        spacing=0.03,
     )
     top = 10.0 ** np.ceil(np.log10(max(max(np.nanmax(np.abs(m)) for m in matrices), np.finfo(float).tiny)))
     bounds = _bounds(budget, shells)
@@ -239,7 +235,6 @@ def transfer_figure(budget: ShellBudget, positions: list[int]) -> go.Figure:
             coloraxis="coloraxis",
             name="transfer",
             hovertemplate="from λ ≈ %{x:.3g} to λ ≈ %{y:.3g}<br>share %{customdata:.3g}<extra></extra>",
-            row=1,
             col=column,
         )
     figure.update_xaxes(title_text="from λ [1 / time]", showgrid=False, **log_axis(bounds, pad=0.0, most_ticks=3))

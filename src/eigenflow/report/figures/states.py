@@ -1,18 +1,18 @@
 """Figures of a record of states: what is left of its first state."""
 
 import numpy as np
-import plotly.graph_objects as go
 import xarray as xr
 
 from eigenflow.core.rounding import ROUNDING
 from eigenflow.report.figures.canvas import ACCENT, INK, WARM, TimeAxis, log_axis, new_figure
+from eigenflow.report.figures.figure import Figure
 from eigenflow.theory.lazy_rich import LAZY, RICH
 from eigenflow.theory.modes.basis import BasisDrift
 
 __all__ = ["since_start_figure"]
 
 
-def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -> go.Figure:
+def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -> Figure:
     """Draw the overlap of each state with the first one, left, and the distance of their operators, right.
 
     Args:
@@ -22,7 +22,7 @@ def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -
     """
     has_distance = "initial_distance" in data
     titles = ["What is left of the first state", *(["How far the operator went"] if has_distance else [])]
-    figure = new_figure("Since the first state", columns=len(titles), height=430, subplot_titles=titles)
+    figure = new_figure("Since the first state", columns=len(titles), height=430, titles=titles)
     times, steps = axis.places(data["time"].values), data["step"].values
     lines = [("modes near their shell", basis.since_start.whole, ACCENT, "circle")]
     if "initial_alignment" in data:
@@ -36,7 +36,7 @@ def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -
         distance = np.where(distance > ROUNDING, distance, np.nan)
         _add(figure, "distance", times, distance, steps, INK, "square", column=2)
         for value in (LAZY, RICH):
-            figure.add_hline(y=value, line={"color": "#66717d", "width": 1.2, "dash": "dash"}, row=1, col=2)  # pyright: ignore
+            figure.add_hline(y=value, line={"color": "#66717d", "width": 1.2, "dash": "dash"}, col=2)  # pyright: ignore
         drawn = np.append(distance[np.isfinite(distance)], [LAZY, RICH])
         figure.update_yaxes(title_text="‖M − M₀‖ / ‖M₀‖", col=2, **log_axis(drawn))
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"}, margin_b=96)
@@ -44,7 +44,7 @@ def since_start_figure(data: xr.Dataset, basis: BasisDrift, *, axis: TimeAxis) -
 
 
 def _add(
-    figure: go.Figure,
+    figure: Figure,
     name: str,
     times: np.ndarray,
     values: np.ndarray,
@@ -63,6 +63,5 @@ def _add(
         line={"color": color, "width": 1.6},
         marker={"size": 6, "symbol": symbol},
         hovertemplate="step %{customdata}, t = %{x:.4g}<br>" + name + " %{y:.4g}<extra></extra>",
-        row=1,
         col=column,
     )
