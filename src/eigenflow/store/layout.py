@@ -18,11 +18,11 @@ from eigenflow.core.writing import write_whole
 from eigenflow.store.checksums import canonical, digest
 from eigenflow.store.chunks import chunk_name, decode_chunk, encode_chunk
 from eigenflow.store.folder import explain_link, read_file, read_json, write_json
+from eigenflow.store.metadata import GROUP_METADATA
 from eigenflow.store.schema import STEP, is_variable_name
 
-__all__ = ["COORDINATES", "GROUP_METADATA", "Layout", "StoredArray", "checksum_of_step", "read_layout"]
+__all__ = ["COORDINATES", "Layout", "StoredArray", "checksum_of_step", "read_layout"]
 
-GROUP_METADATA = "zarr.json"
 COORDINATES = "coordinates"
 _DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -75,8 +75,8 @@ class StoredArray:
         except FileNotFoundError:
             raise RunFolderError(f"`{path}` is missing. Restore it from a backup.") from None
 
-    def write_chunk(self, index: int, values: np.ndarray) -> bytes:
-        """Put values at a place along `step`, over whatever lies there; returns them packed."""
+    def write_chunk(self, index: int | None, values: np.ndarray) -> bytes:
+        """Put values at a place along `step`, None for a constant, over whatever lies there; returns them packed."""
         content = encode_chunk(values, self.dtype)
         write_whole(self.path / chunk_name(index, len(self.shape)), content, sync=False)
         return content

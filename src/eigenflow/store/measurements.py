@@ -5,24 +5,22 @@ the old ones. While a run is written its arrays are longer than what was measure
 rewrite of every array's metadata at each append; `seal` cuts them to size and makes the group one
 that `xarray.open_zarr` opens as it is. Which steps count is not said here but in `run.json`.
 
-Metadata is written by zarr, whose LocalStore (>= 3.1.3) writes each file under a temporary name and
-renames it, and chunks by `chunks` likewise, so neither is ever half-written by a kill.
+Each file is written under a temporary name and renamed, so neither metadata nor a chunk is ever
+half-written by a kill.
 """
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
 
 from eigenflow.core.errors import ArgumentError, NonFiniteError, ShapeError
-from eigenflow.store.chunks import LEVEL, delete_chunks_from
-from eigenflow.store.folder import in_words, read_json, remove_leftovers, write_json
-from eigenflow.store.layout import COORDINATES, GROUP_METADATA, Layout, StoredArray, checksum_of_step, read_layout
+from eigenflow.store.chunks import delete_chunks_from
+from eigenflow.store.folder import in_words, remove_leftovers, write_json
+from eigenflow.store.layout import COORDINATES, Layout, StoredArray, checksum_of_step, read_layout
+from eigenflow.store.metadata import GROUP_METADATA, describe_array, describe_group, gather, scatter
 from eigenflow.store.schema import STEP, Variable, is_variable_name
 
 __all__ = ["MeasurementWriter"]
@@ -129,32 +127,34 @@ class MeasurementWriter:
         with in_words(self._path):
             self._cut(self._layout, count)
             remove_leftovers(self._path, recursive=False)  # zarr would take them for members of the group
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
-                zarr.consolidate_metadata(str(self._path))
+            gather(self._path, (*self._layout.growing, *self._layout.constants))
         self._is_sealed = True
 
     def _unseal(self) -> None:
-        # The gathered metadata would go stale, and zarr would believe it.
-        path = self._path / GROUP_METADATA
-        metadata = read_json(path)
-        if metadata.pop("consolidated_metadata", None) is not None:
-            write_json(path, metadata)
+        scatter(self._path)
         self._is_sealed = False
 
     def _create(self, variables: Mapping[str, Variable], constants: Mapping[str, Variable]) -> Layout:
         # With nothing committed, whatever is there was left by a kill while it was made.
         self._delete()
-        attributes = {COORDINATES: " ".join(constants)} if constants else {}
-        group = zarr.create_group(self._path, zarr_format=3, attributes=attributes)
+        self._path.mkdir(parents=True)
         for name, constant in constants.items():
-            _make_array(group, name, constant, length=None)[...] = constant.values
+            self._make_array(name, constant, length=None)
         growing = {STEP: _STEP, **variables}
         for name, variable in growing.items():
-            _make_array(group, name, variable, length=_FIRST_CAPACITY)
+            self._make_array(name, variable, length=_FIRST_CAPACITY)
+        attributes = {COORDINATES: " ".join(constants)} if constants else {}
+        write_json(self._path / GROUP_METADATA, describe_group(attributes))
+        layout = read_layout(self._path, tuple(growing), 0)
+        for name, array in layout.constants.items():
+            array.write_chunk(None, constants[name].values)
         self._constants, self._length = dict(constants), _FIRST_CAPACITY
-        self._layout, self._layout_sum, self._is_sealed = read_layout(self._path, tuple(growing), 0), None, False
-        return self._layout
+        self._layout, self._layout_sum, self._is_sealed = layout, None, False
+        return layout
+
+    def _make_array(self, name: str, variable: Variable, *, length: int | None) -> None:
+        (self._path / name).mkdir()
+        write_json(self._path / name / GROUP_METADATA, describe_array(name, variable, length), sync=False)
 
     @staticmethod
     def _check_same(layout: Layout, variables: Mapping[str, Variable]) -> None:
@@ -188,37 +188,6 @@ class MeasurementWriter:
 def _as_variable(array: StoredArray) -> Variable:
     units, long_name = (str(array.attributes.get(key, "")) for key in ("units", "long_name"))
     return Variable(array.dims, array.unpack(array.read_chunk()), units, long_name)
-
-
-def _make_array(group: zarr.Group, name: str, variable: Variable, *, length: int | None) -> zarr.Array[Any]:
-    shape = variable.values.shape
-    chunk = tuple(max(1, size) for size in shape)
-    grows = length is not None
-    return group.create_array(
-        name,
-        shape=(length, *shape) if grows else shape,
-        chunks=(1, *chunk) if grows else chunk,
-        dtype=variable.values.dtype,
-        fill_value=_fill_value(name, variable),
-        dimension_names=(STEP, *variable.dims) if grows else variable.dims,
-        compressors=ZstdCodec(level=LEVEL, checksum=True),
-        # One folder level: a folder for each chunk would double the cost of an append.
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes={
-            "units": variable.units,
-            "long_name": variable.long_name,
-            "label_dependent": variable.label_dependent,
-        },
-        # Else zarr leaves out chunks that are all fill value, and a missing chunk means damage here.
-        config={"write_empty_chunks": True},
-    )
-
-
-def _fill_value(name: str, variable: Variable) -> Any:
-    """What stands where nothing was measured: no number that could be taken for one."""
-    if name == STEP:
-        return -1
-    return {"f": np.nan, "b": False}.get(variable.values.dtype.kind, 0)
 
 
 def _check_finite(name: str, variable: Variable) -> None:
