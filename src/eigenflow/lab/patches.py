@@ -9,7 +9,6 @@ Source: [@field1987relations].
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.datasets import load_sample_images
 
 __all__ = ["draw_patches", "grey_photographs"]
 
@@ -19,6 +18,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 def grey_photographs() -> Float[np.ndarray, "image row column"]:
     """The photographs as grey values with mean 0 and variance 1 over both."""
+    # Only who draws patches waits for this import.
+    from sklearn.datasets import load_sample_images
+
     grey = np.stack(load_sample_images().images).astype(np.float64) @ np.array(LUMA)
     return (grey - grey.mean()) / grey.std()
 

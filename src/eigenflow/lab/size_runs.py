@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.linalg import eigh
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
 from eigenflow.core.errors import NonFiniteError
 from eigenflow.lab.config import ModelConfig
+from eigenflow.lab.digits import load_digits
 from eigenflow.lab.models import MLP, build_model
 from eigenflow.lab.patches import draw_patches, grey_photographs
 from eigenflow.lab.source_text import draw_sequences
@@ -70,7 +70,7 @@ class SizeTask:
             one, two, three = ((part[:, :-1], part[:, 1:]) for part in parts)
             return one, two, three
         if self.name == "digits":
-            pixels, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
+            pixels, labels = load_digits()
             order = rng.permutation(len(pixels))
             inputs, targets = ((pixels - pixels.mean()) / pixels.std())[order], (np.eye(10) - 0.1)[labels[order]]
             return (inputs[:training], targets[:training]), (inputs[1200:], targets[1200:]), (inputs, targets)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from eigenflow.lab.config import TaskConfig
+from eigenflow.lab.digits import load_digits
 from eigenflow.lab.patches import draw_patches
 from eigenflow.lab.source_text import draw_sequences
 from eigenflow.tangent import Probe
@@ -69,8 +69,7 @@ def _digits(config: TaskConfig) -> Task:
 
     So the untouched network's mean error is not spent on a constant.
     """
-    pixels, labels = load_digits(return_X_y=True)
-    pixels, labels = np.asarray(pixels, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    pixels, labels = load_digits()
     pixels = (pixels - pixels.mean()) / pixels.std()
     order = np.random.default_rng(config.seed).permutation(len(pixels))
     train, test = order[: config.trained], order[config.trained : config.trained + config.holdout]

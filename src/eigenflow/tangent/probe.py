@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from eigenflow.tangent.processes import OneProcess
 from eigenflow.tangent.rules.groups import describe_structure
 from eigenflow.tangent.rules.layers import Structure, find_structure
 from eigenflow.tangent.snapshot import Snapshot
+from eigenflow.tangent.two_cores import both, is_core_free
 
 __all__ = ["Probe"]
 
@@ -257,6 +259,56 @@ class Probe:
                 confirmed by plain reverse mode, whichever way it is made.
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
+        return self._prepared(
+            modes,
+            drift,
+            direction,
+            at=at,
+            method=method,
+            tolerance=tolerance,
+            product_dtype=product_dtype,
+            tracker=tracker,
+            require_converged=require_converged,
+            progress=progress,
+        )()
+
+    @undisturbed()
+    @torch.no_grad()
+    def measure_update(
+        self, before: TangentPoint, after: TangentPoint, direction: Mapping[str, Tensor]
+    ) -> tuple[Snapshot, Snapshot]:
+        """Measure all modes at two instants, with Mdot along `direction` at the first, as `measure` does.
+
+        Where PyTorch computes on one thread and the machine has another core, both eigenproblems are solved at once.
+
+        Args:
+            before: The first instant.
+            after: The second one.
+            direction: dtheta/dt by parameter name.
+
+        Returns:
+            Snapshots of both.
+        """
+        first = self._prepared(None, True, direction, at=before)
+        if not is_core_free(self.size):
+            return first(), self._prepared(None, False, None, at=after)()
+        return both(first, self._prepared(None, False, None, at=after))
+
+    def _prepared(
+        self,
+        modes: int | None,
+        drift: bool,
+        direction: Mapping[str, Tensor] | None,
+        *,
+        at: TangentPoint | None,
+        method: str = "auto",
+        tolerance: float | None = None,
+        product_dtype: torch.dtype | None = None,
+        tracker: ModeTracker | None = None,
+        require_converged: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Callable[[], Snapshot]:
+        """All of `measure` but the eigenproblem, which what is returned solves, without the model."""
         modes = checked_modes(modes, tracker, self.size)
         cost = self.cost(drift=drift)
         flops = product_flops(self.structure, self._trainable(), len(self.inputs))
@@ -289,9 +341,10 @@ class Probe:
             ),
         )
 
-    def _measured(self, point: TangentPoint, attempt: Callable[[], Attempt]) -> Snapshot:
+    def _measured(self, point: TangentPoint, attempt: Callable[[], Attempt]) -> Callable[[], Snapshot]:
         """By the first way that the audit confirms; the probe stays with it."""
-        with in_our_words(self.network.model, "be measured", self.network.dtype):
+        ours = partial(in_our_words, self.network.model, "be measured", self.network.dtype)
+        with ours():
             while True:
                 found, finish = attempt()
                 if found.holds:
@@ -299,7 +352,12 @@ class Probe:
                 next_way(point, found)
             self.structure, self.reverse_only, self.reason = point.structure, point.reverse_only, point.reason
             self.rate_by_differences = point.rate_by_differences
-            return finish()
+
+        def finished() -> Snapshot:
+            with ours():
+                return finish()
+
+        return finished
 
     @property
     def method(self) -> str:

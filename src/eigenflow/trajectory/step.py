@@ -158,8 +158,7 @@ def measure_step(
     points = step_points(probe, before, after, has_moved=has_moved, preconditioner=preconditioner)
     old, update = points.old, points.update
     direction = {name: change / step_size for name, change in update.items()}
-    first = probe.measure(drift=True, direction=direction, at=old)
-    second = probe.measure(drift=False, at=points.new)
+    first, second = probe.measure_update(old, points.new, direction)
     third = probe.measure(drift=False, at=points.settled) if has_moved else None
 
     error = first.error

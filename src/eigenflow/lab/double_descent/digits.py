@@ -1,12 +1,11 @@
 """Digits with noisy labels, drawn so that sizes and noise levels of one seed can be compared pair by pair."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from sklearn.datasets import load_digits
+from jaxtyping import Bool, Float
 
+from eigenflow.lab.digits import load_digits
 from eigenflow.lab.double_descent.config import TaskConfig
 
 __all__ = ["Draw", "draw_digits", "whole_task"]
@@ -44,7 +43,7 @@ class Draw:
 
 def whole_task(config: TaskConfig) -> tuple[Float[np.ndarray, "digit input"], Float[np.ndarray, "digit output"]]:
     """All digits: each pixel with mean 0, all together with variance 1; and true targets, of one energy a sample."""
-    pixels, labels = _loaded()
+    pixels, labels = load_digits()
     side = 8 // config.pool
     squares = pixels.reshape(-1, side, config.pool, side, config.pool)
     inputs = squares.mean((2, 4)).reshape(len(squares), -1)
@@ -61,12 +60,6 @@ def draw_digits(config: TaskConfig, seed: int) -> Draw:
     train, test = order[:largest], order[largest : largest + config.holdout]
     random = _targets(config)[rng.integers(0, 10, largest)]
     return Draw(inputs[train], clean[train], random, rng.random(largest), inputs[test], clean[test])
-
-
-@lru_cache(maxsize=1)
-def _loaded() -> tuple[Float[np.ndarray, "digit pixel"], Int[np.ndarray, " digit"]]:
-    pixels, labels = load_digits(return_X_y=True)
-    return np.asarray(pixels, dtype=np.float64), np.asarray(labels, dtype=np.int64)
 
 
 def _targets(config: TaskConfig) -> Float[np.ndarray, "digit output"]:
