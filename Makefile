@@ -8,10 +8,9 @@ STAMP := $(VENV)/.ready
 OUT ?= runs/digits
 STUDY ?= runs/study
 DATA ?= ../shared/data
-# What the lane without torch runs: of every room of the reading side what opens, reads, fits, judges and reports. The import
-# linter keeps torch out of the others' reach; `make test-slow` runs all of them.
-READING := tests/core tests/store/test_corruption.py tests/shells tests/theory/claims tests/forecast/test_commands.py \
-  tests/forecast/test_backtest.py tests/report/test_forecast_page.py tests/report/test_html.py tests/test_imports.py \
+# What runs once more without torch: one pass over everything that reads, and what is closest to the files. The import
+# linter keeps torch out of the reach of the rest; `make test-slow` runs all of it so.
+READING := tests/test_reading_side.py tests/test_imports.py tests/core tests/shells tests/store/test_corruption.py \
   tests/transport/test_solve_known.py
 ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \
   tests/transport/test_solve_known.py tests/closure

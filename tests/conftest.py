@@ -48,6 +48,27 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.measure)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memories():
+    """Where what analyses is loaded, the same content is concluded once: see `once`."""
+    if "eigenflow.report.summary" not in sys.modules:
+        yield None
+        return
+    from once import Memories
+
+    found = Memories()
+    with pytest.MonkeyPatch.context() as patch:
+        found.put_in(patch)
+        yield found
+    print(f"once: {found.made} made, {found.served} served", file=sys.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _without_memories(request, memories, monkeypatch):
+    if memories is not None and request.node.get_closest_marker("anew"):
+        memories.take_out(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def analysed_once():
     """For tests of `compare`: analysing is tested elsewhere and takes seconds, so each folder once."""
