@@ -12,11 +12,13 @@ DATA ?= ../shared/data
 # linter keeps torch out of the reach of the rest; `make test-slow` runs all of it so.
 READING := tests/test_reading_side.py tests/test_imports.py tests/core tests/shells tests/store/test_corruption.py \
   tests/transport/test_solve_known.py
+# Rooms with lanes of their own.
+ELSEWHERE := $(foreach room,integrations browser docs examples,--ignore tests/$(room))
 ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \
   tests/transport/test_solve_known.py tests/closure
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-browser test-integrations test-slow test-docs docs atlas check lock bench bench-long bench-data bench-peers clean
+.PHONY: help setup run test test-long test-browser test-integrations test-slow test-docs docs atlas check lock bench bench-long bench-data bench-peers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -36,9 +38,12 @@ run: $(RUNS)  ## Main job: train on handwritten digits, measure, analyse, foreca
 	$(BIN)/eigenflow run --out "$(OUT)"
 	@echo 'To use the `eigenflow` command in this shell: source $(BIN)/activate'
 
-test: $(STAMP)  ## The test suite (some sixteen minutes on two cores), and the reading side without torch
-	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal --ignore tests/integrations --ignore tests/browser
+test: $(STAMP)  ## Nine of ten tests, in minutes, and one pass over the reading side without torch
+	$(BIN)/pytest -m "not slow and not long" -n 2 --dist worksteal $(ELSEWHERE)
 	EIGENFLOW_WITHOUT_TORCH=1 $(BIN)/pytest -m "not slow and not measure" -n 2 -q $(READING)
+
+test-long: $(STAMP)  ## The tests that take longer than a second each
+	$(BIN)/pytest -m "long and not slow" -n 2 --dist worksteal $(ELSEWHERE)
 
 test-integrations: $(STAMP)  ## Trainers, trackers, checkpoints, clusters: each with the real program
 	$(BIN)/pytest tests/integrations -m "not slow" -n 2 --dist worksteal
@@ -53,8 +58,8 @@ test-slow: $(STAMP)  ## The long tests, the suite with shapes checked at run tim
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --jaxtyping-packages=eigenflow,beartype.beartype -m "not rejects and not slow" -n 2
 	$(BIN)/python tools/mutate.py --seed $(or $(SEED),0) --count 100 --minutes 30
 
-test-docs: $(STAMP)  ## Every code block of README and docs, and the site built with warnings as errors
-	$(BIN)/pytest tests/docs -n 2 --dist worksteal
+test-docs: $(STAMP)  ## Every code block of README and docs, every example
+	$(BIN)/pytest tests/docs tests/examples -m "not slow" -n 2 --dist worksteal
 
 docs: $(STAMP) $(VENV)/.docs-ready  ## Build the documentation site into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

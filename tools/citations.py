@@ -188,7 +188,7 @@ def _links(text: str, path: Path, reference: Reference) -> Iterator[tuple[int, s
             continue
         name, _, anchor = goal.partition("#")
         page = (path.parent / name).resolve()
-        if any(folder in page.parts for folder in GENERATED):
+        if any(folder in Path(name).parts for folder in GENERATED):
             continue
         if not page.exists():
             yield hit.start(), f"{goal}: the link leads nowhere"

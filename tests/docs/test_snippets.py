@@ -50,7 +50,7 @@ def root(tmp_path):
 
 PYTHON = [name for name, page in PAGES.items() if blocks(page, "python")]
 COMMANDS = [name for name, page in PAGES.items() if commands(page)]
-# Two processes, and what takes as long again: `make test-docs` and `make test-slow`.
+# Two processes, and what takes as long again: `make test-slow`.
 SLOW = {"docs/guides/large_probes.md", "docs/guides/plan_a_run.md"}
 # Pages that suppose a run: where it lies.
 WITH_RUN = {"docs/guides/run_folders.md": "runs/a"}
