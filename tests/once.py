@@ -17,6 +17,9 @@ from eigenflow.theory import claims
 __all__ = ["Memories"]
 
 OF_THE_MOMENT = {"created", "updated", "versions", "machine", "resumes", "timings"}
+LOADED = {"losses", "measurements"}
+# The measurements of as many runs are kept in memory.
+MOST = 12
 OF_THE_RUN = {"run", "seed", "knows_rates", "kept"}
 
 
@@ -56,9 +59,13 @@ class Memories:
     def evidence(self, run, seed=0):
         """With the estimates that were made of the same content, and the errors that stand for some."""
         made = self._make(run, seed)
-        if seed != 0:
+        # What a run holds in memory a test may have put there.
+        if seed != 0 or LOADED & vars(run).keys():
             return made
-        kept = self._evidences.setdefault(content_of(run), made)
+        key = content_of(run)
+        kept = self._evidences[key] = self._evidences.pop(key, made)
+        if len(self._evidences) > MOST:
+            self._evidences.pop(next(iter(self._evidences)))
         self._count(is_new=kept is made)
         made.__dict__.update({key: value for key, value in kept.__dict__.items() if key not in OF_THE_RUN})
         return made

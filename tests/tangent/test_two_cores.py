@@ -15,18 +15,20 @@ from eigenflow.tangent.two_cores import MOST_ROWS, both, is_core_free
 from problems import samples, tanh_net
 
 
-def measured(monkeypatch, *, is_free):
+def measured(monkeypatch, *, is_free, count=6):
     monkeypatch.setattr(probe_module, "is_core_free", lambda rows: is_free)
     model = tanh_net(0)
-    probe = ef.Probe(model, *samples(0))
+    probe = ef.Probe(model, *samples(0, count=count))
     before = probe.at()
     direction = before.descent()
     after = before.moved({name: p + 0.1 * direction[name] for name, p in before.parameters.items()})
     return probe.measure_update(before, after, direction)
 
 
-def test_both_ways_give_the_same_numbers_bit_for_bit(monkeypatch):
-    alone, together = (measured(monkeypatch, is_free=is_free) for is_free in (False, True))
+@pytest.mark.parametrize("count", [8, 64, 200])
+def test_both_ways_give_the_same_numbers_bit_for_bit(monkeypatch, count):
+    """Sizes at which a library that was left its own number of threads in the other thread would use them."""
+    alone, together = (measured(monkeypatch, is_free=is_free, count=count) for is_free in (False, True))
     for one, other in zip(alone, together, strict=True):
         for field in dataclasses.fields(one):
             a, b = getattr(one, field.name), getattr(other, field.name)

@@ -73,6 +73,18 @@ def whole(folder, method, **more):
     training.recorder.close()
 
 
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """Runs that nobody killed, by method: made once, as a training gives the same bits each time."""
+    path = tmp_path_factory.mktemp("wholes")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for method in METHODS:
+        whole(path / method, method)
+    torch.set_num_threads(threads)
+    return path
+
+
 @pytest.mark.parametrize(
     ("method", "saved", "killed"),
     [
@@ -80,9 +92,8 @@ def whole(folder, method, **more):
         *(("tracked", *moments) for moments in [(5, 9), (7, 13), (13, 18)]),
     ],
 )
-def test_after_a_measurement_that_no_checkpoint_saw(tmp_path, method, saved, killed):
+def test_after_a_measurement_that_no_checkpoint_saw(wholes, tmp_path, method, saved, killed):
     """At most one measurement lies between a checkpoint's flush and the last state: (7, 13) has two."""
-    whole(tmp_path / "whole", method)
     first = Training(tmp_path / "first", method)
     first.train(saved)
     checkpoint = first.checkpoint()
@@ -93,13 +104,12 @@ def test_after_a_measurement_that_no_checkpoint_saw(tmp_path, method, saved, kil
     again = Training(path, method, checkpoint)
     again.train(STEPS)
     again.recorder.close()
-    same(path, tmp_path / "whole")
+    same(path, wholes / method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_again_and_again_from_the_same_checkpoint(tmp_path, method):
+def test_killed_again_and_again_from_the_same_checkpoint(wholes, tmp_path, method):
     """The second process keeps for the third what the first kept for it; so when another checkpoint came between."""
-    whole(tmp_path / "whole", method)
     path, checkpoint = tmp_path / "run0", None
     for turn, (saved, killed) in enumerate([(5, 9), (None, 7), (None, 14), (10, 13), (None, 18)]):
         training = Training(path, method, checkpoint)
@@ -113,7 +123,7 @@ def test_killed_again_and_again_from_the_same_checkpoint(tmp_path, method):
     last = Training(path, method, checkpoint)
     last.train(STEPS)
     last.recorder.close()
-    same(path, tmp_path / "whole")
+    same(path, wholes / method)
 
 
 def test_a_state_of_a_measurement_that_was_dropped_is_not_kept(tmp_path):

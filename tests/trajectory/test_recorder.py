@@ -86,9 +86,14 @@ def test_fewer_modes_leave_the_shells_complete(tmp_path):
     np.testing.assert_allclose(energies, 2 * some.measurements["probe_loss"], rtol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody interrupted."""
+    return record(tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize("cut", [1, 3, 4, 7, 12])
-def test_resumed_run_equals_an_uninterrupted_one(tmp_path, cut):
-    whole = record(tmp_path / "whole")
+def test_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, cut):
     model, inputs, targets, probe = make()
     recorder = ef.Recorder(tmp_path / "run", probe, (0, 3, 11))
     for step, loss in descend(model, inputs, targets, 0, cut):

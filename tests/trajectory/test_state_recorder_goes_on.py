@@ -25,10 +25,20 @@ def interrupted(path, stop, **options):
     recorder.close("interrupted")
 
 
+METHODS = {"dense": {}, "tracked": {"method": "tracked", "modes": 5}}
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """Records that nobody interrupted, by method."""
+    path = tmp_path_factory.mktemp("wholes")
+    return {name: record_states(path / name, **options) for name, options in METHODS.items()}
+
+
 @pytest.mark.parametrize("stop", range(len(SCHEDULE)))
-@pytest.mark.parametrize("options", [{}, {"method": "tracked", "modes": 5}], ids=["dense", "tracked"])
-def test_resumed_record_equals_an_uninterrupted_one(tmp_path, stop, options):
-    whole = record_states(tmp_path / "whole", **options)
+@pytest.mark.parametrize("method", METHODS)
+def test_resumed_record_equals_an_uninterrupted_one(wholes, tmp_path, stop, method):
+    whole, options = wholes[method], METHODS[method]
     interrupted(tmp_path / "run", stop, **options)
     run = record_states(tmp_path / "run", resume=True, **options)
     assert run.measurements.identical(whole.measurements) and run.losses.equals(whole.losses)

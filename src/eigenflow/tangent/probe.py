@@ -259,6 +259,7 @@ class Probe:
                 confirmed by plain reverse mode, whichever way it is made.
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
+        modes = checked_modes(modes, tracker, self.size)
         return self._prepared(
             modes,
             drift,
@@ -309,7 +310,6 @@ class Probe:
         progress: Callable[[int, int], None] | None = None,
     ) -> Callable[[], Snapshot]:
         """All of `measure` but the eigenproblem, which what is returned solves, without the model."""
-        modes = checked_modes(modes, tracker, self.size)
         cost = self.cost(drift=drift)
         flops = product_flops(self.structure, self._trainable(), len(self.inputs))
         chosen = choose_method(

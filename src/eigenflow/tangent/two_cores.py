@@ -26,9 +26,11 @@ def is_core_free(rows: int) -> bool:
 
 def both(first: Callable[[], FirstT], second: Callable[[], SecondT]) -> tuple[FirstT, SecondT]:
     """What two calls return, the first made in a thread of its own; LAPACK and products hold no lock of Python."""
-    device = torch.get_default_device()
+    device, threads = torch.get_default_device(), torch.get_num_threads()
 
     def elsewhere() -> FirstT:
+        # Libraries below PyTorch count threads for each thread that calls them.
+        torch.set_num_threads(threads)
         with torch.no_grad(), torch.device(device):
             return first()
 
