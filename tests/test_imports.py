@@ -38,18 +38,21 @@ def test_help_and_version_load_nothing_that_computes(option):
     assert done.stdout.splitlines()[-1] == "end"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("package", READING)
 def test_reading_side_does_not_load_torch(package):
     done = python(f"import sys, {package}; print('torch' in sys.modules)")
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.measure
 def test_every_public_name_is_there():
     code = "import eigenflow as ef; print(all(getattr(ef, n) is not None for n in ef.__all__))"
     assert python(code).stdout.strip() == "True"
 
 
+@pytest.mark.long
 def test_without_torch_measuring_says_what_to_install_and_reading_goes_on():
     hide = "import sys; sys.modules['torch'] = None; "
     measuring = python(hide + "import eigenflow as ef\ntry: ef.Probe\nexcept ModuleNotFoundError as e: print(e)")

@@ -151,6 +151,7 @@ def run_on(folder, *more):
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=alone).stdout
 
 
+@pytest.mark.long
 def test_survivors_are_told_from_killed_ones_and_the_tree_stays_as_it_was(tmp_path):
     """`count > 0` to `count > -1`, `>= 0`: alike for whole numbers, for 0 adds nothing. What no test runs survives too.
 
@@ -168,6 +169,7 @@ def test_survivors_are_told_from_killed_ones_and_the_tree_stays_as_it_was(tmp_pa
     assert " survive" in everything
 
 
+@pytest.mark.long
 def test_reasons_on_the_page_excuse_a_survivor(tmp_path):
     code = tiny(tmp_path)
     lines = [m for m in mutants_of(code, "part/loops.py") if m.function == "unseen"]

@@ -16,6 +16,8 @@ from eigenflow.store.exporting import export_run
 from forecast.logs import SCHEDULES, csv_of, loss_of, study
 from report.recorded import record_run
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

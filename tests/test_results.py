@@ -17,6 +17,8 @@ from eigenflow.closure import (
 )
 from eigenflow.core.display import figure
 
+pytestmark = pytest.mark.long
+
 matplotlib.use("Agg")
 
 

@@ -21,6 +21,7 @@ def test_riccati_error_obeys_the_flow_and_its_rate_is_the_derivative():
     assert np.abs(now.rates - np.diag(np.diag(now.rates))).max() > 0.1  # it rotates
 
 
+@pytest.mark.long
 def test_budget_of_a_synthetic_run_closes_and_the_loss_follows_its_power(tmp_path):
     run = write_run(tmp_path / "run", power_law_modes(200, rho=1.2), steps=20_000, count=12, step_size=0.01)
     budget = ef.shell_budget(run)

@@ -10,6 +10,8 @@ import pytest
 
 from cli.program import eigenflow as program
 
+pytestmark = pytest.mark.long
+
 SMALL = ["task.samples=10", "task.holdout=10", "model.width=12", "model.depth=1", "train.steps=300", "measure.count=20"]
 CHANGES = [word for change in SMALL for word in ("--set", change)]
 

@@ -20,6 +20,7 @@ def runs(tmp_path_factory):
     return str(folder / "still"), str(folder / "growing")
 
 
+@pytest.mark.long
 def test_tables_and_page(runs, tmp_path):
     done = CliRunner().invoke(
         app, ["compare", *runs, "--all", "--html", str(tmp_path / "page.html")], env={"COLUMNS": "120"}

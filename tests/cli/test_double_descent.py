@@ -8,6 +8,8 @@ import xarray as xr
 
 from cli.program import eigenflow
 
+pytestmark = pytest.mark.long
+
 TINY = """name = "tiny"
 [task]
 samples = [10, 16, 24]

@@ -139,6 +139,7 @@ def test_names_that_are_plain(tmp_path):
         assert load_solve_config(tmp_path / "c.toml").name == name
 
 
+@pytest.mark.long
 def test_objects_in_json_carry_a_format(folder):
     told = eigenflow("solve", "problem.toml", "--out", "solved", "--json", cwd=folder)
     assert json.loads(told.stdout)["format"] == 1

@@ -31,6 +31,7 @@ def test_tables_and_how_large_the_record_is(place):
     pd.testing.assert_frame_equal(losses, open_run(place / "run").losses, check_exact=True)
 
 
+@pytest.mark.long
 def test_json_of_a_netcdf_file(place):
     done = eigenflow("export", "run", "--out", "run.nc", "--format", "netcdf", "--json", cwd=place)
     told = json.loads(done.stdout)

@@ -21,6 +21,7 @@ def test_version_and_wrong_limit(tmp_path):
     assert done.code == 2 and "`steps` must be a positive number" in done.stderr
 
 
+@pytest.mark.long
 def test_quiet_leaves_results_and_errors(tmp_path):
     record_run(tmp_path / "run")
     quiet, told = (program(*words, "claims", "run", cwd=tmp_path) for words in (["--quiet"], []))
@@ -98,6 +99,7 @@ def test_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
     assert "go on with: eigenflow run --set train.steps=50 --out 'my run' --resume" in done.stderr
 
 
+@pytest.mark.long
 def test_warnings_are_a_line_for_people(tmp_path, monkeypatch):
     """A run folder of an old schema is opened with a warning: no file and line of our source."""
     import warnings

@@ -11,6 +11,8 @@ from cli.program import eigenflow
 from eigenflow.forecast import Schedule
 from forecast.logs import loss_of
 
+pytestmark = pytest.mark.long
+
 PLAN = Schedule.cosine(total=4000, peak=3e-4, end=3e-5, warmup=100)
 
 

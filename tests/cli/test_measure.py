@@ -46,6 +46,7 @@ def folder(tmp_path):
 WORDS = ["measure", "--checkpoints", "out", "--model", "own_training.py:build", "--probe", "probe.safetensors"]
 
 
+@pytest.mark.long
 def test_a_record_comes_out(folder):
     done = eigenflow(*WORDS, "--modes", 8, "--out", "run", cwd=folder)
     assert done.code == 0, done.stderr
@@ -61,6 +62,7 @@ def test_a_record_comes_out(folder):
     assert told["left_out"][0]["name"] == "ckpt_7.pt"
 
 
+@pytest.mark.long
 def test_a_dry_run_lists_and_writes_nothing(folder):
     done = eigenflow(*WORDS, "--out", "run", "--dry-run", cwd=folder)
     assert done.code == 0, done.stderr

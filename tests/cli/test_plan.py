@@ -26,6 +26,7 @@ def path(tmp_path):
     return target
 
 
+@pytest.mark.long
 def test_plan_prints_json_of_the_published_law(path, tmp_path):
     """Exact losses of a sum law: constants come back, and the optimum is the closed form."""
     picture = tmp_path / "plan.png"
@@ -39,6 +40,7 @@ def test_plan_prints_json_of_the_published_law(path, tmp_path):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.long
 def test_plan_prints_tables_for_people(path):
     done = CliRunner().invoke(app, [str(path), "--column", "loss=eval", "--backtest", "--law", "tied"])
     assert done.exit_code == 0, done.output

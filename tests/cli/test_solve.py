@@ -23,6 +23,7 @@ def invoke(*words):
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
 
 
+@pytest.mark.long
 def test_solution_file_holds_the_solution(tmp_path):
     done = invoke("solve", EXAMPLE, *FEW, "--out", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output
@@ -41,6 +42,7 @@ def test_solution_file_holds_the_solution(tmp_path):
     assert (tmp_path / "out" / "solution.png").stat().st_size > 20_000
 
 
+@pytest.mark.long
 def test_decaying_drift_and_table_of_masses(tmp_path):
     """c(t) = c / (1 + t) at b = 1 has the closed form lambda = lambda0 (1 + t)^-c
     (equations/solutions.md#rescaled-time)."""
@@ -60,6 +62,7 @@ def test_decaying_drift_and_table_of_masses(tmp_path):
     assert summary["total"][0] == pytest.approx(expected, rel=1e-3)  # the table says nothing of what is inside a cell
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "source", "method"),
     [

@@ -39,6 +39,7 @@ def test_a_dry_run_states_runs_and_cost_and_makes_nothing(config, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.long
 def test_a_sweep_is_made_gathered_and_gone_on_with(config, tmp_path):
     """Two runs, one of which diverges: exit 1 with its name, all numbers of the other, and nothing made twice."""
     folder = tmp_path / "sweep"
@@ -71,6 +72,7 @@ def swept(tmp_path_factory):
     )
 
 
+@pytest.mark.long
 def test_compare_of_a_sweep_tells_exponents_powers_and_flips(swept, tmp_path):
     told = json.loads(call("compare", swept, "--json").stdout)
     assert told["exponents"][0]["resource"] == "width" and told["flips"][0]["claim"] == "C1"
@@ -81,6 +83,7 @@ def test_compare_of_a_sweep_tells_exponents_powers_and_flips(swept, tmp_path):
     assert (tmp_path / "page.html").exists()
 
 
+@pytest.mark.long
 def test_report_of_a_sweep_holds_its_numbers_and_loads_nothing(swept):
     done = call("report", swept, "--json")
     assert done.exit_code == 0

@@ -54,6 +54,7 @@ def words_of(lines):
     return " ".join(" ".join(lines).split())
 
 
+@pytest.mark.long
 def test_claims_are_sentences_with_their_number_and_verdict(runs):
     lines = read("claims", runs / "recorded")
     assert fits(lines)
@@ -80,6 +81,7 @@ def test_an_analysis_fits(runs):
     assert fits(read("analyse", runs / "recorded"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [[], ["--all"]])
 def test_a_comparison_answers_first_and_fits(runs, more):
     lines = read("compare", runs / "still", runs / "a-growing-operator", *more)
@@ -90,6 +92,7 @@ def test_a_comparison_answers_first_and_fits(runs, more):
     assert ("C8.equation" in text) == bool(more)
 
 
+@pytest.mark.long
 def test_many_runs_stand_in_several_tables(runs, tmp_path):
     names = [f"run-{number}" for number in range(5)]
     for name in names:

@@ -17,6 +17,7 @@ def start(*words, cwd):
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_prints_an_address_shows_the_run_and_ends_with_ctrl_c(tmp_path):
     rows = "".join(f"{step},{2 + step**-0.5:.5f}\n" for step in range(1, 9))
     (tmp_path / "log.csv").write_text("step,loss\n" + rows)

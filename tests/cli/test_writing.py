@@ -146,6 +146,7 @@ def refused(words, code, *messages, cwd, unchanged=None):
     return told
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_input_is_never_replaced(folder, command):
@@ -172,6 +173,7 @@ def test_a_picture_is_no_table_and_never_a_file_that_is_read(folder, command):
         refused([*words, option, "link.png", "--force"], 2, "`--picture`", "would be lost", cwd=folder)
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 @pytest.mark.parametrize("command", COMMANDS)
 def test_paths_that_cannot_or_must_not_be_written(folder, command):
@@ -191,6 +193,7 @@ def test_paths_that_cannot_or_must_not_be_written(folder, command):
     refused([*words, option, f"{'n' * 300}{name}"], 1, "too long", cwd=folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_force_replaces_a_link_and_not_what_it_points_to(folder, command):
     words, option, _ = COMMANDS[command]
@@ -254,6 +257,7 @@ def on_full_disks(folder, command, tries):
         (folder / name).unlink(missing_ok=True)
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("fit picture", "predict picture")])
 def test_a_full_disk_leaves_what_was_there_and_nothing_else(folder, command):
@@ -291,6 +295,7 @@ def test_a_run_folders_own_files_are_replaced_without_force(folder, command, nam
     assert (folder / "run" / name).stat().st_size > 1000 and (folder / "victim").read_text() == "precious"
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 def test_default_names_obey_the_rule_and_two_outputs_are_two_files(folder):
     fit, predict = COMMANDS["fit"][0], COMMANDS["predict"][0]
@@ -314,6 +319,7 @@ def test_nothing_in_a_folder_that_is_read_is_replaced(folder):
     assert eigenflow(*words, "logs/fit.json", cwd=folder).code == 0
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 def test_solve_makes_a_folder_and_replaces_with_force_only(folder):
     assert eigenflow(*SOLVE, cwd=folder).code == 0

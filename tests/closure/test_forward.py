@@ -10,6 +10,8 @@ from eigenflow.core.grid import log_steps
 from eigenflow.transport import PowerDrift
 from particles import drifting_run
 
+pytestmark = pytest.mark.long
+
 STEPS = log_steps(3000, count=50)
 CUTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
 

@@ -86,6 +86,7 @@ def test_monotone_curve_never_turns_back_where_the_data_do():
     np.testing.assert_allclose(-TIMES * free.strength(TIMES), 0.3 * np.array(list(bursts.values())), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_intervals_hold_exponent_and_decay_under_noise_of_single_updates():
     """Updates with 50 % common noise and modes with 100 %: over 12 runs the 90 % intervals hold b and p in at least 8.
 

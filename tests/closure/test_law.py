@@ -54,6 +54,7 @@ def test_a_law_is_no_better_than_a_constant_that_is_exact_too(seed):
     assert ef.fit_closure(velocities).held_out.skill == 0.0
 
 
+@pytest.mark.long
 def test_growth_with_scatter_is_found_within_its_interval():
     """Mode velocities with 100 % scatter: the 90 % interval of b covers the truth in most of 20 draws.
 
@@ -82,6 +83,7 @@ def test_too_few_measurements():
         ef.fit_closure(budget)
 
 
+@pytest.mark.long
 def test_a_run_has_the_velocities_of_its_claims():
     """Full batches: along updates, as its shells say; minibatches: of ranks, as the claims on the run say."""
     data = measure(power_law_modes(80, rho=1.3, seed=2), 0.05 * log_steps(2000, count=24), 0.05)

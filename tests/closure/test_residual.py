@@ -44,6 +44,7 @@ def energy_at(time, label):
     return first**0.5 * np.exp(-first - 2 * first * (time ** (1 + GROWTH) - 1) / (1 + GROWTH))
 
 
+@pytest.mark.long
 def test_residual_falls_with_the_square_of_the_shell_width():
     """100,000 evenly spaced modes, 2, 4 and 8 shells a decade: exp(-2 lambda t) is not smooth on the scale of half a
     decade, so orders rise towards 2, 1.5 and 1.8; narrower shells show that modes cross edges one by one."""
@@ -55,6 +56,7 @@ def test_residual_falls_with_the_square_of_the_shell_width():
     assert shares[-1, 0] < 0.02 and shares[-1, 1] < 0.007
 
 
+@pytest.mark.long
 def test_residual_falls_with_the_root_of_the_number_of_modes():
     """Drawn modes at 8 shells a decade, where the width leaves 0.02: the mean over three draws goes as n^-1/2.
 
@@ -108,6 +110,7 @@ def test_a_law_that_throws_modes_out_of_all_shells_overflows_nowhere():
     np.testing.assert_allclose(gained[:, :-1], -share[:, :-1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.long
 def test_measured_flux_is_that_of_the_known_density():
     """Through an edge passes gamma n(x) / E per unit of ln(t), n in closed form, from the first time to the last.
 

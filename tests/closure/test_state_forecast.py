@@ -74,6 +74,7 @@ def test_growth_and_what_was_learned_are_read_as_they_are(lawful):
     np.testing.assert_allclose(again.learned, history.learned, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.long
 def test_the_law_forecasts_where_it_is_the_truth(lawful):
     """Better than lazy, power law and today's closure by far, and the truth is in the band; nothing rotates here."""
     data, budget, _ = lawful

@@ -64,6 +64,7 @@ def test_flux_through_edges_gives_the_velocity_on_average():
     assert np.std(ratio) < 0.4
 
 
+@pytest.mark.long
 def test_balance_gives_the_velocity_of_energy_between_measurements():
     """Evenly spaced modes, w = 0.5 / t: flux over density, to what some 20 modes that cross one by one allow."""
     _, budget = known_limit(100_000)

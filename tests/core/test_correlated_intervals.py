@@ -25,6 +25,7 @@ def mean(values):
     return float(values.mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("length", "rho"), [(10, 0.4), (14, 0.5), (48, 0.5), (48, 0.85)])
 def test_nine_of_ten_half_widths_hold_the_mean(length, rho):
     """Integrated correlation times of .16 to .26 of the length; the standard deviation of 300 counts is 1.7 %.

@@ -14,6 +14,7 @@ from eigenflow.core.rounding import whole_parts
 from rounding import SEEDS, last_bits
 
 
+@pytest.mark.long
 @given(total=st.integers(1, 10**7), count=st.integers(1, 200))
 def test_log_steps_are_increasing_whole_and_span_the_run(total, count):
     steps = ef.log_steps(total, count=count)

@@ -10,7 +10,7 @@ import pytest
 
 from eigenflow.core.moved import GOES_IN
 
-pytestmark = pytest.mark.filterwarnings("ignore:`eigenflow")
+pytestmark = [pytest.mark.filterwarnings("ignore:`eigenflow"), pytest.mark.long]
 MEASURING = {"eigenflow", "linalg", "tangent", "trajectory", "lab"}
 
 # Old name, and where it is. Written down here and not taken from the table under test.

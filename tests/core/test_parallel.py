@@ -59,6 +59,7 @@ def test_without_a_choice_calls_are_made_here_one_after_another():
     assert order == [word for number in range(5) for word in (f"take {number}", f"call {number}")]
 
 
+@pytest.mark.long
 def test_a_backtest_of_curves_goes_where_it_is_told_to(counting):
     """As many calls as there are splits, and the same forecasts to the last bit, but for seconds."""
     curves, protocols, lines = (
@@ -77,6 +78,7 @@ def test_a_backtest_of_curves_goes_where_it_is_told_to(counting):
     assert told.problems == alone.problems
 
 
+@pytest.mark.long
 def test_a_backtest_of_a_table_goes_where_it_is_told_to(counting):
     sizes, tokens = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e8, 1e10, 6)))
     table = make_table(sizes, tokens, 1.7 + 400 * sizes**-0.34 + 400 * tokens**-0.28)

@@ -7,6 +7,7 @@ from eigenflow.core.resampling import block_indices, block_interval, drawn_count
 from eigenflow.core.scores import score_curve
 
 
+@pytest.mark.long
 def test_interval_of_a_mean_covers_as_often_as_it_says():
     """Independent normal draws: a 90 % interval of the mean of 60 covers about 90 %; blocks of 4 cost a little.
 

@@ -55,6 +55,7 @@ def test_sizes_are_left_out_as_a_whole():
     assert not list(LeaveOneSize().splits(many.select(size=1e8)))
 
 
+@pytest.mark.long
 def test_hidden_losses_do_not_leak(curves, found):
     """Ten times the hidden losses: forecasts and variances are the same to the last bit."""
     for protocol in (RestOfRun(0.5), LeaveOneSchedule()):

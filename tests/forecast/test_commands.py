@@ -15,6 +15,8 @@ from eigenflow.forecast import Schedule, load_study, recommend
 from eigenflow.forecast.laws.registry import LAWS
 from forecast.logs import SCHEDULES, csv_of, loss_of, rows, schedules_csv, study
 
+pytestmark = pytest.mark.long
+
 
 def eigenflow(*words, cwd, code=0):
     """A command of the group, in this process, with its exit code and what it printed."""

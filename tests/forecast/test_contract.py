@@ -86,6 +86,7 @@ def test_intervals_of_the_contract_hold_where_the_law_is_wrong(shares):
     assert bare < calibrated - 0.05
 
 
+@pytest.mark.long
 def test_a_fit_and_a_study_forecast_the_same():
     curves = ef.read_curves(study(), schedules=SCHEDULES).select(size=25e6)
     fit, all_laws = ef.fit_law(curves, starts=1), fit_study(curves, starts=1)
@@ -96,6 +97,7 @@ def test_a_fit_and_a_study_forecast_the_same():
         np.testing.assert_array_equal(getattr(one, name), getattr(inside, name))
 
 
+@pytest.mark.long
 def test_the_file_of_a_fit_is_a_study_for_the_commands(tmp_path):
     curves = ef.read_curves(study(), schedules=SCHEDULES)
     fit = ef.fit_law(curves, starts=1)

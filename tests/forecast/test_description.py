@@ -32,12 +32,14 @@ NOT_DESCRIBED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", DESCRIBED)
 def test_curves_that_the_law_can_follow_are_described(kind):
     for seed in range(5):
         assert fit_of(DESCRIBED[kind](np.random.default_rng(seed))).status != FitStatus.DOES_NOT_DESCRIBE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", NOT_DESCRIBED)
 def test_curves_that_the_law_cannot_follow_are_not_described(kind):
     for seed in range(5):

@@ -132,6 +132,7 @@ def coverage(cases, held, use_own):
     return np.array([np.mean(values) for values in found.values()])
 
 
+@pytest.mark.long
 def test_sets_of_unlike_scale_are_covered_when_left_out():
     """Six sets, scales from 1/3 to 3. One interval for all covers the sets between 40 and 100 %; backtests
     (8 of every study) bring all of them near 90. 30 curves a set: coverage scatters by 0.055."""
@@ -145,6 +146,7 @@ def test_sets_of_unlike_scale_are_covered_when_left_out():
     assert after.min() > 0.75 and after.mean() == pytest.approx(0.9, abs=0.05)
 
 
+@pytest.mark.long
 def test_calibration_learns_how_much_backtests_count():
     """Scales drawn from an inverse chi-squared law of 5 degrees, a set for each study: backtests of one independent
     error count one degree each. 1000 studies: degrees are known to about a sixth."""
@@ -194,6 +196,7 @@ def test_what_is_measured_is_not_corrected():
     np.testing.assert_allclose(half, 1.6448536269514722 * np.array([0.5e-3, 2e-3]), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_noise_is_held_beside_a_law_that_errs_less_than_was_expected():
     """Errors of the law a tenth of what was expected, beside noise that is what was measured: 90 % of noisy points lie
     inside. 60 curves of 12 points, independent: coverage scatters by 0.011."""

@@ -11,7 +11,7 @@ from eigenflow.core.errors import ArgumentError, EigenflowError
 from eigenflow.forecast import fit_study, load_study, save_study
 from forecast.logs import SCHEDULES, study
 
-pytestmark = pytest.mark.rejects
+pytestmark = [pytest.mark.rejects, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

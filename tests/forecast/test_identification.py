@@ -28,6 +28,7 @@ def test_one_constant_rate_cannot_separate_alpha_from_b(constant_only):
     assert found["q"].rise.max() < 0.5
 
 
+@pytest.mark.long
 def test_three_schedules_identify_what_a_constant_rate_does_not():
     known = three(0)
     found = {profile.name: profile for profile in profiles(fit_law(known, starts=1), known, ["L_inf", "a", "q"])}

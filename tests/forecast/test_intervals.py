@@ -28,6 +28,7 @@ def fitted(law, curves):
     return pooled_fit(curves, PUBLISHED_LAWS[law], rng=np.random.default_rng(0))
 
 
+@pytest.mark.long
 def test_calibration_recovers_weights_and_covers_what_was_left_out():
     """Student errors (4 degrees) with a variance of 2 x first + 0.5 x third component. 300 curves of 20 points: ln of
     a weight is known to about 0.1, coverage of 100 fresh curves to about 1 %."""
@@ -186,6 +187,7 @@ def _ladder(rng, sd):
     return found
 
 
+@pytest.mark.long
 def test_a_size_covers_ladders_that_walk_at_random_about_their_trend_near_and_far():
     """A step per e-fold of known size: 90 % of the losses at 2 and at 16 times the larger fitted size lie inside.
 
@@ -239,6 +241,7 @@ def test_conflict_with_the_prior_is_distance_over_what_the_prior_expects():
     assert _conflict(4.0, 0.5) == 1.0
 
 
+@pytest.mark.long
 def test_a_fit_knows_its_conflict_and_has_none_without_a_prior():
     curves = synthetic(rng=np.random.default_rng(4), names=("constant", "cosine")).curves
     assert fit_parameters(curves, "transport", starts=1).conflict >= 1.0

@@ -28,6 +28,8 @@ from eigenflow.forecast import (
 from eigenflow.forecast.laws.published import PUBLISHED_LAWS
 from forecast.logs import SCHEDULES, study
 
+pytestmark = pytest.mark.long
+
 EVIL = "<img src=x onerror=alert(1)>"
 
 

@@ -13,6 +13,8 @@ from eigenflow.forecast.laws import History
 from eigenflow.forecast.laws.transport import TransportLaw
 from forecast.synthetic_runs import SCHEDULES, TOTAL, curve, true_losses
 
+pytestmark = pytest.mark.long
+
 SIZES = (25e6, 100e6)
 REFERENCE = float(np.sqrt(SIZES[0] * SIZES[1]))
 

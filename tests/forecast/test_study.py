@@ -11,6 +11,8 @@ from eigenflow.core.errors import ArgumentError
 from eigenflow.forecast import fit_study, load_study, save_study, score_study
 from forecast.logs import SCHEDULES, study
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def joint():

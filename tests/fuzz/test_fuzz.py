@@ -14,6 +14,7 @@ def worker():
         yield one
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", sorted(readers()))
 def test_broken_files_give_values_or_are_refused(reader, worker):
     report = run(reader, COUNT, SEED, worker=worker)
@@ -28,6 +29,7 @@ def test_an_input_can_be_made_again():
     assert one != input_of("csv", 3, 6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("reader", "outcome", "words"),
     [

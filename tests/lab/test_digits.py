@@ -32,6 +32,7 @@ def test_without_scikit_learn_its_name_is_told(monkeypatch):
         digits.load_digits.__wrapped__()
 
 
+@pytest.mark.long
 def test_the_default_experiment_does_not_wait_for_scikit_learn():
     code = (
         "import sys; from eigenflow.lab import load_config; from eigenflow.lab.experiment import build_experiment;"

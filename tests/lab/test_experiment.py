@@ -24,6 +24,8 @@ from eigenflow.lab.tasks import load_task
 from eigenflow.store import RunFolderWarning, accept_run
 from reference import dense_jacobian as oracle
 
+pytestmark = pytest.mark.long
+
 SMALL = [
     "task.samples=10",
     "task.holdout=20",

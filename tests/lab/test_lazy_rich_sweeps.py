@@ -13,6 +13,8 @@ from eigenflow.lab.lazy_rich_sweeps import LazyRichRun, LazyRichSweep, SweepStat
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
 
+pytestmark = pytest.mark.long
+
 SMALL = ["task.samples=8", "task.holdout=8", "model.width=32", "model.depth=1", "model.parametrisation=ntk"]
 BASE = load_config("digits", [*SMALL, "train.loss=half_mean"])
 

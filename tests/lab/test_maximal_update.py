@@ -122,6 +122,7 @@ def test_under_maximal_update_units_and_outputs_move_alike_at_every_width():
         assert close_to(found.slope(quantity), 0.0, FINITE), found
 
 
+@pytest.mark.long
 def test_under_ntk_outputs_move_alike_units_stand_still_and_so_does_the_operator():
     """Units fall as width^-1/2; the operator as width^-1: its first order has random signs and averages out."""
     found = checked("ntk", operator=True)
@@ -131,6 +132,7 @@ def test_under_ntk_outputs_move_alike_units_stand_still_and_so_does_the_operator
     assert close_to(found.slope("operator"), -1.0, 0.1), found
 
 
+@pytest.mark.long
 def test_under_the_standard_one_outputs_move_with_the_width():
     """J J^T is a n + b: the hidden and the output layer's parts grow as the width n, the first one's does not.
 
@@ -144,6 +146,7 @@ def test_under_the_standard_one_outputs_move_with_the_width():
     assert close_to(wide.slope("first_output"), 1.0, 0.1), wide
 
 
+@pytest.mark.long
 def test_a_rate_that_trains_a_narrow_network_diverges_on_a_wide_one_unless_it_is_maximal_update():
     """2 / largest eigenvalue is where gradient descent stops to be stable: the standard one's eigenvalue grows."""
     grown = {}
@@ -162,6 +165,7 @@ def test_a_rate_that_trains_a_narrow_network_diverges_on_a_wide_one_unless_it_is
     assert grown["standard", 1024] > 10
 
 
+@pytest.mark.long
 def test_under_adam_the_same_holds_for_the_mlp():
     """The standard one's outputs move as width^1/2 or faster by Adam's steps of one size; maximal update's do not."""
     maximal = checked("maximal_update", "train.optimizer=adam", "train.learning_rate=0.003")
@@ -171,6 +175,7 @@ def test_under_adam_the_same_holds_for_the_mlp():
     assert standard.slope("first_output").interval[0] > 0.4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "is_flat"), [("maximal_update", True), ("standard", False)])
 def test_coordinate_check_of_the_transformer(kind, is_flat):
     base = load_config("source", ["task.samples=2", "task.training=8", "task.holdout=0", "train.batch_size=0",
@@ -192,6 +197,7 @@ def test_operator_of_a_readout_with_a_factor_is_that_of_reverse_mode():
     assert point.dense().shape[0] == J.shape[0]
 
 
+@pytest.mark.long
 def test_rates_of_all_groups_are_recorded(tmp_path):
     changes = ["model.parametrisation=maximal_update", "model.base_width=8", "model.width=16", "task.samples=2",
                "task.training=4", "task.holdout=0", "task.context=4", "task.symbols=6", "train.batch_size=0",

@@ -78,6 +78,7 @@ def test_centred_network_starts_at_zero_and_trains_like_the_shifted_problem():
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 def test_operator_moves_as_one_over_the_output_scale():
     """Chizat's lazy limit: ||M - M0|| / ||M0|| ~ 1 / alpha at equal time, and 1 - cos angle ~ 1 / alpha^2.
 

@@ -70,6 +70,7 @@ def test_maximal_update_is_the_ntk_network_at_a_smaller_output_and_larger_rates(
         optimizer.step()
 
 
+@pytest.mark.long
 def test_operator_in_ntk_parametrisation_converges_to_the_arc_cosine_kernel():
     """A sample mean over the width: the miss falls as width^-0.5. Four seeds at three widths leave 0.1 of a slope."""
     widths, missed = (128, 512, 2048), []
@@ -101,6 +102,7 @@ def moved(kind, width, seed):
     return float(distance), steps[0], steps[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "expected"), [("ntk", (-1.0, -0.5, -0.5)), ("maximal_update", (None, 0.0, 0.0))])
 def test_how_far_wide_networks_move(kind, expected):
     """Coordinate check: units move by width^-0.5 under the NTK and by a constant under maximal update.

@@ -22,6 +22,7 @@ def test_pixels_are_luma_with_mean_0_and_variance_1():
     assert np.corrcoef(grey.ravel(), luma.ravel())[0, 1] == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("middle", [1, 3])
 def test_patches_are_pieces_of_the_photographs_and_share_no_pixel(middle):
     """Each pixel is given a number of its own, and found again in one patch at most."""
@@ -82,6 +83,7 @@ def test_a_wide_network_has_the_exponent_of_its_kernel():
     assert capacity(found, 3, 100) == pytest.approx(capacity(limit, 3, 100), abs=0.02)
 
 
+@pytest.mark.long
 def test_a_small_run_learns_the_middle(tmp_path):
     """The mean of the surround alone explains most of a pixel, so the loss must fall below a third of its variance."""
     changes = ["task.samples=40", "task.patch=5", "task.holdout=20", "model.width=32", "measure.threads=1"]

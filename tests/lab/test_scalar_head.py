@@ -35,6 +35,7 @@ def test_tail_is_the_rest_of_the_sum():
     assert net.tail == pytest.approx(rest, rel=1 / net.modes**2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("decay", "source", "loss", "head", "clock"), [(1.5, 0.4, -0.5754, 0.4327, 1.4345)])
 def test_slopes_of_a_hard_target(decay, source, loss, head, clock):
     """Finite-time slopes, which lie within 1 % of 2 source / (1 + source) = .5714 and 1.4286.

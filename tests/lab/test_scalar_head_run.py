@@ -13,6 +13,8 @@ from eigenflow.theory.effective_time.clocks import error_clocks, operator_clocks
 from eigenflow.theory.lazy_rich import lazy_rich, predict_from_start
 from eigenflow.trajectory import Recorder
 
+pytestmark = pytest.mark.long
+
 STEPS, RATE = 1000, 0.05
 
 

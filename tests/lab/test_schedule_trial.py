@@ -45,6 +45,7 @@ def test_scaled_unit_updates_are_the_optimizer_with_that_rate(optimizer, kind):
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.long
 def test_decay_to_zero_ends_below_a_constant_rate():
     """With noise of small batches the constant rate's floor is higher: 0.04 or more here, seeds differ by 0.01."""
     trial = ScheduleTrial(optimizer="adam", **SMALL)

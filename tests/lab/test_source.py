@@ -31,6 +31,7 @@ def test_text_is_that_of_the_running_library():
     assert len(text) > 1_000_000 and text.min() >= 0 and text.max() < 256
 
 
+@pytest.mark.long
 def test_sequences_are_pieces_of_the_text_and_share_no_byte():
     """With all bytes told apart, numbers are ranks of bytes. Pieces of sixty bytes stand at multiples of sixty from one
     beginning on; a piece that occurs several times has one occurrence there.
@@ -123,6 +124,7 @@ def test_operator_is_formed_by_rules_and_is_that_of_plain_autograd():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * float(expected[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preconditioner", ["false", "true"])
 def test_a_small_run_is_recorded_with_and_without_the_preconditioner(tmp_path, preconditioner):
     """AdamW written out: the first logged losses; and the operator of the first update, J P^(-1) J^T."""
@@ -189,6 +191,7 @@ def preconditioned(model, task, inverse):
     return np.linalg.eigvalsh((found @ found.T).numpy())[::-1]
 
 
+@pytest.mark.long
 def test_interrupted_and_resumed_it_is_the_same_run(tmp_path):
     config = load_config("source", RUN)
     whole = run_experiment(config, tmp_path / "whole")
@@ -205,6 +208,7 @@ def test_interrupted_and_resumed_it_is_the_same_run(tmp_path):
     np.testing.assert_allclose(run.measurements["eigenvalue"], whole.measurements["eigenvalue"], atol=1e-9 * scale)
 
 
+@pytest.mark.long
 def test_a_record_that_begins_later_is_the_rest_of_the_whole_one(tmp_path):
     """Also if it was cut off: the same updates, measured at the same states, with time from the first of them on."""
     changes = [*SMALL, "train.steps=9", "measure.count=9", "measure.threads=1"]

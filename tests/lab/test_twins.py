@@ -13,6 +13,8 @@ from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.measuring import measure, resting_modes
 from eigenflow.trajectory import Recorder
 
+pytestmark = pytest.mark.long
+
 RATE, STEPS = 0.05, 1500
 LAM = np.arange(1.0, 61.0) ** -1.3
 

@@ -22,6 +22,7 @@ def largest(config):
     return float(torch.linalg.eigvalsh(oracle.kernel(model, task.inputs, 2 / 100))[-1])
 
 
+@pytest.mark.long
 def test_each_variation_changes_one_thing_and_keeps_the_stability():
     found = lazy_rich_variations(BASE, output_scales=[0.3, 30.0], widths=[16], depths=[3], residual=True)
     assert list(found) == [

@@ -84,6 +84,7 @@ def test_counts_of_marchenko_pastur():
     assert trace == pytest.approx(float(torch.trace(matrix)), abs=4 * error)
 
 
+@pytest.mark.long
 def test_sampling_error_falls_as_one_over_root_probes():
     """Full-length quadrature leaves only sampling: RMS error of a count is sqrt(2 N (n - N) / ((n + 2) probes))."""
     size, edges = 24, np.array([0.5])
@@ -100,6 +101,7 @@ def test_sampling_error_falls_as_one_over_root_probes():
         assert np.sqrt(np.mean(np.square(misses))) == pytest.approx(expected, rel=0.27)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [24, 6])
 def test_intervals_cover_the_counts(steps):
     """90 % intervals over 150 draws: at least 82 % (three standard errors), more where quadrature widens them."""

@@ -66,6 +66,7 @@ def test_bounds_of_the_arcsine_law_are_a_christoffel_function_apart(steps):
     assert (lower <= law + tolerance).all() and (law <= upper + tolerance).all()
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**31), size=st.integers(2, 40), steps=st.integers(1, 45), decades=st.floats(0.1, 14))
 @settings(max_examples=60, deadline=None)
 def test_bounds_hold_for_every_spectrum(seed, size, steps, decades):

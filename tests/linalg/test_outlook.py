@@ -82,6 +82,7 @@ def test_directions_hold_what_adds_most_to_the_bounds():
     assert abs(float(direction @ rows[40])) > 0.99
 
 
+@pytest.mark.long
 def test_a_tracker_never_reports_an_unreached_tolerance_as_reached():
     """Spectra whose last modes touch the guards, turned far: every pair certified is within its bound, or marked."""
     for seed in range(4):

@@ -43,6 +43,7 @@ def test_every_pair_lies_within_its_certificate(name, dtype):
     torch.testing.assert_close(gram, torch.eye(modes, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tail", [40, 240])
 @pytest.mark.parametrize("tolerance", [0.03, 0.01, 0.001])
 def test_loose_tolerance_does_not_miss_eigenvectors_above_a_gap(tail, tolerance):

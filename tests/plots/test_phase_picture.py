@@ -58,6 +58,7 @@ def test_lines_and_words_are_those_of_the_direction():
     assert growth.get_title().startswith("growth") and decay.get_title().startswith("decay")
 
 
+@pytest.mark.long
 def test_several_share_one_scale(tmp_path):
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots(1, 2)

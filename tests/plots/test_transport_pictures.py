@@ -26,6 +26,7 @@ def test_curves_hold_the_numbers_of_the_solution():
     assert top == pytest.approx(1.0, abs=1e-9)  # the shares of the initial mass add up to it
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

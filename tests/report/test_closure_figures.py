@@ -15,6 +15,7 @@ def run():
     return drifting_run(log_steps(1500, count=40), gamma=0.5, b=1.0, seed=0, modes=300)
 
 
+@pytest.mark.long
 def test_forecast_errors_are_drawn_for_every_method_and_cut(run):
     test = forward_test(*run, cuts=(0.05, 0.1, 0.2, 0.4))
     figure = checked(forward_figure(test))

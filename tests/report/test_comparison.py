@@ -18,7 +18,7 @@ from synthetic_run import power_law_modes, write_run
 END = 99.9  # the last of 1000 steps of 0.1 begins here
 
 
-pytestmark = pytest.mark.usefixtures("analysed_once")
+pytestmark = [pytest.mark.usefixtures("analysed_once"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ def test_collapse_draws_every_time_twice(data):
     assert labelled(collapse_figure(found))
 
 
+@pytest.mark.long
 def test_frontiers_and_exponents():
     run = history(1.3, times=TIMES, seed=1, count=800)
     found = frontiers(run)

@@ -11,6 +11,8 @@ from eigenflow.store import RunWriter, Variable
 from eigenflow.theory.forecasts.observed import observe_until
 from report import recorded
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory):

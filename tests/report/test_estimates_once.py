@@ -13,7 +13,7 @@ from eigenflow.theory.claims import evidence as home
 from eigenflow.theory.self_similarity.power_in_time import fit_power
 from synthetic_run import power_law_modes, write_run
 
-pytestmark = pytest.mark.anew
+pytestmark = [pytest.mark.anew, pytest.mark.long]
 # Everything that Evidence calls, and the fit behind the power of a frontier.
 ESTIMATORS = [
     value for value in vars(home).values() if inspect.isfunction(value) and value.__module__.startswith("eigenflow.")

@@ -21,6 +21,8 @@ from forecast.logs import SCHEDULES, study
 from report.page_tags import Tags, figures, numbers
 from report.recorded import SHORT
 
+pytestmark = pytest.mark.long
+
 AHEAD = ef.Schedule.cosine(total=3000, warmup=100, peak=3e-4)
 
 

@@ -28,6 +28,8 @@ from report.recorded import (
     record_run,
 )
 
+pytestmark = pytest.mark.long
+
 FIGURES = ["loss", "forecast", "eigenvalues", "energy", "flux", "terms", "velocity", "strength", "transfer"]
 LATER = np.array(MEASURED[1:]) * STEP_SIZE  # measured times that a logarithmic axis can show
 ENDS = (np.array(MEASURED) + 1) * STEP_SIZE

@@ -43,6 +43,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_pictures_draw_every_name_without_a_word(name, kind):
@@ -152,6 +153,7 @@ def _is_harmless(text):
     return len([tag for tag, _ in tags if tag == "script"])
 
 
+@pytest.mark.long
 def test_reports_and_comparisons_hold_no_tag_of_a_stranger(hostile_runs, tmp_path):
     record_run(tmp_path / "plain")
     plain = _is_harmless(write_report(analyse(open_run(tmp_path / "plain"))).read_text())

@@ -18,6 +18,8 @@ from forecast.logs import loss_of
 from report.page_tags import Tags, figures, numbers
 from report.recorded import SHORT
 
+pytestmark = pytest.mark.long
+
 PLAN = Schedule.constant(total=1600, peak=3e-4, warmup=100)
 
 

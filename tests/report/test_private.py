@@ -3,11 +3,15 @@
 import getpass
 import socket
 
+import pytest
+
 import eigenflow as ef
 from eigenflow.report import analyse, write_report
 from eigenflow.report.comparison import compare
 from eigenflow.report.comparison_page import write_comparison
 from report.recorded import record_run
+
+pytestmark = pytest.mark.long
 
 # A word that no page holds by chance: the folder above the runs.
 SECRET = "somewhere-private-7f3a"

@@ -22,6 +22,8 @@ from eigenflow.report.publication import PICTURES, course_figure, run_figure, wr
 from eigenflow.store import open_run
 from report.recorded import record_run
 
+pytestmark = pytest.mark.long
+
 POINTS = 72.0
 
 

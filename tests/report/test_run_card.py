@@ -11,6 +11,8 @@ from eigenflow.report.run_card import run_card
 from eigenflow.store import open_run
 from report.recorded import record_run
 
+pytestmark = pytest.mark.long
+
 WORDS = {"supported": "holds", "contradicted": "fails", "undecided": "open"}
 
 

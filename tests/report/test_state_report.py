@@ -32,6 +32,7 @@ def runs(tmp_path_factory):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["rates", "updates", "tracked", "two", "one"])
 def test_pages_show_what_states_say_and_nothing_empty(runs, name, tmp_path):
     analysis = analyse(runs[name])

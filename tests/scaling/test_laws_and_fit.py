@@ -103,6 +103,7 @@ def test_covariance_is_the_spread_of_repeated_tables():
     assert np.all(stated / spread > 1 / 1.6) and np.all(stated / spread < 1.6)
 
 
+@pytest.mark.long
 def test_frontier_law_recovers_a_sharp_frontier_that_the_sum_cannot():
     """Truth with gamma = 0.5: its posterior holds the truth, and the sum's predictions beyond are further off."""
     rng = np.random.default_rng(5)

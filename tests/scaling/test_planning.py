@@ -56,6 +56,7 @@ def test_allocation_of_a_transient_is_the_minimum_on_a_grid():
         assert abs(np.log(grid[value.argmin()] / size)) <= 1e-3  # flat: values agree to 1e-9 within two grid steps
 
 
+@pytest.mark.long
 def test_interval_of_the_optimum_covers_the_truth_in_repeats():
     """Of 10 noisy tables at least 7 intervals of 90 % hold the true optimum (binomial: p = 0.987)."""
     target = (ALPHA * A / BETA / B * (1e22 / 6) ** BETA) ** (1 / (ALPHA + BETA))
@@ -85,6 +86,7 @@ def test_predictions_inside_are_narrow_and_widen_with_distance():
     assert np.all((forecast.lower < truth) & (truth < forecast.upper)) and abs(forecast.loss[0] / truth[0] - 1) < 0.003
 
 
+@pytest.mark.long
 def test_backtest_scores_what_was_not_fitted():
     table = isoflop_table(noise=0.003)
     cut = next(iter(compute_cuts(table)))
@@ -198,6 +200,7 @@ def test_exponents_out_of_range():
         scaling_exponents(1.5, 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budgets", [1, 2, 3, 5])
 def test_the_picture_of_a_plan_shows_interval_and_optimum_at_every_budget(budgets):
     """Few budgets have a point and a bar from end to end each; more have a band. The legend names what is there."""
@@ -221,6 +224,7 @@ def test_the_picture_of_a_plan_shows_interval_and_optimum_at_every_budget(budget
         assert 0 < low < plan.flops.min() <= plan.flops.max() < high and high / low > 10
 
 
+@pytest.mark.long
 def test_an_allocation_holds_the_interval_of_its_loss():
     """The same as a forecast of one run of that size and those tokens; the loss itself lies inside."""
     fit = fit_scaling(isoflop_table(noise=0.003))

@@ -18,6 +18,8 @@ from eigenflow.scaling import (
     scaling_exponents,
 )
 
+pytestmark = pytest.mark.long
+
 A, ALPHA, B, BETA, E = 406.4, 0.34, 410.7, 0.28, 1.69
 
 

@@ -44,6 +44,7 @@ def frozen(time):
     return from_modes(LABELS, 0 * LABELS, START * np.exp(-LABELS * time))
 
 
+@pytest.mark.long
 def test_dissipation_integrates_to_the_change_at_fourth_order():
     """Frozen modes in shells of their own: nothing is transported, so all of it is error of the quadrature."""
     errors = []
@@ -77,6 +78,7 @@ def test_many_updates_are_a_sum_and_not_an_integral():
     assert (np.abs(found.residual)[5:10] < 0.2 * 0.5 * rate * np.abs(np.diff(rates))[5:10]).all()
 
 
+@pytest.mark.long
 def test_crossing_eigenvalues_carry_their_energy_over_edges():
     """Modes that scale: what a shell got is what crossed its edges, which the balance finds between measurements."""
     path = power_law_modes(200, rho=1.6)
@@ -102,6 +104,7 @@ def test_crossing_eigenvalues_carry_their_energy_over_edges():
     assert np.abs(found.sampled_transfer).sum() < 0.05 * whole
 
 
+@pytest.mark.long
 def test_rotation_is_transported_too():
     """Balanced Riccati: the whole energy balances to fourth order, while shells exchange by rotation."""
     found = [balance_of(riccati(3, seed=1), np.linspace(0, 2, c), 1e-9) for c in (11, 21, 41)]

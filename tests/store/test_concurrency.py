@@ -24,6 +24,7 @@ def test_second_writer_in_the_same_process_is_refused(tmp_path):
     assert_complete(tmp_path / "run", 5)
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 def test_writer_in_another_process_is_seen_and_refuses_a_second(tmp_path):
     command = [sys.executable, recording.__file__, str(tmp_path / "run"), "0", "100000"]

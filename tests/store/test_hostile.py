@@ -136,6 +136,7 @@ def test_shape_of_terabytes_asks_for_a_limit(folder):
     assert_refused(folder, "limit file_bytes=", LimitError)
 
 
+@pytest.mark.long
 def test_forged_shape_and_bomb_take_no_memory(folder):
     """128 MB packed, and gigabytes stated, where 40 bytes are to be."""
     chunk = folder / "measurements.zarr" / "eigenvalue" / "c.0.0"
@@ -306,6 +307,7 @@ def test_path_that_is_too_long(tmp_path):
         open_run(tmp_path / ("x" * 300))
 
 
+@pytest.mark.long
 def test_every_flipped_bit_of_a_chunk_is_seen_or_harmless(folder):
     """Also without sums: a chunk's own checksum covers its values, and its header is held to what is written."""
     chunk = folder / "measurements.zarr" / "eigenvalue" / "c.1.0"

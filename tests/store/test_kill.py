@@ -335,6 +335,7 @@ def kill_and_go_on(folder, kills, rng):
     xr.testing.assert_identical(*datasets)
 
 
+@pytest.mark.long
 def test_killed_three_times(tmp_path):
     kill_and_go_on(tmp_path / "run", kills=3, rng=random.Random(1))
 

@@ -147,6 +147,7 @@ def test_residual_net_with_batch_norm_in_eval_mode():
     assert snapshot.operator_error <= 1e-12
 
 
+@pytest.mark.long
 def test_random_sketches_are_unbiased_in_the_kernel_of_samples_and_the_energy():
     """The mean of many sketched sample kernels lies within five standard errors of the exact one."""
     model, inputs, labels = residual_net()

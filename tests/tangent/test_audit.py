@@ -191,6 +191,7 @@ HIDDEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dense", "products"])
 @pytest.mark.parametrize("name", HIDDEN)
 def test_gradients_that_are_not_the_derivative_have_the_rate_of_the_path(name, method):
@@ -207,6 +208,7 @@ def relu_net(seed):
     return nn.Sequential(nn.Linear(3, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 2)).double()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "seeds"), [("dense", 20), ("products", 5)])
 def test_networks_with_kinks_are_measured(method, seeds):
     """Inside the pattern M is smooth, and steps of 1e-6 of a unit pass no kink for these seeds."""
@@ -219,6 +221,7 @@ def test_networks_with_kinks_are_measured(method, seeds):
         assert_measured(snapshot, Flow(model, inputs, targets), step=1e-6, rate_error=1e-6)
 
 
+@pytest.mark.long
 def test_single_precision_is_measured():
     """Against float64 at the same parameters: some units of float32's rounding, relative to the largest."""
     for seed in range(10):

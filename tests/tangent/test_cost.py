@@ -26,6 +26,7 @@ def peak(name, count, budget=0, drift=0, is_preconditioned=0):
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "budget", "drift"), [("conv", 60_000_000, 0)])
 def test_memory_stays_under_the_budget(name, budget, drift):
     found = peak(name, 128, budget, drift)

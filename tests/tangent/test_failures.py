@@ -131,6 +131,7 @@ class _Once(torch.autograd.Function):
         return 2.0 * ctx.saved_tensors[0] * gradient
 
 
+@pytest.mark.long
 def test_an_operation_without_second_derivatives_is_measured():
     """M needs the first derivative alone; the rate has central differences left."""
     model = Outer(lambda x: _Once.apply(x)).double()

@@ -13,6 +13,8 @@ import eigenflow as ef
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
 
+pytestmark = pytest.mark.long
+
 H = 1e-4
 
 

@@ -132,6 +132,7 @@ def test_gradient_descent_leaves_only_a_second_order_remainder():
     np.testing.assert_allclose(np.log2(np.array(misses[:-1]) / misses[1:])[-1], 2.0, atol=0.05)
 
 
+@pytest.mark.long
 def test_test_error_is_the_integral_of_its_drive():
     """e_x(t) = e_x(0) - int K(x, X) e ds along gradient flow: the trapezoidal rule converges at order 2."""
     misses = []
@@ -146,6 +147,7 @@ def test_test_error_is_the_integral_of_its_drive():
     np.testing.assert_allclose(np.log2(np.array(misses[:-1]) / misses[1:]), 2.0, atol=0.1)
 
 
+@pytest.mark.long
 def test_lazy_prediction_is_exact_for_a_linear_model():
     """Its kernels do stand still, so gradient flow by Runge-Kutta is the truth: error (1/64)^4 of it."""
     torch.manual_seed(0)

@@ -55,6 +55,7 @@ def test_certificates_hold_for_rates_and_couplings():
         assert bool((errors <= slack * some.coupling_bounds + 1e-12)[apart].all())
 
 
+@pytest.mark.long
 def test_rates_and_rotation_are_those_along_the_flow():
     """Differences over +-1e-4 of Runge-Kutta gradient flow; their error is 1e-7 relative."""
     model, inputs, targets = case()

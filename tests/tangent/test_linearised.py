@@ -63,6 +63,7 @@ CASES = {
 RATES = np.concatenate([np.full(15, 0.2), np.linspace(0.2, 0.02, 15)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dense", "krylov"])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("name", CASES)
@@ -84,6 +85,7 @@ def test_updates_are_those_of_the_linear_network(name, momentum, method):
     assert found.status == "converged" and float(np.linalg.norm(expected[-1] - expected[0])) > 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dense", "krylov"])
 @pytest.mark.parametrize("name", CASES)
 def test_flow_is_that_of_the_linear_network(name, method):
@@ -141,6 +143,7 @@ def test_a_network_that_is_linear_in_its_parameters_is_its_own_prediction():
             assert found.loss[row] == pytest.approx(float(loss), rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dense", "krylov"])
 def test_cross_entropy_flow_and_updates(method):
     """The linear network under cross-entropy: Radau on its parameters, and torch.optim, against step by step."""

@@ -58,6 +58,7 @@ def test_operations_that_pytorch_does_not_count():
         assert counted(work).flops == taken
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("drift", [True, False])
 @pytest.mark.parametrize("name", ["mlp", "conv", "transformer"])
 def test_operations_of_a_dense_measurement(name, drift):
@@ -70,6 +71,7 @@ def test_operations_of_a_dense_measurement(name, drift):
     assert estimate.peak_bytes > 4 * 8 * probe.size**2 and estimate.seconds > 0 and estimate.products == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("drift", [True, False])
 @pytest.mark.parametrize("name", ["mlp", "conv", "transformer"])
 def test_operations_of_a_dense_measurement_with_a_preconditioner(name, drift):
@@ -82,6 +84,7 @@ def test_operations_of_a_dense_measurement_with_a_preconditioner(name, drift):
     assert estimate.flops == pytest.approx(taken, rel=0.10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mlp", "conv", "transformer"])
 @pytest.mark.parametrize("method", ["products", "tracked"])
 def test_operations_of_a_measurement_by_products(name, method):
@@ -118,6 +121,7 @@ def test_memory_that_tensors_take():
     assert two.flops == 2 * 1000 * 1000 * 10 and two.peak_bytes == 8_000_000 + 80_000 and two.kept_bytes == 80_000
 
 
+@pytest.mark.long
 def test_a_card_of_few_lines():
     text = repr(measurement_cost(probe_of("mlp", 10)))
     assert text.startswith("MeasurementCost") and "GFLOP" in text and len(text.splitlines()) <= 15

@@ -58,6 +58,7 @@ def test_layer_rules_are_used_where_they_hold_and_given_up_where_not():
     assert "layer rules" not in mixing.method
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**31 - 1), count=st.integers(1, 5), outputs=st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
 def test_products_agree_with_the_dense_jacobian(seed, count, outputs):
@@ -74,6 +75,7 @@ def test_products_agree_with_the_dense_jacobian(seed, count, outputs):
     torch.testing.assert_close(point.push(gradient), J @ flat, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tied", "tokens", "tied tokens", "grouped", "free", "attention", "set"])
 @pytest.mark.parametrize(("chunk", "row_bytes"), [(1, 500), (4, 1 << 20), (6, 2000)])
 def test_chunks_of_samples_and_slices_of_rows_add_up(name, chunk, row_bytes):

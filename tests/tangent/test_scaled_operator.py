@@ -216,6 +216,7 @@ def test_operator_and_rate_are_those_of_explicit_jacobians(name, monkeypatch):
     close(point.dense(), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("chunk", "row_bytes", "block_bytes"), [(1, 500, 1e6), (3, 1 << 20, 3e4), (COUNT, 2000, 3e3)])
 def test_cut_in_any_way_it_is_the_same_operator(name, chunk, row_bytes, block_bytes, monkeypatch):

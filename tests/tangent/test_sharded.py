@@ -83,6 +83,7 @@ def alone(tmp_path):
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES)
 def test_one_process_is_the_plain_probe(alone, loss):
     assert_same(measure(ShardedProbe, slice(None), loss), measure(ef.Probe, slice(None), loss))

@@ -228,6 +228,7 @@ def alone(tmp_path):
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_one_process_is_the_plain_probe(alone, name):
     assert_same(numbers(name, ShardedProbe), numbers(name, ef.Probe), name)

@@ -17,6 +17,8 @@ from eigenflow.linalg import ModeTracker
 from eigenflow.tangent import SpreadJacobian, spread_parameters
 from two_processes import on_two_processes
 
+pytestmark = pytest.mark.long
+
 WIDE = 1200
 
 

@@ -79,6 +79,7 @@ def test_updates_of_a_run_add_what_is_expected():
     np.testing.assert_allclose(noise.observed_shells.sum(1), noise.observed, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_noise_falls_with_the_batch_size():
     """At the same state the factor is (n - m) / (m (n - 1))."""
     shares = [batch_noise(sgd_run(m)).expected[0] for m in (2, 8)]
@@ -102,6 +103,7 @@ def turning_run(batch_size, speed, *, samples=32, seed=0):
     return DatasetRun(_plain(data), pd.DataFrame({"step": [0], "batch_size": [batch_size], "momentum": [0.0]}))
 
 
+@pytest.mark.long
 def test_a_sweep_finds_weaker_coupling():
     """Half the speed: a quarter of the share that turns away, half the angle."""
     found = batch_sweep([turning_run(32, 0.2), turning_run(4, 0.1)])
@@ -112,6 +114,7 @@ def test_a_sweep_finds_weaker_coupling():
     assert found.noise_share[0] == 0 < found.noise_share[1]
 
 
+@pytest.mark.long
 def test_a_sweep_of_equal_coupling_is_undecided():
     runs = [turning_run(m, 0.2, seed=s) for m, s in ((32, 0), (32, 1), (32, 2), (4, 3), (4, 4), (4, 5))]
     found = batch_sweep(runs)
@@ -136,6 +139,7 @@ def test_intervals_of_ratios_cover_their_share(paired):
     assert 172 <= hits <= 196
 
 
+@pytest.mark.long
 def test_intervals_without_the_frame_before_are_left_out():
     """A measurement that was lost: its successor's overlap is with a frame that is not in the run."""
     data = turning_run(32, 0.2).measurements
@@ -171,6 +175,7 @@ class Told(DatasetRun):
         return {**super().header, **self.told}
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 def test_runs_without_the_noise_of_plain_sgd_are_refused():
     full, small = turning_run(32, 0.2), turning_run(4, 0.2)

@@ -66,6 +66,7 @@ def test_weights_add_up_and_the_last_decade_is_cut_out():
     np.testing.assert_allclose(drawn.common, whole.common[:, clocks.last_decade], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_interval_of_the_common_time_holds_the_truth():
     """The mean clock is t. Of 60 ensembles the 90 % interval holds it in at least 75 %: the binomial error is 4 %,
     and blocks of five of about 15 modes that count at a time make a percentile interval narrow."""

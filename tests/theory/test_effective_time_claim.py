@@ -29,6 +29,7 @@ def quadratic_modes(c, count=70):
     return at
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rho", "end"), [(0.7, 3000), (1.0, 3000), (1.3, 200)])
 def test_scaling_modes_have_one_regular_clock(rho, end):
     """b = 1: the clocks agree to rounding, the operator's to the quadrature of 12 times a decade (0.2 %)."""
@@ -40,6 +41,7 @@ def test_scaling_modes_have_one_regular_clock(rho, end):
     assert low - 5e-3 <= rho <= high + 5e-3
 
 
+@pytest.mark.long
 def test_a_quadratic_drift_has_no_common_clock():
     rows = rows_of(quadratic_modes(2.0))
     assert rows["C7.operator"].verdict == rows["C7.error"].verdict == rows["C7"].verdict == "contradicted", rows

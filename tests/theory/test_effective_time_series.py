@@ -189,6 +189,7 @@ def test_scalar_head_network_from_its_losses_alone(decay, source, factor):
     assert low - 0.02 <= net.effective_time_exponent <= high + 0.02
 
 
+@pytest.mark.long
 def test_a_swinging_time_is_rejected_and_noise_widens_the_interval():
     times = np.geomspace(1.0, 1e6, 241)
     swinging = effective_time_of_losses(times, lazy_loss(times**0.7 * (2 + np.sin(np.log(times)))), TASK)

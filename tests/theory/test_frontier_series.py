@@ -34,6 +34,7 @@ def span(rho):
     return (0.5 / RATES[5] < tau) & (tau < 0.5 / RATES[300])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rho", [0.5, 1.0, 1.6])
 def test_slopes_in_four_coordinates_where_all_eigenvalues_scale_alike(rho):
     """-1, -rho, rho / nu and -rho sigma; lambda* t -> rho / 2. (1 + t) is t to 1 % from t = 100 on."""
@@ -116,6 +117,7 @@ def test_b_of_three_halves_on_the_self_similar_line():
     np.testing.assert_allclose(found.found["label"].position * found.found["label"].times, u**2, rtol=0.01)
 
 
+@pytest.mark.long
 def test_b_of_three_halves_and_constant_c_stops():
     """lambda = lambda0 / (1 + c t sqrt(lambda0) / 2)^2: modes below lambda0 = (c / 4)^2 are never learned.
 
@@ -155,6 +157,7 @@ def test_from_losses_and_a_task_alone(rho):
     assert exponents["energy"].expected == pytest.approx(-rho * SIGMA, abs=0.01)
 
 
+@pytest.mark.long
 def test_a_record_gives_the_same_frontiers():
     """Of modes that do not rotate, ranks and the first basis are the same: the record against the arrays."""
     eigenvalues, energies, _ = scaling(1.6)
@@ -166,6 +169,7 @@ def test_a_record_gives_the_same_frontiers():
         assert one.expected == pytest.approx(other.expected, rel=1e-9)
 
 
+@pytest.mark.long
 def test_permuted_series_and_units():
     """Another unit of time moves positions, not slopes; energies may be scaled."""
     eigenvalues, energies, _ = scaling(0.7)
@@ -176,6 +180,7 @@ def test_permuted_series_and_units():
     assert one.constant()[0] == pytest.approx(other.constant()[0], rel=1e-9)
 
 
+@pytest.mark.long
 def test_too_few_times_are_said_and_it_prints_itself():
     eigenvalues, energies, _ = scaling(1.0)
     found = frontiers_of_modes(TIMES[:20], eigenvalues[:20], energies[:20])

@@ -72,6 +72,7 @@ def test_tail_of_a_tracked_run_decays_by_its_quadrature():
     np.testing.assert_allclose(predict_from_start(some).lazy, predict_from_start(whole).lazy, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_flux_share_is_nothing_at_rest_and_grows_with_the_drift():
     """Steps of 0.5, long enough for some of 80 eigenvalues to cross an edge in each."""
     shares, times = [], 0.5 * np.unique(np.geomspace(1, 600, 36).round() - 1)
@@ -90,6 +91,7 @@ def test_flux_share_of_a_rotating_system_is_all_rotation():
     assert place.flux_share[-1] > 0.01 and 0 < place.drift_share < 1 and place.alignment[-1] < 1
 
 
+@pytest.mark.long
 def test_sorted_eigenvalues_bound_the_distance_from_below():
     """Hoffman and Wielandt; with equality where nothing turns."""
     for data, is_equal in ((scaling(1.3), True), (measure(riccati(4), np.linspace(0, 2, 20), 1e-3), False)):
@@ -113,6 +115,7 @@ def test_a_few_modes_do_not_bound_the_distance():
         lazy_rich(some, budget_of(data))
 
 
+@pytest.mark.long
 def test_both_limits_are_one_equation_where_nothing_rotates():
     """b = 1 without rotation: the equation gives the loss, frozen it is right or wrong as the coordinate says."""
     for rho, row, forward in ((1.01, "C8.lazy", "C8.still"), (1.5, "C8.rich", "C8.moving")):
@@ -140,6 +143,7 @@ def test_a_run_of_few_measurements_is_undecided_about_the_future():
     assert "4 measurements after the first" in rows["C8.equation"].reason
 
 
+@pytest.mark.long
 def test_between_the_limits_neither_is_claimed():
     rows = rows_of(scaling(1.05))
     assert rows["C8.limit"].verdict == "undecided" and "between the limits" in rows["C8.limit"].reason

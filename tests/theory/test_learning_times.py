@@ -10,6 +10,8 @@ from eigenflow.theory import learning_times
 from eigenflow.theory.modes.learning_times import LEVELS, FallTimes
 from synthetic_run import DatasetRun, measure, power_law_modes, riccati
 
+pytestmark = pytest.mark.long
+
 TIMES = np.append(0.0, np.geomspace(0.05, 300, 60))
 LABELS = np.arange(1.0, 81) ** -1.5
 PASSED = -np.log(np.array(list(LEVELS.values())))  # of 2 lambda tau

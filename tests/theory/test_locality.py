@@ -32,6 +32,7 @@ def antisymmetric(profile, seed=0):
     return values - values.T
 
 
+@pytest.mark.long
 def test_pure_drift_goes_to_neighbours_only():
     """Every mode moves by 1/64 decade in a step; shells are 1/4 decade wide."""
 
@@ -45,6 +46,7 @@ def test_pure_drift_goes_to_neighbours_only():
     assert np.all(found.relative_width < 0.25)
 
 
+@pytest.mark.long
 def test_rotation_without_regard_to_distance_has_the_null_width():
     """Random couplings between all modes: the width is that of the null, up to the scatter of 120 pairs of shells."""
     path = rotating(antisymmetric(lambda d: 1e-4), 0.0)
@@ -54,6 +56,7 @@ def test_rotation_without_regard_to_distance_has_the_null_width():
     assert found.width.mean() == pytest.approx(4.0 / 3.0, rel=0.15)
 
 
+@pytest.mark.long
 def test_banded_rotation_is_local():
     """Couplings that reach 8 modes, 1/8 decade: only neighbouring shells of 1/4 decade exchange."""
     path = rotating(antisymmetric(lambda d: 1e-3 * (d <= 8)), 0.0)
@@ -82,6 +85,7 @@ def test_kato_ratio_of_landau_zener_is_the_rotation_rate(delta):
     np.testing.assert_allclose(found.update_angle, 1e-3 * expected, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_kato_ratio_between_merged_shells_is_that_of_the_merged_projectors():
     """Against ||P_a Mdot P_b||_F written out with projectors on decades."""
     path = rotating(antisymmetric(lambda d: 1e-4), 0.0)

@@ -17,6 +17,7 @@ from synthetic_run import budget_of, from_modes, measure
 LOG_UNIFORM = 10.0 ** (-4.0 - (np.arange(512) + 0.5) / 128)  # 128 modes a decade over four decades
 
 
+@pytest.mark.long
 def test_b_1_on_a_log_uniform_spectrum_is_invariant():
     """All 16 shells pass on the same share at first; what differs is the dissipation over a step, 2 dt lambda <= 2e-4.
 
@@ -36,6 +37,7 @@ def test_b_1_on_a_log_uniform_spectrum_is_invariant():
     assert not found.mean_share[np.abs(found.shifts) != 1].any()
 
 
+@pytest.mark.long
 def test_shells_that_hold_rounding_only_do_not_count():
     """Energies of 1e-30 of the whole are squares of rounding, as is their transfer; the ratio is of order one."""
 

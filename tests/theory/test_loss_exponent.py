@@ -17,6 +17,7 @@ from theory.self_similarity.test_frontier import FAST, history
 TIMES = np.concatenate([np.linspace(0, 1, 40) ** 3, np.geomspace(1.05, 100, 80)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("b", "a", "exponent"), [(1.5, 1.6, 0.4), (2.0, 1.5, 0.25), (1.2, 2.2, 1.0)])
 def test_power_law_sums(b, a, exponent):
     """lambda = k^-b, c^2 = k^-a: xi = (a - 1) / b.
@@ -90,6 +91,7 @@ def scalar_head(alpha, beta, count, times, *, start=0.1):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("alpha", "beta"), [(1.5, 0.4), pytest.param(2.0, 0.25, marks=pytest.mark.slow)])
 def test_feature_learning_of_the_scalar_head_network(alpha, beta):
     """tau ~ t^(2 / (1 + beta)), so the loss falls as t^-(2 beta / (1 + beta)): .5714 and .4.

@@ -54,6 +54,7 @@ def test_riccati_error_is_reproduced_at_fourth_order():
     assert all((run.spacing_error > 0.5 * run.error).all() for run in found)
 
 
+@pytest.mark.long
 def test_modes_beyond_the_leading_ones_enter_at_second_order():
     """Three of eight modes: a straight line for the source of the rest; without it the spacing does not help."""
     found = [integrate_modes(measure(rotating(), np.linspace(0, 4, c), UPDATE), modes=3) for c in (17, 33, 65)]
@@ -66,6 +67,7 @@ def test_modes_beyond_the_leading_ones_enter_at_second_order():
     assert np.abs(whole.leaving).max() < 1e-13
 
 
+@pytest.mark.long
 def test_matched_labels_integrate_the_equations_as_they_are_written():
     """Isolated modes, with a straight line for Omega: second order."""
     found = [integrate_modes(measure(rotating(), np.linspace(0, 4, c), UPDATE), labels="matched") for c in (17, 33, 65)]
@@ -118,6 +120,7 @@ def test_steps_of_gradient_descent_are_not_those_of_the_flow():
     assert found.error.max() < 1e-11 and found.chained_error.max() < 1e-13
 
 
+@pytest.mark.long
 def test_table_of_errors_shows_what_spacing_and_modes_do():
     """Twice the spacing costs a factor of four where modes beyond enter, and none where they are missing."""
     data = measure(rotating(), np.linspace(0, 4, 65), UPDATE)

@@ -101,6 +101,7 @@ def test_a_growing_swing_within_the_tolerance_is_not_accepted():
     assert found.status is RegularVariationStatus.NOT_SHRINKING and found.last_range <= 0.1
 
 
+@pytest.mark.long
 def test_intervals_over_seeds_hold_the_index():
     """Runs t^.7 whose index differs by 0.03 (normal): the 90 % interval of 12 runs holds .7 in 80 % of cases or more.
 

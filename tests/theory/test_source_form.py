@@ -42,6 +42,7 @@ def test_a_smooth_spectrum_has_its_change(change):
         assert found.source == pytest.approx(0.6, abs=0.04)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("modes", "kind"), [(300, "squares"), (1000, "squares"), (1000, "alike")])
 def test_the_interval_holds_the_truth_as_often_as_it_says(modes, kind):
     """200 draws of squared Gaussians, alone or five outputs of one size: 90 % within 3 standard errors, 6.4 points."""

@@ -54,6 +54,7 @@ def test_exponent_scatters_as_the_likelihood_says():
     assert 2 * 1.3 * expected < high - low < 2 * 3.0 * expected  # 1.64 of them on either side
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "verdict", "wrong"),
     [
@@ -74,6 +75,7 @@ def test_exponential_spectrum_is_not_heavy_tailed():
     assert np.median([one.margin for one in found]) < 0 and np.median([one.exponent for one in found]) > 3.0
 
 
+@pytest.mark.long
 def test_wide_log_normal_is_no_power_law():
     """A parabola in log-log over six decades; its upper end alone is nearly straight, so the tail may be short."""
     found = [fit(np.exp(2 * np.random.default_rng(seed).normal(size=3000))) for seed in range(10)]

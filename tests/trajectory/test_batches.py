@@ -64,6 +64,7 @@ def trained(way, kind="probe", *, model=None, steps=12, loss="mse", measured=(0,
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("kind", ["probe", "twice"])
 def test_steps_on_the_probe_are_recognised_with_their_repeats(loss, kind):
@@ -81,6 +82,7 @@ def test_steps_of_parameters_in_float32_are_recognised():
     assert all(batch.miss <= 0.1 * FROM_PROBE for _, batch in found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("way", "kind", "loss"),
     [
@@ -121,6 +123,7 @@ def recorded(tmp_path, way, kind, *, steps=11, preconditioner=False):
     return ef.open_run(path)
 
 
+@pytest.mark.long
 def test_the_noise_of_batches_is_judged_by_what_the_record_says(tmp_path):
     """20 updates, in each of which few modes count: their mean ratio scatters by 0.1; 0.3 is three of that."""
     noise = batch_noise(recorded(tmp_path, "sgd", "probe", steps=62))

@@ -143,6 +143,7 @@ def lower_energy(gap, t, error=(-1.0, -2.0)):
     return (vectors[:, 0] @ np.array(error)) ** 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 5, pytest.param(21, marks=pytest.mark.slow)])
 def test_flux_through_a_crossing_does_not_depend_on_how_sharp_it_is(count):
     """Seen through labels it is all rotation or all drift; through projectors it is one number as the gap closes."""

@@ -155,6 +155,7 @@ def test_sample_energy_gives_the_second_moment_of_minibatch_descent(tmp_path, ba
     np.testing.assert_allclose(*sums, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.long
 def test_tracked_modes_give_the_same_for_what_they_resolve(tmp_path):
     """Pairs certified to 1e-9: overlaps are of first order in their angles, so 1e-5 as for the energies."""
     data = record(tmp_path / "dense", count=24)
@@ -192,6 +193,7 @@ def test_fewer_couplings_are_the_corner_of_all(tmp_path, data):
     np.testing.assert_array_equal(few["shell_overlap"], data["shell_overlap"])
 
 
+@pytest.mark.long
 def test_lost_frame_is_marked_and_the_origin_stays(tmp_path, data):
     """A run resumed from before its last measurement has a later frame only, which would be a look ahead."""
     record(tmp_path / "run")

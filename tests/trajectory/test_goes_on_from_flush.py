@@ -16,6 +16,8 @@ from torch import nn
 import eigenflow as ef
 from problems import samples, tanh_net
 
+pytestmark = pytest.mark.long
+
 RATE, STEPS = 0.1, 18
 SCHEDULE = [0, 3, 6, 8, 12, 17]
 METHODS = {"dense": {}, "tracked": {"modes": 5, "method": "tracked"}}

@@ -22,6 +22,8 @@ from problems import samples, tanh_net
 from reference import dense_jacobian, loss_budget
 from trajectory.test_step_budget import OPTIMIZERS, edges_of
 
+pytestmark = pytest.mark.long
+
 CLASSES, COUNT, STEP = 4, 8, 0.2
 TERMS = ("dissipation", "optimizer", "curvature", "transfer", "remainder")
 

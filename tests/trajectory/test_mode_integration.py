@@ -9,6 +9,8 @@ import eigenflow as ef
 from eigenflow.theory.modes.integration import integrate_modes
 from problems import samples, tanh_net
 
+pytestmark = pytest.mark.long
+
 
 def descent(path, rate, end=0.8, count=9):
     """Full-batch gradient descent, measured at the same times whatever the rate."""

@@ -113,6 +113,7 @@ def test_tracked_modes_give_the_same_sums_above_their_cut():
         assert mine.square == pytest.approx(float(dense.square().sum()), rel=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{}, {"modes": 6, "method": "tracked"}])
 def test_record_of_batch_norm_in_training_closes_and_is_read(tmp_path, options):
     """The usual loop: model.train() in the loop, probe in eval."""

@@ -43,6 +43,7 @@ def ticking(seconds):
     return clock
 
 
+@pytest.mark.long
 def test_a_held_measurement_is_that_of_its_own_step(tmp_path):
     """Bit for bit: it is made of copies."""
     whole = record(tmp_path / "whole").measurements
@@ -56,6 +57,7 @@ def test_a_held_measurement_is_that_of_its_own_step(tmp_path):
     assert "measurement_s" not in whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["append", "save_method"])
 def test_what_writing_takes_counts_too(what, tmp_path, monkeypatch):
     """Measuring takes nothing here and writing two updates' time: a cap of a tenth leaves one of eighteen."""
@@ -79,6 +81,7 @@ def test_what_writing_takes_counts_too(what, tmp_path, monkeypatch):
     assert 17 <= run.measurements.sizes["step"] <= 20
 
 
+@pytest.mark.long
 def test_losses_are_those_of_a_run_without_a_cap(tmp_path):
     whole = record(tmp_path / "whole").losses
     capped = record(tmp_path / "capped", cap=0.5, clock=ticking(1.0)).losses

@@ -61,6 +61,7 @@ def plain_miss(probe, before, after):
     return float(path.misses.norm() / (path.start.norm() + path.curved.norm()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
@@ -77,6 +78,7 @@ def test_plain_quadrature_misses_kinks_by_far():
     assert min(misses) > 1e3 * BAND
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [nn.functional.smooth_l1_loss, nn.functional.cross_entropy])
 def test_losses_known_by_their_function_alone(loss):
     """The roots of single samples are those of the whole set."""
@@ -185,6 +187,7 @@ class Sign(nn.Module):
         return Straight.apply(x)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [0.0, 1e-6])
 def test_a_wrong_derivative_is_found_among_kinks(wrong, monkeypatch):
     """Wrong by a millionth: far below what plain quadrature misses at the kinks, and found."""
@@ -209,6 +212,7 @@ class WrongRoot(SquaredLoss):
         return (1.0 + 1e-6) * super().spread(outputs, targets, rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_loss_with_a_wrong_root_is_found(network):
     found = path_identity(*updated(*NETWORKS[network](), 0.2, WrongRoot()))
@@ -246,6 +250,7 @@ def test_float32_says_that_rounding_is_in_the_way():
     assert found.residual - found.error <= 0 < BAND < found.error
 
 
+@pytest.mark.long
 def test_records_hold_the_error_and_the_share():
     model, inputs = NETWORKS["relu"]()
     probe, before, after = updated(model, inputs, 0.5)

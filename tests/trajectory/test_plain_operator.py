@@ -13,6 +13,8 @@ from eigenflow.trajectory import plain
 from problems import samples, tanh_net
 from reference import dense_jacobian as oracle
 
+pytestmark = pytest.mark.long
+
 # Enough measurements for the analysis of a run.
 SCHEDULE = (0, 1, 2, 3, 5, 8, 12, 17, 23, 30)
 

@@ -45,6 +45,7 @@ def ratio(run):
     return np.abs(budget.optimizer.values.sum(1) / budget.dissipation.values.sum(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MEMORYLESS)
 @pytest.mark.parametrize("options", [{}, {"modes": 5, "method": "tracked"}])
 def test_optimizer_term_is_rounding_without_momentum(tmp_path, name, options):
@@ -101,6 +102,7 @@ def test_decoupled_weight_decay_is_all_that_is_left_of_the_optimizer(tmp_path):
     assert left == pytest.approx(float(torch.linalg.vector_norm(expected)), rel=1e-9)
 
 
+@pytest.mark.long
 def test_optimizer_term_of_adamw_becomes_small_with_its_operator(tmp_path):
     """beta1 = 0.9: what the average of gradients does beyond the last one stays; 7 times the dissipation before."""
 
@@ -121,6 +123,7 @@ def test_optimizer_term_of_adamw_becomes_small_with_its_operator(tmp_path):
     assert np.median(own.measurements["flow_residual"]) < 0.3 < 0.7 < np.median(plain.measurements["flow_residual"])
 
 
+@pytest.mark.long
 def test_heavy_ball_is_the_same_with_its_operator_or_in_its_time(tmp_path):
     """eta M / (1 - mu) either way: P = 1 - mu with time the sum of eta, or M with time the sum of eta / (1 - mu)."""
 

@@ -30,6 +30,7 @@ RATES = st.one_of(
 EXTRAS = st.dictionaries(st.sampled_from(["grad_norm", 'a "name"', "time", "reason"]), NUMBERS, max_size=2)
 
 
+@pytest.mark.long
 @given(
     step=st.integers(0, 2**53),
     loss=LOSSES,
@@ -98,6 +99,7 @@ def record(path, *, schedule, max_overhead=None):
     return measured, run.measured_steps, [gap.reason for gap in run.gaps], run.status, time, next_step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", [[0, 1, 2, 9, 10, 24], [5], [10**9]])
 def test_a_run_is_the_same_without_the_short_way(tmp_path, schedule, monkeypatch):
     taken = []

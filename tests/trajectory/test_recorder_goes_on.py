@@ -211,6 +211,7 @@ def test_record_may_begin_at_any_step_with_time_zero(tmp_path):
     assert again.first_step == 7 and float(again.losses["time"].iloc[-1]) == pytest.approx(0.5)
 
 
+@pytest.mark.long
 def test_resume_beyond_the_record_marks_the_gap_and_goes_on(tmp_path):
     """A kill between a checkpoint and the next flush: the checkpoint is of 5 updates, the record ends at step 2."""
     model, inputs, targets, probe = make()
@@ -334,6 +335,7 @@ def test_failed_write_of_a_row_is_told_and_made_up_for(tmp_path, monkeypatch):
     assert len(run.losses) == 2 and run.status == "complete"
 
 
+@pytest.mark.long
 def test_analysis_commands_read_a_record_with_gaps(tmp_path):
     from typer.testing import CliRunner
 

@@ -100,6 +100,7 @@ def alone(tmp_path):
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_one_process_writes_the_folder_of_the_plain_probe(alone, tmp_path):
     for name, make in (("plain", ef.Probe), ("sharded", ShardedProbe)):
         record(tmp_path / name, make, slice(None))
@@ -246,6 +247,7 @@ def adam_work(rank, folder):
     record_adam(Path(folder) / "two", ShardedProbe, mine(rank), tests)
 
 
+@pytest.mark.long
 def test_an_optimizer_and_a_test_set_on_one_process(alone, tmp_path):
     for name, make in (("plain", ef.Probe), ("sharded", ShardedProbe)):
         record_adam(tmp_path / name, make, slice(None), slice(None))

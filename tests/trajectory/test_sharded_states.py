@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import eigenflow as ef
 from eigenflow.tangent.sharded import ShardedProbe
@@ -10,6 +11,8 @@ from eigenflow.trajectory import StateRecorder, TailSettings
 from problems import samples, tanh_net
 from trajectory.recorded_states import RATE, states
 from two_processes import on_two_processes
+
+pytestmark = pytest.mark.long
 
 COUNT, SCHEDULE = 13, (0, 2, 5, 9)
 OPTIONS = {"modes": 6, "method": "tracked", "tolerance": 1e-14, "tail": TailSettings(steps=20, probes=2)}

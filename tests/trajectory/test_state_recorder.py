@@ -39,6 +39,7 @@ def record_updates(path, **options):
     return ef.open_run(path).measurements
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{}, {"modes": 4}, TRACKED], ids=["dense", "some modes", "tracked"])
 def test_states_have_what_a_record_of_updates_has(tmp_path, options):
     """The two differ in rounding alone; tracked pairs are solved to 1e-13 of their eigenvalue."""
@@ -55,6 +56,7 @@ def test_states_have_what_a_record_of_updates_has(tmp_path, options):
     assert not any(np.isnan(found[name]).any() for name in found.data_vars)
 
 
+@pytest.mark.long
 def test_tracked_states_bound_the_tail_as_updates_do(tmp_path):
     expected, found = record_updates(tmp_path / "a", **TRACKED), record_states(tmp_path / "b", **TRACKED).measurements
     for name in (str(name) for name in expected.data_vars):
@@ -99,6 +101,7 @@ def test_spectra_are_those_of_a_dense_jacobian(tmp_path):
     assert float(found["parameter_distance"][0]) == 0.0 == float(found["parameter_distance_error"][0])
 
 
+@pytest.mark.long
 def test_measuring_elsewhere_is_recording_here(tmp_path):
     """Measured in any order, through bytes, appended in order: the folder that `record` makes."""
     expected = record_states(tmp_path / "a", modes=4, couplings=3)

@@ -35,6 +35,7 @@ def wholes(tmp_path_factory):
     return {name: record_states(path / name, **options) for name, options in METHODS.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", range(len(SCHEDULE)))
 @pytest.mark.parametrize("method", METHODS)
 def test_resumed_record_equals_an_uninterrupted_one(wholes, tmp_path, stop, method):
@@ -47,6 +48,7 @@ def test_resumed_record_equals_an_uninterrupted_one(wholes, tmp_path, stop, meth
 
 # Writes of a state: the clock (of the first), a commit before each of its files (two, or one), each file, and the last
 # commit. 1 is the folder itself, 7 and 10 are commits of measurements, 13 that of a later one.
+@pytest.mark.long
 @pytest.mark.parametrize("number", [1, 7, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8, 9, 10, 11, 13))])
 @pytest.mark.filterwarnings("ignore:.*not written to its end:eigenflow.store.RunFolderWarning")
 def test_killed_in_the_middle_of_a_write_and_resumed(tmp_path, number):

@@ -17,6 +17,8 @@ from eigenflow.linalg import ModeTracker
 from eigenflow.trajectory import TailSettings, measure_step, measure_tracked_step
 from problems import samples, tanh_net
 
+pytestmark = pytest.mark.long
+
 STEPS, MODES, SAMPLES, RATE = 16, 20, 40, 0.1
 SCHEDULE = (0, 3, 7, 15)
 

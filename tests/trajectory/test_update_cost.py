@@ -14,6 +14,8 @@ from eigenflow.trajectory.tracked import TailSettings
 from eigenflow.trajectory.update import Update
 from eigenflow.trajectory.update_cost import most_seconds, update_cost
 
+pytestmark = pytest.mark.long
+
 # What the guide promises of operations.
 WITHIN = 0.1
 

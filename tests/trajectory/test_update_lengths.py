@@ -14,6 +14,8 @@ from eigenflow.store import RecordGapWarning
 from eigenflow.trajectory.lengths import update_length
 from problems import samples
 
+pytestmark = pytest.mark.long
+
 SINGLE = {
     "sgd": (lambda p: torch.optim.SGD(p, 0.1), 0.0),
     "sgd at the edge": (lambda p: torch.optim.SGD(p, 1.0), 0.0),

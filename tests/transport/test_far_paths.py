@@ -5,6 +5,8 @@ import pytest
 
 from eigenflow.transport import Characteristics, PointMasses, PowerDrift, SolveStatus, TransportProblem, solve
 
+pytestmark = pytest.mark.long
+
 MODES = np.geomspace(1e-6, 1e3, 19)
 TIMES = [1e-2, 1.0, 30.0, 1e3, 1e6]
 

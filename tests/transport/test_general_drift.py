@@ -151,6 +151,7 @@ def reference(grid, w, times, x0, end):
     return path.y[:, -1]
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**31), x0=st.floats(-3.5, 3.5), rows=st.integers(1, 4))
 @settings(max_examples=12)
 def test_random_smooth_tables_agree_with_scipy(seed, x0, rows):

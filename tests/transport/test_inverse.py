@@ -74,6 +74,7 @@ def test_exact_energies_give_the_velocity_back(c, b):
     np.testing.assert_allclose(found.fitted[is_large], energies[is_large], rtol=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [1, -1])
 def test_strength_that_varies_in_time(sign):
     """Eight knots over six e-folds of time follow 1 / (1 + t) to a few percent, and the band says so."""
@@ -115,6 +116,7 @@ def test_noisy_energies_recover_the_velocity_in_ninety_of_a_hundred_cases():
     assert min(count_recovered(range(100))) >= 90
 
 
+@pytest.mark.long
 def test_noisy_energies_recover_the_velocity():
     """Of 8 cases at 90 %, fewer than 6 come by chance once in twenty-five."""
     assert min(count_recovered(range(200, 208))) >= 6
@@ -180,6 +182,7 @@ def test_source_that_moves_energy_down_is_told_from_drift():
     assert np.mean(covered) >= 0.8 and np.median(wrong) < 0.12
 
 
+@pytest.mark.long
 def test_fit_is_positive_and_its_balance_closes():
     """Without dissipation the energy in the shells changes by what flows through the outer edges."""
     drift = PowerDrift(0.4, 1.0)
@@ -199,6 +202,7 @@ def test_fit_is_positive_and_its_balance_closes():
     assert np.all(found.flux_low <= found.flux) and np.all(found.flux <= found.flux_high)
 
 
+@pytest.mark.long
 def test_standing_network_has_zero_in_its_interval():
     energies = made_by(PowerDrift(0.0, 1.0)) * np.exp(0.01 * np.random.default_rng(1).standard_normal((12, 24)))
     found = recover(TIMES, EDGES, energies)

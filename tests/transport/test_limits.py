@@ -62,6 +62,7 @@ def test_vanishing_drift_of_strength_in_time_and_of_any_form():
 JUMPS = lambda size: KernelSource(size, LogNormalKernel(0.5))  # noqa: E731
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "method"),
     [

@@ -97,6 +97,7 @@ def test_budget_closes_and_nothing_is_negative(drift, dissipation, method):
         assert np.all(np.diff(part) >= (-1e-14 if method is MARCH else -result.error[1:]) * result.initial)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("b", [0.5, 1.0, 1.5, 2.0, 3.0])
 @pytest.mark.parametrize("c", [0.05, -0.05])
 def test_power_law_as_a_function_agrees_with_the_exact_method(b, c):
@@ -244,6 +245,7 @@ def test_error_estimate_covers_the_error_of_smooth_data(method, name):
         assert np.all(found.error <= 300 * error + 2e-10 * found.initial)
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**31), from_start=st.booleans())
 @settings(max_examples=8)
 def test_points_under_random_tables_agree_with_scipy(seed, from_start):
@@ -292,6 +294,7 @@ def test_cell_masses_on_the_same_cells_come_back_at_time_zero():
     np.testing.assert_allclose(found.mass[0], masses, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.long
 @given(
     masses=st.lists(st.floats(0, 1) | st.just(0.0), min_size=1, max_size=9),
     name=st.sampled_from(["b=2", "b=1.5 escape", "saxe", "table", "standing"]),

@@ -59,6 +59,7 @@ def jump_reference():
     return solve(problem(), TIMES, cells=240, method=Ladder(order=9))
 
 
+@pytest.mark.long
 def test_task_t3_against_a_spectral_oracle():
     """The benchmark asks for mean e1 <= 1e-4. The oracle agrees with itself at another degree to 1e-7 of the total."""
     case = problem(JUMPS, PowerDrift(c=0.02, b=1.5), start, 1.0, (1e-6, 1e2))
@@ -135,6 +136,7 @@ def test_splitting_converges_at_second_order_in_the_steps():
     np.testing.assert_allclose(order, 2.0, atol=0.2)
 
 
+@pytest.mark.long
 def test_positive_steps_on_t3_against_a_spectral_oracle():
     """The goal that LSODA's sixth order meets on 140 cells, e1 <= 1e-4, on 88 cells and with no mass below zero."""
     case = problem(JUMPS, PowerDrift(c=0.02, b=1.5), start, 1.0, (1e-6, 1e2))
@@ -179,6 +181,7 @@ def test_jumps_that_outrun_dissipation_are_split_off():
     np.testing.assert_array_equal(positive.mass, split.mass)
 
 
+@pytest.mark.long
 @COARSE
 @given(
     b=st.floats(0.5, 2.0),

@@ -40,6 +40,7 @@ def search(shape, widths, count, seed):
     return [max(abs(mass_of(shape, x, w) - 1) for x in row) for w, row in zip(widths, places, strict=True)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [gauss, box, tent])
 @pytest.mark.parametrize("count", [12, pytest.param(150, marks=pytest.mark.slow)])
 def test_every_bump_that_is_as_wide_as_a_look_is_found(shape, count):

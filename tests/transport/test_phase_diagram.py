@@ -26,6 +26,7 @@ GRID_B = (0.5, 1.0, 1.5, 2.0, 2.5)
 GRID_P = (-0.5, 0.0, 0.5, 1.0, 1.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("p", GRID_P)
 @pytest.mark.parametrize("b", GRID_B)
@@ -187,6 +188,7 @@ def test_amplitude_on_the_self_similar_line_grows_as_b_minus_kappa():
     assert phase.amplitude.exponent == pytest.approx(2 - 1 / 0.8, rel=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("b", "c0", "p"), [
     (1.4, 0.0, 0.0), (2.0, 0.5, 0.5), (2.0, 0.5, 0.0), (1.0, 0.5, 1.0), (1.0, -0.5, 1.0), (1.5, -0.5, 0.2),
     (1.5, -0.5, 0.0), (1.0, -0.3, 1.5), (2.0, -0.5, 0.0), (1.0, -0.5, 0.0),
@@ -283,6 +285,7 @@ def test_diagram_holds_what_classify_says():
             assert all((phase.law, phase.formula, phase.reason, phase.frontier.words, phase.dissipation.words))
 
 
+@pytest.mark.long
 def test_limit_of_standing_modes():
     """c0 -> 0: the loss at a fixed time tends to the lazy one linearly in c0, the exponents as gamma."""
     lazy = gamma(S) * 201.0**-S

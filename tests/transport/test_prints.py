@@ -15,6 +15,8 @@ from eigenflow.transport import (
     solve,
 )
 
+pytestmark = pytest.mark.long
+
 
 def problem():
     return TransportProblem(PowerDrift(0.5, 2.0), 2.0, lambda x: np.exp(-(np.log(x) ** 2)) / x, (1e-4, 1e2))

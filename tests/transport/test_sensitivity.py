@@ -39,6 +39,7 @@ def difference(function, step):
     return (4 * central(step / 2) - central(step)) / 3
 
 
+@pytest.mark.long
 def test_scale_free_decay_has_the_derivatives_of_the_beta_function():
     """L = (ct)^-s B(s, 2/c - s); the tails outside the domain weigh less than 1e-12."""
     c, s, times = 0.5, 0.7, np.array([10.0, 100.0, 1000.0])
@@ -100,6 +101,7 @@ def test_agrees_with_extrapolated_differences_of_the_solver(case, initial, domai
     assert np.all(found.error <= 1e-6 * scale[:, None])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("c", [0.3, -0.3])
 def test_dissipation_as_a_function_needs_no_derivative_from_the_user(c):
     times = np.array([0.5, 5.0])

@@ -61,6 +61,7 @@ def test_error_of_split_noise_covers_what_steps_longer_than_dissipation_do(metho
     assert found.mass.min() >= 0
 
 
+@pytest.mark.long
 def test_error_of_split_noise_covers_under_a_drift_that_sweeps_modes_down():
     """Against the ladder on eight times the cells, whose own error is not small at the front and counts too."""
     noise = SgdNoise(0.1, 8, lambda lam: lam**-0.5 * np.exp(-lam), 0.01)

@@ -139,6 +139,7 @@ def reference_point(c, b, eigenvalue, times):
     return np.exp(x), np.exp(-exponent), np.asarray(times) >= last
 
 
+@pytest.mark.long
 @given(
     b=st.floats(0.3, 3.2),
     c=st.floats(-1.5, 1.5),

@@ -29,6 +29,7 @@ def test_march_agrees_with_the_exact_jump(c, b):
     assert other.mass.min() >= 0
 
 
+@pytest.mark.long
 def test_table_of_a_measured_drift():
     """A table of v = lambda (2 s - lambda) / 10 (aligned network): modes gather at 2 s, so nothing leaves above.
 

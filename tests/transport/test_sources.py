@@ -129,6 +129,7 @@ def test_a_given_source_is_added_to_what_the_start_leaves():
     np.testing.assert_allclose(both.mass, alone.mass + start.mass, rtol=1e-13)
 
 
+@pytest.mark.long
 def test_a_turning_drift_takes_only_what_stayed_inside():
     """Against 40 emissions by Gauss-Legendre, each an exact source-free jump of shifted time.
 

@@ -159,6 +159,7 @@ def test_no_drift_is_the_lazy_limit_and_modes_at_zero_stay():
     assert (found.energies[:, 0] == 1.0).all() and (found.eigenvalues == lam).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("law", "lam"),
     [

@@ -53,6 +53,7 @@ def dense(grid, rate, times):
     return path.y[:count].T, path.y[-1]
 
 
+@pytest.mark.long
 def test_splitting_is_of_second_order_and_reaches_the_dense_equations():
     """Halving the steps divides the error of the total energy by four; the reference is good to some 1e-8."""
     one = problem()
@@ -69,6 +70,7 @@ def test_splitting_is_of_second_order_and_reaches_the_dense_equations():
     assert growth[-1] > 0.5
 
 
+@pytest.mark.long
 def test_the_told_error_holds():
     """The estimate is that of the finer of two marches; the dense equations say what the error is."""
     one = problem(rate=2.0)

@@ -88,6 +88,7 @@ def test_a_rate_that_jumps_puts_the_frontier_at_its_jump(threshold):
     assert found[0] == pytest.approx(threshold, rel=1e-9)
 
 
+@pytest.mark.long
 def test_a_table_of_a_drift_that_turns():
     """v = 0.1 lambda (1 - ln(lambda)) draws x to 1: x(t) = 1 + (x0 - 1) e^(-t/10).
 

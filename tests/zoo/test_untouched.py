@@ -49,6 +49,7 @@ class _Stop(BaseException):
     """Like a keyboard interrupt: nobody may swallow it."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAST)
 def test_probe_measurement_and_record_leave_everything_as_it_was(name, tmp_path):
     check_untouched(get(name), tmp_path)
@@ -60,6 +61,7 @@ def test_every_architecture_is_left_as_it_was(name, tmp_path):
     check_untouched(get(name), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [RuntimeError, _Stop])
 @pytest.mark.parametrize("name", FAILING)
 def test_measurement_that_fails_halfway_leaves_everything_as_it_was(name, kind):

@@ -73,6 +73,7 @@ FAST = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAST)
 def test_measured_right_or_refused_with_the_reason(name):
     """Against float64 Jacobians by plain reverse mode and sixth-order differences of M."""

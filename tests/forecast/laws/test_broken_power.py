@@ -90,6 +90,7 @@ def test_is_a_law_with_parameters_inside_its_bounds():
         assert np.mean((law.evaluate(start, prepared)[0] - losses) ** 2) < 0.1 * np.var(losses)
 
 
+@pytest.mark.long
 def test_break_that_was_seen_is_extrapolated_and_one_that_was_not_is_not():
     """The authors' noiseless simulation: its break at 613 steps is recovered from the first 500 of 4,095 points,
     and from 390 the extrapolation fails, as their code says of that split."""

@@ -51,6 +51,7 @@ def test_draws_are_curves_of_the_printed_prior():
     np.testing.assert_allclose(posterior.curves(WHOLE), chain.curves(parameters, WHOLE), rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_quantiles_are_those_of_brute_force_over_the_prior():
     """A million draws from the prior, weighed by the likelihood of four noisy points.
 
@@ -79,6 +80,7 @@ def test_quantiles_are_those_of_brute_force_over_the_prior():
         np.testing.assert_allclose(np.quantile(ours, LEVELS), expected, rtol=0, atol=4 * error * sd)
 
 
+@pytest.mark.long
 def test_spread_between_seeds_is_what_the_effective_size_says():
     """A median of n independent normal draws has a standard deviation of 1.25 sd / sqrt(n).
 
@@ -175,6 +177,7 @@ def test_fit_stands_beside_the_laws(power_curve):
     np.testing.assert_allclose(predicted.spread[:, 0], spread[:, 0] ** 2, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_what_the_prior_excludes_has_a_status():
     """No curve of the prior grows in the loss; a forecast is given, and it says so."""
     steps = np.arange(100, 2001, 100)
@@ -184,6 +187,7 @@ def test_what_the_prior_excludes_has_a_status():
     assert np.isfinite(forecast.median).all() and (forecast.lower <= forecast.upper).all()
 
 
+@pytest.mark.long
 def test_unit_of_the_loss_does_not_matter():
     """Losses are divided by the largest one: the same draws in any unit.
 

@@ -9,6 +9,8 @@ from eigenflow.forecast.laws import History, TransportLaw
 from eigenflow.transport import solve
 from forecast.laws.pde import PdeForm
 
+pytestmark = pytest.mark.long
+
 EDGES, RATES = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 10.0]), np.array([1.0, 0.6, 0.8, 0.3, 0.1])
 TIMES = np.array([1.7, 5.5, 10.0])
 # Below the domain lies a share of (1e-13)^0.8 = 4e-11 of the initial energy.

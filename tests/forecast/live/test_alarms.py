@@ -25,6 +25,7 @@ def test_healthy_runs_raise_none(kind, noise, every):
     assert watched(healthy(kind, 7, noise=noise, every=every), seed=3).now.alarms == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["constant", "wsd"])
 @pytest.mark.parametrize("size", [0.03, 0.1])
 def test_steps_up_and_down(kind, size):
@@ -50,6 +51,7 @@ def test_divergence_is_told_before_it_is_large():
     assert "gradient norms" in alarm.look_at
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tail", [20.0, 40.0])
 @pytest.mark.parametrize("noise", [0.002, 0.01])
 def test_spikes_that_recover_are_events_only(tail, noise):
@@ -130,6 +132,7 @@ def test_one_trouble_is_one_alarm():
     assert [alarm.pattern for alarm in watched(run).now.alarms] == ["step up"]
 
 
+@pytest.mark.long
 def test_blow_up_before_any_forecast():
     run = healthy("constant", 12, noise=0.02)
     run = run.after(150, lambda losses, steps: losses * np.exp(0.01 * np.maximum(steps - 150, 0)))

@@ -13,6 +13,8 @@ from eigenflow.forecast.curves import Curve, CurveSet
 from eigenflow.forecast.live import LiveForecast
 from forecast.live.live_runs import SCHEDULES, healthy
 
+pytestmark = pytest.mark.long
+
 MOMENTS = (0.2, 0.5)
 
 

@@ -179,6 +179,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_worker_leaves_when_the_trainer_is_killed(tmp_path):
     tests = str(Path(__file__).parents[2])

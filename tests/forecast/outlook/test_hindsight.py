@@ -19,6 +19,7 @@ def curve(name="a", late=1.0):
     return Curve(name, steps, losses, COSINE)
 
 
+@pytest.mark.long
 def test_what_comes_later_changes_nothing_of_the_forecast():
     """Two logs that differ after the cut alone have the same forecast, to the last bit, and different ends."""
     pasts = [hide_rest(CurveSet((curve(late=late),)), 1000) for late in (1.0, 1.2)]
@@ -31,6 +32,7 @@ def test_what_comes_later_changes_nothing_of_the_forecast():
     assert "outside of the interval" in pasts[1].told(other)
 
 
+@pytest.mark.long
 def test_the_hidden_points_are_drawn_where_they_are():
     past = hide_rest(CurveSet((curve(),)), 1000)
     ax = outlook_figure(ef.forecast_logs(past.curves), came=past.came).axes[0]

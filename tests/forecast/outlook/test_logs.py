@@ -16,6 +16,8 @@ from eigenflow.forecast.outlook.logs import _others, planned_runs, read_logs
 from eigenflow.forecast.outlook.targets import target_of
 from forecast.logs import SCHEDULES, loss_of, rows, study
 
+pytestmark = pytest.mark.long
+
 TOTAL, KNOWN = 4000, 1600
 PLAN = Schedule.cosine(total=TOTAL, peak=3e-4, end=3e-5, warmup=100)
 NOISE = 1e-3

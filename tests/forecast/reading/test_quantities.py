@@ -174,6 +174,7 @@ def test_values_that_rise_a_little_are_read_with_a_caution():
     assert caution.startswith("the values rise from 6.") and "the law only falls" in caution
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scatter", [0.003, 0.03, 0.3])
 def test_flat_curves_are_not_taken_for_rising_ones(scatter):
     """Of 100 curves without a trend none is refused, at most 10 get a caution: 3 % are expected, three sigma more."""

@@ -263,6 +263,7 @@ def test_a_loss_that_was_printed_as_nan_is_not_lost(tmp_path):
     assert load_file(path)[0].frame["loss"].tolist() == [2.5, 2.4, "nan"]
 
 
+@pytest.mark.long
 def test_memory_grows_with_the_rows_and_not_with_the_file(tmp_path):
     """40 MB of noise around ten rows: what is held at once is a block of 1 MB, its lines and their text."""
     import tracemalloc
@@ -280,6 +281,7 @@ def test_memory_grows_with_the_rows_and_not_with_the_file(tmp_path):
     assert peak < 1.2e7
 
 
+@pytest.mark.long
 def test_lines_that_do_not_match_cost_little(tmp_path):
     """200 MB are to take no more than 10 CPU seconds; here 40 MB, with some room for a busy machine."""
     import time

@@ -59,6 +59,7 @@ def test_kernel_and_outputs_are_those_of_autograd(activation, outputs):
         np.testing.assert_allclose(made[index], by_torch, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_training_is_gradient_descent(activation, outputs):
@@ -113,6 +114,7 @@ def small(*changes):
     return load_double_descent(None, [*common, "features.counts=[]", "networks.widths=[3]", *changes])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["parity", "classes"])
 def test_kernels_give_the_network_back_with_the_square_of_the_intervals(target):
     """What the full prediction misses is quadrature: four times less with twice the records, until single precision."""

@@ -15,6 +15,7 @@ def task(**changes):
     return TaskConfig.model_validate({"samples": [30, 60], "holdout": 50, **changes})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pool", [1, 2, 4])
 def test_pixels_are_means_of_squares_without_the_mean_digit(pool):
     from sklearn.datasets import load_digits
@@ -120,6 +121,7 @@ def test_flow_is_gradient_descent_of_small_steps(readout):
     np.testing.assert_allclose(found.resolved, [(2 * values * t > 1).mean() for t in times])
 
 
+@pytest.mark.long
 def test_expectation_is_the_mean_over_noise_of_labels(readout):
     """Over 1,500 draws: within four standard errors at each point, among them one near the threshold."""
     H, H_test, _, target, test_target = readout(12, 13)

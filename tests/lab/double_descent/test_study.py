@@ -14,7 +14,7 @@ from eigenflow.lab.double_descent.features import arc_cosine_kernel
 from eigenflow.lab.double_descent.measuring import measure_features, measure_networks
 from eigenflow.theory.double_descent.measured.comparison import compare_measured, population_task
 
-pytestmark = pytest.mark.measure
+pytestmark = [pytest.mark.measure, pytest.mark.long]
 
 TINY = [
     "task.samples=[10, 16, 24]",

@@ -117,6 +117,7 @@ def test_a_block_is_sample_after_sample():
     np.testing.assert_allclose(after, left.T @ (A @ theta + start), atol=1e-13)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", [1, 7, 3 * BLOCK + 1])
 def test_simulations_have_the_expected_loss(batch):
     """Four standard errors of 600 runs at six numbers of updates, all from one W; the variance is known to 15 %."""

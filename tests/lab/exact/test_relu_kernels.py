@@ -65,6 +65,7 @@ def test_closed_form_is_the_quadrature_of_deep_kernels(dimension, bias):
     np.testing.assert_allclose(kernel._quadrature(50), kernel.eigenvalues(np.arange(51)), atol=2e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layers", [2, 5])
 def test_deep_kernels(layers):
     """Mercer's theorem: eigenvalues with their multiplicities sum to the kernel at 1 and at any other angle."""
@@ -175,6 +176,7 @@ def test_a_network_of_four_hundred_thousand_units(bias):
     assert np.abs(difference).max() < (7e-3 if not bias else 1.5e-2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("layers", "bias"), [(1, True), (2, False), (2, True)])
 def test_the_kernel_of_networks_tends_to_the_limit(layers, bias):
     """Means of sixteen lie within four standard errors plus O(1 / width); four times the width halves the spread."""

@@ -21,6 +21,7 @@ def power_law(modes=2000, **more):
     return TaskSpectrum.power_law(1.5, 2.0, modes=modes, noise=0.05, **more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modes", [1, 50, 80, 150, 300])
 def test_least_norm_is_that_of_gaussian_designs(modes):
     """Exact at finite size (equations/double_descent.md#ridgeless-isotropic), by one group of modes."""
@@ -31,6 +32,7 @@ def test_least_norm_is_that_of_gaussian_designs(modes):
     assert risk.standard_error[0] < 0.12 * expected and risk.unresolved == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("chosen", "expected"), [(10, 1.2641), (30, 3.207), (60, 1.5663), (100, 0.6671)])
 def test_chosen_features(chosen, expected):
     """Modes left out are noise (equations/double_descent.md#chosen-features; exact). Test has the noise in it."""
@@ -39,6 +41,7 @@ def test_chosen_features(chosen, expected):
     assert abs(risk.mean[0] - expected) <= SURE * risk.standard_error[0] + 5e-4  # the last printed digit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("samples", "ridge", "test", "train"),
     [(200, 1e-3, 0.0966, 2.51e-6), (200, 0.0, 0.0969, None), (50, 0.0, 0.1322, None)],
@@ -53,6 +56,7 @@ def test_power_law_kernel(samples, ridge, test, train):
         assert risk.train.max() < 1e-20  # least norm interpolates
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("samples", "features", "ridge", "expected"),
     [(100, 50, 1e-2, 0.272), (100, 100, 1e-2, 0.346), (100, 300, 1e-2, 0.1468), (200, 100, 1e-3, 0.1904)],
@@ -63,6 +67,7 @@ def test_power_law_random_features(samples, features, ridge, expected):
     assert abs(risk.mean[0] - expected) <= SURE * risk.standard_error[0] + 0.02 * expected
 
 
+@pytest.mark.long
 def test_flat_part_of_relu_features_is_one_crowd():
     """equations/double_descent.md#mei-montanari at (2, 3): 100 linear modes and 200,000 that share the rest."""
     kinked = 0.25 - 1 / (2 * np.pi)
@@ -93,6 +98,7 @@ def test_a_crowd_is_as_its_modes_one_by_one(features):
     np.testing.assert_allclose(one.standard_error, other.standard_error, rtol=0.25)
 
 
+@pytest.mark.long
 def test_wishart_of_a_real_number_of_modes():
     """Mean f I and variance f (off the diagonal), 2 f (on it), of f = 12.5 degrees of freedom."""
     rng, freedom = np.random.default_rng(5), 12.5
@@ -148,6 +154,7 @@ def test_units_do_not_matter(scale):
         np.testing.assert_allclose(one.test, two.test, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_many_features_are_the_kernel():
     """Features without end give the kernel's own risk: the excess of finitely many falls as 1 / features."""
     kernel = simulate_kernel_regression(power_law(100), 20, 1e-2, 1500, np.random.default_rng(0))

@@ -13,6 +13,7 @@ from eigenflow.tangent import Probe
 LAPLACE = MaternKernel(0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dimension", "teacher", "student", "samples"),
     [
@@ -111,6 +112,7 @@ def test_a_student_that_is_its_teacher(activation):
         )
 
 
+@pytest.mark.long
 def test_training_lowers_the_exact_error_and_seeds_repeat():
     """One pass over fresh inputs in 3000 updates: an erf student with the units of its teacher escapes its plateau."""
     setting = TeacherStudent(10, 2, 2, "erf", trains_readout=False, scale=0.3)

@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from eigenflow.lab.sweep.engines import Lost
 from eigenflow.lab.sweep.engines.local import LocalEngine
 from lab.sweep.calls import dies, sleeps, square
@@ -13,6 +15,7 @@ def test_all_values_come_back_with_their_places():
         assert dict(engine.map(square, range(7))) == {place: place**2 for place in range(7)}
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_begun_again_and_takes_no_other_with_it(tmp_path):
     values = [(number, str(tmp_path)) for number in range(8)]
     with LocalEngine(jobs=2, retries=2) as engine:

@@ -12,6 +12,8 @@ import pytest
 from eigenflow.lab.sweep import lease as leases
 from eigenflow.lab.sweep.lease import Lease, LeaseLostError, read_lease
 
+pytestmark = pytest.mark.long
+
 HOLD = """
 import sys, time
 from pathlib import Path

@@ -21,6 +21,8 @@ from eigenflow.lab.sweep.running import _tasks
 from eigenflow.store import open_run
 from lab.sweep.small import Here, attempts, prepare
 
+pytestmark = pytest.mark.long
+
 NAMES = ["model.width=8", "model.width=12"]
 ONE = "sweep.grid.model.width=[8]"
 SCRIPT = """

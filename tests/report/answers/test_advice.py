@@ -89,6 +89,7 @@ def five(run):
     return {one.key: one for one in answers(analysis, coming, advice(analysis, coming))}
 
 
+@pytest.mark.long
 def test_five_questions_are_answered_with_the_run_s_numbers(tmp_path):
     found = five(record(tmp_path / "run", held=lambda step: 1.0 + 10.0 * np.exp(-step / 20)))
     assert list(found) == ["done", "regime", "next", "claims", "change"]
@@ -101,17 +102,20 @@ def test_five_questions_are_answered_with_the_run_s_numbers(tmp_path):
     assert found["claims"].headline == "1 hold, 2 fail, 1 undecided" and "Contradicted: C2, C4." in found["claims"].text
 
 
+@pytest.mark.long
 def test_a_run_that_was_cut_off_is_not_done_and_is_forecast_to_its_plan(tmp_path):
     found = five(record(tmp_path / "run", steps=200, measured=tuple(m for m in MEASURED if m < 200), complete=False))
     assert found["done"].headline.startswith("No, interrupted: 200 of 400 updates")
     assert "400 updates" in found["next"].headline and "in all" not in found["next"].headline
 
 
+@pytest.mark.long
 def test_rates_that_came_to_zero_leave_nothing_to_forecast(tmp_path):
     run = record(tmp_path / "run", learning_rate=lambda step: STEP_SIZE * (1 - (step + 1) / STEPS))
     assert five(run)["next"].headline.startswith("Not under these rates")
 
 
+@pytest.mark.long
 def test_the_forecast_of_a_power_holds_it(tmp_path):
     """Loss 2 + 5 (1 + step)^-0.5 with a constant rate: what comes is known."""
 

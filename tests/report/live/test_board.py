@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigenflow.report.live.board import MOST_BYTES, Board, changed, changes
+
+pytestmark = pytest.mark.long
 
 VALUES = st.recursive(
     st.none() | st.integers(-5, 5) | st.text(max_size=3),

@@ -11,6 +11,8 @@ from eigenflow.report.live import follow_report
 from eigenflow.store import RunWriter
 from report.recorded import MODES, record_run
 
+pytestmark = pytest.mark.long
+
 REFRESH = 'http-equiv="refresh"'
 
 

@@ -215,6 +215,7 @@ def test_events_pass_through_buffering_proxies(port):
     assert b"content-type: text/event-stream" in head
 
 
+@pytest.mark.long
 def test_a_slow_viewer_gets_the_newest_state_and_holds_up_nobody():
     board = Board(most_events=8)
     board.publish(STATE)

@@ -3,6 +3,8 @@
 import asyncio
 import random
 
+import pytest
+
 from eigenflow.report.live.board import Board
 from eigenflow.report.live.sources import ChosenSource
 from eigenflow.report.live.watcher import Watcher
@@ -10,6 +12,8 @@ from eigenflow.store import RunWriter
 from report.live.test_watching import begin, expected, log, logged, points
 from report.live.viewers import AsyncViewer
 from report.live.watched import Refusing, see, served
+
+pytestmark = pytest.mark.long
 
 VIEWERS = 50
 

@@ -380,6 +380,7 @@ def test_so_do_they_in_a_log(tmp_path, bad):
     assert [one["kind"] for one in state["alarms"]] == ["divergence"] and state["bad"] == [61, 62, 63]
 
 
+@pytest.mark.long
 def test_forecasts_of_the_past_are_made_as_if_it_had_been_watched(tmp_path):
     """The log's law is known: a forecast of its end must hold it, and tighten."""
     path = tmp_path / "a.jsonl"
@@ -399,6 +400,7 @@ def test_forecasts_of_the_past_are_made_as_if_it_had_been_watched(tmp_path):
     assert band[-1, 0] == 2000 and np.all(band[:, 2] < band[:, 3])
 
 
+@pytest.mark.long
 def test_after_a_resume_forecasts_are_those_of_the_rows_that_stayed(tmp_path):
     """The same as of one who never saw the rows that were replaced."""
     path, steps = tmp_path / "a.jsonl", np.arange(1, 41)

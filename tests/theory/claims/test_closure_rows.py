@@ -10,6 +10,8 @@ from eigenflow.core.grid import log_steps
 from eigenflow.theory.claims import CLAIMS, Evidence
 from synthetic_run import DatasetRun, from_modes, measure
 
+pytestmark = pytest.mark.long
+
 CLOSURE = (
     "C3.single",
     "C3.source",

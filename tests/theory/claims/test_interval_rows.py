@@ -44,6 +44,7 @@ def test_one_measurement_decides_nothing_and_says_why(tmp_path):
         assert found[name].verdict is Verdict.UNDECIDED and "the run has 1" in found[name].reason
 
 
+@pytest.mark.long
 def test_updates_that_are_no_steps_of_the_flow_do_not_judge_the_mode_equations(tmp_path):
     """Half of each update is noise: C1 fails, and C2 between measurements is not to blame."""
     rng = np.random.default_rng(0)

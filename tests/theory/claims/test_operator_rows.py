@@ -43,6 +43,7 @@ def test_rotating_basis(tmp_path):
     assert found["C1.heavy_tail"].verdict is Verdict.UNDECIDED  # nine modes
 
 
+@pytest.mark.long
 def test_runs_that_lack_what_is_needed_say_so(power_law):
     run = open_run(power_law.path)
     run.__dict__["measurements"] = power_law.measurements.drop_vars("initial_rayleigh")

@@ -8,6 +8,8 @@ from eigenflow.theory.claims import CLAIMS, Evidence
 from synthetic_run import DatasetRun, drifting_modes, measure, riccati
 from theory.test_batch_noise import sgd_run
 
+pytestmark = pytest.mark.long
+
 LABELS = np.arange(1.0, 301.0) ** -1.5
 
 

@@ -29,6 +29,7 @@ def judged(run, names=tuple(CLAIMS)):
     return {row.claim: row for name in names for row in CLAIMS[name].judge(evidence)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_even", [False, True], ids=["log", "even"])
 @pytest.mark.parametrize("name", ["growth, b = 1", "several clocks", "turning between distant modes"])
 def test_states_are_never_decided_the_wrong_way(name, is_even):
@@ -41,6 +42,7 @@ def test_states_are_never_decided_the_wrong_way(name, is_even):
     assert not {key for key in decided & one.fails if rows[key].verdict == "supported"}
 
 
+@pytest.mark.long
 def test_what_needs_updates_is_undecided_and_names_the_next_step():
     rows = judged(control("at rest").run(60, 12, 0).as_states(), ("C1", "C2", "C3"))
     for key in ("C1.identity", "C1.flow", "C2", "C3.closes", "C3.remainder", "C3.forward"):
@@ -118,6 +120,7 @@ def folder(tmp_path):
     return write
 
 
+@pytest.mark.long
 def test_without_rates_what_rests_on_them_is_undecided(folder):
     run = folder("updates")
     assert run.kind == "states" and run.clock == "updates" and "completed updates" in repr(run)

@@ -11,6 +11,8 @@ from eigenflow.theory import BANDS, CLAIMS, Claim, Claims, Verdict
 from eigenflow.theory.claims.assertions import NO_BAND
 from synthetic_run import riccati, write_run
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):

@@ -35,6 +35,7 @@ def rows(run, measurements):
     return {row.claim: row for row in ef.claims(again)}
 
 
+@pytest.mark.long
 def test_run_of_an_older_schema(run):
     """What it does not hold is undecided and says so; the rest is as before."""
     found, full = rows(run, run.measurements.drop_vars(NEW)), rows(run, run.measurements)

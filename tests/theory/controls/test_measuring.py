@@ -121,6 +121,7 @@ def test_budget_of_every_control_closes(control):
     assert float(run.measurements["step_size"][0]) * float(run.measurements["eigenvalue"].max()) <= 0.08 * (1 + 1e-9)
 
 
+@pytest.mark.long
 def test_batches_of_a_control_are_those_that_it_says():
     noisy, doubled = (
         next(c for c in CONTROLS if c.name.startswith("minibatches") and c.holds >= need).run(200, 30, 1)

@@ -11,6 +11,8 @@ from eigenflow.theory.controls.catalogue import CONTROLS
 from eigenflow.theory.controls.judging import ControlVerdict, counted, judge_control
 from eigenflow.theory.controls.rates import RowRates, rates_of, stored_rates
 
+pytestmark = pytest.mark.long
+
 ROWS = {one.key for test in CLAIMS.values() for one in test.assertions}
 
 

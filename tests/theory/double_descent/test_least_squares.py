@@ -92,6 +92,7 @@ def test_equal_variances_are_the_isotropic_limit():
     np.testing.assert_allclose(linear_regression_risk(task, places).risk, limit.risk, rtol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("samples", "ridge"), [(60, 0.0), (60, 5.0), (150, 0.0), (300, 0.0), (300, 20.0)])
 def test_general_covariance_by_simulation(samples, ridge):
     """120 inputs of variances over two decades, coefficients not aligned with them; below and above n = p."""

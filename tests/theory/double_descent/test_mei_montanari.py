@@ -34,6 +34,7 @@ def test_documented_numbers(features, samples, published, simulation):
     assert risk == pytest.approx(simulation, rel=0.08)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("features", "samples"), [(1, 3), (3, 1), (6, 2)])
 def test_relu_features_by_simulation(features, samples):
     """d = 60 and 60 draws, on 1000 test inputs: four standard errors, and 5 % for the finite d."""

@@ -131,6 +131,7 @@ def test_infinite_stretch_has_its_peak_in_the_middle():
         assert row["position"] == pytest.approx(40.0)
 
 
+@pytest.mark.long
 def test_every_curve_of_a_map_has_its_row():
     surface = random_features_risk(POWER, [50, 100, 200], np.geomspace(5, 2000, 30), 1e-5)
     table = surface.peaks("features").table
@@ -193,6 +194,7 @@ def test_of_two_peaks_the_higher_one_is_followed():
     assert stays.position == pytest.approx(7.0, rel=0.1)
 
 
+@pytest.mark.long
 def test_vanishing_of_a_risk_does_not_depend_on_the_grid():
     """The ridge at which the model-wise peak goes, on two grids; above it the slope is negative everywhere."""
     found = [

@@ -240,6 +240,7 @@ def test_groups_are_modes_of_one_eigenvalue():
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [0.01, 1.0])
 def test_best_ridge_leaves_no_peak(noise):
     """As [@simon2023better] proves; without it both axes have one."""

@@ -22,6 +22,7 @@ def simulated(task: TaskSpectrum, times: np.ndarray, features: int, draws: int, 
     return np.array(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("capacity", "decay"), [(1.5, 1.6), (1.2, 4.0)])
 def test_curve_is_that_of_drawn_features(capacity, decay):
     task, times = TaskSpectrum.power_law(capacity, decay, modes=800), np.logspace(-1, 4, 11)

@@ -55,6 +55,7 @@ def test_exponents_by_minimising_the_components(name, point):
     assert (high_d - low_d) / 4e3 == pytest.approx(found.width_exponent, abs=1e-4)
 
 
+@pytest.mark.long
 @given(alpha=st.floats(0.01, 2.0), beta=st.floats(-1.0, 2.5))
 @settings(max_examples=400, deadline=None)
 def test_closed_forms_are_the_linear_program_everywhere(alpha, beta):

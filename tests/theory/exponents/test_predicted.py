@@ -30,6 +30,7 @@ def test_intervals_of_whole_spectra_hold_the_truth(truth, modes):
     assert kept >= 0.93
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("truth", "samples"),
     [
@@ -45,6 +46,7 @@ def test_intervals_of_sampled_spectra_hold_the_population(truth, samples):
     assert kept >= 0.82
 
 
+@pytest.mark.long
 def test_samples_taken_for_a_population_are_biased_and_corrected():
     """What `samples` is for: sampled eigenvalues bend, and low modes hold a share of the high modes' target."""
     truth = (1.2, 1.6)
@@ -76,6 +78,7 @@ def test_what_is_no_power_is_refused(values, means):
     assert found.count(PowerStatus.NO_POWER_LAW) >= 17
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["square root", "kink"])
 def test_what_is_no_power_is_refused_through_samples_too(name):
     rng = np.random.default_rng(0)

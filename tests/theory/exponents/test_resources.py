@@ -84,6 +84,7 @@ def test_data_exponent_by_the_deterministic_equivalent(capacity, decay, toleranc
     assert slope == pytest.approx(resource_exponents(capacity, (decay - 1) / capacity).data, abs=tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("capacity", "decay"), [(1.5, 1.6), (1.5, 2.95), (1.2, 4.0), (2.0, 3.8)])
 def test_compute_exponent_by_minimising_the_curve_of_time_and_width(capacity, decay):
     """Hard (1.5, 1.6) and easy targets. At (1.5, 2.95), b < a - 1 < 2 b: (a - 1) / (1 + b) would be .78."""

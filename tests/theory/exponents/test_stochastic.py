@@ -23,6 +23,7 @@ def recursion(task: TaskSpectrum, rates: np.ndarray, batches: np.ndarray) -> np.
     return np.array(found)
 
 
+@pytest.mark.long
 def test_mean_over_batches_is_that_of_simulated_runs():
     """The setting of equations/identities.md#eq-s2, with 1500 runs and w* = 1. The page's own target is not told."""
     rng = np.random.default_rng(0)
@@ -89,6 +90,7 @@ def test_large_batches_are_gradient_descent():
     assert curve.risk == pytest.approx(flow_risk(task, 0.3 * steps, learning_rate=0.3), rel=1e-6)
 
 
+@pytest.mark.long
 def test_noise_part_falls_with_the_exponent_of_the_table():
     """A target learned at once leaves gradient noise, eta t^-(2 - 1 / capacity)."""
     task = TaskSpectrum.power_law(1.6, 12.0, modes=10**6)
@@ -97,6 +99,7 @@ def test_noise_part_falls_with_the_exponent_of_the_table():
     assert np.log(risk[0] / risk[1]) / np.log(4.0) == pytest.approx(2.0 - 1.0 / 1.6, abs=0.02)
 
 
+@pytest.mark.long
 def test_a_million_modes_and_a_billion_updates_in_seconds():
     task = TaskSpectrum.power_law(1.4, 1.7, modes=10**6, noise=0.02)
     start = time.process_time()

@@ -8,6 +8,8 @@ from eigenflow.theory.double_descent.random_features import random_features_risk
 from eigenflow.theory.over_sizes import measured_task
 from eigenflow.theory.task_spectrum import TaskSpectrum
 
+pytestmark = pytest.mark.long
+
 SAMPLES = 500
 RANKS = np.arange(1.0, 4001.0)
 

@@ -35,6 +35,7 @@ def test_it_is_the_least_squares_fit_of_scipy():
     assert law.floor == pytest.approx(found[0], rel=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("repeats", "scatter"), [(1, 0.01), (3, 0.02)])
 def test_intervals_hold_the_exponent_as_often_as_they_say(repeats: int, scatter: float):
     """Of 200 draws; 90 % less three standard errors of 2.1 % is 84 %, and not more than 98 % for an interval of use."""

@@ -85,6 +85,7 @@ def test_tables_that_cannot_be_used(tmp_path: Path):
         read_sweep(path, "width", size="width", loss="test")
 
 
+@pytest.mark.long
 @pytest.mark.measure
 def test_run_folders_are_gathered(tmp_path: Path):
     """Four widths: sizes, seeds and last test losses are those of the folders."""

@@ -18,6 +18,8 @@ from eigenflow.theory.over_sweep import (
 from eigenflow.theory.over_sweep.dataset import STATES, VERDICTS
 from theory.over_sweep.swept import loss_of, write_sweep
 
+pytestmark = pytest.mark.long
+
 WIDTHS = [8, 16, 32, 64, 128]
 RATES = [0.5, 2.0]
 DIMENSIONS = [("model.width", {"model.width": WIDTHS}, 0), ("train.learning_rate", {"train.learning_rate": RATES}, 0),

@@ -22,6 +22,7 @@ def shell_energies(density, times=TIMES):
     return np.array([(density(lam, t) * lam * WEIGHTS).sum(1) * 0.5 * (high - low) for t in times])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("b", "c0", "s"), [(1.0, 0.0, 0.6), (1.0, -0.6, 0.5), (1.0, 0.4, 0.8), (1.5, -0.5, 0.6), (2.0, 0.5, 0.6)]
 )
@@ -51,6 +52,7 @@ def test_initial_labels_collapse_with_the_clock():
     assert found.decay_exponent == pytest.approx(rho * sigma, abs=0.03)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_last_bits_of_the_centres_do_not_change_the_collapse(seed):
     """At z = 0 the curve spans whole shells, and their number decides on its knots. Rounding is amplified by the

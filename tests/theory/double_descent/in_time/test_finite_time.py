@@ -99,6 +99,7 @@ def test_end_of_training_is_ridge_regression(samples, ridge):
     assert float(found.data["train"]) == pytest.approx(float(end.data["train"]), rel=2e-6, abs=1e-12)
 
 
+@pytest.mark.long
 def test_population_is_every_mode_by_itself():
     found = finite_time_risk(POWER, [1e7, np.inf], TIMES)
     kept = np.exp(-np.outer(TIMES, POWER.eigenvalues)) ** 2 @ POWER.target
@@ -109,6 +110,7 @@ def test_population_is_every_mode_by_itself():
     np.testing.assert_allclose(found.risk.sel(samples=1e7), expected, rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("samples", [40, 299, 300, 600])
 def test_agrees_with_another_quadrature_of_the_same_equivalent(samples):
     """And what it says of its own error is true, or both are better than the contour's 1e-8."""
@@ -121,6 +123,7 @@ def test_agrees_with_another_quadrature_of_the_same_equivalent(samples):
         assert float(found.data["train"][i]) == pytest.approx(train, rel=max(bound, 6e-7))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "samples", "draws"),
     [(POWER, 60, 200), (POWER, 200, 60), (POWER, 450, 40), (TWO_SCALE, 400, 60), (TWO_SCALE, 25, 400)],
@@ -135,6 +138,7 @@ def test_mean_over_samples_is_that_of_simulated_samples(task, samples, draws):
     assert (np.abs(found.data["train"].values - mean[1]) <= 4 * error[1] + 4 / samples * mean[1] + 1e-3).all()
 
 
+@pytest.mark.long
 def test_drift_on_samples_is_that_of_simulated_samples():
     """Each sampled eigenvalue decays by its own Q: b = 1.5 in closed form, sqrt(l) / (1 + sqrt(l) c t / 2)."""
     c, t = 0.3, np.array([0.3, 3.0, 30.0, 300.0, 1e4])
@@ -192,6 +196,7 @@ def test_risk_stays_finite_at_the_interpolation_threshold():
     np.testing.assert_allclose(found.risk, 0.660989 * np.sqrt(t) - 0.5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_clock_drift_and_state_agree_where_they_are_the_same():
     lazy = finite_time_risk(POWER, 50, TIMES).risk
     early = TIMES[:5]
@@ -229,6 +234,7 @@ def test_state_drift_moves_by_what_is_left_on_the_sample():
     np.testing.assert_allclose(found.risk, np.exp(-2 * np.outer(tau, rates)) @ energies, rtol=1e-7)
 
 
+@pytest.mark.long
 def test_descent_of_small_steps_is_flow_and_of_large_ones_is_not():
     """First order in the learning rate: a tenth of it, a tenth of the difference."""
     t = np.array([1.0, 10.0, 50.0])
@@ -268,6 +274,7 @@ def simulated_features(task, samples, features, times, draws, seed=0):
     return found.mean(0), found.std(0, ddof=1) / np.sqrt(draws)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("samples", "features"), [(60, 120), (120, 60), (80, 80)])
 def test_mean_over_features_is_that_of_simulated_features(samples, features):
     """Four standard errors, and 3 / min(n, k) of the risk: the largest deviation seen is 2.5 / min(n, k)."""
@@ -328,6 +335,7 @@ def test_surface_knows_its_axes_and_finds_extrema_in_time():
     np.testing.assert_allclose(quiet.risk, single.data["from_target"], rtol=1e-13)
 
 
+@pytest.mark.long
 def test_growth_that_ends_reports_its_coarser_error():
     """At b = 3 modes escape at a sharp eigenvalue, which no panel knows: the error says so, and is true."""
     t = np.array([1.0, 30.0, 1e3])

@@ -79,6 +79,7 @@ def test_lazy_height():
     assert late == pytest.approx(LAZY_HEIGHT * 1e4 - 0.5, rel=1e-8)
 
 
+@pytest.mark.long
 def test_height_is_that_of_simulated_samples():
     """n = p = 150, 300 draws, exact in the noise: the formula is the limit of many samples, off by about 1 / n."""
     rng = np.random.default_rng(0)

@@ -50,6 +50,7 @@ def test_moments_are_those_of_gaussian_samples(task, samples):
     assert fine.bands == coarse.bands
 
 
+@pytest.mark.long
 def test_distribution_is_that_of_drawn_eigenvalues():
     """Shares below the quartiles over 40 draws; linear statistics of eigenvalues fluctuate by about 1 / n."""
     n, task = 200, TaskSpectrum.power_law(1.2, 2.0, modes=300)

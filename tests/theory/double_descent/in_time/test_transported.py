@@ -34,6 +34,7 @@ def test_extrema_at_rest():
     assert end == pytest.approx(80 * 40 / 360, rel=1e-6)
 
 
+@pytest.mark.long
 def test_one_clock_moves_times_and_nothing_else():
     """Growth with b = 1: the same heights, at the times at which the clock shows those of rest."""
     rest, _ = extrema()
@@ -93,6 +94,7 @@ def head(n, p, noise, tau, rng, start=0.3):
     return [((theta - aim) ** 2).sum(1) + 1 - aim @ aim for theta in (rest, net)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
 def test_network_that_turns_moves_the_optimum_and_not_the_end(ratio):
     """Means over 40 draws, noise half of the target: the page's .57-.69 and 2 % widened by those draws' own spread."""

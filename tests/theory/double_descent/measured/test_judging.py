@@ -12,6 +12,7 @@ from eigenflow.theory.double_descent.measured.judging import FEWEST, peak_rows
 from eigenflow.theory.double_descent.measured.peaks_over_seeds import compare_curves
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("control", PEAK_CONTROLS, ids=lambda control: control.name)
 def test_rows_are_right_on_controls(control):
     """Three draws, six seeds each: no row is wrong, and at least two of three say what is true (20 of 20 elsewhere)."""
