@@ -8,10 +8,9 @@ STAMP := $(VENV)/.ready
 OUT ?= runs/digits
 STUDY ?= runs/study
 DATA ?= ../shared/data
-# What runs once more without torch: one pass over everything that reads, and what is closest to the files. The import
+# What runs once more without torch: one pass over everything that reads, and what finds out who loads it. The import
 # linter keeps torch out of the reach of the rest; `make test-slow` runs all of it so.
-READING := tests/test_reading_side.py tests/test_imports.py tests/core tests/shells tests/store/test_corruption.py \
-  tests/transport/test_solve_known.py
+READING := tests/test_reading_side.py tests/test_imports.py tests/shells tests/transport/test_solve_known.py
 # Rooms with lanes of their own.
 ELSEWHERE := $(foreach room,integrations browser docs examples,--ignore tests/$(room))
 ALL_READING := tests/core tests/store tests/shells tests/theory tests/forecast tests/report tests/test_imports.py \

@@ -209,6 +209,7 @@ def test_force_replaces_a_link_and_not_what_it_points_to(folder, command):
     assert set(contents(folder)) == set(before) | made
 
 
+@pytest.mark.long
 @pytest.mark.rejects
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_disk_that_refuses(folder, command, monkeypatch):

@@ -50,6 +50,7 @@ def test_broken_power_is_told_from_a_power():
     assert by_name(result.richer)["broken power"].error < 0.05
 
 
+@pytest.mark.long
 def test_drift_given_by_the_energy_nearby_is_found_as_a_kernel():
     """w(x) = mean of the energy within a decade, while the energy's frontier moves: no fixed shape in lambda."""
     first = 10.0 ** np.random.default_rng(4).uniform(-5, 0, 2500)

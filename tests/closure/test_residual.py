@@ -82,6 +82,7 @@ def test_floor_says_what_chance_leaves():
         assert found.flux.share < 0.6 * found.transport.share
 
 
+@pytest.mark.long
 def test_a_wrong_law_and_none_leave_what_they_should():
     """Half the velocity explains half of the transport, none explains none."""
     _, budget = ensemble(50_000)

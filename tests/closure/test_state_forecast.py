@@ -90,6 +90,7 @@ def test_the_law_forecasts_where_it_is_the_truth(lawful):
     assert test.coverage("state")[0] > 0.9
 
 
+@pytest.mark.long
 def test_a_still_operator_is_left_where_it_is():
     """kappa = 0: modes wander a little at first, and the forecast is the lazy one, to a hundredth."""
     data, budget, _ = lawful_run(kappa=0.0, spread=1e-4)

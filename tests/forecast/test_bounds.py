@@ -134,6 +134,7 @@ def test_a_parquet_file_is_bounded_by_its_rows_and_by_what_it_unpacks_to(tmp_pat
         ef.read_curves(path, schedules="constant")
 
 
+@pytest.mark.long
 def test_work_on_many_curves_grows_with_their_number(monkeypatch):
     """Pairs of curves that are compared, counted; every pair would be four times as many for twice the curves."""
     compared = []

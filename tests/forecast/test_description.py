@@ -7,6 +7,8 @@ from eigenflow.forecast import Curve, FitStatus, Schedule, fit_parameters
 from eigenflow.forecast.fitting.description import describes
 from forecast.synthetic_runs import three
 
+pytestmark = pytest.mark.long
+
 STEPS = np.arange(50, 5001, 50)
 CONSTANT = Schedule.constant(total=5000, peak=1e-3)
 
@@ -32,14 +34,12 @@ NOT_DESCRIBED = {
 }
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", DESCRIBED)
 def test_curves_that_the_law_can_follow_are_described(kind):
     for seed in range(5):
         assert fit_of(DESCRIBED[kind](np.random.default_rng(seed))).status != FitStatus.DOES_NOT_DESCRIBE
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", NOT_DESCRIBED)
 def test_curves_that_the_law_cannot_follow_are_not_described(kind):
     for seed in range(5):

@@ -11,8 +11,9 @@ from eigenflow.forecast.fitting.priors import learned_prior, priors_for
 from eigenflow.forecast.laws import History
 from forecast.synthetic_runs import SCHEDULES, TOTAL, TRUTH, UNSEEN, curve, three, true_losses
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 def test_truth_lies_in_its_intervals_and_the_forecast_is_within_the_noise():
     """90 % intervals over 10 seeds and 9 parameters: 81 expected; fewer than 70 of 90 would be 4 sigma off."""
     inside, errors = 0, []
@@ -29,7 +30,6 @@ def test_truth_lies_in_its_intervals_and_the_forecast_is_within_the_noise():
     assert np.sqrt(np.mean(np.square(errors))) < 4e-4
 
 
-@pytest.mark.long
 def test_every_start_reaches_the_same_optimum():
     fit = fit_law(three(0), starts=6)
     assert fit.status is FitStatus.CONVERGED
@@ -37,7 +37,6 @@ def test_every_start_reaches_the_same_optimum():
     assert fit.certificate.agreed >= 5
 
 
-@pytest.mark.long
 def test_without_a_prior_the_fit_is_the_least_squares_fit():
     """The gradient of the cost vanishes, and moving any parameter raises it."""
     fit = fit_law(three(1), prior=None, starts=1)
@@ -60,7 +59,6 @@ def test_a_single_constant_rate_leaves_relaxation_to_the_prior():
     assert learned["L_inf"] > 0.9
 
 
-@pytest.mark.long
 def test_sizes_are_fitted_jointly_and_extrapolated():
     """ln(L_inf), A and B move with phi(N) (`covariates`), so a third size follows exactly from two without noise."""
     from eigenflow.forecast.fitting.covariates import size_coordinate
@@ -79,7 +77,6 @@ def test_sizes_are_fitted_jointly_and_extrapolated():
     np.testing.assert_allclose(value, np.log(true_losses(SCHEDULES["cosine"], steps, **at(400e6))), atol=2e-3)
 
 
-@pytest.mark.long
 def test_a_prediction_of_every_step_is_the_law_itself():
     """Interpolated between nodes within 2e-4 of ln(loss): the law itself steps by that much from block to block."""
     fit = fit_law(three(2), starts=1)
@@ -118,7 +115,6 @@ def test_a_size_that_the_fit_cannot_know_is_refused():
         fit.predict(UNSEEN, size=1e9)
 
 
-@pytest.mark.long
 def test_a_fit_comes_back_from_its_file_to_the_last_bit(tmp_path):
     fit = fit_law(three(4), starts=1)
     write_fit(fit, tmp_path / "fit.json")

@@ -55,6 +55,7 @@ def test_calibration_recovers_weights_and_covers_what_was_left_out():
     assert np.mean(inside) == pytest.approx(0.9, abs=0.03)
 
 
+@pytest.mark.long
 def test_a_set_is_never_calibrated_on_itself():
     """The set with errors a hundred times larger does not move its own calibration."""
     rng = np.random.default_rng(1)

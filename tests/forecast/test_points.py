@@ -53,6 +53,7 @@ def test_few_points_of_a_steep_curve_do_not_pass_for_noisy_ones(count, sd):
     assert np.mean(found) == pytest.approx(sd, rel=0.2, abs=4e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "schedule", [Schedule.constant(total=TOTAL, peak=3e-4), TO_ZERO], ids=["constant", "cosine to 0"]
 )

@@ -59,6 +59,7 @@ def capacity(kernel, first, last):
     return -np.polyfit(np.log(ranks), np.log(eigenvalues[first - 1 : last]), 1)[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", [2, 3, 10])
 def test_kernel_of_patches_falls_as_about_one_over_rank(first):
     """Power 1 / f^2 in a plane, about f^2 waves below f: rank^-1. Photographs have slopes of 1.8 to 2.4 in f, 0.9 to

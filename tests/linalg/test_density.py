@@ -121,6 +121,7 @@ def test_intervals_cover_the_counts(steps):
         assert (hits / draws <= 0.97).all()  # the bars are not simply huge
 
 
+@pytest.mark.long
 def test_trace_and_its_error_cover():
     """Estimate within two standard errors in about 95 % of draws; and the error is that of the sphere."""
     eigenvalues = 10.0 ** -np.linspace(0, 3, 50)

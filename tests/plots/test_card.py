@@ -32,6 +32,7 @@ def boxes(figure):
     return [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text().strip()]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("more", [{}, {"fan": FAN}, {"fan": FAN, "verdicts": EIGHT, "unit": "nats"}])

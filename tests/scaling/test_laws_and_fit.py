@@ -76,6 +76,7 @@ def test_approach_3_recovers_exact_losses_to_the_printed_digits():
     assert fit.status is FitStatus.CONVERGED and fit.agreeing_starts == 1.0 and all(fit.identified.values())
 
 
+@pytest.mark.long
 def test_approach_3_is_the_minimum_that_an_independent_optimiser_finds():
     """Nelder-Mead on the objective as the publication writes it, from our optimum and from beside it, finds no less."""
     size, tokens, loss = draw_runs(noise=0.01, seed=3)
@@ -95,6 +96,7 @@ def test_approach_3_is_the_minimum_that_an_independent_optimiser_finds():
         assert minimize(objective, start, method="Nelder-Mead", options=options).fun >= objective(ours) * (1 - 1e-6)
 
 
+@pytest.mark.long
 def test_covariance_is_the_spread_of_repeated_tables():
     """Parameters of 20 noisy tables scatter as the sandwich says, within a factor 1.6 (20 draws know it to 16 %)."""
     fits = [fit_approach3(make_table(*draw_runs(count=120, noise=0.01, seed=s)), starts=1) for s in range(20)]
@@ -125,6 +127,7 @@ def test_frontier_law_recovers_a_sharp_frontier_that_the_sum_cannot():
     assert np.abs(own - truth).max() < 0.5 * np.abs(sum_form - truth).max()
 
 
+@pytest.mark.long
 def test_outliers_are_reported_and_do_not_pull():
     size, tokens, loss = draw_runs(count=120, noise=0.002)
     bent = loss.copy()

@@ -47,6 +47,7 @@ def test_allocation_is_the_closed_form_of_the_sum():
     np.testing.assert_allclose(at_edge / plan.loss, np.exp(1e-3), atol=3e-6)  # interpolated on a grid of 0.01 in ln N
 
 
+@pytest.mark.long
 def test_allocation_of_a_transient_is_the_minimum_on_a_grid():
     fit = fit_scaling(isoflop_table(noise=0.002))
     plan = allocate(fit, np.array([1e19, 1e21]))

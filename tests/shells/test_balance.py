@@ -114,6 +114,7 @@ def test_rotation_is_transported_too():
     assert moved > 100 * float(found[-1].error.sum())
 
 
+@pytest.mark.long
 def test_gap_and_changed_step_are_marked_and_widen_the_error():
     times = np.geomspace(0.1, 5.0, 40)
     whole = balance_of(frozen, times, 1e-3)

@@ -24,6 +24,7 @@ def make(path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_sixty_corruptions_of_a_folder(tmp_path):
     outcomes, bad = try_corruptions(make(tmp_path / "made"), count=60, seed=1)
     assert not bad

@@ -47,6 +47,7 @@ def test_budget_closes_with_no_curvature_and_energy_is_twice_the_loss(folder):
     assert np.abs(budget.residual.values).max() <= 1e-12 * whole.max()
 
 
+@pytest.mark.long
 def test_claims_and_closure_read_them(folder):
     rows = {row.claim: row for row in ef.claims(ef.open_run(folder))}
     assert rows["C1.identity"].verdict == "supported" and rows["C3.closes"].verdict == "supported"

@@ -85,6 +85,7 @@ def cross_entropy_operator(model, inputs, labels):
     return root @ oracle.kernel(model, inputs, 1.0) @ root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_gpt2_with_tied_tokens_by_rules_alone(attention):
     model, tokens, labels = gpt2(attention)

@@ -209,6 +209,7 @@ def test_a_cluster_that_the_number_of_modes_cuts_says_that_its_vectors_mean_noth
     assert some.angle_bounds[7:].tolist() == [1.0] * 3 and float(some.angle_bounds[:7].max()) < 1e-3
 
 
+@pytest.mark.long
 def test_tracker_follows_training_and_labels_survive():
     model, inputs, targets = case(seed=1, count=50)
     probe = ef.Probe(model, inputs, targets, loss="half_mean")

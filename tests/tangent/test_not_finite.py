@@ -9,6 +9,8 @@ from torch import nn
 import eigenflow as ef
 from eigenflow.core.errors import EigenflowError
 
+pytestmark = pytest.mark.long
+
 
 class MaskedRows(nn.Module):
     """Softmax over rows of which some are masked altogether, repaired behind it: the values are finite."""

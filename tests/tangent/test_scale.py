@@ -29,6 +29,7 @@ def wide(width):
     return probe, sum(p.numel() for p in model.parameters()), layers[0].weight.numel()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("width", "vectors"), [(96, 1), (96, 4), (1500, 1)])
 def test_a_product_takes_the_operations_and_memory_of_the_formula(alone, width, vectors):
     """Operations to 2 %: biases are no matrix products. Memory to 10 %, where gradients outweigh the activations."""

@@ -159,6 +159,7 @@ def test_gradient_is_that_of_the_loss_s_value(name, loss):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scales", [False, True])
 @pytest.mark.parametrize("row_bytes", [1, 2**30])
 def test_rows_in_pieces_give_the_same_matrix(row_bytes, scales, monkeypatch):

@@ -64,6 +64,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_wrapped_model_is_measured_as_the_one_inside(name):

@@ -151,6 +151,7 @@ def test_intervals_without_the_frame_before_are_left_out():
     np.testing.assert_allclose(np.delete(whole.rate, [4, 5]), cut.rate)
 
 
+@pytest.mark.long
 def test_samples_that_are_drawn_twice_have_the_moment_of_independent_draws():
     """1 / m instead of (n - m) / (m (n - 1))."""
     once = sgd_run(8)

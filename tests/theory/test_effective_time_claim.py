@@ -48,6 +48,7 @@ def test_a_quadratic_drift_has_no_common_clock():
     assert rows["C7.clock"].verdict == "supported"  # nothing rotates
 
 
+@pytest.mark.long
 def test_a_swinging_clock_is_not_regular():
     """s(t) = (1 + t)^-.3 (1 + .9 sin(2 ln(1 + t))): one clock for all modes, whose index does not settle."""
     k = np.arange(1.0, 71)
@@ -75,6 +76,7 @@ def test_a_run_of_an_earlier_version_is_judged_by_its_operator_alone():
     assert "operator's clock" in rows["C7.regular"].reason
 
 
+@pytest.mark.long
 def test_decay_that_the_optimizer_sets_decides_nothing():
     """Adam and its kin: energies gained beyond gradient descent outweigh what it dissipates."""
     data = measure(power_law_modes(50, seed=0), TIMES, 0.01)

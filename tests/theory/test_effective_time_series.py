@@ -162,6 +162,7 @@ def test_other_exponents_spread(b):
     assert found.spread[-1] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.measure
 @pytest.mark.parametrize(("decay", "source", "factor"), [(1.5, 0.4, 1.22), (2.0, 0.25, 1.28), (1.5, 1.4, 1.0)])
 def test_scalar_head_network_from_its_losses_alone(decay, source, factor):

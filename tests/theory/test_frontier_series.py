@@ -14,6 +14,8 @@ from eigenflow.theory.self_similarity.frontier_series import (
 from eigenflow.theory.task_spectrum import TaskSpectrum
 from theory.moving_modes import measured
 
+pytestmark = pytest.mark.long
+
 RANKS = np.arange(1.0, 1501.0)
 NU, SIGMA = 1.5, 0.4  # lambda0 = rank^-nu; the energy below lambda0 goes as lambda0^sigma
 RATES = RANKS**-NU
@@ -34,7 +36,6 @@ def span(rho):
     return (0.5 / RATES[5] < tau) & (tau < 0.5 / RATES[300])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("rho", [0.5, 1.0, 1.6])
 def test_slopes_in_four_coordinates_where_all_eigenvalues_scale_alike(rho):
     """-1, -rho, rho / nu and -rho sigma; lambda* t -> rho / 2. (1 + t) is t to 1 % from t = 100 on."""
@@ -117,7 +118,6 @@ def test_b_of_three_halves_on_the_self_similar_line():
     np.testing.assert_allclose(found.found["label"].position * found.found["label"].times, u**2, rtol=0.01)
 
 
-@pytest.mark.long
 def test_b_of_three_halves_and_constant_c_stops():
     """lambda = lambda0 / (1 + c t sqrt(lambda0) / 2)^2: modes below lambda0 = (c / 4)^2 are never learned.
 
@@ -157,7 +157,6 @@ def test_from_losses_and_a_task_alone(rho):
     assert exponents["energy"].expected == pytest.approx(-rho * SIGMA, abs=0.01)
 
 
-@pytest.mark.long
 def test_a_record_gives_the_same_frontiers():
     """Of modes that do not rotate, ranks and the first basis are the same: the record against the arrays."""
     eigenvalues, energies, _ = scaling(1.6)
@@ -169,7 +168,6 @@ def test_a_record_gives_the_same_frontiers():
         assert one.expected == pytest.approx(other.expected, rel=1e-9)
 
 
-@pytest.mark.long
 def test_permuted_series_and_units():
     """Another unit of time moves positions, not slopes; energies may be scaled."""
     eigenvalues, energies, _ = scaling(0.7)
@@ -180,7 +178,6 @@ def test_permuted_series_and_units():
     assert one.constant()[0] == pytest.approx(other.constant()[0], rel=1e-9)
 
 
-@pytest.mark.long
 def test_too_few_times_are_said_and_it_prints_itself():
     eigenvalues, energies, _ = scaling(1.0)
     found = frontiers_of_modes(TIMES[:20], eigenvalues[:20], energies[:20])

@@ -29,6 +29,7 @@ def scaling(rho, times=None):
     return measure(power_law_modes(80, rho=rho, seed=0), times, 0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rho", "regime"), [(1.0, "lazy"), (1.01, "lazy"), (1.05, "between"), (1.5, "rich")])
 def test_scaling_modes_grow_without_turning(rho, regime):
     """M = (1 + t)^(rho - 1) M0: the distance is (1 + t)^(rho - 1) - 1, the alignment 1."""
@@ -61,6 +62,7 @@ def test_energy_that_is_not_stored_by_mode_stays():
     )
 
 
+@pytest.mark.long
 def test_tail_of_a_tracked_run_decays_by_its_quadrature():
     """With a node for each eigenvalue that is not tracked, the lazy prediction is that of all modes."""
     whole = scaling(1.2)
@@ -149,6 +151,7 @@ def test_between_the_limits_neither_is_claimed():
     assert rows["C8.limit"].verdict == "undecided" and "between the limits" in rows["C8.limit"].reason
 
 
+@pytest.mark.long
 def test_what_is_learned_to_rounding_is_no_error_of_the_equation():
     """All modes decay alike, to 1e-40 of the start; the energy that is measured ends at squares of rounding, 1e-31."""
     data = measure(power_law_modes(80, rho=1.0, seed=0), np.linspace(0.0, 6e4, 40), 0.01)

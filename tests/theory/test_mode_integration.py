@@ -44,6 +44,7 @@ def orders(errors):
     return np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
 
 
+@pytest.mark.long
 def test_riccati_error_is_reproduced_at_fourth_order():
     """M rotates and has pairs of equal eigenvalues, whose vectors are arbitrary at every measurement."""
     path = riccati(3, seed=1)

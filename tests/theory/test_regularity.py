@@ -37,6 +37,7 @@ def test_intervals_cover_random_coefficients():
     assert hits >= 32
 
 
+@pytest.mark.long
 def test_power_law_random_features():
     """D = j^(-2 alpha), target j^-beta, d features (equations/exponents.md#four-plus-three-phases).
 

@@ -68,6 +68,7 @@ def test_laws_are_told_apart(kind, verdict, wrong):
     assert found.count(verdict) >= 8 and found.count(wrong) <= 2
 
 
+@pytest.mark.long
 def test_exponential_spectrum_is_not_heavy_tailed():
     """Its straightest piece is short and steep, so often nothing is decided."""
     found = [fit(samples("exponential", seed)) for seed in range(10)]
@@ -83,6 +84,7 @@ def test_wide_log_normal_is_no_power_law():
     assert all(one.modes < 1500 for one in found)
 
 
+@pytest.mark.long
 def test_densities_are_normalised_and_the_likeliest():
     """Log-normal against scipy's truncated normal, cut-off against quadrature; both near their optimum."""
     tail = np.sort(np.log(samples("cut-off", 3) / 0.01))

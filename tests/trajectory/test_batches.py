@@ -10,6 +10,8 @@ from eigenflow.core.errors import RunFolderError
 from eigenflow.theory.coupling.batch_noise import FROM_PROBE, batch_noise
 from eigenflow.trajectory import measure_step
 
+pytestmark = pytest.mark.long
+
 SAMPLES, BATCH = 64, 8
 WAYS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -64,7 +66,6 @@ def trained(way, kind="probe", *, model=None, steps=12, loss="mse", measured=(0,
     return found
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("kind", ["probe", "twice"])
 def test_steps_on_the_probe_are_recognised_with_their_repeats(loss, kind):
@@ -82,7 +83,6 @@ def test_steps_of_parameters_in_float32_are_recognised():
     assert all(batch.miss <= 0.1 * FROM_PROBE for _, batch in found)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("way", "kind", "loss"),
     [
@@ -123,7 +123,6 @@ def recorded(tmp_path, way, kind, *, steps=11, preconditioner=False):
     return ef.open_run(path)
 
 
-@pytest.mark.long
 def test_the_noise_of_batches_is_judged_by_what_the_record_says(tmp_path):
     """20 updates, in each of which few modes count: their mean ratio scatters by 0.1; 0.3 is three of that."""
     noise = batch_noise(recorded(tmp_path, "sgd", "probe", steps=62))

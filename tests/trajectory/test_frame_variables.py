@@ -187,6 +187,7 @@ def test_tracked_modes_give_the_same_for_what_they_resolve(tmp_path):
         )
 
 
+@pytest.mark.long
 def test_fewer_couplings_are_the_corner_of_all(tmp_path, data):
     few = record(tmp_path / "run", couplings=5)
     np.testing.assert_array_equal(few["coupling"], data["coupling"][:, :5, :5])

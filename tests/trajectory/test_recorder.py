@@ -14,6 +14,8 @@ from eigenflow.trajectory import measure_step
 from problems import samples, tanh_net
 from store.packed import unpack
 
+pytestmark = pytest.mark.long
+
 STEPS = 12
 
 
@@ -41,7 +43,6 @@ def record(path, schedule=(0, 3, 11), **options):
     return ef.open_run(path)
 
 
-@pytest.mark.long
 def test_run_holds_the_losses_and_the_measurements(tmp_path):
     run = record(tmp_path / "run")
     assert run.status == "complete"
@@ -78,7 +79,6 @@ def test_folder_is_read_by_other_programs(tmp_path):
     assert not data["energy"].attrs["label_dependent"] and data["coefficient"].attrs["label_dependent"]
 
 
-@pytest.mark.long
 def test_fewer_modes_leave_the_shells_complete(tmp_path):
     every, some = record(tmp_path / "a"), record(tmp_path / "b", modes=4)
     assert some.modes.sizes["mode"] == 4
@@ -94,7 +94,6 @@ def whole(tmp_path_factory):
     return record(tmp_path_factory.mktemp("whole") / "run")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("cut", [1, 3, 4, 7, 12])
 def test_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, cut):
     model, inputs, targets, probe = make()
@@ -110,7 +109,6 @@ def test_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, cut):
     xr.testing.assert_identical(run.measurements.load(), whole.measurements.load())
 
 
-@pytest.mark.long
 def test_resume_from_an_earlier_state_drops_what_came_after(tmp_path):
     expected = record(tmp_path / "run").measurements["eigenvalue"][:2]
     model, inputs, targets, probe = make()
@@ -144,7 +142,6 @@ def test_update_of_length_zero_is_measured_at_the_next_one(tmp_path):
     assert ef.open_run(tmp_path / "run").measured_steps == (1,)
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*no checksums:eigenflow.store.RunFolderWarning")
 @pytest.mark.parametrize("name", ["schema-1", "schema-2", "schema-3", "schema-4"])
 def test_run_of_an_older_version_goes_on_with_what_it_has(tmp_path, name):

@@ -57,6 +57,7 @@ def fail_at(recorder, parts, step, problem, steps=6, **options):
             model.problem = None
 
 
+@pytest.mark.long
 def test_failed_measurement_is_a_gap_and_later_ones_are_made(tmp_path):
     parts = make()
     told = r"Step 2 was not measured: .*no space left.*The record goes on"
@@ -192,6 +193,7 @@ def test_unchanged_parameters_wait_and_are_a_gap_if_nothing_follows(tmp_path):
     assert [(gap.kind, gap.step) for gap in run.gaps] == [("measurement", 2)]
 
 
+@pytest.mark.long
 def test_record_may_begin_at_any_step_with_time_zero(tmp_path):
     model, inputs, targets, probe = make()
     for _ in range(7):

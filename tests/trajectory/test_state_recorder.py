@@ -174,6 +174,7 @@ def test_diverged_state_is_a_gap_and_the_record_goes_on(tmp_path):
     assert run.measurements["time"].attrs["units"] == "update"
 
 
+@pytest.mark.long
 def test_cross_entropy_and_products_in_single_precision(tmp_path):
     model, (inputs, _) = tanh_net(0, outputs=3), samples(0, count=30)
     labels = torch.arange(30) % 3

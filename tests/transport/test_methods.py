@@ -81,6 +81,7 @@ def test_task_t3_against_a_spectral_oracle():
     assert (np.abs(other - truth).sum(axis=1) / truth.sum(axis=1)).mean() < 1e-6
 
 
+@pytest.mark.long
 def test_order_falls_only_where_the_front_is_sharper_than_cells():
     """T3 at t = 300 converges at order 6 and more; at 1e4 a front of 0.1 e-folds is met by cells of 0.1.
 
@@ -114,6 +115,7 @@ def test_lines_converge_at_third_order(jump_reference):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(3.0, abs=0.3)
 
 
+@pytest.mark.long
 @COARSE
 def test_splitting_converges_at_second_order_in_the_cells(jump_reference):
     errors = np.array([difference(solve_quietly(n, Strang(0.05)), jump_reference) for n in (30, 60, 120)])
@@ -152,6 +154,7 @@ def test_positive_steps_on_t3_against_a_spectral_oracle():
     assert np.all(np.diff(solution.budget.dissipated) >= 0)
 
 
+@pytest.mark.long
 @COARSE
 def test_positive_steps_converge_with_cells_far_below_splitting(jump_reference):
     """Third order of the parabolas in the cells; of the steps' error 2e-5 is left, where splitting has 1e-3 of both."""

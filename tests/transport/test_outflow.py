@@ -25,6 +25,7 @@ def kept_at_the_top(start, s):
     return np.exp(-2 * s * np.exp(1 / start) * (exp1(1 / DOMAIN[1]) - exp1(1 / start)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("s", [1.0, 1e-3, 1e-6, 1e-9, 1e-14])
 def test_outflow_under_a_drift_that_is_fastest_at_the_start(s):
     """What is left at the exit falls from all to nothing within 1 / 27 of an e-fold of departures at s = 1e-9."""

@@ -134,6 +134,7 @@ def test_logarithmic_effective_time():
     assert phase.asymptote(1e12) * np.log(1e12) ** S == pytest.approx(0.9825, abs=5e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("b", "c0", "p", "printed", "atol"), [
     (1.5, 0.3, 0.0, 0.0808653, 5e-8),
     (1.0, 2.0, 1.0, 0.77033, 5e-6),
@@ -144,6 +145,7 @@ def test_plateaus_that_theory_prints(b, c0, p, printed, atol):
     assert plateau_loss(classify(b, c0, p, S), cut, (1e-40, 1e2)) == pytest.approx(printed, abs=atol)
 
 
+@pytest.mark.long
 def test_plateau_of_a_cut_power_law():
     """equations/solutions.md#plateau: 0.244828 of 1.428571, from lambda^-0.3 on (0, 1]; six digits."""
     kept = plateau_loss(classify(1.5, 1.0, 0.0, 0.7), lambda x: x**-0.3, (1e-40, 1.0))

@@ -77,6 +77,7 @@ DRIFTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("initial", "domain"), [(start, DOMAIN), (flat, (1e-3, 10.0))], ids=["inside", "leaving"])
 @pytest.mark.parametrize("case", DRIFTS.values(), ids=DRIFTS)
 def test_agrees_with_extrapolated_differences_of_the_solver(case, initial, domain):

@@ -298,6 +298,7 @@ def test_cell_masses_converge_and_know_their_error():
     assert np.all(errors[-1] < 1e-5)
 
 
+@pytest.mark.long
 @given(
     masses=st.lists(st.floats(0, 1) | st.just(0.0), min_size=1, max_size=9),
     widths=st.lists(st.floats(0.01, 3), min_size=9, max_size=9),
@@ -335,6 +336,7 @@ def test_jumps_and_narrow_bumps_of_the_density_are_found():
     assert narrow.total[0] == pytest.approx(np.sqrt(2 * np.pi) * 0.05, rel=1e-11)
 
 
+@pytest.mark.long
 @given(scale=st.floats(1e-3, 1e3))
 @settings(max_examples=10, deadline=None)
 def test_another_unit_of_time_changes_nothing(scale):

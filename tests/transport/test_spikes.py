@@ -9,6 +9,8 @@ from scipy.integrate import solve_ivp
 from eigenflow.transport import PointMasses, PowerDrift, SolveStatus, TransportProblem, solve
 from eigenflow.transport.flows.time_integral import integrate_strength
 
+pytestmark = pytest.mark.long
+
 HORIZON = 100.0
 
 
@@ -17,7 +19,6 @@ def spike(t, place, width):
     return np.exp(-0.5 * ((t - place) / width) ** 2) / (width * np.sqrt(2 * np.pi))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("share", [1e-1, 1e-2, 1e-3, 2e-4])
 def test_every_spike_of_a_width_of_a_look_is_found(share):
     """Looks are 7e-4 of the time apart. Of a Gaussian 12 standard deviations count as its width, so 1e-4 is enough.
@@ -31,7 +32,6 @@ def test_every_spike_of_a_width_of_a_look_is_found(share):
         assert len(table.edges) < 1000  # 13,000 when its flanks were bisected down to roundings
 
 
-@pytest.mark.long
 def test_a_jump_lies_between_the_last_node_of_a_panel_and_its_end_as_well():
     rng = np.random.default_rng(1)
     for place in np.exp(rng.uniform(np.log(1e-3), np.log(90.0), 200)):

@@ -49,6 +49,7 @@ def by_root(c, b, t, ends):
     return arrival(c, b, np.exp(brentq(excess, np.log(low) + 1e-13, np.log(high) - 1e-13, xtol=1e-15)), t)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("c", "b", "ends", "times"),
     [

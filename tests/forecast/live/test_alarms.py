@@ -17,6 +17,7 @@ def first_alarm(run: Run, seed: int = 0):
     return found[0] if found else None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("noise", "every"), [(0.03, 1), (0.005, 4), (0.02, 10), (0.003, 40)])
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_healthy_runs_raise_none(kind, noise, every):
@@ -39,6 +40,7 @@ def test_steps_up_and_down(kind, size):
         assert abs(alarm.since - BEGIN) < 0.05 * TOTAL
 
 
+@pytest.mark.long
 def test_divergence_is_told_before_it_is_large():
     """A rise of ln(loss) that is 0.7 after 300 steps."""
     run = healthy("cosine", 2, noise=0.02).after(
@@ -81,6 +83,7 @@ def test_plateau():
     assert np.log(truth[1500] / truth[alarm.raised_at]) < 0.15
 
 
+@pytest.mark.long
 def test_noise_that_doubles():
     quiet = healthy("constant", 5, noise=0.0).losses
     run = healthy("constant", 5, noise=0.02).after(
@@ -92,6 +95,7 @@ def test_noise_that_doubles():
     assert 1.7 < noise.evidence["factor"] < 3.5 and BEGIN < noise.raised_at < BEGIN + 0.06 * TOTAL
 
 
+@pytest.mark.long
 def test_borders_of_epochs_are_named():
     """Five percent at each border: the third is known to be at equal distances."""
     run = healthy("constant", 6, noise=0.01).after(

@@ -77,6 +77,7 @@ def test_flat_part_of_relu_features_is_one_crowd():
     assert risk.standard_error[0] < 0.03
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("features", [None, 15])
 def test_a_crowd_is_as_its_modes_one_by_one(features):
     """The same population as one group and as 400 groups: equal in mean and in spread."""

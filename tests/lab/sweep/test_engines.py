@@ -10,6 +10,7 @@ from eigenflow.lab.sweep.engines.local import LocalEngine
 from lab.sweep.calls import dies, sleeps, square
 
 
+@pytest.mark.long
 def test_all_values_come_back_with_their_places():
     with LocalEngine(jobs=2) as engine:
         assert dict(engine.map(square, range(7))) == {place: place**2 for place in range(7)}

@@ -49,12 +49,14 @@ def test_a_held_out_loss_that_turned_says_where_to_stop(tmp_path):
     assert "1.16" in found["overfit"].why  # 1 + 0.01 sqrt(399 - 130)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("height", "is_told"), [(0.01, False), (0.03, True)])
 def test_a_rise_within_its_threshold_is_no_turn(tmp_path, height, is_told):
     found = told(record(tmp_path / "run", held=lambda step: 1.0 + height * (step > 130) + 1e-6 * (step < 130)))
     assert ("overfit" in found) == is_told
 
 
+@pytest.mark.long
 def test_a_held_out_loss_that_stopped_asks_for_samples(tmp_path):
     found = told(record(tmp_path / "run", held=lambda step: 1.0 + 10.0 * np.exp(-step / 20)))
     assert found["data"].what.startswith("More training samples")
@@ -70,6 +72,7 @@ def test_without_a_held_out_set_nothing_is_said_of_it(tmp_path):
     assert not {"data", "overfit"} & set(told(record(tmp_path / "run")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rate", "kind"), [(0.1, "rate"), (0.8, None), (1.9, "stability")])
 def test_rate_times_the_largest_eigenvalue_says_whether_it_is_stable(tmp_path, rate, kind):
     """The largest eigenvalue is (1 + t)^0.1, 1.7 at the end: 0.17 of 2 leaves room, 1.4 does not, 3.2 is over it."""
@@ -79,6 +82,7 @@ def test_rate_times_the_largest_eigenvalue_says_whether_it_is_stable(tmp_path, r
         assert f"{rate * (1 + MEASURED[-1] * STEP_SIZE) ** 0.1:.3g}" in found[kind].why
 
 
+@pytest.mark.long
 def test_few_measurements_are_said_to_be_few(tmp_path):
     assert "measurements" in told(record(tmp_path / "run", measured=(0, 10, 50, 399)))
     assert "measurements" not in told(record(tmp_path / "other"))
@@ -136,6 +140,7 @@ def test_no_forecast_says_why(tmp_path):
     assert coming.why_not.rstrip(".") in five(run)["next"].text
 
 
+@pytest.mark.long
 def test_modes_speak_where_they_knew_the_past_better_than_the_law(tmp_path):
     """The same run, with the scores of its own modes: they are nearer, and give the loss that is to come."""
     record_run(tmp_path / "run")

@@ -8,6 +8,8 @@ from eigenflow.theory.claims import CLAIMS, Evidence
 from eigenflow.theory.verdicts import Verdict
 from synthetic_run import from_modes, power_law_modes, riccati, write_run
 
+pytestmark = pytest.mark.long
+
 
 def rows(run):
     return {row.claim: row for row in CLAIMS["C1"].judge(Evidence(run, knows_rates=False))}
@@ -43,7 +45,6 @@ def test_rotating_basis(tmp_path):
     assert found["C1.heavy_tail"].verdict is Verdict.UNDECIDED  # nine modes
 
 
-@pytest.mark.long
 def test_runs_that_lack_what_is_needed_say_so(power_law):
     run = open_run(power_law.path)
     run.__dict__["measurements"] = power_law.measurements.drop_vars("initial_rayleigh")

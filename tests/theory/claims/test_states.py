@@ -54,6 +54,7 @@ def test_what_needs_updates_is_undecided_and_names_the_next_step():
     )
 
 
+@pytest.mark.long
 def test_far_states_widen_the_interval_by_what_leaving_out_every_second_does():
     """An estimate of eigenvalues that swing between the states moves with their spacing, and says so."""
     run = control("swinging clock").run(100, 24, 2)

@@ -113,6 +113,7 @@ def test_every_control_descends_along_its_operator(control):
     np.testing.assert_allclose((operator(high) - operator(low)) / (2 * step), rate, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
 def test_budget_of_every_control_closes(control):
     """To rounding of sums over 60 modes; energies after an update of minibatches are those of another draw."""

@@ -149,6 +149,7 @@ def test_zero_and_infinity_have_no_place_on_the_axis():
     assert len(flat.peaks()) == 0
 
 
+@pytest.mark.long
 def test_height_falls_as_a_power_of_the_ridge():
     """Without ridge D is s (epsilon + eta) and both are sqrt(delta k / gamma): the peak's height goes as ridge^-1/2."""
     heights = [random_features_risk(POWER, 100, np.geomspace(5, 2000, 30), r).peaks().table["height"][0] for r in

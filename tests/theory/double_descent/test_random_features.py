@@ -62,6 +62,7 @@ def test_documented_numbers(samples, features, ridge, published, simulation, err
     assert abs(test - simulation) < 2.5 * error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SPECTRA)
 @pytest.mark.parametrize(
     ("samples", "features", "ridge"), [(60, 30, 1e-2), (60, 150, 0.0), (60, 30, 0.0), (100, np.inf, 1e-3)]
@@ -150,6 +151,7 @@ def test_certificate_holds_against_the_equations():
     assert float(surface.data["error"].max()) < 1e-10
 
 
+@pytest.mark.long
 @given(
     samples=st.floats(0.5, 1e5),
     features=st.floats(0.5, 1e5) | st.just(np.inf),

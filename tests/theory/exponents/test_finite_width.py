@@ -35,6 +35,7 @@ def test_curve_is_that_of_drawn_features(capacity, decay):
     assert (error < 0.06 * draws.mean(0)).all()
 
 
+@pytest.mark.long
 def test_fewer_features_than_modes_leave_the_part_outside():
     task = TaskSpectrum.power_law(1.5, 2.0, modes=300)
     draws = simulated(task, np.array([1.0]), 40, 200, seed=1)[:, -1]

@@ -39,6 +39,7 @@ def test_a_mode_learned_in_one_step_is_gone_after_it():
 
 
 # The numbers of equations/exponents.md#lazy-exponent: a line through 21 times from 100 to 10,000, a million modes.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("capacity", "decay", "fitted"), [(1.5, 1.6, -0.4026), (2.0, 1.5, -0.2519), (1.2, 2.2, -1.0002)]
 )

@@ -21,6 +21,7 @@ def coverage(draw, truth: tuple[float, float], draws: int, samples: int | None =
 
 
 # 60 draws of a nominal .90: the standard error is .04. Draws of all truths share their seeds.
+@pytest.mark.long
 @pytest.mark.parametrize("modes", [100, 300, 1000])
 @pytest.mark.parametrize("truth", [(1.5, 0.4), (1.2, 1.0), (2.0, 0.25), (1.5, 1.6)])
 def test_intervals_of_whole_spectra_hold_the_truth(truth, modes):
@@ -71,6 +72,7 @@ NO_POWERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("values", "means"), NO_POWERS.values(), ids=NO_POWERS)
 def test_what_is_no_power_is_refused(values, means):
     rng = np.random.default_rng(0)

@@ -111,6 +111,7 @@ def test_a_million_modes_and_a_billion_updates_in_seconds():
     assert curve.risk[-1] == pytest.approx(curve.floor, rel=2e-3)
 
 
+@pytest.mark.long
 def test_stability_bound_is_where_the_recursion_turns():
     task = TaskSpectrum.power_law(1.3, 1.5, modes=200)
     for batch in (1, 3, 100):

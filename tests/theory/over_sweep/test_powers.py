@@ -6,6 +6,8 @@ import xarray as xr
 
 from eigenflow.theory.over_sweep.powers import fit_powers
 
+pytestmark = pytest.mark.long
+
 WIDTHS = np.array([32, 64, 128, 256])
 KINDS = np.array(["ntk", "maximal_update"])
 KEYS = {"width": ("width", WIDTHS), "kind": ("kind", KINDS)}

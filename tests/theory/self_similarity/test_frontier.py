@@ -72,6 +72,7 @@ def test_eulerian_frontier_has_the_constant_of_the_theory():
     assert found.position[-1] * found.times[-1] == pytest.approx(0.8, abs=0.004)
 
 
+@pytest.mark.long
 def test_scatter_of_the_modes_averages_out():
     """Coefficients drawn from a Gaussian: attenuation is the same for all, so pooling must not bias the place."""
     exact, noisy = (frontiers(history(1.0, seed=seed))["label"] for seed in (None, 3))

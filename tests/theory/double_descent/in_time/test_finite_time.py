@@ -299,6 +299,7 @@ def test_features_end_as_ridgeless_regression_and_start_with_nothing(samples, fe
     assert ends == pytest.approx(float(expected.data["train"]), rel=3e-5, abs=1e-12)
 
 
+@pytest.mark.long
 def test_many_features_are_the_kernel_and_all_of_it_is_continuous():
     kernel = finite_time_risk(POWER, 50, TIMES).risk
     many = finite_time_risk(POWER, 50, TIMES, features=1e7).risk

@@ -96,6 +96,7 @@ def test_height_is_that_of_simulated_samples():
         assert (np.abs(isotropic_noise(t, **options) - mean) <= 4 * error + mean / n).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "time", "law", "within"),
     [
