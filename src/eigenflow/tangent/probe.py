@@ -260,56 +260,6 @@ class Probe:
             ConvergenceError: With `require_converged`, if pairs missed the tolerance.
         """
         modes = checked_modes(modes, tracker, self.size)
-        return self._prepared(
-            modes,
-            drift,
-            direction,
-            at=at,
-            method=method,
-            tolerance=tolerance,
-            product_dtype=product_dtype,
-            tracker=tracker,
-            require_converged=require_converged,
-            progress=progress,
-        )()
-
-    @undisturbed()
-    @torch.no_grad()
-    def measure_update(
-        self, before: TangentPoint, after: TangentPoint, direction: Mapping[str, Tensor]
-    ) -> tuple[Snapshot, Snapshot]:
-        """Measure all modes at two instants, with Mdot along `direction` at the first, as `measure` does.
-
-        Where PyTorch computes on one thread and the machine has another core, both eigenproblems are solved at once.
-
-        Args:
-            before: The first instant.
-            after: The second one.
-            direction: dtheta/dt by parameter name.
-
-        Returns:
-            Snapshots of both.
-        """
-        first = self._prepared(None, True, direction, at=before)
-        if not is_core_free(self.size):
-            return first(), self._prepared(None, False, None, at=after)()
-        return both(first, self._prepared(None, False, None, at=after))
-
-    def _prepared(
-        self,
-        modes: int | None,
-        drift: bool,
-        direction: Mapping[str, Tensor] | None,
-        *,
-        at: TangentPoint | None,
-        method: str = "auto",
-        tolerance: float | None = None,
-        product_dtype: torch.dtype | None = None,
-        tracker: ModeTracker | None = None,
-        require_converged: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Callable[[], Snapshot]:
-        """All of `measure` but the eigenproblem, which what is returned solves, without the model."""
         cost = self.cost(drift=drift)
         flops = product_flops(self.structure, self._trainable(), len(self.inputs))
         chosen = choose_method(
@@ -317,15 +267,13 @@ class Probe:
         )
         if chosen == "dense":
             require_memory(cost, self.size, self.memory_budget)
-        self.loss.require_memory(
-            self.samples, self.outputs, self.network.dtype.itemsize, self.memory_budget or physical_bytes(), drift=drift
-        )
+        self._require_memory_for_loss(drift=drift)
         check_kind("at", at, (TangentPoint, type(None)), "an instant, as from `probe.at()`")
         point = self.at() if at is None else at
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         along = checked_direction(direction, point) if drift else None
         if chosen == "dense":
-            return self._measured(point, lambda: attempt_dense(point, along, modes, lambda: self._described(point)))
+            return self._dense(point, along, modes)()
         assert modes is not None
         return self._measured(
             point,
@@ -339,7 +287,33 @@ class Probe:
                 require_converged=require_converged,
                 progress=progress,
             ),
-        )
+        )()
+
+    @undisturbed()
+    @torch.no_grad()
+    def measure_update(
+        self, before: TangentPoint, after: TangentPoint, direction: Mapping[str, Tensor]
+    ) -> tuple[Snapshot, Snapshot]:
+        """Measure all modes at two instants, with Mdot along `direction` (dtheta/dt by name) at the first one.
+
+        As `measure` does, with its errors. Where PyTorch computes on one thread and the machine has another core, both
+        eigenproblems are solved at once.
+        """
+        require_memory(self.cost(drift=True), self.size, self.memory_budget)
+        self._require_memory_for_loss(drift=True)
+        along = checked_direction(direction, before)
+        if not is_core_free(self.size):  # one after the other, so that the first one's matrices are gone by then
+            return self._dense(before, along)(), self._dense(after, None)()
+        return both(self._dense(before, along), self._dense(after, None))
+
+    def _dense(self, point: TangentPoint, along: Parameters | None, modes: int | None = None) -> Callable[[], Snapshot]:
+        """Form M, and Mdot along a direction, and audit them; what is returned solves for the modes, without the model."""
+        point.error  # noqa: B018 - raises before the expensive part if the network has diverged
+        return self._measured(point, lambda: attempt_dense(point, along, modes, lambda: self._described(point)))
+
+    def _require_memory_for_loss(self, *, drift: bool) -> None:
+        budget = self.memory_budget or physical_bytes()
+        self.loss.require_memory(self.samples, self.outputs, self.network.dtype.itemsize, budget, drift=drift)
 
     def _measured(self, point: TangentPoint, attempt: Callable[[], Attempt]) -> Callable[[], Snapshot]:
         """By the first way that the audit confirms; the probe stays with it."""
