@@ -307,7 +307,7 @@ class Probe:
         return both(self._dense(before, along), self._dense(after, None))
 
     def _dense(self, point: TangentPoint, along: Parameters | None, modes: int | None = None) -> Callable[[], Snapshot]:
-        """Form M, and Mdot along a direction, and audit them; what is returned solves for the modes, without the model."""
+        """Form M, and Mdot along a direction, and audit them; what is returned finds the modes, without the model."""
         point.error  # noqa: B018 - raises before the expensive part if the network has diverged
         return self._measured(point, lambda: attempt_dense(point, along, modes, lambda: self._described(point)))
 
